@@ -1,0 +1,1 @@
+"""How the broker reaches what is outside it: clusters that run jobs, sources that hold data."""

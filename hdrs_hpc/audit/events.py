@@ -1,0 +1,356 @@
+"""The closed table of what may be written into the log: events, their subjects and their details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hdrs_hpc.audit.vocabulary import Event, Value
+
+
+def _event(
+    name: str,
+    meaning: str,
+    subject: str = "",
+    detail: Mapping[str, Value] | None = None,
+    optional: Mapping[str, Value] | None = None,
+) -> Event:
+    return Event(name, meaning, frozenset(subject.split()), detail or {}, optional or {})
+
+
+def _document(
+    name: str,
+    kind: str,
+    meaning: str,
+    subject: str,
+    detail: Mapping[str, Value] | None = None,
+    optional: Mapping[str, Value] | None = None,
+    *,
+    exported: bool = True,
+) -> Event:
+    """A row whose entry accepts a signed document.
+
+    ``envelope`` is the digest of the accepted envelope's exact bytes: it commits to the signatures too, which
+    the payload's digest does not.
+    """
+    details = {"envelope": Value.DIGEST, **(detail or {})}
+    return Event(
+        name, meaning, frozenset([*subject.split(), "document"]), details, optional or {}, kind, exported
+    )
+
+
+V = Value
+_MOVED = {"from": V.STATE, "to": V.STATE}
+_REMOVED = {"objects": V.COUNT, "bytes": V.COUNT}
+_KEY = {"role": V.CODE}
+
+_TRUST = (
+    _document(
+        "trust-root-accepted",
+        "trust-root",
+        "A trust root came into force; the first entry of every log, later ones by succession.",
+        "",
+        {"version": V.COUNT},
+        {"supersedes": V.DIGEST, "pinned": V.FLAG},
+    ),
+    _document(
+        "dataset-registered",
+        "dataset-registration",
+        "A custodian registered one version of a dataset.",
+        "dataset",
+        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE},
+        {"kind": V.CODE},
+    ),
+    _document(
+        "grant-accepted",
+        "grant",
+        "A grant came into force, superseding the version before it, if any.",
+        "project",
+        {
+            "version": V.COUNT,
+            "signers": V.NAMES,
+            "reviewers": V.COUNT,
+            "run-until": V.TIME,
+            "destroy-by": V.TIME,
+        },
+        {"supersedes": V.DIGEST},
+    ),
+    _document(
+        "code-approved",
+        "code-approval",
+        "A reviewer approved one bundle of code for a project.",
+        "project",
+        {"bundle": V.DIGEST, "reviewer": V.NAME},
+    ),
+    _document(
+        "closure-accepted",
+        "closure",
+        "A custodian froze, closed or revoked a project.",
+        "project",
+        {"action": V.CODE},
+    ),
+    _event(
+        "document-refused",
+        "A document that was sent in was refused; nothing of it was accepted.",
+        "",
+        {"code": V.CODE},
+        {"kind": V.CODE, "digest": V.DIGEST, "project": V.NAME},
+    ),
+    _event("login-accepted", "A person proved who they are and got a short-lived reading token.", "person"),
+    _event("login-refused", "A login was refused.", "", {"code": V.CODE}, {"person": V.NAME}),
+)
+
+_STATES = (
+    _event("project-moved", "A project changed state.", "project", _MOVED, {"reason": V.CODE}),
+    _event("copy-moved", "A staged copy changed state.", "project copy", _MOVED, {"reason": V.CODE}),
+    _event(
+        "job-moved", "A job changed state.", "project job", _MOVED, {"outcome": V.STATE, "reason": V.CODE}
+    ),
+    _event(
+        "project-frozen",
+        "A project was frozen: no new hand-overs, no new jobs.",
+        "project",
+        {"reason": V.CODE},
+    ),
+)
+
+_KEYS = (
+    _event(
+        "copy-key-created",
+        "keyd made the key of a staged copy.",
+        "project copy key",
+        _KEY,
+        {"not-after": V.TIME},
+    ),
+    _event(
+        "output-key-created",
+        "keyd made the key that one attempt seals its outputs with.",
+        "project job attempt key",
+        _KEY,
+        {"not-after": V.TIME},
+    ),
+    _event(
+        "project-key-created",
+        "keyd made a key of the whole project (de-identification, key-encryption).",
+        "project key",
+        _KEY,
+        {"not-after": V.TIME},
+    ),
+    _event(
+        "key-used",
+        "keyd gave a key to one of the broker's own processes.",
+        "project key",
+        {"purpose": V.CODE},
+    ),
+    _event(
+        "key-refused", "keyd refused a key.", "project", {"code": V.CODE}, {"key": V.WORD, "attempt": V.WORD}
+    ),
+    _event(
+        "key-destroyed",
+        "keyd destroyed a key; what that proves depends on the keystore's class.",
+        "project key",
+        {"role": V.CODE, "keystore": V.CODE},
+    ),
+)
+
+_COPIES = (
+    _event(
+        "copy-sealed",
+        "A staged copy was completed and sealed; it is read-only from here on.",
+        "project copy dataset",
+        {
+            "manifest": V.DIGEST,
+            "version": V.DIGEST,
+            "objects": V.COUNT,
+            "plaintext-bytes": V.COUNT,
+            "sealed-bytes": V.COUNT,
+            "items": V.COUNT,
+            "refused": V.COUNT,
+            "opted-out": V.COUNT,
+            "report": V.DIGEST,
+        },
+        {"cluster": V.NAME, "manifest-object": V.WORD},
+    ),
+    _event(
+        "copy-failed",
+        "Staging ended without a usable copy.",
+        "project copy",
+        {"code": V.CODE},
+        {"refused": V.COUNT},
+    ),
+    _event(
+        "copy-removed",
+        "The sealed objects of a copy were unlinked and listed empty.",
+        "project copy",
+        _REMOVED,
+    ),
+)
+
+_JOBS = (
+    _document(
+        "job-received",
+        "job-spec",
+        "A researcher's signed spec was accepted as a job.",
+        "project job",
+        {"submitter": V.NAME},
+    ),
+    _event(
+        "job-decided",
+        "The policy was applied to a job.",
+        "project job",
+        {"allowed": V.FLAG, "grant": V.DIGEST},
+        {"codes": V.CODES},
+    ),
+    _event(
+        "attempt-created",
+        "The job's next attempt got its name, before anything was submitted.",
+        "project job attempt",
+        {"number": V.COUNT, "cluster": V.NAME},
+        {"not-after": V.TIME, "isolation": V.CODE},
+    ),
+    _event(
+        "attempt-submitted",
+        "The cluster has the attempt, newly submitted or found there and adopted.",
+        "project job attempt",
+        {"cluster-job": V.WORD},
+        {"adopted": V.FLAG},
+    ),
+    _event("attempt-started", "The attempt runs.", "project job attempt", {"nodes": V.WORDS}),
+    _event(
+        "attempt-ended",
+        "The attempt ended.",
+        "project job attempt",
+        {"result": V.CODE},
+        {"exit-code": V.NUMBER, "node-seconds": V.COUNT, "exception": V.WORD, "line": V.COUNT},
+    ),
+    _event(
+        "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
+    ),
+    _event(
+        "attempt-removed",
+        "The sealed outputs of an attempt were unlinked and listed empty.",
+        "project job attempt",
+        _REMOVED,
+    ),
+    _event(
+        "progress-charged",
+        "Bits of workload-made progress that left the site for this attempt.",
+        "project job attempt",
+        {"bits": V.COUNT},
+    ),
+    _event(
+        "alarm",
+        "Something that honest parts never do; the attempt is stopped.",
+        "project",
+        {"code": V.CODE},
+        {"attempt": V.WORD, "node": V.WORD, "job": V.ID},
+    ),
+)
+
+_HANDOVER = (
+    _event(
+        "handover-bound",
+        "The first public key of a node of an attempt was bound.",
+        "project job attempt node",
+        {"public-key": V.DIGEST},
+    ),
+    _event(
+        "handover-answered",
+        "Keys were wrapped for a bound node; logged before they leave.",
+        "project job attempt node",
+        {"public-key": V.DIGEST, "answer": V.DIGEST, "keys": V.WORDS, "not-after": V.TIME},
+    ),
+    _event(
+        "handover-refused",
+        "A hand-over was refused.",
+        "project job attempt",
+        {"code": V.CODE},
+        {"node": V.WORD},
+    ),
+    _event("handover-closed", "All nodes have their keys; no more are handed out.", "project job attempt"),
+)
+
+_OUTPUTS = (
+    _event(
+        "outputs-collected",
+        "The sealed outputs of an attempt reached the quarantine.",
+        "project job attempt",
+        {"closing-list": V.DIGEST, "artefacts": V.COUNT, "bytes": V.COUNT},
+    ),
+    _event(
+        "artefact-checked",
+        "The airlock checked one artefact and, if it may be reviewed, rebuilt it.",
+        "project job artefact",
+        {"verdict": V.CODE},
+        {"code": V.CODE, "content": V.DIGEST, "report": V.DIGEST, "class": V.CODE},
+    ),
+    _document(
+        "decision-filed",
+        "output-decision",
+        "A checker filed a decision; only its digest is shown until all have decided.",
+        "project job",
+        exported=False,
+    ),
+    _event(
+        "decisions-opened",
+        "All checkers have decided; their decisions are open.",
+        "project job",
+        {"documents": V.DIGESTS, "checkers": V.NAMES},
+    ),
+    _event(
+        "artefact-released",
+        "An artefact left through the airlock; logged before it did.",
+        "project job artefact",
+        {"content": V.DIGEST, "size": V.COUNT, "class": V.CODE, "decisions": V.DIGESTS},
+        {"record": V.DIGEST},
+    ),
+    _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
+    _event(
+        "artefact-kept",
+        "An artefact stays sealed for later jobs and dies with the project.",
+        "project job artefact",
+        {"commitment": V.DIGEST, "size": V.COUNT},
+    ),
+    _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),
+    _event(
+        "quarantine-removed",
+        "All quarantined and rebuilt content of a job was removed.",
+        "project job",
+        _REMOVED,
+    ),
+)
+
+_ENDS = (
+    _event(
+        "place-verified",
+        "One row of the inventory of places was verified for a project.",
+        "project",
+        {"place": V.CODE, "method": V.CODE, "result": V.CODE, "found": V.COUNT},
+    ),
+    _document(
+        "certificate-issued",
+        "certificate",
+        "The certificate of destruction of a project was signed.",
+        "project",
+        {"size": V.COUNT, "root": V.DIGEST},
+    ),
+)
+
+_SITE = (
+    _event("broker-started", "The broker's processes started.", "", {"version": V.WORD}),
+    _event(
+        "broker-frozen", "The broker refuses to give anything until an admin looked.", "", {"code": V.CODE}
+    ),
+    _event(
+        "cluster-added", "An admin made a cluster known.", "cluster", {"type": V.CODE, "isolation": V.CODE}
+    ),
+    _event("cluster-drained", "An admin stopped new work for a cluster.", "cluster", {"drained": V.FLAG}),
+    _event(
+        "runtime-installed", "The pinned node runtime was put on a cluster.", "cluster", {"digest": V.DIGEST}
+    ),
+)
+
+EVENTS: dict[str, Event] = {
+    event.name: event
+    for event in (*_TRUST, *_STATES, *_KEYS, *_COPIES, *_JOBS, *_HANDOVER, *_OUTPUTS, *_ENDS, *_SITE)
+}
+"""Every event by name, in the order of a life; the docs' table is generated from it."""

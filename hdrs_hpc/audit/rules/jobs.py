@@ -1,0 +1,127 @@
+"""Jobs, their attempts, and what leaves through the airlock."""
+
+from __future__ import annotations
+
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.audit.history import Attempt, History, Job, Rule, moved, require
+
+
+def _job_received(history: History, entry: Entry) -> None:
+    require(entry.subject["job"] not in history.jobs, "the job existed already")
+    history.jobs[entry.subject["job"]] = Job(entry.subject["project"])
+
+
+def _job_moved(history: History, entry: Entry) -> None:
+    job = history.job(entry)
+    job.state = moved(job.state, entry)
+    if job.state != "PURGED":
+        return
+    for attempt in history.attempts.values():
+        if attempt.job == entry.subject["job"]:
+            gone = all(history.keys[name].destroyed for name in attempt.keys)
+            require(gone or bool(job.kept), "purged while the key of its outputs lives and nothing is kept")
+
+
+def _attempt_created(history: History, entry: Entry) -> None:
+    history.giving(entry)
+    history.job(entry)
+    name = entry.subject["attempt"]
+    require(name not in history.attempts, "the attempt existed already")
+    history.attempts[name] = Attempt(entry.subject["project"], entry.subject["job"])
+
+
+def _attempt_submitted(history: History, entry: Entry) -> None:
+    attempt = history.attempt(entry)
+    require(not attempt.submitted, "the attempt was submitted twice")
+    attempt.submitted = True
+
+
+def _attempt_started(history: History, entry: Entry) -> None:
+    require(history.attempt(entry).submitted, "it started before it was submitted")
+
+
+def _attempt_ended(history: History, entry: Entry) -> None:
+    attempt = history.attempt(entry)
+    require(not attempt.ended, "the attempt ended twice")
+    attempt.ended = True
+
+
+def _attempt_removed(history: History, entry: Entry) -> None:
+    attempt = history.attempt(entry)
+    alive = [name for name in attempt.keys if history.keys[name].destroyed is None]
+    require(not alive, "objects go after their key, never before")
+    attempt.removed = True
+
+
+def _collected(history: History, entry: Entry) -> None:
+    require(history.attempt(entry).ended, "collected while the attempt still ran")
+
+
+def _checked(history: History, entry: Entry) -> None:
+    job = history.job(entry)
+    passed = entry.detail["verdict"] == "passed"
+    job.checked[entry.subject["artefact"]] = entry.detail.get("content") if passed else None
+
+
+def _filed(history: History, entry: Entry) -> None:
+    job = history.job(entry)
+    require(not job.opened, "a decision after all decisions were opened")
+    require(entry.subject["document"] not in job.filed, "the same decision twice")
+    job.filed.append(entry.subject["document"])
+
+
+def _opened(history: History, entry: Entry) -> None:
+    job, project = history.job(entry), history.granted(entry)
+    documents, checkers = entry.detail["documents"], entry.detail["checkers"]
+    require(len(set(documents)) == len(documents), "one decision counted twice")
+    require(set(documents) <= set(job.filed), "decisions that were never filed")
+    require(len(set(checkers)) == len(documents), "one checker, several decisions")
+    require(len(documents) >= project.reviewers, "fewer decisions than the grant asks for")
+    job.opened, job.checkers = tuple(documents), frozenset(checkers)
+
+
+def _released(history: History, entry: Entry) -> None:
+    job, project = history.job(entry), history.granted(entry)
+    artefact = entry.subject["artefact"]
+    require(project.state != "CLOSED", "the project is closed")
+    require(job.checked.get(artefact) is not None, "released without having passed the airlock's check")
+    require(artefact not in job.released, "released twice")
+    require(artefact not in job.withheld, "released after it was withheld")
+    decisions = entry.detail["decisions"]
+    require(len(set(decisions)) == len(decisions), "one decision counted twice")
+    require(set(decisions) <= set(job.opened), "released on decisions that were not open")
+    require(len(decisions) >= max(project.reviewers, 1), "fewer decisions than the grant asks for")
+    job.released[artefact] = entry.detail["content"]
+
+
+def _withheld(history: History, entry: Entry) -> None:
+    job = history.job(entry)
+    require(entry.subject["artefact"] not in job.released, "withheld after it was released")
+    job.withheld.add(entry.subject["artefact"])
+
+
+def _kept(history: History, entry: Entry) -> None:
+    history.job(entry).kept.add(entry.subject["artefact"])
+
+
+def _fetched(history: History, entry: Entry) -> None:
+    require(entry.subject["artefact"] in history.job(entry).released, "fetched before it was released")
+
+
+RULES: dict[str, Rule] = {
+    "job-received": _job_received,
+    "job-moved": _job_moved,
+    "attempt-created": _attempt_created,
+    "attempt-submitted": _attempt_submitted,
+    "attempt-started": _attempt_started,
+    "attempt-ended": _attempt_ended,
+    "attempt-removed": _attempt_removed,
+    "outputs-collected": _collected,
+    "artefact-checked": _checked,
+    "decision-filed": _filed,
+    "decisions-opened": _opened,
+    "artefact-released": _released,
+    "artefact-withheld": _withheld,
+    "artefact-kept": _kept,
+    "artefact-fetched": _fetched,
+}

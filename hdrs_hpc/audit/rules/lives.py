@@ -1,0 +1,110 @@
+"""Trust roots, grants, projects, copies: what may become of them, and when a project may close."""
+
+from __future__ import annotations
+
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.audit.history import History, Project, Rule, moved, require
+from hdrs_hpc.core import clock
+
+
+def _root(history: History, entry: Entry) -> None:
+    version, digest = entry.detail["version"], entry.subject["document"]
+    if history.roots:
+        require(version == history.roots[-1][0] + 1, "a trust root must follow the version before it")
+        require(
+            entry.detail.get("supersedes") == history.roots[-1][1], "it does not supersede the root in force"
+        )
+    else:
+        require(entry.seq == 0, "the first trust root is the first entry")
+    history.roots.append((version, digest))
+
+
+def _grant(history: History, entry: Entry) -> None:
+    project = history.projects.setdefault(entry.subject["project"], Project())
+    require(entry.detail["version"] > project.grant_version, "a grant's version must grow")
+    require(entry.detail.get("supersedes") == project.grant, "it does not supersede the grant in force")
+    require(project.state not in ("CLOSING", "CLOSED"), "the project is being closed")
+    project.grant_version, project.grant = entry.detail["version"], entry.subject["document"]
+    project.reviewers = entry.detail["reviewers"]
+    project.run_until = clock.from_text(entry.detail["run-until"])
+    project.destroy_by = clock.from_text(entry.detail["destroy-by"])
+
+
+def _frozen(history: History, entry: Entry) -> None:
+    history.granted(entry).frozen = True
+
+
+def _project_moved(history: History, entry: Entry) -> None:
+    project = history.granted(entry)
+    project.state = moved(project.state, entry)
+    project.frozen = project.frozen or project.state in ("CLOSING", "CLOSED")
+    if project.state == "CLOSED":
+        _all_ended(history, project, entry.subject["project"])
+
+
+def _all_ended(history: History, project: Project, name: str) -> None:
+    require(project.certified, "a project closed without a certificate")
+    require(
+        all(key.destroyed for key in history.of_project(history.keys, name).values()), "a key still lives"
+    )
+    for copy in history.of_project(history.copies, name).values():
+        require(copy.removed, "a staged copy was never removed")
+    for attempt in history.of_project(history.attempts, name).values():
+        require(attempt.removed, "the outputs of an attempt were never removed")
+    for job in history.of_project(history.jobs, name).values():
+        require(job.state in (None, "PURGED"), "a job was never purged")
+
+
+def _place(history: History, entry: Entry) -> None:
+    history.granted(entry).verified_places[entry.detail["place"]] = entry.detail["result"]
+
+
+def _certificate(history: History, entry: Entry) -> None:
+    project = history.granted(entry)
+    name = entry.subject["project"]
+    require(bool(project.verified_places), "a certificate before any place was verified")
+    require(entry.detail["size"] <= entry.seq, "the certificate names a log longer than this one")
+    require(
+        all(key.destroyed for key in history.of_project(history.keys, name).values()), "a key still lives"
+    )
+    project.certified = True
+
+
+def _copy_sealed(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    history.usable_key(entry, copy.key or "")
+    require(not copy.sealed and not copy.failed and not copy.removed, "a copy is sealed once")
+    copy.sealed, copy.manifest, copy.objects = True, entry.detail["manifest"], entry.detail["objects"]
+
+
+def _copy_failed(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    require(not copy.sealed, "a sealed copy can't fail any more")
+    copy.failed = True
+
+
+def _copy_removed(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    key = history.keys.get(copy.key) if copy.key else None
+    require(key is None or key.destroyed is not None, "objects go after their key, never before")
+    copy.removed = True
+
+
+def _copy_moved(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    copy.state = moved(copy.state, entry)
+    require(copy.state != "READY" or copy.sealed, "ready before it was sealed")
+
+
+RULES: dict[str, Rule] = {
+    "trust-root-accepted": _root,
+    "grant-accepted": _grant,
+    "project-frozen": _frozen,
+    "project-moved": _project_moved,
+    "place-verified": _place,
+    "certificate-issued": _certificate,
+    "copy-sealed": _copy_sealed,
+    "copy-failed": _copy_failed,
+    "copy-removed": _copy_removed,
+    "copy-moved": _copy_moved,
+}

@@ -1,0 +1,1 @@
+"""The broker in the data zone: web, controller and keyd, each a process of its own."""

@@ -1,0 +1,132 @@
+"""What the job declared and what the grant allows, as plain data: the checker process imports no pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hdrs_hpc.core.errors import BadDocumentError
+
+DEFAULT_MIN_COUNT = 10
+DEFAULT_ROUND = 5
+MAX_ARTEFACT_BYTES = 64 << 20
+
+
+class OutputRulesError(BadDocumentError):
+    code = "output-rules-malformed"
+    meaning = "The declaration of an output, or the grant's rule for it, is not understood by the airlock."
+    remedy = "Compare the outputs section with docs/output-checking.md."
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One output as the signed job spec declares it; ``max_size`` in bytes."""
+
+    name: str
+    cls: str
+    path: str
+    counts: tuple[str, ...] = ()
+    data: str | None = None
+    max_size: int = 1 << 20
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Declared:
+        """From ``{name, class, path, counts, data, max-size}``, max-size in bytes."""
+        try:
+            made = cls(
+                name=str(value["name"]),
+                cls=str(value["class"]),
+                path=str(value["path"]),
+                counts=tuple(str(column) for column in value.get("counts") or ()),
+                data=None if value.get("data") is None else str(value["data"]),
+                max_size=int(value["max-size"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise OutputRulesError(f"an output's declaration lacks or mistypes something: {error}") from None
+        if not 0 < made.max_size <= MAX_ARTEFACT_BYTES:
+            raise OutputRulesError(f"max-size must be 1 to {MAX_ARTEFACT_BYTES} bytes", where=made.name)
+        if len({column.casefold() for column in made.counts}) != len(made.counts):
+            raise OutputRulesError("a count is named twice", where=made.name)
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "class": self.cls,
+            "path": self.path,
+            "counts": list(self.counts),
+            "data": self.data,
+            "max-size": self.max_size,
+        }
+
+
+@dataclass(frozen=True)
+class CountRules:
+    """Counts below ``min_count`` are suppressed, the others rounded to the nearest ``round_to``.
+
+    ``digits``: significant digits that other numbers keep.
+    """
+
+    min_count: int = DEFAULT_MIN_COUNT
+    round_to: int = DEFAULT_ROUND
+    digits: int = 4
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], fallback: CountRules | None = None) -> CountRules:
+        """From ``{min-count, round, significant-digits}``; what is absent comes from ``fallback``."""
+        like = fallback or cls()
+        made = cls(
+            min_count=_whole(value, "min-count", like.min_count, 1, 1_000_000),
+            round_to=_whole(value, "round", like.round_to, 1, 1_000_000),
+            digits=_whole(value, "significant-digits", like.digits, 1, 6),
+        )
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"min-count": self.min_count, "round": self.round_to, "significant-digits": self.digits}
+
+    def rounded(self, count: int) -> int:
+        """The nearest multiple, halves up: the interval a reader can conclude is known exactly."""
+        return (count + self.round_to // 2) // self.round_to * self.round_to
+
+
+@dataclass(frozen=True)
+class OutputRules:
+    """The grant's ``outputs`` section: a class that is not named there may not leave."""
+
+    table: CountRules | None = None
+    figure: bool = False
+    metrics: CountRules | None = None
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> OutputRules:
+        """From the grant's ``outputs``: ``{reviewers, table: {...}, figure: {}, metrics: {}, ...}``.
+
+        Metrics without numbers of their own take the table's: one count is as small as the other.
+        """
+        for name in ("table", "figure", "metrics"):
+            if name in value and not isinstance(value[name], Mapping):
+                raise OutputRulesError(f"the rule for {name} must be a mapping")
+        table = CountRules.from_dict(value["table"]) if "table" in value else None
+        metrics = CountRules.from_dict(value["metrics"], table) if "metrics" in value else None
+        return cls(table=table, figure="figure" in value, metrics=metrics)
+
+    def as_dict(self) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        if self.table is not None:
+            made["table"] = self.table.as_dict()
+        if self.figure:
+            made["figure"] = {}
+        if self.metrics is not None:
+            made["metrics"] = self.metrics.as_dict()
+        return made
+
+
+def _whole(value: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:
+    number = value.get(key, default)
+    if number is None:
+        return default
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise OutputRulesError(f"{key} must be a whole number from {low} to {high}")
+    return number

@@ -1,0 +1,35 @@
+"""Numbers as text: a strict reading, and rounding to significant digits."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_EVEN, Decimal
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
+_COUNT = re.compile(r"0|[1-9][0-9]{0,11}", re.ASCII)
+_MAX_EXPONENT = 30
+
+
+def is_number(text: str) -> bool:
+    """Plain or scientific, finite, without sign +, leading zeros or separators."""
+    return _NUMBER.fullmatch(text) is not None and abs(_exponent(text)) <= _MAX_EXPONENT
+
+
+def is_count(text: str) -> bool:
+    """A non-negative whole number below 10^12."""
+    return _COUNT.fullmatch(text) is not None
+
+
+def rounded(text: str, digits: int) -> str:
+    """``text``, for which :func:`is_number` holds, to so many significant digits, one way of writing each."""
+    value = Decimal(text)
+    if value == 0:
+        return "0"
+    value = value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), ROUND_HALF_EVEN)
+    plain = format(value, "f")
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+def _exponent(text: str) -> int:
+    value = Decimal(text)
+    return 0 if value == 0 else value.adjusted()

@@ -1,0 +1,28 @@
+"""What the airlock says: refusals end an artefact, findings are for the eyes of the two reviewers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hdrs_hpc.core.errors import BadDocumentError
+
+
+class ArtefactRefusedError(BadDocumentError):
+    """Parent of every refusal by content.  Messages never quote a value out of the artefact."""
+
+    code = "artefact-refused"
+    meaning = "The artefact is not what its class may hold."
+    remedy = "See docs/output-checking.md for what each class may hold, and write the artefact again."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a reviewer should look at; it does not stop the artefact by itself."""
+
+    code: str
+    message: str
+    where: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "where": self.where}

@@ -1,0 +1,342 @@
+"""Tables: strict CSV in, typed by content, counts protected, a new CSV out.
+
+Every column is one of four kinds.  *Count*: declared, non-negative whole numbers.  *Statistic*: any other
+numbers.  *Axis*: numbers that only label rows (bin edges, years).  *Category*: few, short texts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hdrs_hpc.broker.airlock import numbers
+from hdrs_hpc.broker.airlock.additive import CountSheet, is_total_label
+from hdrs_hpc.broker.airlock.declared import CountRules, Declared
+from hdrs_hpc.broker.airlock.disclosure import Pattern
+from hdrs_hpc.broker.airlock.identifiers import IdentifierScan
+from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError, Finding
+
+MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
+HIDDEN = "*"
+MAX_BYTES = 8 << 20
+MAX_ROWS = 5_000
+MAX_COLUMNS = 100
+MAX_CELL_CHARACTERS = 256
+MAX_CATEGORY_CHARACTERS = 64
+MAX_CATEGORY_WORDS = 8
+MAX_CATEGORIES = 200
+
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_ .%()/\[\]-]{0,63}", re.ASCII)
+_COUNT_NAME = re.compile(
+    r"(?:n|num|number|no|count|freq|frequency|total)(?:[_ .-].*)?|.*[_ .-](?:n|num|counts?|freq|totals?)",
+    re.IGNORECASE,
+)
+_AXIS_NAME = re.compile(
+    r".*(?:bin|edge|lower|upper|low|high|from|to|start|end|year|month|week|band|bucket|threshold)(?:[_ .-].*)?",
+    re.IGNORECASE,
+)
+_EXTREME_NAME = re.compile(r"(?:.*[_ .-])?(?:min|max|minimum|maximum|range)(?:[_ .-].*)?", re.IGNORECASE)
+
+
+class MalformedTableError(ArtefactRefusedError):
+    code = "malformed-table"
+    meaning = "The table is not strict CSV: UTF-8, commas, one header, the same number of cells in each row."
+    remedy = "Write it with a plain CSV writer and a named header for every column (pandas: index=False)."
+
+
+class TableTooLargeError(ArtefactRefusedError):
+    code = "table-too-large"
+    meaning = "The table has more rows, columns or text in a cell than a summary needs."
+    remedy = f"At most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_CELL_CHARACTERS} characters in a cell."
+
+
+class FormulaError(ArtefactRefusedError):
+    code = "formula-in-table"
+    meaning = "A cell begins like a spreadsheet formula, which would run when a reviewer opens the table."
+    remedy = "Let no text begin with = + - @ or white space; negative numbers are fine."
+
+
+class TableWithoutCountsError(ArtefactRefusedError):
+    code = "table-without-counts"
+    meaning = "Without the number of people behind each row nobody can tell whether a group is too small."
+    remedy = "Add a column with the count behind each row and declare it under counts in the job spec."
+
+
+class CountNotWholeError(ArtefactRefusedError):
+    code = "count-not-whole"
+    meaning = "A declared count holds something other than non-negative whole numbers."
+    remedy = "Write plain counts, small ones too: the airlock suppresses and rounds by the grant's rule."
+
+
+class UndeclaredCountError(ArtefactRefusedError):
+    code = "undeclared-count"
+    meaning = "A column of whole numbers is named like a count, but not declared as one."
+    remedy = "Name it under counts in the job spec, or give it another name if it counts nothing."
+
+
+class FreeTextError(ArtefactRefusedError):
+    code = "free-text-in-table"
+    meaning = "A text column must hold few, short categories; anything longer could be a record or a report."
+    remedy = f"At most {MAX_CATEGORIES} values of {MAX_CATEGORY_CHARACTERS} characters, {MAX_CATEGORY_WORDS} words."
+
+
+class MixedColumnError(ArtefactRefusedError):
+    code = "mixed-column"
+    meaning = "A column mixes numbers with text, so no rule of rounding would reach its numbers."
+    remedy = "Leave a missing number empty (not nan or n/a), and give categories of digits a word: 'grade 2'."
+
+
+class ColumnKind(StrEnum):
+    COUNT = "count"
+    STATISTIC = "statistic"
+    AXIS = "axis"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A parsed table: ``cells`` in rows, ``kinds`` in columns."""
+
+    name: str
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    kinds: tuple[ColumnKind, ...]
+    findings: tuple[Finding, ...]
+    had_byte_order_mark: bool
+
+    def of_kind(self, *kinds: ColumnKind) -> list[int]:
+        return [column for column, kind in enumerate(self.kinds) if kind in kinds]
+
+    def sheet(self) -> CountSheet:
+        """The counts with what labels them; an axis labels like a category does."""
+        counts = self.of_kind(ColumnKind.COUNT)
+        labels = self.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
+        return CountSheet(
+            name=self.name,
+            columns=tuple(self.header[column] for column in counts),
+            categories=tuple({self.header[column]: row[column] for column in labels} for row in self.cells),
+            values=np.array(
+                [[int(row[column]) for column in counts] for row in self.cells], dtype=np.int64
+            ).reshape(len(self.cells), len(counts)),
+        )
+
+
+def parse(declared: Declared, data: bytes) -> Table:
+    """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one."""
+    if not declared.counts:
+        raise TableWithoutCountsError("no counts are declared for this table")
+    if len(data) > MAX_BYTES:
+        raise TableTooLargeError(f"{len(data)} bytes where {MAX_BYTES} are allowed")
+    text, marked = _decode(data)
+    header, cells = _read(text)
+    missing = [column for column in declared.counts if column not in header]
+    if missing:
+        raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
+    kinds, findings = _classify(declared, header, cells)
+    scan = IdentifierScan()
+    scan.look(header, "the header")
+    for column, name in enumerate(header):
+        if kinds[column] is not ColumnKind.COUNT:
+            scan.look((row[column] for row in cells), f"column {name}")
+    findings += scan.conclude()
+    return Table(declared.name, header, cells, kinds, tuple(findings), marked)
+
+
+def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:
+    """The new CSV and what was repaired, as numbers: which cell was the small one stays unsaid."""
+    counts = table.of_kind(ColumnKind.COUNT)
+    statistics = table.of_kind(ColumnKind.STATISTIC)
+    made = [list(row) for row in table.cells]
+    rounded = hidden_statistics = 0
+    for index, row in enumerate(made):
+        for position, column in enumerate(counts):
+            if (index, position) in pattern.hidden:
+                row[column] = HIDDEN
+            else:
+                row[column] = str(rules.rounded(int(row[column])))
+                rounded += row[column] != table.cells[index][column]
+        for column in (*statistics, *table.of_kind(ColumnKind.AXIS)):
+            if not row[column]:
+                continue
+            if index in pattern.rows and column in statistics:
+                row[column] = HIDDEN
+                hidden_statistics += 1
+            else:
+                row[column] = numbers.rounded(row[column], rules.digits)
+                rounded += row[column] != table.cells[index][column]
+    reordered = bool(pattern.hidden) and _order_tells(table)
+    if reordered:
+        made.sort(key=lambda row: _neutral_order(table, row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(made)
+    repaired = {
+        "counts-suppressed-as-small": len(pattern.primary),
+        "counts-suppressed-to-protect-them": len(pattern.secondary),
+        "statistics-suppressed": hidden_statistics,
+        "numbers-rounded": rounded,
+        "rows-reordered": reordered,
+        "byte-order-mark-removed": table.had_byte_order_mark,
+    }
+    return out.getvalue().encode("utf-8"), repaired
+
+
+def _decode(data: bytes) -> tuple[str, bool]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedTableError("not UTF-8", where=f"byte {error.start}") from None
+    marked = text.startswith("\ufeff")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    for line, part in enumerate(text.split("\n"), start=1):
+        if not part.isprintable():  # NUL, lone CR, bidirectional overrides, zero-width characters …
+            raise MalformedTableError("an invisible or control character", where=f"line {line}")
+    return text, marked
+
+
+def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    rows: list[tuple[str, ...]] = []
+    # Each line by itself: quoted line breaks are refused, and with them rows that hide in a cell.
+    for line, part in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        if line > MAX_ROWS + 1:
+            raise TableTooLargeError(f"more than {MAX_ROWS} rows")
+        if len(part) > MAX_COLUMNS * (MAX_CELL_CHARACTERS + 3):
+            raise TableTooLargeError("a line is too long", where=f"line {line}")
+        row = _read_line(part, line)
+        if rows and len(row) != len(rows[0]):
+            raise MalformedTableError(
+                f"{len(row)} cells where the header has {len(rows[0])}", where=f"line {line}"
+            )
+        rows.append(row)
+    header, *body = rows
+    if len(header) > MAX_COLUMNS:
+        raise TableTooLargeError(f"{len(header)} columns where {MAX_COLUMNS} are allowed")
+    for position, name in enumerate(header, start=1):
+        if not _HEADER.fullmatch(name):
+            raise MalformedTableError(
+                "a header must begin with a letter and be short", where=f"column {position}"
+            )
+    if len({name.casefold() for name in header}) != len(header):
+        raise MalformedTableError("two columns have the same name", where="line 1")
+    if not body:
+        raise MalformedTableError("there are no rows below the header")
+    return header, tuple(body)
+
+
+def _read_line(part: str, line: int) -> tuple[str, ...]:
+    try:
+        read = list(csv.reader([part], strict=True))
+    except csv.Error:
+        raise MalformedTableError("quotes that do not match", where=f"line {line}") from None
+    row = tuple(read[0]) if read else ()
+    if not row:
+        raise MalformedTableError("an empty line", where=f"line {line}")
+    for position, cell in enumerate(row, start=1):
+        where = f"line {line}, column {position}"
+        if len(cell) > MAX_CELL_CHARACTERS:
+            raise TableTooLargeError(f"more than {MAX_CELL_CHARACTERS} characters", where=where)
+        # Spreadsheets trim, and read the full-width forms as well.
+        first = unicodedata.normalize("NFKC", cell[:1])
+        if (first in ("=", "+", "-", "@") or cell[:1].isspace()) and not numbers.is_number(cell):
+            raise FormulaError(where=where)
+    return row
+
+
+def _classify(
+    declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]
+) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
+    kinds: list[ColumnKind] = []
+    findings: list[Finding] = []
+    for column, name in enumerate(header):
+        values = [row[column] for row in cells]
+        where = f"column {name}"
+        if name in declared.counts:
+            if not all(numbers.is_count(value) for value in values):
+                raise CountNotWholeError(where=where)
+            kinds.append(ColumnKind.COUNT)
+            continue
+        filled = [value for value in values if value]
+        numeric = sum(numbers.is_number(value) for value in filled)
+        if filled and numeric == len(filled):
+            kinds.append(_numeric_kind(name, filled, findings))
+        else:
+            _check_categories(filled, numeric, where)
+            kinds.append(ColumnKind.CATEGORY)
+    return tuple(kinds), findings
+
+
+def _numeric_kind(name: str, filled: Sequence[str], findings: list[Finding]) -> ColumnKind:
+    where = f"column {name}"
+    whole = all(numbers.is_count(value) for value in filled)
+    if _AXIS_NAME.fullmatch(name) and _steps_evenly(filled):
+        return ColumnKind.AXIS
+    if whole and _COUNT_NAME.fullmatch(name):
+        raise UndeclaredCountError(where=where)
+    if whole:
+        findings.append(
+            Finding("whole-numbers-not-counts", "whole numbers that were not declared counts", where)
+        )
+    if _EXTREME_NAME.fullmatch(name):
+        findings.append(Finding("extreme-values", "a minimum or maximum is one person's value", where))
+    return ColumnKind.STATISTIC
+
+
+def _steps_evenly(filled: Sequence[str]) -> bool:
+    """Labels are evenly spaced whatever the patients were; statistics hardly ever are."""
+    values = sorted({Decimal(value) for value in filled})
+    if len(values) < 3:
+        return False
+    steps = [float(high - low) for low, high in pairwise(values)]
+    return max(steps) - min(steps) <= 1e-6 * max(steps)
+
+
+def _check_categories(filled: Sequence[str], numeric: int, where: str) -> None:
+    distinct = set(filled)
+    if numeric and not all(numbers.is_count(value) or is_total_label(value) for value in distinct):
+        raise MixedColumnError(where=where)
+    if len(distinct) > MAX_CATEGORIES:
+        raise FreeTextError(f"more than {MAX_CATEGORIES} different texts", where=where)
+    for value in distinct:
+        if len(value) > MAX_CATEGORY_CHARACTERS or len(value.split()) > MAX_CATEGORY_WORDS:
+            raise FreeTextError("a text too long for a category", where=where)
+
+
+def _order_tells(table: Table) -> bool:
+    """Whether rows stand in the order of a number: a hidden one would lie between its neighbours."""
+    rows = [
+        row
+        for row in table.cells
+        if not any(is_total_label(row[column]) for column in table.of_kind(ColumnKind.CATEGORY))
+    ]
+    for column in table.of_kind(ColumnKind.COUNT, ColumnKind.STATISTIC):
+        values = [Decimal(row[column]) for row in rows if row[column]]
+        if len(values) >= 2 and (values == sorted(values) or values == sorted(values, reverse=True)):
+            return True
+    return False
+
+
+def _neutral_order(table: Table, row: Sequence[str]) -> tuple[Any, ...]:
+    """By what labels the rows, totals last, numbers inside texts as numbers; else by what is shown."""
+    labels = table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
+    keys = [(is_total_label(row[column]), _natural(row[column])) for column in labels]
+    return (*keys, tuple(row))
+
+
+def _natural(text: str) -> tuple[tuple[int, Decimal, str], ...]:
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", text.casefold())
+    return tuple(
+        (0, Decimal(part), "") if index % 2 else (1, Decimal(0), part)
+        for index, part in enumerate(parts)
+        if part
+    )

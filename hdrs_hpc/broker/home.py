@@ -1,0 +1,139 @@
+"""The broker's home folder: the one place that knows where the data zone keeps each thing.
+
+Every path that can hold patient data is also a row of ``audit/places.py``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdrs_hpc.core.errors import NotFoundError
+
+
+class BrokerHomeMissingError(NotFoundError):
+    code = "broker-home-missing"
+    meaning = "The folder is not a broker's home."
+    remedy = "Make one with `hdrs-hpc broker init`, or point HDRS_HPC_BROKER_HOME at the right folder."
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """``broker.toml``: what the operator of the data zone decides."""
+
+    audience: str
+    host: str
+    port: int
+    tick_s: float
+    review_poll_s: float
+    handover_deadline_s: float
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API; plain HTTP is possible on loopback only (``broker serve`` checks)."""
+        scheme = "https" if self.tls_certificate else "http"
+        return f"{scheme}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class BrokerHome:
+    """Paths below one broker's home (0700)."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: Path | None = None) -> BrokerHome:
+        """The home at ``path``, else ``$HDRS_HPC_BROKER_HOME``, else the XDG state folder."""
+        if path is None:
+            named = os.environ.get("HDRS_HPC_BROKER_HOME")
+            state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+            path = Path(named) if named else Path(state) / "hdrs-hpc" / "broker"
+        return cls(path.absolute())
+
+    def require(self) -> BrokerHome:
+        if not self.settings_file.is_file():
+            raise BrokerHomeMissingError(where=str(self.root))
+        return self
+
+    def settings(self) -> BrokerSettings:
+        raw = tomllib.loads(self.require().settings_file.read_text())
+        tls = raw.get("tls", {})
+        return BrokerSettings(
+            audience=raw["audience"],
+            host=raw.get("host", "127.0.0.1"),
+            port=int(raw.get("port", 8443)),
+            tick_s=float(raw.get("tick-s", 30.0)),
+            review_poll_s=float(raw.get("review-poll-s", 30.0)),
+            handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
+            tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
+            tls_key=self.root / tls["key"] if "key" in tls else None,
+        )
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / "broker.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "broker.db"
+
+    @property
+    def keyd_dir(self) -> Path:
+        return self.root / "keyd"
+
+    @property
+    def keyd_socket(self) -> Path:
+        return self.keyd_dir / "keyd.sock"
+
+    @property
+    def clusters_dir(self) -> Path:
+        return self.root / "clusters"
+
+    @property
+    def runtime_dir(self) -> Path:
+        return self.root / "runtime"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def audit_dir(self) -> Path:
+        return self.root / "audit"
+
+    def inventory(self, digest: str) -> Path:
+        """The Parquet inventory of one dataset version; it names files and stays in the data zone."""
+        return self.root / "inventories" / f"{digest.removeprefix('sha256:')}.parquet"
+
+    def staging_dir(self, copy: str) -> Path:
+        """Journals, progress and result of building one copy."""
+        return self.root / "staging" / copy
+
+    def quarantine_dir(self, attempt: str) -> Path:
+        """Sealed outputs of one attempt, as they came, and the collector's result."""
+        return self.root / "quarantine" / attempt
+
+    def artefacts_dir(self, job: str) -> Path:
+        """Checked and rebuilt artefacts that wait for the reviewers."""
+        return self.root / "artefacts" / job
+
+    def released_dir(self, job: str) -> Path:
+        """Released artefacts and their records, for the researcher to fetch."""
+        return self.root / "released" / job
+
+    def certificate_file(self, project: str) -> Path:
+        return self.root / "certificates" / f"{project}.json"
+
+    def opt_out_file(self) -> Path:
+        """One patient identifier a line, kept in the data zone; keyed and counted, never listed."""
+        return self.root / "opt-out.txt"
+
+    def make_folders(self) -> None:
+        """Create the home's folders, 0700 each."""
+        names = ("keyd", "clusters", "runtime", "logs", "audit", "inventories", "staging", "quarantine")
+        for name in ("", *names, "artefacts", "released", "certificates"):
+            (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,313 @@
+"""keyd's half of the hand-over: judge an attempt by its signed documents, bind nodes, seal their orders.
+
+The other two files are ``protocol/handover.py`` (the messages) and ``node/obtain.py`` (the agent's half).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from hdrs_hpc.audit import merkle
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keys.keystore import FileKeystore, KeyUnknownError
+from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, RootHolder
+from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.protocol import handover as protocol
+from hdrs_hpc.protocol import wire
+from hdrs_hpc.protocol.ranks import plan_ranks
+from hdrs_hpc.protocol.tls import make_tls
+
+STAGE_OUT_GRACE = timedelta(minutes=10)
+"""How long after its walltime an attempt may take to seal its outputs."""
+
+
+class HandoverRefusedError(NotAllowedError):
+    code = "handover-refused"
+    meaning = "What was asked does not follow from the signed spec and the grant."
+    remedy = "Nothing was given.  The broker's log names the attempt."
+
+
+class SecondKeyError(ConflictError):
+    code = "handover-second-key"
+    meaning = "A node that already has a bound key asked with another one: somebody else may be asking."
+    remedy = "The attempt is stopped; look at the node before the project's next job."
+
+
+class IsolationProbeError(NotAllowedError):
+    code = "isolation-probe-failed"
+    meaning = "A node's own probe did not find the isolation that the grant requires."
+    remedy = "`hdrs-hpc cluster doctor` tells what is missing on the nodes; or ask for another grant."
+
+
+class NotLoggedError(NotAllowedError):
+    code = "handover-not-logged"
+    meaning = "keyd gives keys only for hand-overs that it can prove to be in the signed log."
+    remedy = "The broker logs first and asks again; if this stays, its database was tampered with."
+
+
+class Handover:
+    """Two requests: :meth:`bind`, then :meth:`answer`."""
+
+    def __init__(
+        self,
+        keystore: FileKeystore,
+        roots: RootHolder,
+        grants: GrantHolder,
+        sign: Callable[[str, bytes], Envelope],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._keys, self._roots, self._grants, self._sign, self._now = keystore, roots, grants, sign, now
+
+    def bind(self, ask: m.BindNodes) -> dict[str, Any]:
+        """Judge, then bind the first public key of every node in one transaction."""
+        spec, grant = self._judge(ask)
+        hellos = [wire.from_bytes(protocol.Hello, raw) for raw in ask.hellos]
+        nodes = {hello.node: hello for hello in hellos}
+        if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
+            raise HandoverRefusedError("the attempt does not have the nodes that its spec asks for")
+        for hello in hellos:
+            if hello.attempt != ask.attempt:
+                raise HandoverRefusedError("an agent of another attempt answered")
+            if not protocol.satisfies(hello.probe, _isolation(grant)):
+                raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
+        not_after = self._not_after(spec, grant, clock.from_text(ask.started_at))
+        request = base64.b64encode(strict_json.dumps(wire.to_value(ask))).decode()
+        with self._keys.transaction() as db:
+            known = {
+                row["node"]: row["hello"]
+                for row in db.execute("SELECT node, hello FROM bindings WHERE attempt = ?", (ask.attempt,))
+            }
+            for hello in hellos:
+                before = known.get(hello.node)
+                if before is None and known:
+                    raise SecondKeyError(f"node {hello.node} was not there before")
+                if before is not None and _public(before) != hello.public_key:
+                    raise SecondKeyError(f"node {hello.node}")
+            if not known:
+                db.execute(
+                    "INSERT INTO handovers VALUES (?, ?, ?, NULL)",
+                    (ask.attempt, request, clock.to_text(not_after)),
+                )
+                db.executemany(
+                    "INSERT INTO bindings VALUES (?, ?, ?, NULL)",
+                    [(ask.attempt, hello.node, wire.to_bytes(hello)) for hello in hellos],
+                )
+            else:
+                row = db.execute(
+                    "SELECT bound_at FROM handovers WHERE attempt = ?", (ask.attempt,)
+                ).fetchone()
+                not_after = clock.from_text(row["bound_at"])
+        return {
+            "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
+            "not_after": clock.to_text(not_after),
+        }
+
+    def answer(self, ask: m.AnswerNodes, checkpoint: tuple[int, bytes]) -> dict[str, Any]:
+        """The sealed orders of all nodes, once their bindings are proven to be in the log."""
+        with self._keys.transaction() as db:
+            row = db.execute("SELECT * FROM handovers WHERE attempt = ?", (ask.attempt,)).fetchone()
+            if row is None:
+                raise HandoverRefusedError("no node of the attempt is bound")
+            bound = db.execute(
+                "SELECT * FROM bindings WHERE attempt = ? ORDER BY node", (ask.attempt,)
+            ).fetchall()
+        request = wire.from_value(m.BindNodes, json.loads(base64.b64decode(row["request"])))
+        spec, grant = self._judge(request)  # again: revocation and time may have moved since
+        hellos = [wire.from_bytes(protocol.Hello, bytes(item["hello"])) for item in bound]
+        self._require_logged(ask, hellos, checkpoint)
+        if any(item["answer"] is None for item in bound):
+            answers = self._seal(request, spec, grant, hellos, clock.from_text(row["bound_at"]))
+            with self._keys.transaction() as db:
+                db.executemany(
+                    "UPDATE bindings SET answer = ? WHERE attempt = ? AND node = ?",
+                    [(raw, ask.attempt, node) for node, raw in answers.items()],
+                )
+        else:
+            answers = {item["node"]: bytes(item["answer"]) for item in bound}
+        return {
+            "answers": {node: base64.b64encode(raw).decode() for node, raw in answers.items()},
+            "digests": {node: f"sha256:{hashlib.sha256(raw).hexdigest()}" for node, raw in answers.items()},
+            "keys": sorted(self._key_ids(request)),
+        }
+
+    # --- inside
+
+    def _judge(self, ask: m.BindNodes) -> tuple[JobSpec, Grant]:
+        """Everything that must hold of the documents at this moment."""
+        grant = self._grants.require_giving(ask.project)
+        root = self._roots.current()
+        found = trust.verify(Envelope.parse(ask.spec), "job-spec", root)
+        spec = found.document
+        if spec.audience != root.document.audience or spec.project != ask.project:
+            raise HandoverRefusedError("the spec is for another broker or project")
+        if not set(found.people) <= set(grant.people.researchers):
+            raise HandoverRefusedError("the spec's signer is not a researcher of the project")
+        if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
+            raise HandoverRefusedError("the spec asks for more than the grant gives")
+        self._check_code(ask, spec, grant, root)
+        if {fact.input for fact in ask.copies} != set(spec.data):
+            raise HandoverRefusedError("the inputs are not those of the spec")
+        for fact in ask.copies:
+            about = self._keys.record(ask.project, "copy", fact.copy).about
+            dataset = spec.data[fact.input].dataset
+            granted = grant.data.get(dataset)
+            if about["dataset"] != dataset or granted is None or granted.version != about["version"]:
+                raise DatasetNotGrantedError(f"input {fact.input}")
+            if "manifest_digest" not in about:
+                raise HandoverRefusedError("a copy is not sealed yet")
+        return spec, grant
+
+    def _check_code(self, ask: m.BindNodes, spec: JobSpec, grant: Grant, root: trust.VerifiedRoot) -> None:
+        work = spec.workload
+        if work.kind != "dask":
+            raise HandoverRefusedError("no such kind of workload in this version")
+        if work.builtin is not None:
+            if work.builtin not in grant.workloads.builtin:
+                raise HandoverRefusedError("the workload is not granted")
+            return
+        if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
+            raise HandoverRefusedError("own code is not granted, or was not brought")
+        if grant.workloads.own_code == "project":
+            return
+        for raw in ask.code_approvals:
+            found = trust.verify(Envelope.parse(raw), "code-approval", root)
+            approval = found.document
+            named = (approval.project, approval.bundle, (approval.reviewer,))
+            if named == (ask.project, work.bundle.digest, found.people) and not (
+                set(found.people) & grant.everyone
+            ):
+                return
+        raise HandoverRefusedError("no approval of this bundle was brought")
+
+    def _not_after(self, spec: JobSpec, grant: Grant, started: datetime) -> datetime:
+        latest = started + timedelta(seconds=spec.resources.time) + STAGE_OUT_GRACE
+        return min(latest, grant.valid.run_until).replace(microsecond=0)
+
+    def _require_logged(
+        self, ask: m.AnswerNodes, hellos: list[protocol.Hello], checkpoint: tuple[int, bytes]
+    ) -> None:
+        size, root = checkpoint
+        told = set()
+        for item in ask.logged:
+            try:
+                merkle.verify_inclusion(merkle.leaf_hash(item.entry), item.index, size, item.proof, root)
+            except merkle.ProofInvalidError:
+                raise NotLoggedError() from None
+            entry = Entry.from_bytes(item.entry)
+            if entry.event == "handover-bound" and entry.subject["attempt"] == ask.attempt:
+                told.add((entry.subject["node"], entry.detail["public-key"]))
+        if told != {(hello.node, digest_of(hello.public_key)) for hello in hellos}:
+            raise NotLoggedError("not every binding is in the log")
+
+    def _seal(
+        self,
+        ask: m.BindNodes,
+        spec: JobSpec,
+        grant: Grant,
+        hellos: list[protocol.Hello],
+        not_after: datetime,
+    ) -> dict[str, bytes]:
+        audience = self._roots.current().document.audience
+        order = self._order(ask, spec, grant, hellos, not_after)
+        sealed = {}
+        for hello in hellos:
+            answer = protocol.seal_order(audience, order, hello)
+            sealed[hello.node] = self._sign("handover-answer", wire.to_bytes(answer)).to_bytes()
+        return sealed
+
+    def _order(
+        self,
+        ask: m.BindNodes,
+        spec: JobSpec,
+        grant: Grant,
+        hellos: list[protocol.Hello],
+        not_after: datetime,
+    ) -> protocol.LaunchOrder:
+        by_node = sorted(hellos, key=lambda hello: hello.node)
+        tls = make_tls(ask.attempt, self._now(), not_after)
+        resources = spec.resources
+        return protocol.LaunchOrder(
+            project=ask.project,
+            attempt=ask.attempt,
+            job=ask.job,
+            workload=protocol.WorkloadOrder(
+                kind="dask",
+                builtin=spec.workload.builtin,
+                bundle=self._bundle(ask, spec),
+                entry=spec.workload.entry,
+                parameters=dict(spec.workload.parameters),
+            ),
+            inputs={
+                fact.input: self._input(ask.project, "copy", fact.copy, fact.parts) for fact in ask.copies
+            },
+            output_key=self._keys.key(ask.project, "output", ask.attempt),
+            outputs=tuple(
+                protocol.OutputOrder(name, output.class_, output.path, output.max_size)
+                for name, output in spec.outputs.items()
+            ),
+            isolation=_isolation(grant),
+            ranks=plan_ranks([hello.node for hello in by_node], resources.cpus_per_task),
+            scheduler=f"tls://{by_node[0].address}:{by_node[0].port}",
+            tls=protocol.TlsOrder(tls.ca, tls.cert, tls.key),
+            not_after=clock.to_text(not_after),
+            time_s=resources.time,
+            mem_mb=resources.mem,
+            cpus=resources.cpus_per_task,
+        )
+
+    def _bundle(self, ask: m.BindNodes, spec: JobSpec) -> protocol.BundleOrder | None:
+        if spec.workload.bundle is None or ask.bundle_parts is None:
+            return None
+        sealed = self._input(ask.project, "bundle", ask.attempt, ask.bundle_parts)
+        return protocol.BundleOrder(sealed, spec.workload.bundle.digest, spec.workload.bundle.size)
+
+    def _input(self, project: str, role: str, holder: str, parts: tuple[str, ...]) -> protocol.SealedInput:
+        about = self._keys.record(project, role, holder).about
+        if "manifest_digest" not in about:
+            raise HandoverRefusedError(f"the {role} is not sealed")
+        return protocol.SealedInput(
+            parts=parts,
+            role="copy",
+            holder=holder,
+            manifest_name=about["manifest_name"],
+            manifest_digest=about["manifest_digest"],
+            key=self._keys.key(project, role, holder),
+        )
+
+    def _key_ids(self, ask: m.BindNodes) -> list[str]:
+        places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
+        if ask.bundle_parts is not None:
+            places.append(("bundle", ask.attempt))
+        found = []
+        for role, holder in places:
+            try:
+                found.append(self._keys.record(ask.project, role, holder).id)
+            except KeyUnknownError:
+                raise HandoverRefusedError(f"the {role} has no key") from None
+        return found
+
+
+def digest_of(public_key: bytes) -> str:
+    """``sha256:…`` of a node's public key, as the log names it."""
+    return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
+
+
+def _public(hello: bytes) -> bytes:
+    return wire.from_bytes(protocol.Hello, bytes(hello)).public_key
+
+
+def _isolation(grant: Grant) -> protocol.Isolation:
+    if grant.limits.isolation == "fenced":
+        raise IsolationProbeError("no node gives `fenced` in this version")
+    return grant.limits.isolation

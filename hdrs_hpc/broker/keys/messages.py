@@ -1,0 +1,187 @@
+"""What keyd can be asked, one dataclass a request; anything else is refused before it is looked at.
+
+Envelopes travel as their exact bytes.  Replies are plain dictionaries, documented at each request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
+
+EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
+Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
+
+
+@dataclass(frozen=True)
+class Status:
+    """→ ``{root, version, checkpoint: {size, root}|null, keystore: {class, statement}, frozen}``"""
+
+
+@dataclass(frozen=True)
+class SigningKeys:
+    """→ ``{kind: public key line}`` of the broker's own keys, to be written into the trust root."""
+
+
+@dataclass(frozen=True)
+class PinRoot:
+    """Pin the first trust root, or follow a succession.  → ``{digest, version}``"""
+
+    envelope: EnvelopeBytes
+    digest: Digest | None
+
+
+@dataclass(frozen=True)
+class AdmitGrant:
+    """Verify a grant and hold its limits.  → ``{project}``"""
+
+    envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class AdmitClosure:
+    """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
+
+    envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class CreateKey:
+    """Make a key for a copy, a bundle or an attempt's outputs.  → ``{key}``: its id."""
+
+    project: Name
+    role: Literal["copy", "bundle", "output"]
+    holder: Holder
+    dataset: Name | None
+    version: Digest | None
+
+
+@dataclass(frozen=True)
+class NoteManifest:
+    """A copy or bundle was sealed: from now on its key is for hand-over only.  → ``{}``"""
+
+    project: Name
+    role: Literal["copy", "bundle"]
+    holder: Holder
+    manifest_name: Annotated[str, Between(1, 200)]
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True)
+class UseKey:
+    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``."""
+
+    purpose: Literal["stage", "bundle", "collect"]
+    project: Name
+    holder: Holder
+
+
+@dataclass(frozen=True)
+class CopyFacts:
+    """Which copy stands for which input of the spec."""
+
+    input: Name
+    copy: Holder
+    parts: Annotated[tuple[PathPart, ...], Between(1, 12)]
+
+
+@dataclass(frozen=True)
+class BindNodes:
+    """First half of the hand-over: judge the attempt, bind each node's first public key.
+
+    → ``{nodes: {node: digest of its public key}, not_after}``.  The same request again gives the same.
+    """
+
+    project: Name
+    job: Annotated[str, Pattern(r"[0-9A-Z]{6,26}")]
+    attempt: Holder
+    spec: EnvelopeBytes
+    code_approvals: Annotated[tuple[EnvelopeBytes, ...], Between(0, 16)]
+    hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
+    copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
+    bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    started_at: Moment
+
+
+@dataclass(frozen=True)
+class LoggedEntry:
+    """Proof that a log entry is under the last checkpoint that keyd signed."""
+
+    entry: Annotated[bytes, Between(2, 65536)]
+    index: Count
+    proof: Annotated[tuple[Key32, ...], Between(0, 64)]
+
+
+@dataclass(frozen=True)
+class AnswerNodes:
+    """Second half: sealed answers, given only against proof that every binding is in the log.
+
+    → ``{answers: {node: base64 envelope}, digests: {node: digest}}``.  Again gives the same bytes.
+    """
+
+    attempt: Holder
+    logged: Annotated[tuple[LoggedEntry, ...], Between(1, 64)]
+
+
+@dataclass(frozen=True)
+class SignCheckpoint:
+    """→ ``{envelope}``.  Only a log that extends the last one signed gets a signature."""
+
+    size: Count
+    root: Key32
+    consistency: Annotated[tuple[Key32, ...], Between(0, 128)]
+
+
+@dataclass(frozen=True)
+class SignRelease:
+    """→ ``{envelope}``.  keyd reads the decisions by itself before it signs."""
+
+    payload: EnvelopeBytes
+    decisions: Annotated[tuple[EnvelopeBytes, ...], Between(1, 16)]
+
+
+@dataclass(frozen=True)
+class SignCertificate:
+    """→ ``{envelope}``.  Only for a project of which keyd holds no key any more."""
+
+    payload: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class Destroy:
+    """Destroy keys.  ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or one holder's.
+
+    → ``{destroyed: [{id, role, holder}]}``: those that were alive until now.
+    """
+
+    project: Name
+    what: Literal["copies", "outputs", "all"]
+    holder: Holder | None
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key: bool}``"""
+
+    project: Name
+
+
+Ask = (
+    Status
+    | SigningKeys
+    | PinRoot
+    | AdmitGrant
+    | AdmitClosure
+    | CreateKey
+    | NoteManifest
+    | UseKey
+    | BindNodes
+    | AnswerNodes
+    | SignCheckpoint
+    | SignRelease
+    | SignCertificate
+    | Destroy
+    | Inspect
+)
+"""Every request there is."""

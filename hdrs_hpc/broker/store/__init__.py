@@ -1,0 +1,1 @@
+"""The broker's database: one aggregate a file; only ``transition.py`` writes a state."""

@@ -1,0 +1,78 @@
+"""Opening the database and its transactions.
+
+SQLite in WAL mode with full fsync: web and controller write from two processes, so every writing transaction
+begins IMMEDIATE and waits for its turn instead of failing half-way through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from hdrs_hpc.core.errors import SiteError
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+class DatabaseBusyError(SiteError):
+    code = "database-busy"
+    meaning = "The broker's database did not become free in time."
+    remedy = "Try again; if it stays so, look for a process that holds the database open."
+
+
+class Database:
+    """One broker's database file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine: Engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        event.listen(self.engine, "connect", _configure)
+        event.listen(self.engine, "begin", _begin_deferred)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date (Alembic)."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["engine"] = self.engine
+        command.upgrade(config, "head")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One writing transaction: all of it happens, or nothing."""
+        with self.engine.connect() as connection:
+            connection.info["immediate"] = True
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _configure(raw: Any, _record: Any) -> None:
+    raw.isolation_level = None  # SQLAlchemy's own BEGIN below, not pysqlite's guess
+    cursor = raw.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.pop("immediate", False) else "BEGIN")

@@ -1,0 +1,83 @@
+"""Accepted documents: exact envelopes, found by the digest of their payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from hdrs_hpc.broker.store.schema import documents, trust_roots
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import InternalError, NotFoundError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.envelope import Envelope
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One accepted document.  ``people`` signed it; ``raw`` is the envelope as it was accepted."""
+
+    digest: str
+    kind: str
+    raw: bytes
+    people: tuple[str, ...]
+    accepted_at: str
+
+    @property
+    def envelope(self) -> Envelope:
+        return Envelope.parse(self.raw)
+
+
+def put(tx: Connection, digest: str, kind: str, raw: bytes, people: tuple[str, ...]) -> None:
+    tx.execute(
+        insert(documents).values(
+            digest=digest,
+            kind=kind,
+            envelope=raw,
+            people=list(people),
+            accepted_at=clock.to_text(clock.now()),
+        )
+    )
+
+
+def find(tx: Connection, digest: str) -> Accepted | None:
+    row = tx.execute(select(documents).where(documents.c.digest == digest)).first()
+    if row is None:
+        return None
+    return Accepted(row.digest, row.kind, row.envelope, tuple(row.people), row.accepted_at)
+
+
+def get(tx: Connection, digest: str) -> Accepted:
+    found = find(tx, digest)
+    if found is None:
+        raise InternalError("a row names a document that is not there")
+    return found
+
+
+def of_kind(tx: Connection, kind: str) -> list[Accepted]:
+    rows = tx.execute(
+        select(documents)
+        .where(documents.c.kind == kind)
+        .order_by(documents.c.accepted_at, documents.c.digest)
+    )
+    return [Accepted(row.digest, row.kind, row.envelope, tuple(row.people), row.accepted_at) for row in rows]
+
+
+def all_raw(tx: Connection) -> dict[str, bytes]:
+    """Every accepted envelope by digest, for the audit export."""
+    return {row.digest: row.envelope for row in tx.execute(select(documents.c.digest, documents.c.envelope))}
+
+
+def current_root(tx: Connection) -> trust.VerifiedRoot:
+    """The trust root in force; it was verified when it was accepted and is verified again here."""
+    row = tx.execute(select(trust_roots).order_by(trust_roots.c.version.desc()).limit(1)).first()
+    if row is None:
+        raise NotFoundError(
+            "this broker has no trust root yet", remedy="Install the signed one with `hdrs-hpc broker trust`."
+        )
+    return trust.load_root(get(tx, row.digest).raw, row.digest)
+
+
+def first_root_digest(tx: Connection) -> str | None:
+    row = tx.execute(select(trust_roots).order_by(trust_roots.c.version).limit(1)).first()
+    return row.digest if row else None

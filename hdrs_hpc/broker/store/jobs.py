@@ -1,0 +1,144 @@
+"""Jobs and their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from hdrs_hpc.broker.store import documents
+from hdrs_hpc.broker.store.schema import attempts, bundles, jobs
+from hdrs_hpc.core import ids
+from hdrs_hpc.core.errors import ConflictError, NotFoundError
+from hdrs_hpc.documents.models.job_spec import JobSpec
+
+
+class AmbiguousIdError(ConflictError):
+    code = "ambiguous-id"
+    meaning = "More than one job begins like that."
+    remedy = "Type one more letter of the id."
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    project: str
+    submitter: str
+    spec: str
+    nonce: str
+    name: str
+    state: str
+    outcome: str | None
+    reason: str | None
+    detail: dict[str, Any] | None
+    decision: dict[str, Any] | None
+    cluster: str | None
+    cancel_requested: bool
+    received_at: str
+    changed_at: str
+
+    @property
+    def subject(self) -> dict[str, str]:
+        return {"project": self.project, "job": self.id}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One Slurm job.  ``handover`` goes none → bound → answered → closed."""
+
+    name: str
+    job: str
+    number: int
+    submit_intent_at: str | None
+    cluster_job_id: str | None
+    submit_time: str | None
+    restarts: int | None
+    started_at: str | None
+    ended_at: str | None
+    raw_state: str | None
+    exit_code: int | None
+    handover: str
+    bindings: dict[str, Any] | None
+    log_seq: int | None
+    alloc_gpus: int
+    progress: dict[str, Any] | None
+
+
+def get(tx: Connection, job: str) -> Job:
+    row = tx.execute(select(jobs).where(jobs.c.id == job)).first()
+    if row is None:
+        raise NotFoundError("there is no such job, or it is not yours", where=job[:40])
+    return Job(**row._mapping)
+
+
+def by_prefix(tx: Connection, typed: str) -> Job:
+    """The job whose id begins like what a person typed."""
+    prefix = ids.normalise(typed)
+    rows = tx.execute(select(jobs).where(jobs.c.id.startswith(prefix, autoescape=True)).limit(2)).all()
+    if not rows:
+        raise NotFoundError("there is no such job, or it is not yours", where=typed[:40])
+    if len(rows) > 1:
+        raise AmbiguousIdError(where=typed[:40])
+    return Job(**rows[0]._mapping)
+
+
+def by_spec(tx: Connection, digest: str) -> Job | None:
+    row = tx.execute(select(jobs).where(jobs.c.spec == digest)).first()
+    return Job(**row._mapping) if row else None
+
+
+def active(tx: Connection) -> list[Job]:
+    rows = tx.execute(select(jobs).where(jobs.c.state != "PURGED").order_by(jobs.c.received_at, jobs.c.id))
+    return [Job(**row._mapping) for row in rows]
+
+
+def of_project(tx: Connection, project: str) -> list[Job]:
+    rows = tx.execute(select(jobs).where(jobs.c.project == project).order_by(jobs.c.received_at, jobs.c.id))
+    return [Job(**row._mapping) for row in rows]
+
+
+def spec_of(tx: Connection, job: Job) -> JobSpec:
+    return JobSpec.from_payload(documents.get(tx, job.spec).envelope.payload)
+
+
+def request_cancel(tx: Connection, job: str) -> None:
+    tx.execute(update(jobs).where(jobs.c.id == job).values(cancel_requested=True))
+
+
+def note_decision(tx: Connection, job: str, decision: Mapping[str, Any]) -> None:
+    tx.execute(update(jobs).where(jobs.c.id == job).values(decision=dict(decision)))
+
+
+def put_bundle(tx: Connection, digest: str, content: bytes) -> None:
+    known = tx.execute(select(bundles.c.digest).where(bundles.c.digest == digest)).first()
+    if known is None:
+        tx.execute(insert(bundles).values(digest=digest, content=content))
+
+
+def bundle(tx: Connection, digest: str) -> bytes | None:
+    row = tx.execute(select(bundles.c.content).where(bundles.c.digest == digest)).first()
+    return row.content if row else None
+
+
+def new_attempt(tx: Connection, job: str) -> Attempt:
+    """The job's next attempt, under a name that nobody can guess and that is never used twice."""
+    number = len(attempts_of(tx, job)) + 1
+    name = ids.new_secret_name("hdrs")
+    tx.execute(insert(attempts).values(name=name, job=job, number=number, handover="none", alloc_gpus=0))
+    return attempt(tx, name)
+
+
+def attempt(tx: Connection, name: str) -> Attempt:
+    return Attempt(**tx.execute(select(attempts).where(attempts.c.name == name)).one()._mapping)
+
+
+def attempts_of(tx: Connection, job: str) -> list[Attempt]:
+    rows = tx.execute(select(attempts).where(attempts.c.job == job).order_by(attempts.c.number))
+    return [Attempt(**row._mapping) for row in rows]
+
+
+def note_attempt(tx: Connection, name: str, **columns: Any) -> None:
+    """Write facts of an attempt; its state is the job's."""
+    tx.execute(update(attempts).where(attempts.c.name == name).values(**columns))

@@ -1,0 +1,62 @@
+"""The audit log's rows: appended in the same transaction as what they tell, signed by keyd afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from hdrs_hpc.audit import merkle
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.store.schema import checkpoints, log
+from hdrs_hpc.core import clock
+
+CONTROLLER = "broker/controller"
+WEB = "broker/web"
+KEYD = "broker/keyd"
+"""The actors that are processes of the broker; people stand under their ids."""
+
+
+def append(
+    tx: Connection,
+    event: str,
+    subject: Mapping[str, str],
+    *,
+    actor: str = CONTROLLER,
+    detail: Mapping[str, Any] | None = None,
+) -> int:
+    """Append one entry; gives its sequence number (from 0).  The event's schema is checked by ``Entry``."""
+    size = tx.execute(select(func.count()).select_from(log)).scalar_one()
+    entry = Entry(size, clock.to_text(clock.now()), event, dict(subject), actor, dict(detail or {}))
+    raw = entry.to_bytes()
+    tx.execute(insert(log).values(seq=size, entry=raw, leaf=merkle.leaf_hash(raw)))
+    return int(size)
+
+
+def leaves(tx: Connection) -> list[bytes]:
+    """All leaf hashes in order."""
+    return [row.leaf for row in tx.execute(select(log.c.leaf).order_by(log.c.seq))]
+
+
+def entries(tx: Connection, start: int = 0) -> list[bytes]:
+    """Canonical bytes of the entries from ``start`` on."""
+    rows = tx.execute(select(log.c.entry).where(log.c.seq >= start).order_by(log.c.seq))
+    return [row.entry for row in rows]
+
+
+def checkpoint_envelopes(tx: Connection) -> Sequence[bytes]:
+    return [row.envelope for row in tx.execute(select(checkpoints.c.envelope).order_by(checkpoints.c.size))]
+
+
+def latest_checkpoint(tx: Connection) -> tuple[int, bytes] | None:
+    """Size and envelope of the newest signed checkpoint."""
+    row = tx.execute(select(checkpoints).order_by(checkpoints.c.size.desc()).limit(1)).first()
+    return (row.size, row.envelope) if row else None
+
+
+def file_checkpoint(tx: Connection, size: int, envelope: bytes) -> None:
+    """Keep a signed checkpoint; the first one of a size stays."""
+    known = tx.execute(select(checkpoints.c.size).where(checkpoints.c.size == size)).first()
+    if known is None:
+        tx.execute(insert(checkpoints).values(size=size, envelope=envelope))

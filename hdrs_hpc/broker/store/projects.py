@@ -1,0 +1,74 @@
+"""Projects and their grants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from hdrs_hpc.broker.store import documents
+from hdrs_hpc.broker.store.schema import attempts, jobs, projects
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.documents.models.grant import Grant
+
+
+@dataclass(frozen=True)
+class Project:
+    name: str
+    state: str
+    grant: str
+    version: int
+    frozen: bool
+    closing_reason: str | None
+    closing_since: str | None
+    copy_keys_destroyed_at: str | None
+    certificate: str | None
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be given anything."""
+        return self.state in ("APPROVED", "ACTIVE") and not self.frozen
+
+
+def find(tx: Connection, name: str) -> Project | None:
+    row = tx.execute(select(projects).where(projects.c.name == name)).first()
+    return Project(**row._mapping) if row else None
+
+
+def get(tx: Connection, name: str) -> Project:
+    found = find(tx, name)
+    if found is None:
+        raise NotFoundError("there is no such project, or it is not yours", where=name)
+    return found
+
+
+def every(tx: Connection) -> list[Project]:
+    return [Project(**row._mapping) for row in tx.execute(select(projects).order_by(projects.c.name))]
+
+
+def grant_of(tx: Connection, project: Project) -> Grant:
+    return Grant.from_payload(documents.get(tx, project.grant).envelope.payload)
+
+
+def freeze(tx: Connection, name: str) -> None:
+    tx.execute(update(projects).where(projects.c.name == name).values(frozen=True))
+
+
+def note_copy_keys_destroyed(tx: Connection, name: str, at: str) -> None:
+    tx.execute(update(projects).where(projects.c.name == name).values(copy_keys_destroyed_at=at))
+
+
+def gpu_hours_used(tx: Connection, name: str) -> float:
+    """Allocated GPUs × hours of the project's attempts so far; a running attempt counts up to now."""
+    rows = tx.execute(
+        select(attempts.c.started_at, attempts.c.ended_at, attempts.c.alloc_gpus)
+        .join(jobs, jobs.c.id == attempts.c.job)
+        .where(jobs.c.project == name, attempts.c.started_at.is_not(None))
+    )
+    total = 0.0
+    for row in rows:
+        ended = clock.from_text(row.ended_at) if row.ended_at else clock.now()
+        seconds = (ended - clock.from_text(row.started_at)).total_seconds()
+        total += max(0.0, seconds) * row.alloc_gpus / 3600
+    return total

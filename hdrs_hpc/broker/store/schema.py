@@ -1,0 +1,198 @@
+"""Tables of the broker's database (SQLite in WAL mode; SQLAlchemy Core; migrations by Alembic)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("people", JSON, nullable=False),
+    Column("accepted_at", String, nullable=False),
+)
+
+trust_roots = Table(
+    "trust_roots",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("digest", String, ForeignKey("documents.digest"), nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("registration", String, ForeignKey("documents.digest"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("sensitivity", String, nullable=False),
+    Column("items", Integer, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("grant", String, ForeignKey("documents.digest"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("frozen", Boolean, nullable=False, default=False),
+    Column("closing_reason", String),
+    Column("closing_since", String),
+    Column("copy_keys_destroyed_at", String),
+    Column("certificate", String),
+)
+
+copies = Table(
+    "copies",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, ForeignKey("projects.name"), nullable=False),
+    Column("dataset", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("cluster", String, nullable=False),
+    Column("recipe", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("manifest_name", String),
+    Column("manifest_digest", String),
+    Column("objects", Integer),
+    Column("plaintext_bytes", BigInteger),
+    Column("sealed_bytes", BigInteger),
+    Column("report", JSON),
+    Column("reason", String),
+    Column("unlinked", Integer),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, ForeignKey("projects.name"), nullable=False),
+    Column("submitter", String, nullable=False),
+    Column("spec", String, ForeignKey("documents.digest"), nullable=False, unique=True),
+    Column("nonce", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("outcome", String),
+    Column("reason", String),
+    Column("detail", JSON),
+    Column("decision", JSON),
+    Column("cluster", String),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("received_at", String, nullable=False),
+    Column("changed_at", String, nullable=False),
+    UniqueConstraint("submitter", "nonce"),
+)
+
+job_copies = Table(
+    "job_copies",
+    metadata,
+    Column("job", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("input", String, primary_key=True),
+    Column("copy", String, ForeignKey("copies.id"), nullable=False),
+)
+
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("job", String, ForeignKey("jobs.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("submit_intent_at", String),
+    Column("cluster_job_id", String),
+    Column("submit_time", String),
+    Column("restarts", Integer),
+    Column("started_at", String),
+    Column("ended_at", String),
+    Column("raw_state", String),
+    Column("exit_code", Integer),
+    Column("handover", String, nullable=False, default="none"),
+    Column("bindings", JSON),
+    Column("log_seq", Integer),
+    Column("alloc_gpus", Integer, nullable=False, default=0),
+    Column("progress", JSON),
+    UniqueConstraint("job", "number"),
+)
+
+artefacts = Table(
+    "artefacts",
+    metadata,
+    Column("job", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("cls", String, nullable=False),
+    Column("media_type", String),
+    Column("size", Integer),
+    Column("rebuilt", String),
+    Column("file", String),
+    Column("report", JSON, nullable=False),
+    Column("report_digest", String, nullable=False),
+    Column("refused", String),
+    Column("nonce", String, nullable=False),
+    Column("verdict", String),
+    Column("release_record", String),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("artefact", String, primary_key=True),
+    Column("person", String, primary_key=True),
+    Column("verdict", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("document", String, ForeignKey("documents.digest"), nullable=False),
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("about", String, primary_key=True),
+    Column("code", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("since", String, nullable=False),
+)

@@ -1,0 +1,213 @@
+"""An Aperio slide (SVS) of real tissue, with canaries in its description, on its label and in its tiles.
+
+The tissue is 960 × 960 pixels of OpenSlide's freely available test slide CMU-1-Small-Region (CC0), mirrored
+into a larger slide.  As in Aperio's files, each tile is an abbreviated JPEG codestream in RGB without colour
+marker, whose tables stand once in the TIFF tag JPEGTables (TIFF Technical Note 2).
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from hdrs_hpc.cli.demo.identities import Canaries, Identities, Patient
+from hdrs_hpc.cli.demo.series import pick_windows
+
+TILE = 240
+MIRRORS = 2
+"""How often the region is repeated along each side, each time mirrored so that edges meet."""
+QUALITY = 78
+LEVEL_FACTOR = 4
+MICRONS_PER_PIXEL = 0.499
+
+_JPEG_TABLES = 347
+_SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", 0xDA
+_TABLE_MARKERS = {0xDB, 0xC4}
+
+
+def write_slide(path: Path, patient: Patient, seed: int, identities: Identities, canaries: Canaries) -> None:
+    """One slide: two tiled levels, thumbnail, label and macro, in Aperio's order of pages."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    region: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
+        files(__package__).joinpath("he-region.jpg").read_bytes()
+    )
+    # A stain never comes out twice the same; this also keeps the codestreams apart from any other use of it.
+    stained = np.clip(region.astype(np.int16) + [[chance.sample(range(-6, 7), 3)]], 0, 255).astype(np.uint8)
+    top, bottom = np.hstack([stained, stained[:, ::-1]]), np.hstack([stained[::-1], stained[::-1, ::-1]])
+    block = np.vstack([top, bottom])
+    whole = np.tile(block, (MIRRORS // 2, MIRRORS // 2, 1))
+    height, width = whole.shape[:2]
+    small = _shrunk(whole, LEVEL_FACTOR)
+    description = _description(patient, identities, width, height)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tifffile.TiffWriter(path) as tiff:
+        _write_level(tiff, whole, description, canaries, chance)
+        thumbnail = f"Aperio Image Library v11.2.1 \n{width}x{height} -> 480x480 - ;{description}"
+        _write_plain(tiff, _shrunk(whole, width // 480), thumbnail, canaries, chance)
+        _write_level(tiff, small, f"{description}|Level = 1", canaries, chance)
+        label = _label(patient, identities)
+        _write_label(tiff, label, canaries, chance)
+        macro = np.full((label.shape[0], 1280, 3), 240, np.uint8)
+        macro[:, : label.shape[1]] = label
+        macro[60:340, 600:880] = _shrunk(whole, width // 280)[:280, :280]
+        _write_plain(tiff, macro, "Aperio Image Library v11.2.1 \nmacro 1280x431", canaries, chance, subfile=9)
+
+
+def _description(patient: Patient, known: Identities, width: int, height: int) -> str:
+    """Aperio's first page's description; the real ones hold user, barcode, serial and file names too."""
+    fields = {
+        "AppMag": "20",
+        "StripeWidth": "2040",
+        "ScanScope ID": known.code("SS", "scanner-serial"),
+        "Filename": known.code("FN", "file-name"),
+        "Title": patient.name,
+        "Barcode": known.code("BC", "barcode"),
+        "Patient": patient.nhs_number,
+        "Date": "03/12/84",
+        "Time": known.time("slide-time"),
+        "User": known.code("USR", "user"),
+        "MPP": f"{MICRONS_PER_PIXEL:.4f}",
+        "OriginalWidth": str(width),
+        "Originalheight": str(height),
+    }
+    head = f"Aperio Image Library v11.2.1 \r\n{width}x{height} [0,0 {width}x{height}] "
+    tail = "|".join(f"{key} = {value}" for key, value in fields.items())
+    return f"{head}({TILE}x{TILE}) JPEG/RGB Q={QUALITY}|{tail}"
+
+
+def _write_level(
+    tiff: tifffile.TiffWriter,
+    pixels: NDArray[np.uint8],
+    description: str,
+    canaries: Canaries,
+    chance: random.Random,
+) -> None:
+    streams = [_split(_jpeg(tile)) for tile in _tiles(pixels)]
+    tables = streams[0][0]
+    if any(found != tables for found, _ in streams):
+        raise ValueError("tiles of one level with different JPEG tables")
+    for _, stream in streams:
+        for window in pick_windows(stream[len(stream) // 4 :], 2, chance):
+            canaries.plant_window(window, "tile")
+    _write(
+        tiff,
+        iter([stream for _, stream in streams]),
+        pixels.shape,
+        description,
+        tile=(TILE, TILE),
+        extratags=[(_JPEG_TABLES, 7, len(tables), tables, True)],
+    )
+
+
+def _write_plain(
+    tiff: tifffile.TiffWriter,
+    pixels: NDArray[np.uint8],
+    description: str,
+    canaries: Canaries,
+    chance: random.Random,
+    subfile: int = 0,
+) -> None:
+    """An untiled JPEG page, as thumbnail and macro are."""
+    stream = _jpeg(np.ascontiguousarray(pixels))
+    for window in pick_windows(stream[len(stream) // 4 :], 4, chance):
+        canaries.plant_window(window, "picture")
+    _write(
+        tiff, iter([stream]), pixels.shape, description, rowsperstrip=pixels.shape[0], subfiletype=subfile
+    )
+
+
+def _write(
+    tiff: tifffile.TiffWriter, data: Iterator[bytes], shape: tuple[int, ...], description: str, **more: Any
+) -> None:
+    tiff.write(
+        data,
+        shape=shape,
+        dtype="uint8",
+        photometric="rgb",
+        compression="jpeg",
+        compressionargs={"outcolorspace": "RGB"},
+        subsampling=(1, 1),
+        description=description.encode("utf-8"),
+        metadata=None,
+        software=False,
+        **more,
+    )
+
+
+def _write_label(
+    tiff: tifffile.TiffWriter, pixels: NDArray[np.uint8], canaries: Canaries, chance: random.Random
+) -> None:
+    for window in pick_windows(pixels.tobytes(), 16, chance):
+        canaries.plant_window(window, "label")
+    height, width = pixels.shape[:2]
+    tiff.write(
+        pixels,
+        photometric="rgb",
+        compression="adobe_deflate",
+        rowsperstrip=height,
+        subfiletype=1,
+        description=f"Aperio Image Library v11.2.1 \nlabel {width}x{height}".encode(),
+        metadata=None,
+        software=False,
+    )
+
+
+def _label(patient: Patient, known: Identities) -> NDArray[np.uint8]:
+    """What is printed on the glass, as a picture; grained like a photograph, shape (431, 480, 3)."""
+    picture = Image.new("RGB", (480, 431), (250, 248, 235))
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(22)
+    lines = (patient.name, patient.nhs_number, patient.patient_id, known.code("BLK", "tissue-block"))
+    for row, line in enumerate(lines):
+        draw.text((12, 40 + 80 * row), line, fill=(20, 20, 60), font=font)
+    grain = np.random.default_rng(len(patient.name)).integers(-9, 10, size=(431, 480, 3))
+    return np.clip(np.asarray(picture, np.int16) + grain, 0, 255).astype(np.uint8)
+
+
+def _tiles(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    for top in range(0, pixels.shape[0], TILE):
+        for left in range(0, pixels.shape[1], TILE):
+            yield np.ascontiguousarray(pixels[top : top + TILE, left : left + TILE])
+
+
+def _shrunk(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """The mean of factor × factor pixels."""
+    height, width = (size // factor * factor for size in pixels.shape[:2])
+    cells = pixels[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)
+    return np.ascontiguousarray(cells.mean(axis=(1, 3)).astype(np.uint8))
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    encoded: bytes = imagecodecs.jpeg8_encode(
+        pixels, level=QUALITY, colorspace="rgb", outcolorspace="rgb", subsampling="444", optimize=False
+    )
+    return encoded
+
+
+def _split(stream: bytes) -> tuple[bytes, bytes]:
+    """A whole codestream as (tables, abbreviated stream), each from SOI to EOI; drops APPn markers.
+
+    ITU-T T.81, B.2.4 and B.5: tables may stand apart from the image that uses them.
+    """
+    tables, rest = _SOI, _SOI
+    at = 2
+    while True:
+        marker, length = struct.unpack_from(">xBH", stream, at)
+        segment = stream[at : at + 2 + length]
+        if marker == _SOS:
+            return tables + _EOI, rest + stream[at:]
+        if marker in _TABLE_MARKERS:
+            tables += segment
+        elif not 0xE0 <= marker <= 0xEF:
+            rest += segment
+        at += 2 + length

@@ -1,0 +1,1 @@
+"""Signed documents: envelope, signatures, the table of kinds, trust root and models."""

@@ -1,0 +1,19 @@
+"""Code approval: one named reviewer has read one bundle, named by digest, for one project."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.documents.models.words import Digest, Moment, Name, Prose
+
+
+class CodeApproval(Document):
+    SCHEMA: ClassVar[str] = "hdrs-hpc/code-approval/1"
+
+    project: Name
+    bundle: Digest
+    reviewer: Name
+    """Must be the person whose key signs."""
+    statement: Prose
+    at: Moment

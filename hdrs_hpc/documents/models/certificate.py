@@ -1,0 +1,125 @@
+"""The certificate: what of a project was destroyed, how that was verified, and what it can not prove.
+
+It is the inventory of every place that can hold patient data, verified row by row, with the copies and
+attempts whose keys died.  An offline reader checks it against the audit log by ``log`` and by the ids in it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, fault
+from hdrs_hpc.documents.models.words import Digest, Hash, Line, Moment, Name, Prose
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class DestroyedCopy(Part):
+    """One staged copy: sealed on scratch, now without a key."""
+
+    copy_: Annotated[Line, Field(alias="copy")]
+    """The copy's id, as in the log."""
+    dataset: Name
+    version: Digest
+    """The dataset version that it was made of."""
+    manifest_digest: Digest | None = None
+    """Absent for a copy that was never finished."""
+    objects: Count
+    """Sealed objects unlinked from scratch."""
+    bytes: Count
+    """Their sealed bytes."""
+    key_id: Line
+    key_destroyed_at: Moment
+
+
+class DestroyedAttempt(Part):
+    """One attempt of a job: the key of its outputs, and what of it lay on scratch."""
+
+    attempt: Line
+    """The attempt's name, which is its Slurm job's name."""
+    job: Line
+    objects: Count
+    bytes: Count
+    key_id: Line | None = None
+    """Absent where no key was ever handed over."""
+    key_destroyed_at: Moment | None = None
+
+
+class Keystore(Part):
+    """Where the keys lived, and what that kind of store can claim about their end."""
+
+    class_: Literal["file", "pkcs11", "kms"]
+    claim: Literal["unlinked", "destroyed"]
+    """``unlinked``: gone from the store, not provably erased on its medium."""
+    master_rotated: bool
+    statement: Prose
+
+
+class Place(Part):
+    """One row of the inventory of places that can hold patient data."""
+
+    place: Name
+    owner: Line
+    purger: Line
+    verified: bool
+    """Whether the state was checked afterwards by looking, not only brought about."""
+    method: Name
+    """How it was verified, in the words of the inventory: ``listing``, ``key-and-listing`` …"""
+    result: Name
+    """What was found, in the words of the inventory: ``empty``, ``key-gone-and-empty`` …"""
+    count: Count
+    """Things that were there and were removed."""
+    bytes: Count
+
+
+class Check(Part):
+    """One check made after the purge, such as: keyd has no key, samples do not open, listings are empty."""
+
+    check: Name
+    result: Literal["passed", "failed", "not-possible"]
+    detail: Prose
+
+
+class LogPosition(Part):
+    """The log up to and with the last destruction that is certified here."""
+
+    size: Annotated[int, Field(ge=1)]
+    root: Hash
+
+
+class Certificate(Document):
+    SCHEMA: ClassVar[str] = "hdrs-hpc/certificate/1"
+
+    audience: Name
+    project: Name
+    grant: Digest
+    trust_root: Digest
+    """The trust root in force at closing."""
+    reason: Literal["ended", "closed", "revoked"]
+    closed_at: Moment
+    """When the keys of the staged copies were destroyed."""
+    issued_at: Moment
+    assurance: Literal["DEMO", "file-keystore", "hardware-keystore"]
+    """DEMO under a demo root, whatever the keystore: nothing real may rest on it."""
+    copies: Items[DestroyedCopy]
+    attempts: Items[DestroyedAttempt]
+    deidentification_key_destroyed: bool
+    keystore: Keystore
+    inventory: Line
+    """Version of the table of places, such as ``hdrs-hpc/places/1``; a later one may have more rows."""
+    places: Annotated[Items[Place], Field(min_length=1)]
+    checks: Annotated[Items[Check], Field(min_length=1)]
+    cannot_prove: Annotated[Items[Prose], Field(min_length=1)]
+    """Never empty: snapshots, swap and memory are out of anyone's reach."""
+    log: LogPosition
+
+    @model_validator(mode="after")
+    def _honest(self) -> Certificate:
+        failed = [item.check for item in self.checks if item.result == "failed"]
+        if failed:
+            fault(BadValueError, f"no certificate is issued while checks fail: {', '.join(failed)}")
+        if self.assurance == "hardware-keystore" and self.keystore.claim != "destroyed":
+            fault(BadValueError, "this assurance needs a keystore that destroys keys")
+        return self

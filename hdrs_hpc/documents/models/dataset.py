@@ -1,0 +1,32 @@
+"""Dataset registration: a custodian states what a source of approved data is, and its scanned version."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from hdrs_hpc.documents.models.document import Document, Part
+from hdrs_hpc.documents.models.words import Digest, Line, Name
+
+Sensitivity = Literal["synthetic", "public", "real"]
+
+
+class Source(Part):
+    """Where the data zone reads the dataset from."""
+
+    type: Literal["folder"]
+    path: Line
+
+
+class DatasetRegistration(Document):
+    SCHEMA: ClassVar[str] = "hdrs-hpc/dataset-registration/1"
+
+    name: Name
+    kind: Literal["radiology", "pathology", "table"]
+    sensitivity: Sensitivity
+    source: Source
+    version: Digest
+    """Digest of the inventory that a scan made."""
+    items: Annotated[int, Field(ge=0)]
+    """How many rows that inventory has."""

@@ -1,0 +1,197 @@
+"""What all document models share: strict, parsed from exact bytes, with every fault as a finding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.errors import BadDocumentError, all_errors
+
+Path = tuple[str | int, ...]
+T = TypeVar("T")
+
+Items = Annotated[tuple[T, ...], Field(strict=False)]
+"""A JSON list, kept as an immutable tuple."""
+
+
+class UnknownFieldError(BadDocumentError):
+    code = "unknown-field"
+    meaning = (
+        "The document has a field that its format does not know; a slip of the pen must not pass unseen."
+    )
+    remedy = "Check the spelling, or remove the field."
+
+
+class MissingFieldError(BadDocumentError):
+    code = "missing-field"
+    meaning = "A field that the format requires is not there."
+    remedy = "Add the field; `hdrs-hpc spec new` shows a whole example."
+
+
+class WrongTypeError(BadDocumentError):
+    code = "wrong-type"
+    meaning = "A value is of another type than the format requires, such as a number where text is due."
+    remedy = "Write the value as its type; in YAML, quotes make text."
+
+
+class BadValueError(BadDocumentError):
+    code = "bad-value"
+    meaning = "A value is of the right type but not one that the format allows."
+    remedy = "Choose an allowed value."
+
+
+class UnknownSchemaError(BadDocumentError):
+    code = "unknown-schema"
+    meaning = "The document's `schema` names another format or version than the one expected here."
+    remedy = "Check that this is the right file; a newer format needs a newer hdrs-hpc."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault in a document: where it is, its reason code, what is wrong and how to mend it."""
+
+    code: str
+    path: Path
+    message: str
+    remedy: str
+
+    @property
+    def where(self) -> str:
+        """``outputs.cohort.path`` or ``people.researchers[1]``; empty for the whole document."""
+        return path_text(self.path)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "where": self.where, "message": self.message, "remedy": self.remedy}
+
+
+class InvalidDocumentError(BadDocumentError):
+    """A well-formed document that breaks its schema; ``findings`` holds every fault at once."""
+
+    code = "invalid-document"
+    meaning = "The document does not follow its format; every fault is listed."
+    remedy = "Mend each fault listed."
+
+    def __init__(self, findings: tuple[Finding, ...], *, where: str | None = None) -> None:
+        count = f"{len(findings)} faults" if len(findings) > 1 else "1 fault"
+        listed = "; ".join(f"{item.where or 'document'}: {item.code}" for item in findings[:8])
+        super().__init__(f"{count}: {listed}", where=where)
+        self.findings = findings
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "findings": [item.as_dict() for item in self.findings]}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (InvalidDocumentError, (self.findings,))
+
+
+class Part(BaseModel):
+    """A piece of a document: strict types, no unknown fields, immutable, kebab-case in JSON."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
+        validate_by_name=False,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+
+class Document(Part):
+    """A whole signed payload.  ``SCHEMA`` is the value its ``schema`` field must have."""
+
+    SCHEMA: ClassVar[str]
+
+    schema_: str = Field(alias="schema")
+
+    @classmethod
+    def from_payload(cls, payload: bytes) -> Self:
+        """Parse exact payload bytes.  Raises BadDocumentError; for schema faults, all of them at once."""
+        return cls.from_value(strict_json.loads(payload))
+
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        """Check a value that strict JSON or strict YAML gave.  Raises BadDocumentError."""
+        if not isinstance(value, dict):
+            raise InvalidDocumentError((finding(WrongTypeError, (), "a document is a mapping of fields"),))
+        _check_scalars(value, ())
+        if value.get("schema") != cls.SCHEMA:
+            if "schema" not in value:
+                fault = finding(MissingFieldError, ("schema",), f"the first field is `schema: {cls.SCHEMA}`")
+            else:
+                fault = finding(UnknownSchemaError, ("schema",), f"here `schema` must be {cls.SCHEMA}")
+            # Nothing else can be judged by the rules of a format that the document does not claim.
+            raise InvalidDocumentError((fault,))
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise InvalidDocumentError(tuple(_translate(item) for item in error.errors())) from None
+
+    def to_payload(self) -> bytes:
+        """Canonical bytes to be signed; ``from_payload`` gives an equal document back."""
+        return strict_json.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def finding(error: type[BadDocumentError], path: Path, message: str, remedy: str | None = None) -> Finding:
+    return Finding(error.code, path, message, remedy or error.remedy)
+
+
+def fault(error: type[BadDocumentError], message: str) -> NoReturn:
+    """Called inside a validator: the field at hand breaks the rule that ``error`` names."""
+    # PydanticCustomError reads braces as a template; none of ours has any.
+    raise PydanticCustomError(error.code, "{message}", {"message": message})
+
+
+def path_text(path: Path) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _check_scalars(value: Any, path: Path) -> None:
+    """Refuse numbers and text that JSON can not carry onwards: 1e999 and lone surrogates."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_scalars(key, path)
+            _check_scalars(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_scalars(item, (*path, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise strict_json.MalformedDocumentError("a number out of range", where=path_text(path))
+    elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise strict_json.MalformedDocumentError("text that is not valid Unicode")
+
+
+_BY_PYDANTIC_TYPE: dict[str, type[BadDocumentError]] = {
+    "extra_forbidden": UnknownFieldError,
+    "missing": MissingFieldError,
+}
+
+
+def _translate(error: ErrorDetails) -> Finding:
+    """A pydantic error as a finding.  The path drops pydantic's own steps such as ``[key]``."""
+    kind, message = error["type"], error["msg"]
+    path = tuple(step for step in error["loc"] if step != "[key]")
+    if kind in _BY_PYDANTIC_TYPE:
+        cls = _BY_PYDANTIC_TYPE[kind]
+        name = path[-1] if path else "?"
+        text = (
+            f"the format has no field {name!r} here" if cls is UnknownFieldError else f"{name!r} is missing"
+        )
+        return finding(cls, path, text)
+    own = all_errors().get(kind)
+    if own is not None and issubclass(own, BadDocumentError):
+        return finding(own, path, message)
+    if kind.endswith(("_type", "_parsing")) or kind in ("model_attributes_type", "is_instance_of"):
+        return finding(WrongTypeError, path, message)
+    return finding(BadValueError, path, message)

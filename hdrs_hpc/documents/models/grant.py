@@ -1,0 +1,154 @@
+"""The grant: what a project may do, with which data, by whom and until when.  Signed by custodians."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents.models.document import Document, Items, Part, fault
+from hdrs_hpc.documents.models.selection import Selection
+from hdrs_hpc.documents.models.words import Digest, Duration, End, Line, Name, Start, Versioned, WalltimeS
+
+Isolation = Literal["cooperative", "sandboxed", "fenced"]
+OutputClass = Literal["table", "figure", "metrics", "weights"]
+Keep = Literal["release", "project"]
+
+
+class DatesOutOfOrderError(BadDocumentError):
+    code = "dates-out-of-order"
+    meaning = "The dates of a document contradict each other."
+    remedy = "A grant has from < run-until ≤ destroy-by; a spec expires at most 31 days after its not-before."
+
+
+class SupersedesError(BadDocumentError):
+    code = "supersedes-mismatch"
+    meaning = "The version number and the version superseded do not fit together."
+    remedy = "Version 1 supersedes nothing; every later version names the digest of the one before."
+
+
+class Approval(Part):
+    """Whose decision the grant carries out."""
+
+    body: Line
+    reference: Line
+
+
+class Valid(Part):
+    """The project's dates.  A day given for an end counts whole, in UTC."""
+
+    from_: Start
+    run_until: End
+    """First moment at which nothing of the project may run."""
+    review_grace: Duration
+    """How long reviews may go on after that; never past ``destroy_by``."""
+    destroy_by: End
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Valid:
+        if self.run_until <= self.from_:
+            fault(DatesOutOfOrderError, "run-until is not after from")
+        if self.destroy_by < self.run_until:
+            fault(DatesOutOfOrderError, "destroy-by is before run-until")
+        return self
+
+
+class People(Part):
+    lead: Name
+    researchers: Annotated[Items[Name], Field(min_length=1, max_length=200)]
+
+
+class GrantedDataset(Part):
+    version: Digest
+    select: Selection = Field(default_factory=dict)
+    """Which part is granted; empty for the whole."""
+    profile: Versioned
+    """De-identification profile, such as ``radiology-basic@1``."""
+    max_failed: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """How many items may be refused at staging before the whole copy is."""
+
+
+class Workloads(Part):
+    builtin: Annotated[Items[Versioned], Field(max_length=100)] = ()
+    own_code: Literal["none", "reviewed", "project"] = "none"
+
+
+class Limits(Part):
+    clusters: Annotated[Items[Name], Field(min_length=1, max_length=50)]
+    isolation: Isolation
+    """The least isolation that a node must give."""
+    nodes: Annotated[int, Field(ge=1, le=100_000)]
+    time: WalltimeS
+    """Longest run of one job, in seconds."""
+    gpu_hours: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    """For the whole project."""
+
+
+class TableRule(Part):
+    min_count: Annotated[int, Field(ge=1, le=1000)]
+    """Counts below this are suppressed."""
+    round: Annotated[int, Field(ge=1, le=1000)]
+    """Counts are rounded to a multiple of this."""
+    significant_digits: Annotated[int, Field(ge=1, le=6)] | None = None
+    """How many digits other numbers keep."""
+
+
+class FigureRule(Part):
+    """Figures are re-encoded from their pixels; no parameter yet."""
+
+
+class MetricsRule(Part):
+    """Metrics are numbers by name; what is absent here follows the table's rule."""
+
+    min_count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    round: Annotated[int, Field(ge=1, le=1000)] | None = None
+    significant_digits: Annotated[int, Field(ge=1, le=6)] | None = None
+
+
+class WeightsRule(Part):
+    keep: Keep = "project"
+
+
+class OutputRules(Part):
+    """Which classes of artefact may be declared, and how they are checked; an absent class is not."""
+
+    reviewers: Annotated[int, Field(ge=1, le=5)]
+    table: TableRule | None = None
+    figure: FigureRule | None = None
+    metrics: MetricsRule | None = None
+    weights: WeightsRule | None = None
+
+    def rule(self, output_class: str) -> TableRule | FigureRule | MetricsRule | WeightsRule | None:
+        """The rule of a class, or None where the class is not granted."""
+        rules = {"table": self.table, "figure": self.figure, "metrics": self.metrics, "weights": self.weights}
+        return rules.get(output_class)
+
+
+class Grant(Document):
+    SCHEMA: ClassVar[str] = "hdrs-hpc/grant/1"
+
+    project: Name
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    supersedes: Digest | None = None
+    audience: Name | None = None
+    """The one broker this grant is for; absent where the custodians' trust root serves only one."""
+    title: Line
+    approval: Approval
+    valid: Valid
+    people: People
+    data: Annotated[dict[Name, GrantedDataset], Field(min_length=1, max_length=100)]
+    workloads: Workloads
+    limits: Limits
+    outputs: OutputRules
+
+    @model_validator(mode="after")
+    def _superseding(self) -> Grant:
+        if (self.supersedes is None) != (self.version == 1):
+            fault(SupersedesError, "version 1 supersedes nothing, every later version names the one before")
+        return self
+
+    @property
+    def everyone(self) -> frozenset[str]:
+        """Lead and researchers: the people who have an interest in the project."""
+        return frozenset((self.people.lead, *self.people.researchers))

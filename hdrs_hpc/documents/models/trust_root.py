@@ -1,0 +1,166 @@
+"""The trust root: who the people are, which keys are theirs, what they may do, and the broker's own keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import sshsig
+from hdrs_hpc.documents.models.document import Document, Items, Part, fault
+from hdrs_hpc.documents.models.grant import SupersedesError
+from hdrs_hpc.documents.models.words import Digest, Line, Name
+
+Role = Literal["custodian", "researcher", "checker", "code-reviewer", "admin"]
+
+
+class KeySharedError(BadDocumentError):
+    code = "key-listed-twice"
+    meaning = "One key is listed twice: under two names, twice under one, or for two duties of the broker."
+    remedy = "Each person and each duty of the broker needs a key of its own; list every key once."
+
+
+class ThresholdUnreachableError(BadDocumentError):
+    code = "threshold-out-of-reach"
+    meaning = "A threshold asks for more people than hold the role."
+    remedy = "Lower the threshold or list more people with the role."
+
+
+class KeyRecord(Part):
+    """A public key of a person, and from which log entry on it is no longer good."""
+
+    key: Annotated[str, Field(max_length=8192)]
+    """``type base64 [comment]``, one line."""
+    retired_from: Annotated[int, Field(ge=0)] | None = None
+    """Log entry from which the key signs nothing new; what was accepted before stays good."""
+    compromised_from: Annotated[int, Field(ge=0)] | None = None
+    """Log entry from which nothing signed with the key is believed, also if it was accepted then."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> KeyRecord:
+        try:
+            sshsig.fingerprint(self.key)
+        except BadDocumentError as error:
+            fault(type(error), error.message)
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        return sshsig.fingerprint(self.key)
+
+    def refused_at(self, entry: int | None) -> Literal["retired", "compromised"] | None:
+        """Whether the key is no good for a document accepted at this log entry (None: now)."""
+        if self.compromised_from is not None and (entry is None or entry >= self.compromised_from):
+            return "compromised"
+        if self.retired_from is not None and (entry is None or entry >= self.retired_from):
+            return "retired"
+        return None
+
+
+def _as_record(value: Any) -> Any:
+    return {"key": value} if isinstance(value, str) else value
+
+
+class Person(Part):
+    """A person, known in logs by the pseudonymous id that is the key of this record."""
+
+    name: Line
+    keys: Annotated[
+        Items[Annotated[KeyRecord, BeforeValidator(_as_record)]], Field(min_length=1, max_length=8)
+    ]
+    roles: Annotated[Items[Role], Field(min_length=1, max_length=5)]
+
+
+class Thresholds(Part):
+    """How many people must sign; a person with two keys is one."""
+
+    trust_root: Annotated[int, Field(ge=1, le=16)] = 2
+    grant: Annotated[int, Field(ge=1, le=16)] = 2
+    dataset_registration: Annotated[int, Field(ge=1, le=16)] = 1
+    closure: Annotated[int, Field(ge=1, le=16)] = 1
+    code_approval: Literal[1] = 1
+
+
+BrokerKey = Annotated[str, Field(max_length=8192)]
+BrokerKeyList = Annotated[Items[BrokerKey], Field(min_length=1, max_length=8)]
+
+
+class BrokerKeys(Part):
+    """The broker's own public keys, one or more lines a duty, never one key for two duties."""
+
+    checkpoint: BrokerKeyList
+    release_record: BrokerKeyList
+    certificate: BrokerKeyList
+    handover_answer: BrokerKeyList
+
+    def of(self, kind_name: str) -> tuple[str, ...]:
+        """The lines that may sign documents of this kind."""
+        by_kind = {
+            "checkpoint": self.checkpoint,
+            "release-record": self.release_record,
+            "certificate": self.certificate,
+            "handover-answer": self.handover_answer,
+        }
+        return by_kind.get(kind_name, ())
+
+    def all_lines(self) -> tuple[str, ...]:
+        return (*self.checkpoint, *self.release_record, *self.certificate, *self.handover_answer)
+
+
+class TrustRoot(Document):
+    """What everything else is believed by.  The first one's digest is pinned out of band."""
+
+    SCHEMA: ClassVar[str] = "hdrs-hpc/trust-root/1"
+
+    audience: Name
+    """The broker's name; specs and logins are made for it."""
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    supersedes: Digest | None = None
+    """Digest of the version before; absent for the first."""
+    demo: bool
+    """A demo root never meets real data, and what it signs is stamped DEMO."""
+    people: Annotated[dict[Name, Person], Field(min_length=1, max_length=500)]
+    thresholds: Thresholds = Thresholds()
+    broker_keys: BrokerKeys
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrustRoot:
+        if (self.supersedes is None) != (self.version == 1):
+            fault(SupersedesError, "version 1 supersedes nothing, every later version names the one before")
+        self._check_keys()
+        custodians = len(self.having("custodian"))
+        for name, needed in (
+            ("trust-root", self.thresholds.trust_root),
+            ("grant", self.thresholds.grant),
+            ("dataset-registration", self.thresholds.dataset_registration),
+            ("closure", self.thresholds.closure),
+        ):
+            if needed > custodians:
+                fault(ThresholdUnreachableError, f"{name} needs {needed} custodians, {custodians} are listed")
+        return self
+
+    def _check_keys(self) -> None:
+        """One key belongs to one person or one duty, compared by fingerprint over the re-encoded key."""
+        owners: dict[str, str] = {}
+        listed = [(f"person {name}", record.key) for name, who in self.people.items() for record in who.keys]
+        for line in self.broker_keys.all_lines():
+            listed.append(("the broker", line))
+        for owner, line in listed:
+            try:
+                fingerprint = sshsig.fingerprint(line)
+            except BadDocumentError as error:
+                fault(type(error), f"{owner}: {error.message}")
+            if fingerprint in owners:
+                fault(KeySharedError, f"{fingerprint} is listed for {owners[fingerprint]} and for {owner}")
+            owners[fingerprint] = owner
+
+    def having(self, role: str) -> tuple[str, ...]:
+        """Ids of the people with a role, sorted."""
+        return tuple(sorted(name for name, person in self.people.items() if role in person.roles))
+
+    def threshold(self, kind_name: str) -> int:
+        """How many people must sign a document of this kind."""
+        field = kind_name.replace("-", "_")
+        needed: int = getattr(self.thresholds, field, 1)
+        return needed

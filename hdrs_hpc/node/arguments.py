@@ -1,0 +1,74 @@
+"""What the batch script tells an agent.  Nothing in it is secret; it is all in Slurm's records."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdrs_hpc.core.errors import UsageError
+from hdrs_hpc.protocol.handover import Isolation
+
+
+@dataclass(frozen=True)
+class AgentArguments:
+    attempt: str
+    project: str
+    audience: str
+    scratch: Path
+    private: Path
+    """Folder of mode 0700 on the node's own disk: the runtime and the courier's socket."""
+    broker_key: str
+    isolation: Isolation
+    runtime: str
+    memory_mb: int
+    lifetime_s: int
+    nodes: int
+    node: str
+    launch_address: str
+    """Address of the job's first node, as Slurm gives it; empty outside Slurm."""
+    gpus: str
+    """Value for CUDA_VISIBLE_DEVICES; empty where none are allocated."""
+
+
+def parse(argv: Sequence[str]) -> AgentArguments:
+    """Raises UsageError; the exit of argparse would print to a Slurm log."""
+    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
+    for name in (
+        "attempt",
+        "project",
+        "audience",
+        "scratch",
+        "private",
+        "broker-key",
+        "isolation",
+        "runtime",
+    ):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("memory-mb", "lifetime-s", "nodes"):
+        parser.add_argument(f"--{name}", required=True, type=int)
+    try:
+        found = parser.parse_args(argv)
+    except argparse.ArgumentError:
+        raise UsageError("the agent was started with arguments it does not know") from None
+    isolation: Isolation = "sandboxed" if found.isolation == "sandboxed" else "cooperative"
+    gpus = os.environ.get("HDRS_GPUS", "")
+    return AgentArguments(
+        attempt=found.attempt,
+        project=found.project,
+        audience=found.audience,
+        scratch=Path(found.scratch),
+        private=Path(found.private),
+        broker_key=found.broker_key,
+        isolation=isolation,
+        runtime=found.runtime,
+        memory_mb=found.memory_mb,
+        lifetime_s=found.lifetime_s,
+        nodes=found.nodes,
+        node=os.environ.get("HDRS_NODE", ""),
+        launch_address=os.environ.get("HDRS_LAUNCH_ADDRESS", ""),
+        gpus=gpus if re.fullmatch(r"[A-Za-z0-9,/-]{1,400}", gpus, re.ASCII) else "",
+    )

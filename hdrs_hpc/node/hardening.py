@@ -1,0 +1,26 @@
+"""What keeps other processes of the same account out of the agent's memory."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+
+# linux/prctl.h
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 3, 4, 36
+
+
+def harden() -> bool:
+    """No core files, no ptrace, no /proc/<pid>/mem.  Gives whether the kernel agreed.
+
+    After the last exec, since exec makes a process dumpable again.  Not dumpable matters more than the
+    limit: a piped core_pattern ignores RLIMIT_CORE.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    return int(libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)) == 0
+
+
+def adopt_orphans() -> None:
+    """Orphaned descendants become our children, so that none outlives the attempt unseen."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

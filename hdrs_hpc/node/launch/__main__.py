@@ -1,0 +1,52 @@
+"""The launcher: process 1 of the workload's side.  Starts the ranks of this node and waits for their end.
+
+Ranks are forked from one process that has already imported Dask, which saves each of them a second of a core.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, LaunchPlan
+from hdrs_hpc.protocol import wire
+
+# Imported for the forks' sake, before anything starts a thread.
+from hdrs_hpc.node.launch import ranks  # isort: skip
+
+
+def main(argv: list[str]) -> int:
+    plan = wire.from_bytes(LaunchPlan, Path(argv[0]).read_bytes())
+    roles = [*(["scheduler", "client"] if plan.first else []), *["worker"] * plan.workers]
+    children: dict[int, str] = {}
+    for number, role in enumerate(roles):
+        pid = os.fork()
+        if pid == 0:
+            ranks.run(plan, role, number)  # never returns
+        children[pid] = role
+    code = _wait(children, plan.first)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)  # all results lie in the outputs: a quiet end is a quick one
+    return code
+
+
+def _wait(children: dict[int, str], first: bool) -> int:
+    """Wait for the client's end, or on other nodes for the last worker's; removes who ended from ``children``."""
+    while children:
+        pid, status = os.wait()
+        role = children.pop(pid, "")
+        code = os.waitstatus_to_exitcode(status)
+        code = code if code >= 0 else 128 - code
+        if role == "client":
+            return code
+        if role == "scheduler":
+            return code or EXIT_NO_RANKS
+        if role == "worker" and first and "worker" not in children.values():
+            return code or EXIT_NO_RANKS  # nobody is left to compute for the client
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

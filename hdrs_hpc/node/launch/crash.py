@@ -1,0 +1,32 @@
+"""Where an exception left the workload: its type's bare name and the bundle's own last line.  Nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from hdrs_hpc.node.launch.plan import REPORT_NAME, CrashReport
+from hdrs_hpc.protocol import wire
+
+
+def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
+    """Leave ``report.json`` in ``folder``."""
+    (folder / REPORT_NAME).write_bytes(wire.to_bytes(report(error, bundle)))
+
+
+def report(error: BaseException, bundle: Path) -> CrashReport:
+    """Dask re-raises a task's exception in the client with the worker's traceback, so its lines are here too."""
+    name = type(error).__name__
+    place = _last_line(error.__traceback__, bundle.resolve())
+    file, line = place if place is not None else (None, None)
+    return CrashReport(name if name.isidentifier() and name.isascii() else None, file, line)
+
+
+def _last_line(trace: TracebackType | None, bundle: Path) -> tuple[str, int] | None:
+    found = None
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if trace.tb_lineno and file.is_absolute() and file.is_relative_to(bundle):
+            found = (str(file.relative_to(bundle)), trace.tb_lineno)
+        trace = trace.tb_next
+    return found

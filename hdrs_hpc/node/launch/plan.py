@@ -1,0 +1,64 @@
+"""The two files between agent and launcher: the plan it is given, and the report it leaves.  No key in either.
+
+The launcher belongs to the workload's side of the wall, so the agent believes nothing in a report beyond its
+form (see :mod:`hdrs_hpc.node.verdict`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from hdrs_hpc.protocol import wire
+from hdrs_hpc.protocol.wire import Between, Count, Pattern
+
+PLAN_NAME = "plan.json"
+REPORT_NAME = "report.json"
+SOCKET_NAME = "data.sock"
+TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
+MAX_REPORT_BYTES = 8192
+EXIT_EXCEPTION = 1
+EXIT_NO_RANKS = 71
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    first: bool
+    """Whether scheduler and client run here."""
+    nodes: Count
+    workers: Count
+    threads: Count
+    workers_in_all: Count
+    memory_mb: Count
+    """For all ranks of this node."""
+    address: str
+    """Of this node, where ranks listen."""
+    scheduler: str
+    """``tls://<address>:<port>``."""
+    connect_timeout_s: Count
+    builtin: str | None
+    entry: str | None
+    parameters: dict[str, Any]
+    inputs: tuple[str, ...]
+    outputs: dict[str, str]
+    """Name to path below ``out``."""
+    out: str
+    bundle: str
+    plan: str
+    report: str
+    tmp: str
+
+
+@dataclass(frozen=True)
+class CrashReport:
+    """Where an exception left the workload.  Type and place only: a message could hold what was computed."""
+
+    exception_type: Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,79}")] | None
+    file: Annotated[str, Between(1, 200)] | None
+    """Relative to the bundle."""
+    line: Annotated[int, Between(1, 1_000_000)] | None
+
+
+def parse_report(raw: bytes) -> CrashReport:
+    """Raises BadDocumentError."""
+    return wire.from_bytes(CrashReport, raw, MAX_REPORT_BYTES)

@@ -1,0 +1,185 @@
+"""The workload in namespaces of its own, by bubblewrap: no network but loopback, nothing of the node but /usr.
+
+Mount, PID, IPC, UTS, cgroup, user and network namespaces are new.  What is there is listed here, and everything
+else is not: no /run (Slurm's and munge's sockets), no /etc but four synthetic files, no home, no scratch, no
+sockets of others, since abstract ones belong to a network namespace.  Outputs, code and plan lie in the agent's
+private memory and are bound in one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+from pathlib import Path
+
+from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
+
+BWRAP = Path("/usr/bin/bwrap")
+INSIDE = Places(
+    runtime=Path("/opt/hdrs"),
+    out=Path("/out"),
+    data=Path("/data"),
+    bundle=Path("/bundle"),
+    plan=Path("/plan"),
+    report=Path("/report"),
+    tmp=Path("/tmp"),  # noqa: S108  a private tmpfs
+)
+START_TIMEOUT_S = 30.0
+GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps")
+
+_ETC = {
+    "passwd": "job:x:{uid}:{gid}:job:/tmp:/bin/false\n",
+    "group": "job:x:{gid}:\n",
+    "hosts": "127.0.0.1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+class BubblewrapSandbox:
+    def inside(self, outside: Places) -> Places:
+        return INSIDE
+
+    def start(
+        self, argv: tuple[str, ...], env: dict[str, str], places: Places, limits: Limits
+    ) -> BubblewrapRun:
+        reader, writer = os.pipe()
+        files = [_memory_file(text.format(uid=os.getuid(), gid=os.getgid())) for text in _ETC.values()]
+        etc = [
+            part
+            for fd, name in zip(files, _ETC, strict=True)
+            for part in ("--ro-bind-data", str(fd), f"/etc/{name}")
+        ]
+        command = (
+            str(BWRAP),
+            *_namespaces(),
+            *_system(),
+            *etc,
+            *_folders(places, limits),
+            *_gpus(limits),
+            "--remount-ro",
+            "/",
+            *(part for name, value in env.items() for part in ("--setenv", name, value)),
+            "--chdir",
+            str(INSIDE.out),
+            "--info-fd",
+            str(writer),
+            "--",
+            *argv,
+        )
+        try:
+            process = subprocess.Popen(
+                command,
+                env={},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(writer, *files),
+            )
+        except OSError as error:
+            os.close(reader)
+            raise SandboxFailedError(type(error).__name__) from None
+        finally:
+            for fd in (writer, *files):
+                os.close(fd)
+        return BubblewrapRun(process, _first_pid(process, reader))
+
+
+class BubblewrapRun:
+    def __init__(self, process: subprocess.Popen[bytes], first: int) -> None:
+        self._process = process
+        # Process 1 of the namespace: the kernel kills all others there before it lets this one end.
+        try:
+            self._first_fd = os.pidfd_open(first)
+        except ProcessLookupError:  # it is over already
+            self._first_fd = -1
+
+    def poll(self) -> int | None:
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def pids(self) -> list[int]:
+        return processes.descendants(self._process.pid)
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()  # --die-with-parent takes process 1 along
+        if self._first_fd >= 0:
+            select.select([self._first_fd], [], [])
+            os.close(self._first_fd)
+            self._first_fd = -1
+        self._process.wait()
+
+
+def _namespaces() -> tuple[str, ...]:
+    return (
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--cap-drop",
+        "ALL",
+        "--hostname",
+        "node",
+    )
+
+
+def _system() -> list[str]:
+    """A read-only /usr, the links that Debian and Red Hat have at the root, /proc and a minimal /dev."""
+    found = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            found += ["--symlink", str(path.readlink()).lstrip("/"), f"/{name}"]
+        elif path.is_dir():
+            found += ["--ro-bind", str(path), str(path)]
+    for name in ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"):
+        found += ["--ro-bind-try", name, name]
+    return [*found, "--proc", "/proc", "--dev", "/dev"]
+
+
+def _folders(places: Places, limits: Limits) -> list[str]:
+    megabytes = str(limits.memory_mb << 20)
+    return [
+        *("--size", megabytes, "--tmpfs", str(INSIDE.tmp)),
+        *("--size", megabytes, "--tmpfs", "/dev/shm"),  # noqa: S108  its own, bounded
+        *("--ro-bind", str(places.runtime), str(INSIDE.runtime)),
+        *("--ro-bind", str(places.data), str(INSIDE.data)),
+        *("--ro-bind", str(places.bundle), str(INSIDE.bundle)),
+        *("--ro-bind", str(places.plan), str(INSIDE.plan)),
+        *("--bind", str(places.report), str(INSIDE.report)),
+        *("--bind", str(places.out), str(INSIDE.out)),
+    ]
+
+
+def _gpus(limits: Limits) -> list[str]:
+    """Device nodes of NVIDIA GPUs; which of them open is the site's device cgroup's decision."""
+    if not limits.gpus:
+        return []
+    names = [*GPU_DEVICES, *(path.name for path in Path("/dev").glob("nvidia[0-9]*"))]
+    found = [part for name in names for part in ("--dev-bind-try", f"/dev/{name}", f"/dev/{name}")]
+    return [*found, "--ro-bind-try", "/sys/module/nvidia", "/sys/module/nvidia"]
+
+
+def _memory_file(text: str) -> int:
+    fd = os.memfd_create("etc")
+    os.write(fd, text.encode("ascii"))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _first_pid(process: subprocess.Popen[bytes], reader: int) -> int:
+    """The pid, as the node numbers it, of the sandbox's process 1."""
+    raw = b""
+    with os.fdopen(reader, "rb", buffering=0) as stream:
+        while select.select([stream], [], [], START_TIMEOUT_S)[0]:
+            piece = stream.read(4096)
+            if not piece:
+                break
+            raw += piece
+            if raw.rstrip().endswith(b"}"):
+                return int(json.loads(raw)["child-pid"])
+    process.kill()
+    process.wait()
+    raise SandboxFailedError()

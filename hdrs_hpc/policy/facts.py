@@ -1,0 +1,51 @@
+"""The facts that a decision on a job rests on: gathered by the broker, or by ``spec check`` from its context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant, Isolation
+from hdrs_hpc.documents.models.trust_root import TrustRoot
+
+ISOLATION_RANK: dict[str, int] = {"cooperative": 1, "sandboxed": 2, "fenced": 3}
+BUILTIN_WORKLOADS = frozenset({"cohort-summary@1"})
+WORKLOAD_KINDS = frozenset({"dask"})
+"""Kinds that this version runs."""
+OUTPUT_CLASSES = frozenset({"table", "figure", "metrics"})
+"""Classes that this version's airlock can check."""
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """One cluster as its settings describe it."""
+
+    name: str
+    isolation: Isolation
+    max_nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything outside the spec that a rule may look at.  No rule asks a clock, a file or a network."""
+
+    now: datetime
+    grant: Grant
+    grant_people: tuple[str, ...]
+    """Who signed the grant."""
+    registrations: Mapping[str, DatasetRegistration]
+    cluster: ClusterFacts
+    trust_root: TrustRoot
+    trust_root_digest: str
+    project_state: str = "ACTIVE"
+    gpu_hours_used: float = 0.0
+    """Used and promised, by jobs accepted earlier."""
+    code_approvals: Mapping[str, str] = field(default_factory=dict)
+    """Bundle digest → id of the person who approved it for this project."""
+    builtin_workloads: frozenset[str] = BUILTIN_WORKLOADS
+
+    @property
+    def demo_root(self) -> bool:
+        return self.trust_root.demo

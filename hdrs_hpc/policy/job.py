@@ -1,0 +1,269 @@
+"""May this job run?  The rules, each a small function over the signed spec and the facts.
+
+``decide`` evaluates every rule, so that a researcher learns of all breaches at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hdrs_hpc.documents.models.grant import Grant, Isolation
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy import refusals as r
+from hdrs_hpc.policy import selection
+from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
+from hdrs_hpc.policy.rules import Broken, PolicyRefusedError, RuleResult, judge
+
+Breaches = Iterator[Broken]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict with every rule's answer, and what follows from it for the run."""
+
+    rules: tuple[RuleResult, ...]
+    isolation: Isolation
+    """The level at which the job will run."""
+    walltime_s: int
+    """Clamped to the project's run-until."""
+
+    @property
+    def allowed(self) -> bool:
+        return all(rule.ok for rule in self.rules)
+
+    @property
+    def broken(self) -> tuple[RuleResult, ...]:
+        return tuple(rule for rule in self.rules if not rule.ok)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "allowed": self.allowed,
+            "isolation": self.isolation,
+            "walltime-s": self.walltime_s,
+            "rules": [rule.as_dict() for rule in self.rules],
+        }
+
+    def raise_if_refused(self) -> None:
+        if not self.allowed:
+            raise PolicyRefusedError(self.rules)
+
+
+def decide(spec: JobSpec, submitter: str, facts: Facts) -> Decision:
+    """Evaluate every rule; pure, never raises for a bad request."""
+    results: list[RuleResult] = []
+    for name, kept, rule in RULES:
+        results.extend(judge(name, kept, rule(spec, submitter, facts)))
+    left_s = int((facts.grant.valid.run_until - facts.now).total_seconds())
+    walltime_s = max(0, min(spec.resources.time, left_s))
+    return Decision(tuple(results), isolation_offered(spec, facts), walltime_s)
+
+
+def choose_cluster(spec: JobSpec, grant: Grant) -> str:
+    """The cluster the spec names, or else the first that the grant does."""
+    return spec.resources.cluster or grant.limits.clusters[0]
+
+
+def isolation_offered(spec: JobSpec, facts: Facts) -> Isolation:
+    """Several nodes need a network between them, which a sandbox has not: only a fence contains them."""
+    if spec.resources.nodes > 1 and facts.cluster.isolation != "fenced":
+        return "cooperative"
+    return facts.cluster.isolation
+
+
+def isolation_needed(spec: JobSpec, facts: Facts) -> Isolation:
+    """The strictest of what the grant, the data's sensitivity and the project's own code ask for."""
+    needed: Isolation = facts.grant.limits.isolation
+    unreviewed = spec.workload.bundle is not None and facts.grant.workloads.own_code == "project"
+    if (unreviewed or _uses_real_data(spec, facts)) and ISOLATION_RANK[needed] < ISOLATION_RANK["sandboxed"]:
+        needed = "sandboxed"
+    return needed
+
+
+def _uses_real_data(spec: JobSpec, facts: Facts) -> bool:
+    found = (facts.registrations.get(use.dataset) for use in spec.data.values())
+    return any(item is not None and item.sensitivity == "real" for item in found)
+
+
+def _addressed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if spec.audience != facts.trust_root.audience:
+        yield Broken(r.WrongAudienceError, f"the spec is for {spec.audience}", "audience")
+    if spec.trust_root != facts.trust_root_digest:
+        yield Broken(r.StaleTrustRootError, "the spec was signed under another trust root", "trust-root")
+
+
+def _in_its_time(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if facts.now < spec.not_before:
+        yield Broken(r.SpecNotYetValidError, f"valid from {spec.not_before:%Y-%m-%d %H:%M} UTC", "not-before")
+    if facts.now >= spec.expires:
+        yield Broken(r.SpecExpiredError, f"expired at {spec.expires:%Y-%m-%d %H:%M} UTC", "expires")
+
+
+def _project_matches(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if spec.project != facts.grant.project:
+        yield Broken(r.ProjectUnknownError, f"there is no grant for {spec.project} here", "project")
+
+
+def _project_active(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if facts.project_state not in ("APPROVED", "ACTIVE"):
+        yield Broken(r.ProjectNotActiveError, f"the project is {facts.project_state}", "project")
+    if facts.now < facts.grant.valid.from_:
+        yield Broken(r.ProjectNotStartedError, f"it starts on {facts.grant.valid.from_:%Y-%m-%d}", "project")
+    if facts.now >= facts.grant.valid.run_until:
+        message = f"it could run jobs until {facts.grant.valid.run_until:%Y-%m-%d %H:%M} UTC"
+        yield Broken(r.ProjectEndedError, message, "project")
+
+
+def _is_researcher(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if submitter not in facts.grant.people.researchers:
+        yield Broken(r.NotAResearcherError, f"{submitter} is not a researcher of {facts.grant.project}")
+
+
+def _no_conflict(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    for person in sorted(set(facts.grant_people) & facts.grant.everyone):
+        yield Broken(r.ConflictOfInterestError, f"{person} signed the grant and works in the project")
+    bundle = spec.workload.bundle
+    approver = facts.code_approvals.get(bundle.digest) if bundle else None
+    if approver is not None and approver in facts.grant.everyone:
+        yield Broken(
+            r.ConflictOfInterestError,
+            f"{approver} approved the code and works in the project",
+            "workload.bundle",
+        )
+    checkers = set(facts.trust_root.having("checker")) - facts.grant.everyone
+    if len(checkers) < facts.grant.outputs.reviewers:
+        message = f"{facts.grant.outputs.reviewers} are needed who do not work in the project"
+        yield Broken(r.NotEnoughCheckersError, message, "outputs")
+
+
+def _datasets_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    for name, use in spec.data.items():
+        where = f"data.{name}.dataset"
+        granted = facts.grant.data.get(use.dataset)
+        if granted is None:
+            yield Broken(r.DatasetNotGrantedError, f"{use.dataset} is not in the grant", where)
+            continue
+        registered = facts.registrations.get(use.dataset)
+        if registered is None or registered.version != granted.version:
+            message = f"the granted version of {use.dataset} is not the registered one"
+            yield Broken(r.DatasetVersionError, message, where)
+        elif registered.sensitivity == "real" and facts.demo_root:
+            yield Broken(r.RealDataUnderDemoError, f"{use.dataset} holds real data", where)
+
+
+def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    for name, use in spec.data.items():
+        granted = facts.grant.data.get(use.dataset)
+        if granted is None:
+            continue  # named by the rule on datasets
+        for word in selection.outside(use.select, granted.select):
+            message = f"{word} asks for more of {use.dataset} than the grant gives"
+            yield Broken(r.SelectionOutsideError, message, f"data.{name}.select.{word}")
+        for word in selection.refused_keywords(use.select, granted.select):
+            yield Broken(
+                r.SelectionKeywordError, f"jobs may not select by {word}", f"data.{name}.select.{word}"
+            )
+
+
+def _inputs_supported(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    for name in spec.inputs:
+        yield Broken(r.InputsUnsupportedError, f"the input {name} is an earlier artefact", f"inputs.{name}")
+
+
+def _workload_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    workload, granted = spec.workload, facts.grant.workloads
+    if workload.kind not in WORKLOAD_KINDS:
+        yield Broken(r.WorkloadKindError, f"{workload.kind} does not run in this version", "workload.kind")
+    if workload.builtin is not None:
+        if workload.builtin not in facts.builtin_workloads:
+            yield Broken(r.WorkloadUnknownError, f"there is no {workload.builtin}", "workload.builtin")
+        if workload.builtin not in granted.builtin:
+            message = f"{workload.builtin} is not in the grant"
+            yield Broken(r.WorkloadNotGrantedError, message, "workload.builtin")
+    if workload.bundle is not None:
+        if granted.own_code == "none":
+            yield Broken(r.OwnCodeError, "the grant allows built-in workloads only", "workload.bundle")
+        elif granted.own_code == "reviewed" and workload.bundle.digest not in facts.code_approvals:
+            message = f"no approval names {workload.bundle.digest}"
+            yield Broken(r.CodeNotApprovedError, message, "workload.bundle")
+
+
+def _cluster_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    asked = choose_cluster(spec, facts.grant)
+    if asked not in facts.grant.limits.clusters:
+        yield Broken(r.ClusterNotGrantedError, f"{asked} is not in the grant", "resources.cluster")
+    elif asked != facts.cluster.name:
+        yield Broken(r.ClusterNotGrantedError, f"{asked} is not available here", "resources.cluster")
+
+
+def _isolation_enough(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    needed, offered = isolation_needed(spec, facts), isolation_offered(spec, facts)
+    if ISOLATION_RANK[offered] < ISOLATION_RANK[needed]:
+        nodes = spec.resources.nodes
+        on = f"{nodes} nodes of {facts.cluster.name}" if nodes > 1 else facts.cluster.name
+        yield Broken(
+            r.IsolationInsufficientError, f"{needed} is needed, {on} gives {offered}", "resources.nodes"
+        )
+
+
+def _resources_within(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    asked, limits = spec.resources, facts.grant.limits
+    if asked.nodes > limits.nodes:
+        yield Broken(
+            r.TooManyNodesError, f"{asked.nodes} where the grant gives {limits.nodes}", "resources.nodes"
+        )
+    elif asked.nodes > facts.cluster.max_nodes:
+        message = f"{asked.nodes} where {facts.cluster.name} has {facts.cluster.max_nodes}"
+        yield Broken(r.TooManyNodesError, message, "resources.nodes")
+    if asked.time > limits.time:
+        message = f"{asked.time} s where the grant gives {limits.time} s"
+        yield Broken(r.TimeOverLimitError, message, "resources.time")
+
+
+def _gpu_hours_left(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    left = facts.grant.limits.gpu_hours - facts.gpu_hours_used
+    if spec.resources.gpu_hours > left:
+        message = f"{spec.resources.gpu_hours:.1f} asked for, {max(left, 0):.1f} left"
+        yield Broken(r.GpuHoursError, message, "resources.gres")
+
+
+def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    for name, output in spec.outputs.items():
+        if facts.grant.outputs.rule(output.class_) is None:
+            message = f"the grant lets no {output.class_} out"
+            yield Broken(r.OutputClassNotGrantedError, message, f"outputs.{name}.class")
+        elif output.class_ not in OUTPUT_CLASSES:
+            message = f"this version can not check {output.class_}"
+            yield Broken(r.OutputClassUnsupportedError, message, f"outputs.{name}.class")
+
+
+def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    weights = facts.grant.outputs.weights
+    for name, output in spec.outputs.items():
+        where = f"outputs.{name}.keep"
+        if output.keep == "project":
+            yield Broken(r.KeepProjectUnsupportedError, f"{name} is to stay in the project", where)
+        elif output.class_ == "weights" and weights is not None and weights.keep == "project":
+            yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", where)
+
+
+Rule = Callable[[JobSpec, str, Facts], Breaches]
+RULES: tuple[tuple[str, str, Rule], ...] = (
+    ("addressed-here", "made for this broker and its trust root", _addressed),
+    ("spec-in-time", "the spec is valid now", _in_its_time),
+    ("project-known", "the grant is for this project", _project_matches),
+    ("project-active", "the project is active and in its time", _project_active),
+    ("person-is-researcher", "the submitter is a researcher of the project", _is_researcher),
+    ("no-conflict-of-interest", "who approves does not work in the project", _no_conflict),
+    ("datasets-granted", "every dataset is granted in its registered version", _datasets_granted),
+    ("selection-within-grant", "every selection is within the grant", _selections_granted),
+    ("inputs-supported", "no input that this version can not give", _inputs_supported),
+    ("workload-granted", "the workload may run in this project", _workload_granted),
+    ("cluster-granted", "the cluster is in the grant", _cluster_granted),
+    ("isolation-sufficient", "the nodes give the isolation that is needed", _isolation_enough),
+    ("resources-within-limits", "nodes and time are within the grant", _resources_within),
+    ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
+    ("outputs-granted", "every class of output is granted", _outputs_granted),
+    ("keep-allowed", "what is kept or released may be", _keep_allowed),
+)

@@ -1,0 +1,195 @@
+"""The reasons for which a job is refused, by code.  The rules that give them are in ``policy/job.py``."""
+
+from __future__ import annotations
+
+from hdrs_hpc.core.errors import NotAllowedError
+
+
+class WrongAudienceError(NotAllowedError):
+    code = "wrong-audience"
+    meaning = "The document was made for another broker."
+    remedy = "Sign it again for this broker: `hdrs-hpc login` to it first."
+
+
+class StaleTrustRootError(NotAllowedError):
+    code = "trust-root-changed"
+    meaning = "The spec was signed under a trust root that is not the one in force."
+    remedy = "Run `hdrs-hpc login` to see the present trust root, then sign again."
+
+
+class SpecNotYetValidError(NotAllowedError):
+    code = "spec-not-yet-valid"
+    meaning = "The spec's not-before lies in the future."
+    remedy = "Wait until then, or check this machine's clock and sign again."
+
+
+class SpecExpiredError(NotAllowedError):
+    code = "spec-expired"
+    meaning = "The spec's validity is over."
+    remedy = "Sign it again; nothing else needs to change."
+
+
+class ProjectUnknownError(NotAllowedError):
+    code = "project-unknown"
+    meaning = "There is no grant for the project named, or you may not know of it."
+    remedy = "Check `project`; `hdrs-hpc project list` shows yours."
+
+
+class ProjectNotActiveError(NotAllowedError):
+    code = "project-not-active"
+    meaning = "The project is frozen, closing or closed."
+    remedy = "Ask the custodian; a closed project can not be opened again."
+
+
+class ProjectNotStartedError(NotAllowedError):
+    code = "project-not-started"
+    meaning = "The project's first day has not come."
+    remedy = "Submit from the grant's `from` on."
+
+
+class ProjectEndedError(NotAllowedError):
+    code = "project-ended"
+    meaning = "The project's time for running jobs is over."
+    remedy = "Ask the custodian for a new version of the grant with a later `run-until`."
+
+
+class NotAResearcherError(NotAllowedError):
+    code = "not-a-researcher"
+    meaning = "The person who signed is not a researcher of the project."
+    remedy = "Ask the custodian to add you to the grant's researchers."
+
+
+class ConflictOfInterestError(NotAllowedError):
+    code = "conflict-of-interest"
+    meaning = "Somebody approves, reviews code for, or checks outputs of a project in which they work."
+    remedy = "Have somebody outside the project do it."
+
+
+class NotEnoughCheckersError(NotAllowedError):
+    code = "not-enough-checkers"
+    meaning = "Too few output checkers are left who do not work in the project."
+    remedy = "Ask the custodian to list more checkers in the trust root."
+
+
+class DatasetNotGrantedError(NotAllowedError):
+    code = "dataset-not-granted"
+    meaning = "The spec uses a dataset that the grant does not give."
+    remedy = "Use one that `hdrs-hpc project show` lists, or ask for a new version of the grant."
+
+
+class DatasetVersionError(NotAllowedError):
+    code = "dataset-version-mismatch"
+    meaning = "The dataset is not registered in the version that the grant names."
+    remedy = "The custodian registers that version, or signs a grant that names the present one."
+
+
+class RealDataUnderDemoError(NotAllowedError):
+    code = "real-data-under-demo-root"
+    meaning = "Real patient data never meets a trust root made for demonstration."
+    remedy = "Use synthetic or public data, or a broker with a real trust root."
+
+
+class SelectionOutsideError(NotAllowedError):
+    code = "selection-outside-grant"
+    meaning = "A selection asks for more of a dataset than the grant gives."
+    remedy = "Narrow it to the grant's values or dates, or leave the keyword out to take all that is granted."
+
+
+class SelectionKeywordError(NotAllowedError):
+    code = "selection-keyword-refused"
+    meaning = "Jobs may not select by this keyword: it could single out a patient, or is not kept."
+    remedy = (
+        "Select by Modality, BodyPartExamined, StudyDate and their like, or by what the grant selects by."
+    )
+
+
+class InputsUnsupportedError(NotAllowedError):
+    code = "inputs-unsupported"
+    meaning = "This version can not give a job the artefacts of earlier jobs."
+    remedy = "Remove `inputs`; compute it again within the job."
+
+
+class WorkloadKindError(NotAllowedError):
+    code = "workload-kind-unsupported"
+    meaning = "This version does not run workloads of this kind."
+    remedy = "Use `kind: dask`."
+
+
+class WorkloadUnknownError(NotAllowedError):
+    code = "workload-unknown"
+    meaning = "There is no built-in workload of this name and version."
+    remedy = "Use `cohort-summary@1`."
+
+
+class WorkloadNotGrantedError(NotAllowedError):
+    code = "workload-not-granted"
+    meaning = "The grant does not list this built-in workload."
+    remedy = "Use one that `hdrs-hpc project show` lists."
+
+
+class OwnCodeError(NotAllowedError):
+    code = "own-code-not-allowed"
+    meaning = "The grant allows no code of the researchers' own."
+    remedy = "Use a built-in workload, or ask for a grant with `own-code: reviewed`."
+
+
+class CodeNotApprovedError(NotAllowedError):
+    code = "code-not-approved"
+    meaning = "The grant asks for reviewed code, and nobody has approved this very bundle."
+    remedy = (
+        "Have a code reviewer sign an approval for this digest; every change of the code needs a new one."
+    )
+
+
+class ClusterNotGrantedError(NotAllowedError):
+    code = "cluster-not-granted"
+    meaning = "The grant does not allow this cluster, or this broker does not have it."
+    remedy = "Leave `cluster` out, or name one that `hdrs-hpc project show` lists."
+
+
+class IsolationInsufficientError(NotAllowedError):
+    code = "isolation-insufficient"
+    meaning = "The nodes can not isolate the job as well as grant, data or code ask for."
+    remedy = "Ask for one node; several nodes run only at `cooperative`, which is never for real data."
+
+
+class TooManyNodesError(NotAllowedError):
+    code = "nodes-over-limit"
+    meaning = "More nodes are asked for than grant or cluster give."
+    remedy = "Lower `resources.nodes`."
+
+
+class TimeOverLimitError(NotAllowedError):
+    code = "time-over-limit"
+    meaning = "The run time is longer than the grant allows for one job."
+    remedy = "Lower `resources.time`."
+
+
+class GpuHoursError(NotAllowedError):
+    code = "gpu-hours-exhausted"
+    meaning = "The project has fewer GPU-hours left than the job may use (GPUs × nodes × time)."
+    remedy = "Lower `gres`, `nodes` or `time`, or ask for more GPU-hours."
+
+
+class OutputClassNotGrantedError(NotAllowedError):
+    code = "output-class-not-granted"
+    meaning = "The grant lets no artefact of this class out."
+    remedy = "Declare only classes that `hdrs-hpc project show` lists."
+
+
+class OutputClassUnsupportedError(NotAllowedError):
+    code = "output-class-unsupported"
+    meaning = "This version has no check for artefacts of this class."
+    remedy = "Declare tables, figures and metrics."
+
+
+class KeepProjectUnsupportedError(NotAllowedError):
+    code = "keep-project-unsupported"
+    meaning = "This version can not keep artefacts inside a project."
+    remedy = "Remove the output, or declare one that may be released."
+
+
+class KeepNotGrantedError(NotAllowedError):
+    code = "keep-not-granted"
+    meaning = "The grant says that artefacts of this class may not leave the project."
+    remedy = "Remove the output, or ask for a new version of the grant."

@@ -1,0 +1,43 @@
+"""Selections compared: what a job asks for must lie within what the grant gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hdrs_hpc.documents.models.selection import DateRange, Values
+
+SELECTABLE = frozenset(
+    {
+        "BodyPartExamined",
+        "ConvolutionKernel",
+        "Laterality",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "Modality",
+        "PatientSex",
+        "StudyDate",
+    }
+)
+"""Keywords that a job may add to the grant's own.  Choosing by an identifier could single out a patient."""
+
+
+def outside(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> list[str]:
+    """Keywords under which ``asked`` wants something that ``granted`` does not give."""
+    return [word for word, values in asked.items() if word in granted and not _within(values, granted[word])]
+
+
+def refused_keywords(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> list[str]:
+    """Keywords that a job may not select by."""
+    return [word for word in asked if word not in granted and word not in SELECTABLE]
+
+
+def effective(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> dict[str, Values]:
+    """What is staged: the grant's selection, narrowed by the job's where that is within it."""
+    return {**granted, **asked}
+
+
+def _within(asked: Values, granted: Values) -> bool:
+    if isinstance(asked, DateRange):
+        return isinstance(granted, DateRange) and granted.first <= asked.first and asked.last <= granted.last
+    # A list of days within a granted range can't be written: dates are asked for as ranges.
+    return not isinstance(granted, DateRange) and set(asked) <= set(granted)

@@ -1,0 +1,107 @@
+"""How an attempt ends: the sealed closing list, and the small public pointer to the manifest that holds it.
+
+The list is the last object put before the manifest.  It is sealed under the attempt's output key, which only
+that attempt was given; that a list opens under it proves who wrote it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from hdrs_hpc.protocol import PROTOCOL, wire
+from hdrs_hpc.protocol.wire import Between, Count, Digest, Name, NodeName, Pattern
+
+MAX_LIST_BYTES = 256 << 10
+MAX_POINTER_BYTES = 4096
+
+
+class OutputProblem(StrEnum):
+    """Why a declared output was not collected; each is a reason code."""
+
+    MISSING = "output-missing"
+    NOT_REGULAR = "output-not-regular"
+    """A symbolic link, folder, fifo, socket or device."""
+    LINKED = "output-linked"
+    """More than one hard link."""
+    TOO_LARGE = "output-too-large"
+    UNREADABLE = "output-unreadable"
+    CHANGED = "output-changed"
+    """It changed while it was read."""
+
+
+@dataclass(frozen=True)
+class CollectedOutput:
+    """One declared output: sealed (``path``, ``size_bytes``, ``digest``) or left behind (``problem``)."""
+
+    name: Name
+    path: Annotated[str, Pattern(r"output/[a-z][a-z0-9-]{0,39}")] | None
+    size_bytes: Count
+    digest: Digest | None
+    problem: OutputProblem | None
+
+
+class Ending(StrEnum):
+    """How the workload ended."""
+
+    EXITED = "exited"
+    """By itself; ``exit_code`` tells whether well."""
+    CRASHED = "crashed"
+    """An exception left the entry, or a signal ended it."""
+    OUT_OF_TIME = "out-of-time"
+    NOT_STARTED = "not-started"
+    """The sandbox or the ranks did not come up."""
+
+
+@dataclass(frozen=True)
+class BundleLine:
+    """A line of the researcher's own code, which they wrote themselves; nothing that the run computed."""
+
+    file: Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")]
+    line: Annotated[int, Between(1, 1_000_000)]
+
+
+@dataclass(frozen=True)
+class WorkloadExit:
+    ending: Ending
+    exit_code: Annotated[int, Between(0, 255)] | None
+    signal: Annotated[int, Between(1, 64)] | None
+    exception_type: Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,79}")] | None
+    """Bare class name, and only where it is a known one or stands in the bundle's own source."""
+    bundle_line: BundleLine | None
+
+
+@dataclass(frozen=True)
+class ClosingList:
+    attempt: str
+    project: Name
+    node: NodeName
+    workload: WorkloadExit
+    outputs: tuple[CollectedOutput, ...]
+    undeclared: Count
+    """Files found beside the declared ones; never collected, only counted."""
+    items_read: Count
+    bytes_read: Count
+    running_s: Count
+    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+
+
+@dataclass(frozen=True)
+class ClosingPointer:
+    """Public: which object is the manifest; believed only because that opens under the output key."""
+
+    attempt: str
+    manifest_name: Annotated[str, Between(1, 200)]
+    manifest_digest: Digest
+    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+
+
+def parse_list(raw: bytes) -> ClosingList:
+    """Raises BadDocumentError."""
+    return wire.from_bytes(ClosingList, raw, MAX_LIST_BYTES)
+
+
+def parse_pointer(raw: bytes) -> ClosingPointer:
+    """Raises BadDocumentError."""
+    return wire.from_bytes(ClosingPointer, raw, MAX_POINTER_BYTES)

@@ -1,0 +1,187 @@
+"""Reading a sealed copy, with nothing but the standard library and ``cryptography``: what the node agent
+does.
+
+The manifest's digest is the one thing that must be known beforehand; all else is checked against it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NoReturn, Self
+
+from hdrs_hpc.sealing.cipher import (
+    FIRST_PLAINTEXT_BYTES,
+    HEADER_BYTES,
+    Fetch,
+    Opener,
+    SealBrokenError,
+    never_pickled,
+)
+from hdrs_hpc.sealing.manifest import (
+    Entry,
+    PathNotInCopyError,
+    Place,
+    SealedObjectMissingError,
+    fetch_from,
+    open_root,
+    parse_item,
+)
+from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectStore
+from hdrs_hpc.sealing.place import ROOT_ITEM, Part, Role, item_of
+
+MAX_CACHED_ENTRIES = 200_000
+"""Entries of items kept in memory, some 100 MB at most; an item that was dropped is read again."""
+MAX_CACHED_OPENERS = 8192
+
+
+class SealedCopy:
+    """A sealed copy (or the sealed outputs of an attempt), read-only.  Thread safe; never leaves its
+    process.
+    """
+
+    def __init__(self, objects: ObjectStore, key: bytes, place: Place, items: dict[str, Entry]) -> None:
+        """Use :meth:`open`."""
+        self._objects = objects
+        self._key = key
+        self._place = place
+        self._items = items
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._cached_entries = 0
+        self._openers: OrderedDict[str, Opener] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls, objects: ObjectStore, key: bytes, role: Role, project: str, holder: str, manifest_digest: str
+    ) -> Self:
+        """Open the copy whose root manifest has this digest (``sha256:…``), and no other.
+
+        Raises SealBrokenError if the manifest is another one, an older one, damaged, or not under this key.
+        """
+        place = Place(role, project, holder)
+        return cls(objects, key, place, open_root(objects, key, place, manifest_digest))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        never_pickled(self)
+
+    def items(self) -> list[str]:
+        """Names of all items, sorted; the root item, ``""``, is not among them."""
+        return [item for item in self._items if item != ROOT_ITEM]
+
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """All paths that begin with ``prefix``, item by item."""
+        for item in self._items:
+            # A path of an item begins with its name and a slash.
+            if item == ROOT_ITEM or f"{item}/".startswith(prefix) or prefix.startswith(f"{item}/"):
+                yield from (path for path in self._item(item) if path.startswith(prefix))
+
+    def children(self, folder: str) -> list[str]:
+        """Names directly below a folder (``""`` is the top), sorted; reads as few manifests as it can."""
+        prefix = f"{folder}/" if folder else ""
+        found: set[str] = set()
+        for item in self._items:
+            if item != ROOT_ITEM and f"{item}/".startswith(prefix):
+                below = item[len(prefix) :]
+                found.update([below.split("/", 1)[0]] if below else self._names_below(item, prefix))
+            elif item == ROOT_ITEM or prefix.startswith(f"{item}/"):
+                found.update(self._names_below(item, prefix))
+        return sorted(found)
+
+    def find(self, path: str) -> Entry | None:
+        """What the manifest says of a path; None is a true absence."""
+        item = item_of(path)
+        return self._item(item).get(path) if item in self._items else None
+
+    def size(self, path: str) -> int:
+        """Plaintext bytes.  Raises PathNotInCopyError."""
+        return self._entry(path).size
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes ``[start, start + length)`` of an object, clipped to it.
+
+        Raises PathNotInCopyError; SealBrokenError (SealedObjectMissingError if it is gone) and then gives
+        nothing.
+        """
+        return bytes(self.read_view(self._entry(path), start, length))
+
+    def read_into(self, path: str, start: int, view: memoryview) -> int:
+        """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends.
+
+        Raises like :meth:`read`; ``view`` then holds zeros where plaintext might have been.
+        """
+        return len(self.read_view(self._entry(path), start, view.nbytes, view))
+
+    def read_view(
+        self, entry: Entry, start: int = 0, length: int | None = None, into: memoryview | None = None
+    ) -> memoryview:
+        """The range of an entry of this copy, without a further copy of the bytes."""
+        opener = self._opener(entry, header_follows=start < FIRST_PLAINTEXT_BYTES)
+        return opener.read(self._fetch(entry), start, entry.size if length is None else length, into)
+
+    def close(self) -> None:
+        """Forget the key and all that was derived from it or read; the copy can't be read after that."""
+        with self._lock:
+            self._key = b""
+            self._items = {}
+            self._openers.clear()
+            self._loaded.clear()
+
+    def _entry(self, path: str) -> Entry:
+        entry = self.find(path)
+        if entry is None:
+            raise PathNotInCopyError()
+        return entry
+
+    def _names_below(self, item: str, prefix: str) -> set[str]:
+        return {path[len(prefix) :].split("/", 1)[0] for path in self._item(item) if path.startswith(prefix)}
+
+    def _item(self, item: str) -> dict[str, Entry]:
+        with self._lock:
+            entries = self._loaded.get(item)
+            if entries is not None:
+                self._loaded.move_to_end(item)
+                return entries
+            entry = self._items.get(item)
+        if entry is None:
+            return {}
+        opener = self._new_opener(entry, "item")
+        entries = parse_item(bytes(opener.read(self._fetch(entry), 0, entry.size)), item)
+        with self._lock:
+            if item not in self._loaded:
+                self._loaded[item] = entries
+                self._cached_entries += len(entries)
+                while self._cached_entries > MAX_CACHED_ENTRIES and len(self._loaded) > 1:
+                    self._cached_entries -= len(self._loaded.popitem(last=False)[1])
+        return entries
+
+    def _opener(self, entry: Entry, *, header_follows: bool) -> Opener:
+        with self._lock:
+            opener = self._openers.get(entry.name)
+            if opener is not None:
+                self._openers.move_to_end(entry.name)
+                return opener
+        opener = self._new_opener(entry, "object")
+        # At first use the whole object's length and header are looked at, so that damage outside the range
+        # read is noticed too; what is inside the range is authenticated each time.
+        if not header_follows:
+            opener.check_header(self._fetch(entry)(0, HEADER_BYTES))
+        with self._lock:
+            self._openers[entry.name] = opener
+            while len(self._openers) > MAX_CACHED_OPENERS:
+                self._openers.popitem(last=False)
+        return opener
+
+    def _new_opener(self, entry: Entry, part: Part) -> Opener:
+        opener = Opener(self._key, self._place.context(entry.path, part), entry.header, entry.size)
+        try:
+            there = self._objects.size(entry.name)
+        except ObjectMissingError:
+            raise SealedObjectMissingError(where=entry.name) from None
+        if there != opener.sealed_bytes:
+            raise SealBrokenError("not as long as it was sealed", where=entry.name)
+        return opener
+
+    def _fetch(self, entry: Entry) -> Fetch:
+        return fetch_from(self._objects, entry)

@@ -1,0 +1,41 @@
+"""From the name in a job spec to the function that is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.workloads.context import Context
+
+type Entry = Callable[[Context], object]
+
+BUILTIN: Final[dict[str, str]] = {"cohort-summary@1": "hdrs_hpc.workloads.cohort_summary:run"}
+
+
+class EntryError(BadDocumentError):
+    code = "workload-entry"
+    meaning = "The workload's entry can't be found, or is not a function."
+    remedy = "Write `entry: package.module:function`, as the bundle has it."
+
+
+def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
+    """The function to call with a :class:`Context`.  Raises EntryError, or what importing the bundle raises."""
+    target = BUILTIN.get(builtin) if builtin is not None else entry
+    if target is None or ":" not in target:
+        raise EntryError()
+    prepare_imports(bundle)
+    module, name = target.split(":", 1)
+    found = getattr(importlib.import_module(module), name, None)
+    if not callable(found):
+        raise EntryError()
+    return found  # type: ignore[no-any-return]  # any callable of one argument
+
+
+def prepare_imports(bundle: Path) -> None:
+    """Let a process import the bundle, after everything installed: a bundle can't replace a library."""
+    if str(bundle) not in sys.path:
+        sys.path.append(str(bundle))

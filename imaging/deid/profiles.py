@@ -1,0 +1,88 @@
+"""Profiles: which attributes a copy keeps, by which rule, under which options of PS3.15 annex E.
+
+A profile is data (``tables/<name>.toml``), versioned by ``@n`` and never changed once released: a copy's
+manifest and a grant name it.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from hdrs_hpc.core.errors import BadDocumentError
+from imaging.deid.rules import RULES, Patient, Value
+
+
+class UnknownProfileError(BadDocumentError):
+    code = "profile-unknown"
+    meaning = "There is no de-identification profile of that name and version."
+    remedy = "Choose one of: radiology-basic@1, slide-basic@1."
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """``attributes``: DICOM keyword → name of its rule.  ``options``: code → meaning (CID 7050)."""
+
+    name: str
+    kind: str
+    options: Mapping[str, str]
+    attributes: Mapping[str, str]
+
+    @property
+    def keywords(self) -> frozenset[str]:
+        """What a parser is asked for; Patient's Birth Date only to compute an absent age."""
+        return frozenset(self.attributes) | {"PatientBirthDate"}
+
+    def apply(self, patient: Patient, attributes: Mapping[str, Value]) -> dict[str, Value]:
+        """The attributes that go into the copy, sorted by keyword."""
+        kept: dict[str, Value] = {}
+        for keyword, rule in sorted(self.attributes.items()):
+            raw = attributes.get(keyword)
+            value = RULES[rule](patient, raw) if raw is not None else None
+            if value is not None:
+                kept[keyword] = value
+        return kept
+
+    def stamp(self) -> dict[str, Any]:
+        """What PS3.15 wants said of a de-identified object (0012,0062 to 0012,0064)."""
+        return {
+            "PatientIdentityRemoved": "YES",
+            "DeidentificationMethod": f"hdrs-hpc {self.name}",
+            "DeidentificationMethodCodeSequence": [
+                {"CodeValue": code, "CodingSchemeDesignator": "DCM", "CodeMeaning": meaning}
+                for code, meaning in sorted(self.options.items())
+            ],
+        }
+
+
+@functools.cache
+def load(name: str) -> Profile:
+    """The profile ``name@version``; raises :class:`UnknownProfileError`."""
+    if name not in names():
+        raise UnknownProfileError(f"no profile {name[:60]!r}")
+    raw = tomllib.loads((_folder() / f"{name}.toml").read_text("utf-8"))
+    attributes = {keyword: rule for rule, keywords in raw["attributes"].items() for keyword in keywords}
+    unknown = set(attributes.values()) - set(RULES)
+    if unknown or raw["name"] != name:
+        raise RuntimeError(f"the profile {name} is broken: {sorted(unknown)}")
+    return Profile(name=name, kind=raw["kind"], options=raw["options"], attributes=attributes)
+
+
+def names() -> tuple[str, ...]:
+    """All profiles there are, sorted."""
+    return tuple(
+        sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+    )
+
+
+def default_for(kind: str) -> str:
+    """The newest basic profile of a dataset's kind (``radiology`` or ``pathology``)."""
+    return {"radiology": "radiology-basic@1", "pathology": "slide-basic@1"}[kind]
+
+
+def _folder() -> Any:
+    return resources.files("imaging.deid") / "tables"

@@ -1,0 +1,137 @@
+"""What may be done with an attribute that a profile keeps: one function a rule.
+
+A rule gives the value that goes into the copy, or None to leave the attribute out.  Free text has no rule:
+it can't be kept.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imaging.deid.keyed import DeidKey, parse_date
+from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS, OTHER_MANUFACTURER
+
+type Value = str | int | float | tuple[str | int | float, ...]
+
+MAX_PLAIN_AGE_YEARS = 89
+AGE_OVER_LIMIT = "090Y"
+"""Stands for 90 and over: so few people are that old that an age names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Whose attribute it is: pseudonym, and the key that made it."""
+
+    key: DeidKey
+    pseudonym: str
+
+
+Rule = Callable[[Patient, Value], "Value | None"]
+
+# Code strings (PS3.5 6.2, VR CS) and the short names vendors give kernels and filters.
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+_SHORT_NAME = re.compile(r"[A-Za-z0-9_./+ -]{1,16}")
+_AGE = re.compile(r"([0-9]{1,3})([DWMY])")
+_YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+
+
+def age(patient: Patient, value: Value) -> Value | None:
+    """Age String in its own unit up to 89 years, then ``090Y``."""
+    match = _AGE.fullmatch(value.strip().upper()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    years = int(match.group(1)) / _YEARS[match.group(2)]
+    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS + 0.99 else match.group(1).zfill(3) + match.group(2)
+
+
+def age_between(birth: str, study: str) -> str | None:
+    """Age String in years from two real dates; None if either is no date or the order is wrong."""
+    born, seen = parse_date(birth), parse_date(study)
+    if born is None or seen is None or seen < born:
+        return None
+    years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
+    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS else f"{years:03d}Y"
+
+
+def sex(patient: Patient, value: Value) -> Value | None:
+    """M, F or O."""
+    return value if value in ("M", "F", "O") else None
+
+
+def number(patient: Patient, value: Value) -> Value | None:
+    """Finite numbers, also written as text (VR DS and IS); anything else is left out."""
+    if isinstance(value, tuple):
+        parts = [_number(part) for part in value]
+        kept = tuple(part for part in parts if part is not None)
+        return kept if len(kept) == len(parts) and kept else None
+    return _number(value)
+
+
+def code(patient: Patient, value: Value) -> Value | None:
+    """Code strings: capitals, digits, space, underscore, at most 16 characters a part."""
+    return _matching(_CODE, value)
+
+
+def short_name(patient: Patient, value: Value) -> Value | None:
+    """A reconstruction kernel's or filter's name, written by the device."""
+    return _matching(_SHORT_NAME, value)
+
+
+def body_part(patient: Patient, value: Value) -> Value | None:
+    """A defined term of PS3.16 annex L; other words are text, which may be anything."""
+    term = value.strip().upper() if isinstance(value, str) else ""
+    return term if term in BODY_PARTS else None
+
+
+def manufacturer(patient: Patient, value: Value) -> Value | None:
+    """One name per maker; unknown makers become OTHER, so that the field carries no text of its own."""
+    text = value.upper() if isinstance(value, str) else ""
+    return next((name for mark, name in MANUFACTURERS if mark in text), OTHER_MANUFACTURER)
+
+
+def patient_id(patient: Patient, value: Value) -> Value | None:
+    return patient.pseudonym
+
+
+def uid(patient: Patient, value: Value) -> Value | None:
+    return patient.key.uid(value) if isinstance(value, str) else None
+
+
+def shifted_date(patient: Patient, value: Value) -> Value | None:
+    return patient.key.shifted(patient.pseudonym, value) if isinstance(value, str) else None
+
+
+RULES: dict[str, Rule] = {
+    "age": age,
+    "body-part": body_part,
+    "code": code,
+    "manufacturer": manufacturer,
+    "number": number,
+    "patient-id": patient_id,
+    "sex": sex,
+    "shifted-date": shifted_date,
+    "short-name": short_name,
+    "uid": uid,
+}
+
+REPLACING = frozenset({"patient-id", "uid", "shifted-date"})
+"""Rules whose result is keyed: nothing of the original value is in it without the key."""
+
+
+def _number(value: str | int | float) -> int | float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if math.isfinite(value) and abs(value) < 1e15 else None
+
+
+def _matching(pattern: re.Pattern[str], value: Value) -> Value | None:
+    parts = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(part, str) and pattern.fullmatch(part) for part in parts):
+        return None
+    return value

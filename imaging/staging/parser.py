@@ -1,0 +1,66 @@
+"""The parser process: reads untrusted files handed to it as descriptors; holds no key, has no network.
+
+Started by :mod:`imaging.staging.pool` under :mod:`imaging.staging.sandbox`; standard input is the socket.
+Imports nothing of the broker, and nothing that can reach a key.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import socket
+import sys
+from typing import Any
+
+from imaging.staging import wire
+from imaging.staging.sandbox import MEMORY_LIMIT_BYTES
+
+_CPU_LIMIT_S = 3600
+
+
+def main() -> None:
+    """Answer requests until the stager closes the socket."""
+    _limit()
+    # After the limits: a library that can't load within them should fail here, not on somebody's file.
+    from imaging.staging.parsing import operations
+
+    with socket.socket(fileno=os.dup(0)) as sock:
+        wire.send(sock, b'{"ready":true}')
+        while (received := wire.receive_request(sock)) is not None:
+            request, handle = received
+            with os.fdopen(handle, "rb") as file:
+                try:
+                    for header, blob in operations.answer(request, file):
+                        wire.send(sock, header, blob)
+                except operations.Unreadable as unreadable:
+                    _end(sock, {"refused": unreadable.code})
+                except MemoryError:
+                    gc.collect()
+                    _end(sock, {"refused": "too-large"})
+                else:
+                    _end(sock, {"end": True})
+
+
+def _end(sock: socket.socket, message: dict[str, Any]) -> None:
+    wire.send(sock, json.dumps(message).encode())
+
+
+def _limit() -> None:
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
+        (resource.RLIMIT_CPU, _CPU_LIMIT_S),
+        (resource.RLIMIT_CORE, 0),  # a core file would be an unsealed copy of a patient's image
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 64),
+    ):
+        _, hard = resource.getrlimit(limit)
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(limit, (value, value))
+
+
+if __name__ == "__main__":
+    sys.excepthook = lambda *_: None  # a traceback could print bytes of the file
+    main()

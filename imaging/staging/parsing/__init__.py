@@ -1,0 +1,1 @@
+"""What runs inside the parser process, on bytes that nobody has vouched for."""

@@ -1,0 +1,74 @@
+"""Why an item is not in the copy: the reason codes of a staging report.
+
+``failed`` says whether it counts against the grant's ``max-failed``: broken input does, what the rules keep
+out does not.  Codes are stable; they are also the anchors of ``docs/staging-reasons.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One way in which an item stays out of the copy."""
+
+    code: str
+    failed: bool
+    meaning: str
+    remedy: str
+
+
+_ASK = "Nothing to do: the grant or the profile says so."
+_REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
+_REPORT = "Keep the item and report it: a later version may read it."
+
+_TABLE = (
+    # What the file is
+    ("not-dicom", True, "The file is neither DICOM nor a slide that this version reads.", _REPAIR),
+    ("empty-file", True, "The file has no bytes.", _REPAIR),
+    ("malformed-dicom", True, "The file begins as DICOM and then breaks its format.", _REPAIR),
+    ("malformed-slide", True, "The file begins as TIFF and then breaks its format.", _REPAIR),
+    ("required-attribute-missing", True, "An attribute without which pixels can't be read is missing.", _REPAIR),
+    ("patient-id-missing", True, "No patient id, so the opt-out list can't be applied to it.", _REPAIR),
+    ("changed-since-inventory", True, "The bytes are not those of the registered version.", "Scan the dataset again and register the new version."),
+    ("source-item-missing", True, "The item is no longer in the source.", "Scan the dataset again and register the new version."),
+    # Pixels
+    ("truncated-pixel-data", True, "There are fewer pixels than the header promises.", _REPAIR),
+    ("pixel-data-missing", True, "There are no pixels at all.", _REPAIR),
+    ("decode-failed", True, "The compressed pixels can't be decoded.", _REPAIR),
+    ("unsupported-transfer-syntax", True, "The compression is one this version has no decoder for.", _REPORT),
+    ("unsupported-pixel-format", True, "Pixels of a kind this version does not store (colour, float, 1 bit).", _REPORT),
+    ("too-large", True, "Reading the item needs more memory than a parser may have.", _REPORT),
+    # Geometry
+    ("geometry-missing", True, "No position, orientation or pixel spacing: no volume can be made of it.", _REPAIR),
+    ("geometry-invalid", True, "Orientation vectors or spacing that no scanner can have produced.", _REPAIR),
+    ("volume-incomplete", False, "Sound by itself, but another slice of its volume was refused.", "Mend the refused slice; it is listed under its own code."),
+    # Slides
+    ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
+    ("truncated-tile", True, "A tile of the slide is cut short or is no JPEG image.", _REPAIR),
+    # Parsers
+    ("parser-crashed", True, "The process that parsed it died; no other item was affected.", _REPORT),
+    ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
+    # Rules
+    ("unsupported-sop-class", False, "Not an image of a kind this version stages (reports, plans, other modalities).", _ASK),
+    ("unsupported-modality", False, "A modality that this version does not stage.", _ASK),
+    ("not-selected", False, "Outside what the grant and the job select.", _ASK),
+    ("opted-out", False, "Kept out by the opt-out list. Counted, never listed.", _ASK),
+    ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
+    ("duplicate-instance", False, "The same instance or slide was already taken from another item.", _ASK),
+    ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
+)  # fmt: skip
+
+REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _TABLE}
+
+UNLISTED = frozenset({"opted-out"})
+"""Counted in reports without item numbers: a number would tell who opted out."""
+
+
+class Refused(Exception):
+    """Signals, within staging, that an item or a volume stays out for ``code``."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code if code in REASONS else "parser-crashed"
