@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -73,7 +75,9 @@ class HereRunner:
             try:
                 stdout, stderr = _converse(process, stdin, time.monotonic() + timeout_s)
             except BaseException:
-                process.kill()
+                # Its whole group: a child that kept the pipes open would make us wait for it.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
             code = process.wait()
         return Completed(code if code >= 0 else 128 - code, stdout, stderr)

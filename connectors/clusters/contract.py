@@ -257,7 +257,7 @@ class ClusterContract:
         self, cluster: Cluster, run_job: Callable[[JobRequest], ClusterJob], tmp_path: Path
     ) -> None:
         file = tmp_path / "runtime.tar"
-        file.write_bytes(new_secret_name("runtime").encode() * 100_000)
+        file.write_bytes(new_secret_name("runtime").encode() * 30_000)
         hexes = hashlib.sha256(file.read_bytes()).hexdigest()
         for _ in range(2):
             cluster.install_runtime(file, f"sha256:{hexes}")
@@ -269,9 +269,18 @@ class ClusterContract:
         cluster.install_runtime(file, f"sha256:{hexes}")
         assert run_job(request(check.encode())).exit_code == 0
         assert [name for name in cluster.list_tree("hdrs-hpc", "runtime") if name.startswith("part-")] == []
+        assert run_job(request(f"/bin/rm {there}\n".encode())).exit_code == 0
 
-    def test_a_healthy_cluster_passes_its_own_doctor(self, cluster: Cluster) -> None:
+    def test_a_healthy_cluster_passes_its_own_doctor(
+        self, cluster: Cluster, run_job: Callable[[JobRequest], ClusterJob], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "runtime.tar"
+        file.write_bytes(b"not a real one, which this check does not ask for")
+        hexes = hashlib.sha256(file.read_bytes()).hexdigest()
+        cluster.install_runtime(file, f"sha256:{hexes}")
         assert [check for check in cluster.doctor() if not check.ok] == []
+        there = cluster.scratch_path("hdrs-hpc", "runtime", f"{hexes}.tar")
+        assert run_job(request(f"/bin/rm {there}\n".encode())).exit_code == 0
 
     def test_another_project_finds_none_of_our_jobs(
         self, cluster: Cluster, stranger: Cluster, sleeping: ClusterJob

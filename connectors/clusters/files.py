@@ -49,10 +49,13 @@ class DirectoryFiles:
             return None
         except OSError as error:
             raise UnsafePathError(f"{'/'.join(parts)}: {error.strerror}") from None
-        with os.fdopen(file_fd, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(file_fd).st_mode):
                 raise UnsafePathError(f"{'/'.join(parts)} is not a regular file")
-            data = file.read(max_bytes + 1)
+            with os.fdopen(file_fd, "rb", closefd=False) as file:
+                data = file.read(max_bytes + 1)
+        finally:
+            os.close(file_fd)
         if len(data) > max_bytes:
             raise UnsafePathError(f"{'/'.join(parts)} is larger than {max_bytes} bytes")
         return data

@@ -36,7 +36,7 @@ class SubmissionUncertainError(SiteError):
 
 class SubmissionRefusedError(ConflictError):
     code = "submission-refused"
-    meaning = "The cluster looked at the job and said no; nothing was submitted."
+    meaning = "The cluster looked at the job and said no; nothing of it ran or will run."
     remedy = "Compare the resources asked for with the partition's limits and the account's associations."
 
 
@@ -183,7 +183,8 @@ class Cluster(Protocol):
 
         Before: the name is written down durably, and either it was never submitted or :meth:`find`, asked
         at least ``settle_s`` after the last try, proved its absence.  Effect: one job.  NOT idempotent in
-        general.  Raises SubmissionRefusedError (nothing happened), SubmissionUncertainError (it may have).
+        general.  Raises SubmissionRefusedError (nothing runs, yet :meth:`find` may show an ENDED record of
+        it), ClusterUnreachableError (nothing was sent), SubmissionUncertainError (it may have happened).
         """
         ...
 

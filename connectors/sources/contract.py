@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,7 +13,7 @@ from connectors.sources import Source, SourceItemMissingError
 class SourceContract:
     """Subclass in a test module as ``class TestMine(SourceContract)`` and override :meth:`make`."""
 
-    FILES = {
+    FILES: ClassVar[dict[str, bytes]] = {
         "b/two.dcm": b"second" * 1000,
         "a": b"",
         "b.x": b"dot sorts before slash",

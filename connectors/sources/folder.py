@@ -31,9 +31,7 @@ class FolderSource:
 
     def items(self) -> Iterator[SourceItem]:
         """See :meth:`connectors.sources.Source.items`; memory is one folder's listing per level."""
-        count = 0
-        for item in self._walk(os.fsencode(self.root), b"", 0):
-            count += 1
+        for count, item in enumerate(self._walk(os.fsencode(self.root), b"", 0), start=1):
             if count > self.max_items:
                 raise SourceTooLargeError(f"more than {self.max_items} items")
             yield item

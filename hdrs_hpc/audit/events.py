@@ -324,7 +324,14 @@ _ENDS = (
         "place-verified",
         "One row of the inventory of places was verified for a project.",
         "project",
-        {"place": V.CODE, "method": V.CODE, "result": V.CODE, "found": V.COUNT},
+        {
+            "place": V.CODE,
+            "method": V.CODE,
+            "result": V.CODE,
+            "verified": V.FLAG,
+            "count": V.COUNT,
+            "bytes": V.COUNT,
+        },
     ),
     _document(
         "certificate-issued",

@@ -86,7 +86,7 @@ class Project:
     state: str | None = None
     frozen: bool = False
     certified: bool = False
-    verified_places: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ class Method(StrEnum):
 
     LISTING = "listing"
     KEY_AND_LISTING = "key-and-listing"
-    SANDBOX_ENDED = "sandbox-ended"
+    PROCESS_ENDED = "process-ended"
     CLOSED_SCHEMA = "closed-schema"
     RELEASE_RECORD = "release-record"
     OUTSIDE = "outside"
@@ -42,13 +42,16 @@ class Method(StrEnum):
 ACCEPTED: dict[Method, frozenset[str]] = {
     Method.LISTING: frozenset({"empty", "never-made"}),
     Method.KEY_AND_LISTING: frozenset({"key-gone-and-empty", "never-made"}),
-    Method.SANDBOX_ENDED: frozenset({"ended", "never-made"}),
+    Method.PROCESS_ENDED: frozenset({"ended", "never-made"}),
     Method.CLOSED_SCHEMA: frozenset({"no-patient-data"}),
     Method.RELEASE_RECORD: frozenset({"released-only", "never-made"}),
     Method.OUTSIDE: frozenset({"outside"}),
-    Method.NOT_PROVABLE: frozenset({"not-proven"}),
+    Method.NOT_PROVABLE: frozenset({"not-proven", "never-made"}),
 }
 """Results that let a certificate be issued, by method; any other (``found``, ``unreachable``) bars it."""
+
+UNVERIFIED = frozenset({Method.OUTSIDE, Method.NOT_PROVABLE})
+"""Methods of rows that nobody can look after; all others must be verified."""
 
 
 class UnregisteredPlaceError(InternalError):
@@ -73,9 +76,10 @@ class Place:
     verified_by: Method
     note: str
 
-    def accepts(self, result: str) -> bool:
-        """Whether a certificate may be issued with this result."""
-        return result in ACCEPTED[self.verified_by]
+    def accepts(self, method: str, result: str, *, verified: bool) -> bool:
+        """Whether a certificate may be issued with this result, found by this method, looked after or not."""
+        looked_after = verified or self.verified_by in UNVERIFIED
+        return method == self.verified_by and result in ACCEPTED[self.verified_by] and looked_after
 
 
 def _row(
@@ -99,26 +103,26 @@ _DATA_ZONE = (
         "stager",
         Holds.PLAINTEXT,
         "end of the stager",
-        Method.SANDBOX_ENDED,
-        "Parsers of outside files run in processes that end with the staging.",
-    ),
-    _row(
-        "stager-tmp",
-        "stager",
-        Holds.PLAINTEXT,
-        "stager, at its end and at the next start",
-        Method.LISTING,
-        "Private folder of the stager; parsers see only this one.",
-        "{home}/stager/{copy}/tmp/",
+        Method.PROCESS_ENDED,
+        "Parsers of outside files, and their unnamed temporary files, end with the staging.",
     ),
     _row(
         "inventory",
         "stager",
         Holds.PLAINTEXT,
-        "purge",
-        Method.LISTING,
-        "Item names of an archive can identify; kept in the data zone while a project uses the version.",
-        "{home}/inventories/{dataset}/",
+        "the custodian, with the dataset",
+        Method.OUTSIDE,
+        "Item names of an archive can identify; belongs to the dataset and never leaves the data zone.",
+        "{home}/inventories/",
+    ),
+    _row(
+        "opt-out-list",
+        "the custodian",
+        Holds.PLAINTEXT,
+        "the custodian",
+        Method.OUTSIDE,
+        "Belongs to the data zone, whichever projects run; compared by keyed hashes only.",
+        "{home}/opt-out.txt",
     ),
     _row(
         "copy-journals",
@@ -127,7 +131,7 @@ _DATA_ZONE = (
         "stager, when the copy is sealed or fails",
         Method.LISTING,
         "Names and headers of objects while a copy is built.",
-        "{home}/stager/{copy}/journal/",
+        "{home}/staging/{copy}/journals/",
     ),
     _row(
         "staging-report",
@@ -135,9 +139,8 @@ _DATA_ZONE = (
         Holds.DERIVED,
         "purge",
         Method.LISTING,
-        "Counts and reason codes by item number.",
-        "{home}/stager/{copy}/report.json",
-        "{home}/stager/{copy}/report.html",
+        "Counts and reason codes by item number, progress, and the sealed bundle's journal.",
+        "{home}/staging/{copy}/",
     ),
     _row(
         "key-store",
@@ -154,19 +157,23 @@ _DATA_ZONE = (
         Holds.NOTHING,
         "none needed",
         Method.CLOSED_SCHEMA,
-        "Ids, digests, states, codes and counts.",
+        "Ids, digests, states, codes, counts, and signed documents as people sent them.",
         "{home}/broker.db",
         "{home}/broker.db-{suffix}",
     ),
     _row(
-        "documents",
-        "web",
+        "settings",
+        "the operator",
         Holds.NOTHING,
         "none needed",
         Method.CLOSED_SCHEMA,
-        "Signed documents as people sent them.",
-        "{home}/documents/",
-        "{home}/bundles/",
+        "Settings, locks, the state of the processes, and certificates.",
+        "{home}/broker.toml",
+        "{home}/serve.{suffix}",
+        "{home}/controller.lock",
+        "{home}/clusters/",
+        "{home}/runtime/",
+        "{home}/certificates/",
     ),
     _row(
         "audit-export",
@@ -193,7 +200,7 @@ _DATA_ZONE = (
         "purge",
         Method.KEY_AND_LISTING,
         "Outputs as the node sealed them, before they are checked.",
-        "{home}/quarantine/{job}/",
+        "{home}/quarantine/{attempt}/",
     ),
     _row(
         "checked-artefacts",
@@ -202,14 +209,14 @@ _DATA_ZONE = (
         "purge",
         Method.LISTING,
         "Rebuilt artefacts and check reports while checkers decide.",
-        "{home}/checked/{job}/",
+        "{home}/artefacts/{job}/",
     ),
     _row(
         "checker-memory",
         "airlock",
         Holds.DERIVED,
         "end of the checker",
-        Method.SANDBOX_ENDED,
+        Method.PROCESS_ENDED,
         "One keyless process an artefact.",
     ),
     _row(
@@ -241,6 +248,15 @@ _SCRATCH = (
         Method.KEY_AND_LISTING,
         "Tink streaming ciphertext under random names.",
         "{scratch}/hdrs-hpc/{project}/copies/{copy}/",
+    ),
+    _row(
+        "attempt-bundle",
+        "controller",
+        Holds.SEALED,
+        "purge",
+        Method.KEY_AND_LISTING,
+        "The researcher's code, sealed under a key of its own.",
+        "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/bundle/",
     ),
     _row(
         "attempt-outputs",
@@ -287,7 +303,7 @@ _NODE = (
         "node agent",
         Holds.PLAINTEXT,
         "end of the agent",
-        Method.SANDBOX_ENDED,
+        Method.PROCESS_ENDED,
         "Keys and opened segments; the process is not dumpable.",
     ),
     _row(
@@ -295,7 +311,7 @@ _NODE = (
         "workload",
         Holds.PLAINTEXT,
         "end of the sandbox's mount namespace",
-        Method.SANDBOX_ENDED,
+        Method.PROCESS_ENDED,
         "Temporary files, home and outputs of the workload lie in private memory.",
     ),
     _row(
@@ -312,7 +328,7 @@ _NODE = (
         "workload",
         Holds.PLAINTEXT,
         "end of the sandbox's mount namespace",
-        Method.SANDBOX_ENDED,
+        Method.PROCESS_ENDED,
         "Dask's local directory lies in the sandbox's private memory.",
     ),
     _row(
@@ -320,7 +336,7 @@ _NODE = (
         "workload",
         Holds.DERIVED,
         "end of the sandbox's mount namespace",
-        Method.SANDBOX_ENDED,
+        Method.PROCESS_ENDED,
         "matplotlib, numba, torch and CUDA caches point into the sandbox's private memory.",
     ),
     _row(
@@ -382,6 +398,8 @@ def place_of(path: PurePath, roots: Mapping[str, PurePath]) -> Place:
 
     Raises :class:`UnregisteredPlaceError`, which names the path below its root only.
     """
+    if ".." in path.parts:
+        raise UnregisteredPlaceError("a path that climbs up is in no place")
     for place in PLACES.values():
         for pattern in place.patterns:
             if _matches(pattern, path, roots):

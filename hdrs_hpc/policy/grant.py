@@ -17,9 +17,11 @@ from hdrs_hpc.policy.refusals import (
     DatasetVersionError,
     NotEnoughCheckersError,
     RealDataUnderDemoError,
+    SelectionKeywordError,
     WrongAudienceError,
 )
 from hdrs_hpc.policy.rules import Broken, RuleResult, judge
+from hdrs_hpc.policy.selection import refused_keywords
 
 MAX_ERA_DAYS = 366 * 10
 
@@ -158,6 +160,13 @@ def _datasets(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
             yield Broken(DatasetVersionError, f"{name} is registered in another version", f"{where}.version")
 
 
+def _selections(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
+    for name, granted in grant.data.items():
+        for word in refused_keywords(granted.select):
+            where = f"data.{name}.select.{word}"
+            yield Broken(SelectionKeywordError, f"staging can not select by {word}", where)
+
+
 def _sensitivity(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
     for name in grant.data:
         registered = facts.registrations.get(name)
@@ -178,5 +187,6 @@ _RULES: tuple[tuple[str, str, _Rule], ...] = (
     ("people-known", "its people are in the trust root", _people),
     ("no-conflict-of-interest", "who approves and checks does not work in the project", _conflict),
     ("datasets-registered", "its datasets are registered in these versions", _datasets),
+    ("selections-known", "staging knows what it selects by", _selections),
     ("isolation-fits-sensitivity", "real data is isolated and under a real trust root", _sensitivity),
 )

@@ -160,7 +160,7 @@ def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches
         for word in selection.outside(use.select, granted.select):
             message = f"{word} asks for more of {use.dataset} than the grant gives"
             yield Broken(r.SelectionOutsideError, message, f"data.{name}.select.{word}")
-        for word in selection.refused_keywords(use.select, granted.select):
+        for word in selection.refused_keywords(use.select):
             yield Broken(
                 r.SelectionKeywordError, f"jobs may not select by {word}", f"data.{name}.select.{word}"
             )
@@ -178,7 +178,7 @@ def _workload_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     if workload.builtin is not None:
         if workload.builtin not in facts.builtin_workloads:
             yield Broken(r.WorkloadUnknownError, f"there is no {workload.builtin}", "workload.builtin")
-        if workload.builtin not in granted.builtin:
+        elif workload.builtin not in granted.builtin:
             message = f"{workload.builtin} is not in the grant"
             yield Broken(r.WorkloadNotGrantedError, message, "workload.builtin")
     if workload.bundle is not None:

@@ -97,10 +97,8 @@ class SelectionOutsideError(NotAllowedError):
 
 class SelectionKeywordError(NotAllowedError):
     code = "selection-keyword-refused"
-    meaning = "Jobs may not select by this keyword: it could single out a patient, or is not kept."
-    remedy = (
-        "Select by Modality, BodyPartExamined, StudyDate and their like, or by what the grant selects by."
-    )
+    meaning = "Data are not selected by this keyword: it could single out a patient, or staging lacks it."
+    remedy = "Select by Modality, BodyPartExamined, PatientSex, Manufacturer or StudyDate."
 
 
 class InputsUnsupportedError(NotAllowedError):

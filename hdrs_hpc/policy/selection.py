@@ -9,16 +9,13 @@ from hdrs_hpc.documents.models.selection import DateRange, Values
 SELECTABLE = frozenset(
     {
         "BodyPartExamined",
-        "ConvolutionKernel",
-        "Laterality",
         "Manufacturer",
-        "ManufacturerModelName",
         "Modality",
         "PatientSex",
         "StudyDate",
     }
 )
-"""Keywords that a job may add to the grant's own.  Choosing by an identifier could single out a patient."""
+"""Keywords that staging can select by.  None identifies: choosing by an identifier could single out a patient."""
 
 
 def outside(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> list[str]:
@@ -26,9 +23,9 @@ def outside(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> list[
     return [word for word, values in asked.items() if word in granted and not _within(values, granted[word])]
 
 
-def refused_keywords(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> list[str]:
-    """Keywords that a job may not select by."""
-    return [word for word in asked if word not in granted and word not in SELECTABLE]
+def refused_keywords(asked: Mapping[str, Values]) -> list[str]:
+    """Keywords that nobody may select by."""
+    return [word for word in asked if word not in SELECTABLE]
 
 
 def effective(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> dict[str, Values]:

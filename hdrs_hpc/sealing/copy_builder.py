@@ -30,7 +30,7 @@ from hdrs_hpc.sealing.manifest import (
     seal_root,
 )
 from hdrs_hpc.sealing.objects import ObjectStore
-from hdrs_hpc.sealing.place import ROOT_ITEM, Role, check_path, item_of
+from hdrs_hpc.sealing.place import ROOT_ITEM, Role, check_item, check_path, item_of
 
 if TYPE_CHECKING:
     from hdrs_hpc.sealing.zarr_store import BuildingStore
@@ -172,6 +172,7 @@ class CopyBuilder:
 
     def finish_item(self, item: str, meta: dict[str, Any]) -> None:
         """Say that an item is complete, durably.  ``meta`` (JSON) is given back by :meth:`finished`."""
+        check_item(item)
         meta = strict_json.loads(strict_json.dumps(meta))
         with self._lock:
             self._check_open(item)
@@ -185,6 +186,7 @@ class CopyBuilder:
 
     def drop_item(self, item: str) -> None:
         """Forget what this builder wrote for an item that is not finished, e.g. after it failed half-way."""
+        check_item(item)
         with self._lock:
             self._check_open(item)
             self._journal.drop(item)

@@ -56,3 +56,9 @@ def item_of(path: str) -> str:
     """``series/ABC/c/0/0`` → ``series/ABC``; with fewer than three components the root item."""
     parts = path.split("/", 2)
     return "/".join(parts[:2]) if len(parts) == 3 else ROOT_ITEM
+
+
+def check_item(item: str) -> None:
+    """Raise BadPathError unless some path's :func:`item_of` could be this; the root item is not finished."""
+    if not is_path(item) or item.count("/") != 1:
+        raise BadPathError("an item is named by exactly two components")

@@ -86,7 +86,9 @@ class DeidKey:
     def _mac(self, kind: str, issuer: str, value: str) -> bytes:
         message = b"".join(
             struct.pack(">I", len(raw)) + raw
-            for raw in (part.encode("utf-8", "surrogatepass") for part in (_SCHEMA, kind, issuer.strip(), value))
+            for raw in (
+                part.encode("utf-8", "surrogatepass") for part in (_SCHEMA, kind, issuer.strip(), value)
+            )
         )
         return hmac.new(self._key, message, hashlib.sha256).digest()
 

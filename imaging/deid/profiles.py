@@ -75,7 +75,9 @@ def load(name: str) -> Profile:
 def names() -> tuple[str, ...]:
     """All profiles there are, sorted."""
     return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+        sorted(
+            entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
+        )
     )
 
 

@@ -224,7 +224,7 @@ def _volume(slices: tuple[tuple[Slice, ...], ...]) -> Volume:
         row_direction=_triple(row),
         column_direction=_triple(column),
         step_mm=_triple(step),
-        spacing_mm=(gap, between_rows, between_columns),
+        spacing_mm=(round(gap, 6), between_rows, between_columns),
         uniform=uniform,
     )
 

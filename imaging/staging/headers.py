@@ -61,8 +61,6 @@ class InstanceHeader(_Message):
     high_bit: Annotated[int, Field(ge=0, le=63)]
     signed: bool
     burned_in: bool
-    pixel_fault: Text | None
-    """A reason code when the header already shows that the pixels can't be read."""
     frames: Annotated[tuple[FrameHeader, ...], Field(min_length=1, max_length=100_000)]
     attributes: Annotated[dict[Text, Value], Field(max_length=256)]
 

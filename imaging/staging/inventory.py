@@ -25,7 +25,9 @@ _BLOCK = 1 << 20
 
 class BadInventoryError(BadDocumentError):
     code = "bad-inventory"
-    meaning = "The inventory of a dataset is not a table of path, size and sha256, sorted and without repeats."
+    meaning = (
+        "The inventory of a dataset is not a table of path, size and sha256, sorted and without repeats."
+    )
     remedy = "Make it anew with `hdrs-hpc dataset scan`."
 
 

@@ -77,8 +77,7 @@ def slide_attributes(
         {"name": "x", "type": "space", **unit},
     ]
     size = header.mpp or 1.0
-    full_height, full_width = shapes[0]
-    factors = [(full_height / height, full_width / width) for height, width in shapes]
+    factors = _downsamples(shapes, derived)
     scales = [[1.0, size * fy, size * fx] for fy, fx in factors]
     # A coarser pixel's centre lies half its size further in than a finer one's.
     shifts = [[0.0, size * (fy - 1) / 2, size * (fx - 1) / 2] for fy, fx in factors]
@@ -94,6 +93,18 @@ def slide_attributes(
         "deidentification": profile.stamp(),
     }
     return {"ome": _multiscales(axes, scales, shifts), NAMESPACE: ours}
+
+
+def _downsamples(shapes: list[tuple[int, int]], derived: list[bool]) -> list[tuple[float, float]]:
+    """(y, x) per level: of the scanner's levels by their sizes, of derived ones exactly twice the one above,
+    whatever an odd edge did to their sizes."""
+    found: list[tuple[float, float]] = []
+    for (height, width), made in zip(shapes, derived, strict=True):
+        if made:
+            found.append((found[-1][0] * 2, found[-1][1] * 2))
+        else:
+            found.append((shapes[0][0] / height, shapes[0][1] / width))
+    return found
 
 
 def _multiscales(

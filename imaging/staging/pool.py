@@ -48,7 +48,7 @@ class ParserPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: TracebackType | type | BaseException | None) -> None:
+    def __exit__(self, *error: TracebackType | type | BaseException | None) -> None:
         for _ in range(self._size):
             # Callers that still hold a parser return it within the item's time limit.
             with contextlib.suppress(queue.Empty):

@@ -21,6 +21,8 @@ class Reason:
 
 _ASK = "Nothing to do: the grant or the profile says so."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
+_RESCAN = "Scan the dataset again and register the new version."
+_OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
 _REPORT = "Keep the item and report it: a later version may read it."
 
 _TABLE = (
@@ -31,8 +33,8 @@ _TABLE = (
     ("malformed-slide", True, "The file begins as TIFF and then breaks its format.", _REPAIR),
     ("required-attribute-missing", True, "An attribute without which pixels can't be read is missing.", _REPAIR),
     ("patient-id-missing", True, "No patient id, so the opt-out list can't be applied to it.", _REPAIR),
-    ("changed-since-inventory", True, "The bytes are not those of the registered version.", "Scan the dataset again and register the new version."),
-    ("source-item-missing", True, "The item is no longer in the source.", "Scan the dataset again and register the new version."),
+    ("changed-since-inventory", True, "The bytes are not those of the registered version.", _RESCAN),
+    ("source-item-missing", True, "The item is no longer in the source.", _RESCAN),
     # Pixels
     ("truncated-pixel-data", True, "There are fewer pixels than the header promises.", _REPAIR),
     ("pixel-data-missing", True, "There are no pixels at all.", _REPAIR),
@@ -43,7 +45,7 @@ _TABLE = (
     # Geometry
     ("geometry-missing", True, "No position, orientation or pixel spacing: no volume can be made of it.", _REPAIR),
     ("geometry-invalid", True, "Orientation vectors or spacing that no scanner can have produced.", _REPAIR),
-    ("volume-incomplete", False, "Sound by itself, but another slice of its volume was refused.", "Mend the refused slice; it is listed under its own code."),
+    ("volume-incomplete", False, "Sound itself, but another slice of its volume was refused.", _OTHER_SLICE),
     # Slides
     ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
     ("truncated-tile", True, "A tile of the slide is cut short or is no JPEG image.", _REPAIR),
@@ -51,12 +53,12 @@ _TABLE = (
     ("parser-crashed", True, "The process that parsed it died; no other item was affected.", _REPORT),
     ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
     # Rules
-    ("unsupported-sop-class", False, "Not an image of a kind this version stages (reports, plans, other modalities).", _ASK),
+    ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _ASK),
     ("unsupported-modality", False, "A modality that this version does not stage.", _ASK),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list. Counted, never listed.", _ASK),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
-    ("duplicate-instance", False, "The same instance or slide was already taken from another item.", _ASK),
+    ("duplicate-instance", False, "The same instance was already taken from another item.", _ASK),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
 

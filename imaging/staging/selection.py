@@ -16,7 +16,9 @@ KEYS = frozenset({"Modality", "BodyPartExamined", "PatientSex", "Manufacturer", 
 class SelectionError(BadDocumentError):
     code = "selection-invalid"
     meaning = "A selection names an attribute, date range or value that can't be selected by."
-    remedy = "Use Modality, BodyPartExamined, PatientSex or Manufacturer with a list, or StudyDate with from/to."
+    remedy = (
+        "Use Modality, BodyPartExamined, PatientSex or Manufacturer with a list, or StudyDate with from/to."
+    )
 
 
 @dataclass(frozen=True, slots=True)

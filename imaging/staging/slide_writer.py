@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import imagecodecs
 import numpy as np
 import zarr
 from google_crc32c import value as crc32c
@@ -30,12 +31,15 @@ from imaging.staging.refusals import Refused
 SHARD_TILES = 32
 """Tiles along each side of a shard: some 15 MB of JPEG a shard."""
 SMALLEST_LEVEL = 512
-"""Levels are derived until the longer side is below this many pixels."""
-DERIVED_TILE = 256
+"""Levels are derived until the longer side is below this many pixels; at least one always is, so that a
+thumbnail never needs one of the file's own JPEG streams decoded."""
 DERIVED_QUALITY = 90
+DERIVED_SHARD_ROWS = 8
+"""Rows of tiles in a shard of a derived level: it is written strip by strip, a strip a row of shards."""
 _ABSENT = (1 << 64) - 1
 _WHITE = 255
 _SHARD_LIMIT_BYTES = 1 << 30
+_BLOCK_WIDTH = 2048
 
 Ask = Callable[..., Iterator[tuple[bytes, bytearray]]]
 """(operation, **arguments) → answers of a parser about this slide; raises :class:`Refused`."""
@@ -53,13 +57,15 @@ def derived_sizes(header: SlideHeader) -> list[tuple[int, int]]:
     smallest = header.levels[-1]
     height, width = smallest.height, smallest.width
     sizes: list[tuple[int, int]] = []
-    while max(height, width) >= SMALLEST_LEVEL:
+    while not sizes or max(height, width) >= SMALLEST_LEVEL:
         height, width = -(-height // 2), -(-width // 2)
         sizes.append((height, width))
     return sizes
 
 
-def write_slide(builder: Builder, path: str, header: SlideHeader, attributes: dict[str, Any], ask: Ask) -> int:
+def write_slide(
+    builder: Builder, path: str, header: SlideHeader, attributes: dict[str, Any], ask: Ask
+) -> int:
     """Write group, stored levels and derived levels at ``path``; gives the bytes of image data written.
 
     Raises :class:`Refused`; what was written until then is the caller's to drop.
@@ -70,20 +76,25 @@ def write_slide(builder: Builder, path: str, header: SlideHeader, attributes: di
     for number, level in enumerate(header.levels):
         written += _pass_through(builder, store, level_path(path, number), level, ask)
     above: zarr.Array[Any] | None = None
+    last = header.levels[-1]
     for offset, size in enumerate(derived_sizes(header)):
-        target = _create(store, level_path(path, len(header.levels) + offset), size, (DERIVED_TILE,) * 2)
+        place = level_path(path, len(header.levels) + offset)
+        # The file's tile size again, so that strips of it end where tiles of the new level end.
+        target = _create(store, place, size, (last.tile_height, last.tile_width), DERIVED_SHARD_ROWS)
         if above is None:
-            _derive_from_file(target, header.levels[-1], ask)
+            _derive_from_file(builder, target, header.levels[-1], ask)
         else:
-            _derive_from_level(target, above)
+            _derive_from_level(builder, target, above)
         above = target
         written += 3 * size[0] * size[1]
     return written
 
 
-def _create(store: Store, path: str, size: tuple[int, int], tile: tuple[int, int]) -> zarr.Array[Any]:
+def _create(
+    store: Store, path: str, size: tuple[int, int], tile: tuple[int, int], shard_rows: int = SHARD_TILES
+) -> zarr.Array[Any]:
     high, wide = (-(-full // part) for full, part in zip(size, tile, strict=True))
-    shard = (3, min(SHARD_TILES, high) * tile[0], min(SHARD_TILES, wide) * tile[1])
+    shard = (3, min(shard_rows, high) * tile[0], min(SHARD_TILES, wide) * tile[1])
     return zarr.create_array(
         store,
         name=path,
@@ -149,42 +160,63 @@ def _shard(lengths: Sequence[int], data: bytearray, across: int, tiles_high: int
     return bytes(data) + raw + struct.pack("<I", crc32c(raw))
 
 
-def _derive_from_file(target: zarr.Array[Any], level: LevelHeader, ask: Ask) -> None:
-    """Halve the file's smallest level, a block of its tiles at a time, block edges on even pixels."""
-    block = _even_tiles(level.tile_height), _even_tiles(level.tile_width)
+def _derive_from_file(builder: Builder, target: zarr.Array[Any], level: LevelHeader, ask: Ask) -> None:
+    """Halve the file's smallest level, a strip of blocks of its tiles at a time."""
     rows, columns = -(-level.height // level.tile_height), -(-level.width // level.tile_width)
-
-    def block_pixels(top: int, left: int) -> NDArray[np.uint8]:
-        wanted = (top, min(top + block[0], rows)), (left, min(left + block[1], columns))
-        return _halved(ask, level.page, *wanted)
-
-    canvas_rows = -(-rows // block[0])
-    for strip in range(canvas_rows):
-        parts = [block_pixels(strip * block[0], left) for left in range(0, columns, block[1])]
-        pixels = np.concatenate(parts, axis=1)
-        top = strip * block[0] * level.tile_height // 2
-        _write(target, top, pixels)
+    # Even numbers of tiles, so that no block but the last has an odd edge.
+    tall, wide = 2 * DERIVED_SHARD_ROWS, max(2, _BLOCK_WIDTH // level.tile_width // 2 * 2)
+    for top in range(0, rows, tall):
+        wanted = (top, min(top + tall, rows))
+        parts = [
+            _halved(ask, level.page, wanted, (left, min(left + wide, columns)))
+            for left in range(0, columns, wide)
+        ]
+        _write(builder, target, top * level.tile_height // 2, np.concatenate(parts, axis=1))
 
 
-def _derive_from_level(target: zarr.Array[Any], above: zarr.Array[Any]) -> None:
+def _derive_from_level(builder: Builder, target: zarr.Array[Any], above: zarr.Array[Any]) -> None:
     """Halve a level of our own making, a strip at a time."""
-    strip = 2 * DERIVED_TILE * SHARD_TILES // 4
+    strip = 2 * target.chunks[1] * DERIVED_SHARD_ROWS
     for top in range(0, above.shape[1], strip):
         pixels = np.asarray(above[:, top : top + strip]).transpose(1, 2, 0)
-        _write(target, top // 2, halve(pixels))
+        _write(builder, target, top // 2, halve(pixels))
 
 
-def _write(target: zarr.Array[Any], top: int, pixels: NDArray[np.uint8]) -> None:
+def _write(builder: Builder, target: zarr.Array[Any], top: int, pixels: NDArray[np.uint8]) -> None:
+    """Encode a strip of (y, x, 3) that starts at row ``top`` of the level, as one row of shards.
+
+    Encoded here and not by zarr's codec, which hands the encoder a transposed view that it refuses.
+    """
     height, width = target.shape[1:]
-    bottom = min(top + pixels.shape[0], height)
-    if pixels.shape[1] < width or bottom <= top:
+    pixels = pixels[: height - top, :width]
+    if pixels.shape[1] != width or pixels.shape[0] == 0:
         raise Refused("parser-crashed")
-    target[:, top:bottom] = pixels[: bottom - top, :width].transpose(2, 0, 1)
+    assert target.shards is not None
+    high, wide = target.chunks[1:]
+    tiles_high, tiles_wide = target.shards[1] // high, target.shards[2] // wide
+    # Tiles at the edge are whole; what lies outside the level repeats its last row and column.
+    rows, columns = -(-pixels.shape[0] // high), -(-width // wide)
+    missing = (rows * high - pixels.shape[0], columns * wide - width)
+    pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    for left in range(0, columns, tiles_wide):
+        right = min(left + tiles_wide, columns)
+        streams = [
+            imagecodecs.jpeg8_encode(
+                np.ascontiguousarray(
+                    pixels[row * high : (row + 1) * high, column * wide : (column + 1) * wide]
+                ),
+                level=DERIVED_QUALITY,
+            )
+            for row in range(rows)
+            for column in range(left, right)
+        ]
+        lengths = [len(stream) for stream in streams]
+        shard = _shard(lengths, bytearray(b"".join(streams)), right - left, tiles_high, tiles_wide)
+        path = chunk_path(target.path, 0, top // target.shards[1], left // tiles_wide)
+        builder.put(path, shard)
 
 
-def _halved(
-    ask: Ask, page: int, rows: tuple[int, int], columns: tuple[int, int]
-) -> NDArray[np.uint8]:
+def _halved(ask: Ask, page: int, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[np.uint8]:
     answers = list(ask("halved", page=page, rows=rows, columns=columns))
     try:
         ((header, data),) = answers
@@ -194,8 +226,3 @@ def _halved(
     if len(shape) != 3 or shape[2] != 3 or math.prod(shape) != len(data):
         raise Refused("parser-crashed")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
-
-
-def _even_tiles(tile: int) -> int:
-    """An even number of tiles of about 2048 pixels."""
-    return max(2, 2048 // tile // 2 * 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec
 
 from imaging.layout import level_path
 from imaging.staging.assembly import Slice, Volume
@@ -38,7 +39,7 @@ class SliceRefused(Exception):
 
 
 def write_volume(
-    store: Store, path: str, volume: Volume, attributes: dict[str, Any], decode: Decode
+    store: Store, path: str, volume: Volume, attributes: dict[str, Any], decode: Decode, threads: Executor
 ) -> tuple[int, str]:
     """Write the group and array at ``path``; gives the plaintext voxel bytes and the dtype's name.
 
@@ -55,7 +56,7 @@ def write_volume(
         dtype=dtype,
         chunks=chunks,
         shards=shards,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle),
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         filters=None,
         fill_value=0,
         dimension_names=[axis["name"] for axis in volume_axes(volume)],
@@ -66,7 +67,7 @@ def write_volume(
     for times, slices in _slabs(shape, shards):
         wanted = [volume.slices[time][place] for time in times for place in slices]
         slab = np.empty((len(wanted), *shape[-2:]), dtype=dtype)
-        _fill(slab, wanted, decode)
+        _fill(slab, wanted, decode, threads)
         if len(shape) == 4:
             array[times.start : times.stop, slices.start : slices.stop] = slab.reshape(
                 len(times), len(slices), *shape[-2:]
@@ -113,23 +114,32 @@ def _slabs(shape: tuple[int, ...], shards: tuple[int, ...]) -> Iterator[tuple[ra
             yield range(time, min(time + times_each, count)), range(place, min(place + deep, depth))
 
 
-def _fill(slab: NDArray[Any], wanted: list[Slice], decode: Decode) -> None:
-    """Decode the wanted slices into ``slab``, asking once per run of frames of one instance."""
+def _fill(slab: NDArray[Any], wanted: list[Slice], decode: Decode, threads: Executor) -> None:
+    """Decode the wanted slices into ``slab``, asking once per run of frames of one instance, in parallel."""
     at = 0
+    under_way: list[Future[None]] = []
     for number, run in groupby(wanted, key=lambda one: one.instance.number):
         frames = [one.frame for one in run]
-        got = 0
-        try:
-            for header, blob in decode(number, frames):
-                if got == len(frames):
-                    raise Refused("parser-crashed")
-                slab[at + got] = _checked(header, blob, slab.shape[1:], slab.dtype)
-                got += 1
-        except Refused as refused:
-            raise SliceRefused(number, refused.code) from None
-        if got != len(frames):
-            raise SliceRefused(number, "truncated-pixel-data")
-        at += got
+        under_way.append(threads.submit(_fill_run, slab[at : at + len(frames)], number, frames, decode))
+        at += len(frames)
+    failures = [future.exception() for future in under_way]  # all have ended: nobody writes on
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+def _fill_run(part: NDArray[Any], number: int, frames: list[int], decode: Decode) -> None:
+    got = 0
+    try:
+        for header, blob in decode(number, frames):
+            if got == len(frames):
+                raise Refused("parser-crashed")
+            part[got] = _checked(header, blob, part.shape[1:], part.dtype)
+            got += 1
+    except Refused as refused:
+        raise SliceRefused(number, refused.code) from None
+    if got != len(frames):
+        raise SliceRefused(number, "truncated-pixel-data")
 
 
 def _checked(header: bytes, blob: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -23,7 +23,9 @@ class WireError(Exception):
     """The other end went away or broke the format; an internal signal, never shown as it is."""
 
 
-def send(sock: socket.socket, header: bytes, blob: bytes | memoryview = b"", handle: int | None = None) -> None:
+def send(
+    sock: socket.socket, header: bytes, blob: bytes | memoryview = b"", handle: int | None = None
+) -> None:
     """Send one message; ``handle`` is the descriptor to pass along."""
     head = struct.pack(">I", len(header)) + header + struct.pack(">Q", len(blob))
     if handle is None:

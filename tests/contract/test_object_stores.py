@@ -10,9 +10,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import paramiko
 import pytest
 
 from hdrs_hpc.core.errors import SiteError
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import (
     ObjectMissingError,
     ObjectStore,
@@ -30,6 +33,7 @@ from hdrs_hpc.sealing.objects import (
 from hdrs_hpc.sealing.objects.contract import ObjectStoreContract
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.objects.sftp import SftpStore
+from hdrs_hpc.sealing.reader import SealedCopy
 
 SSHD = "/usr/sbin/sshd"
 
@@ -64,17 +68,16 @@ class TestDirectoryStore(ObjectStoreContract):
 
     def test_a_kill_in_the_midst_of_a_put_leaves_no_object(self, tmp_path: Path) -> None:
         place = tmp_path / "killed"
-        child = os.fork()
-        if child == 0:
-
-            def pieces() -> Iterator[bytes]:
-                yield bytes(100_000)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-            DirectoryStore(place).put("half", pieces())
-            os._exit(1)
-        _, status = os.waitpid(child, 0)
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        program = (
+            "import os, pathlib, signal, sys\n"
+            "from hdrs_hpc.sealing.objects.directory import DirectoryStore\n"
+            "def pieces():\n"
+            "    yield bytes(100_000)\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "DirectoryStore(pathlib.Path(sys.argv[1])).put('half', pieces())\n"
+        )
+        killed = subprocess.run([sys.executable, "-c", program, place], timeout=60)
+        assert killed.returncode == -signal.SIGKILL
         objects = DirectoryStore(place)
         assert len(list(place.iterdir())) == 1  # what was written so far, without a name
         assert list(objects.list()) == []
@@ -290,3 +293,30 @@ def test_a_disk_that_is_really_full(small_disk: Path, sshd: Sshd, kind: str) -> 
     assert [path.name for path in small_disk.iterdir()] == ["fits"]
     objects.put("also", bytes(100_000))
     assert objects.get("also") == bytes(100_000)
+
+
+@pytest.mark.root_parts
+def test_a_copy_is_built_and_read_over_sftp(tmp_path: Path, sshd: Sshd) -> None:
+    objects = SftpStore(sshd.connect, str(tmp_path / "copies" / "7K3QW2"))
+    key = os.urandom(32)
+    builder = CopyBuilder(objects, key, "copy", "lungs", "7K3QW2", tmp_path / "journals")
+    data = os.urandom(3_000_000)
+
+    def stage(number: int) -> None:
+        item = f"series/S{number}"
+        builder.put(f"{item}/c/0", data[number:])
+        builder.put(f"{item}/c/0", (data[at : at + 99_999] for at in range(number, len(data), 99_999)))
+        builder.finish_item(item, {})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(stage, range(6)))
+    builder.put("series/S9/c/0", b"not finished")
+    ref = builder.seal()
+    # The site sees the same objects as files.
+    files = DirectoryStore(tmp_path / "copies" / "7K3QW2")
+    assert len(list(files.list())) == ref.objects == 6 + 6 + 1
+    for store in (objects, files):
+        copy = SealedCopy.open(store, key, "copy", "lungs", "7K3QW2", ref.manifest_digest)
+        assert all(copy.read(f"series/S{n}/c/0") == data[n:] for n in range(6))
+        assert copy.read("series/S3/c/0", 1_234_567, 89) == data[1_234_570 : 1_234_570 + 89]
+    objects.close()

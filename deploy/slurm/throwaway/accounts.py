@@ -18,8 +18,10 @@ def make_users(layout: Layout) -> None:
         except KeyError:
             home = str(layout.home(account))
             run(
-                ["/usr/sbin/useradd", "--system", "--user-group", "--no-create-home"]
-                + ["--home-dir", home, "--shell", "/bin/sh", "--password", "*", account.user]
+                (
+                    *("/usr/sbin/useradd", "--system", "--user-group", "--no-create-home"),
+                    *("--home-dir", home, "--shell", "/bin/sh", "--password", "*", account.user),
+                )
             )
             found = pwd.getpwnam(account.user)
         for folder in (layout.home(account), layout.scratch(account)):

@@ -16,6 +16,7 @@ from throwaway.daemons import Daemon, UpError, await_daemon, run, wait_for
 from throwaway.layout import (
     ACCOUNTS,
     CLUSTER,
+    CONTROL_ADDRESS,
     DATABASE_PORT,
     NODES,
     SLURMCTLD_PORT,
@@ -141,7 +142,7 @@ def _prepare(layout: Layout) -> None:
     secret = database.password(layout.etc / "database-password")
     _write(layout.slurm_conf, configuration.slurm_conf(layout))
     _write(layout.etc / "gres.conf", configuration.gres_conf(layout))
-    _write(layout.etc / "cgroup.conf", "CgroupPlugin=cgroup/v1\n")
+    _write(layout.etc / "cgroup.conf", configuration.cgroup_conf())
     _write(layout.etc / "sshd_config", configuration.sshd_config(layout))
     _write(layout.etc / "slurmdbd.conf", configuration.slurmdbd_conf(layout, secret), 0o600)
     shutil.chown(layout.etc / "slurmdbd.conf", "slurm", "slurm")
@@ -239,9 +240,9 @@ def _start_accounting(layout: Layout) -> None:
 
 def _start_slurm(layout: Layout) -> None:
     control = slurmctld(layout)
-    _claim_port(control, "10.77.0.1", SLURMCTLD_PORT)
+    _claim_port(control, CONTROL_ADDRESS, SLURMCTLD_PORT)
     control.start()
-    await_daemon(control, lambda: _port_answers("10.77.0.1", SLURMCTLD_PORT), 30)
+    await_daemon(control, lambda: _port_answers(CONTROL_ADDRESS, SLURMCTLD_PORT), 30)
     for node in NODES:
         slurmd(layout, node).start()
     for node in NODES:

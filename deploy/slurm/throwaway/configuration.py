@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from throwaway.layout import (
     ACCOUNTS,
     CLUSTER,
@@ -86,6 +88,13 @@ def gres_conf(layout: Layout) -> str:
         for index in range(node.gpus)
     ]
     return "\n".join(lines) + "\n"
+
+
+def cgroup_conf() -> str:
+    """slurmd opens a cgroup plugin even when nothing uses it; without systemd's help, so that containers do."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n"
+    return "CgroupPlugin=cgroup/v1\n"
 
 
 def slurmdbd_conf(layout: Layout, password: str) -> str:

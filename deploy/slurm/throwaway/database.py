@@ -22,8 +22,10 @@ def prepare(layout: Layout) -> None:
     layout.database.mkdir(mode=0o700)
     shutil.chown(layout.database, "mysql", "mysql")
     run(
-        ["/usr/bin/mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={layout.database}"]
-        + ["--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"]
+        (
+            *("/usr/bin/mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={layout.database}"),
+            *("--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"),
+        )
     )
     done.touch()
 

@@ -56,13 +56,13 @@ def _all_ended(history: History, project: Project, name: str) -> None:
 
 
 def _place(history: History, entry: Entry) -> None:
-    history.granted(entry).verified_places[entry.detail["place"]] = entry.detail["result"]
+    history.granted(entry).places[entry.detail["place"]] = entry.detail["result"]
 
 
 def _certificate(history: History, entry: Entry) -> None:
     project = history.granted(entry)
     name = entry.subject["project"]
-    require(bool(project.verified_places), "a certificate before any place was verified")
+    require(bool(project.places), "a certificate before any place was verified")
     require(entry.detail["size"] <= entry.seq, "the certificate names a log longer than this one")
     require(
         all(key.destroyed for key in history.of_project(history.keys, name).values()), "a key still lives"

@@ -164,7 +164,8 @@ def _subsets(columns: frozenset[str]) -> list[frozenset[str]]:
 def _unlabelled_totals(sheet: CountSheet) -> list[tuple[int, list[int]]]:
     """Rows without a label that are the sum of all other rows, or of the run of rows before or behind them.
 
-    A run must be three rows long, or agree in two columns: shorter agreements are mostly chance.
+    A run must be three rows long, or agree in two columns: shorter agreements are mostly chance.  So is a
+    second total over everything where the rows have labelled ones.
     """
     rows = [row for row in range(len(sheet.values)) if not sheet.total_columns(row)]
     if len(rows) < 3 or not len(sheet.columns):
@@ -182,7 +183,7 @@ def _unlabelled_totals(sheet: CountSheet) -> list[tuple[int, list[int]]]:
         others = [other for other in range(len(rows)) if other != index]
         begin = first.get((prefix[index] - values[index]).tobytes())
         end = last.get((prefix[index + 1] + values[index]).tobytes())
-        if np.array_equal(2 * values[index], prefix[-1]):
+        if len(rows) == len(sheet.values) and np.array_equal(2 * values[index], prefix[-1]):
             parts = others
         elif begin is not None and index - begin >= shortest:
             parts = list(range(begin, index))
@@ -210,19 +211,22 @@ def _column_sums(sheet: CountSheet) -> list[tuple[int, tuple[int, ...]]]:
     live = [column for column in range(count) if values[:, column].any()]
     # An empty column may be a part of every sum: a reader who thinks so learns that it is empty.
     empty = tuple(column for column in range(count) if column not in live)
-    found: list[tuple[int, tuple[int, ...]]] = []
-    for total in live:
-        others = [column for column in live if column != total]
-        if len(values) > 1:
-            found += [
-                (total, (other,))
-                for other in others
-                if other > total and np.array_equal(values[:, total], values[:, other])
-            ]
-        for parts in _candidate_parts(others, len(values)):
-            if np.array_equal(values[:, total], values[:, list(parts)].sum(axis=1)):
-                found.append((total, (*parts, *empty)))
-    return found
+    sums = [
+        (total, (*parts, *empty))
+        for total in live
+        for parts in _candidate_parts([column for column in live if column != total], len(values))
+        if np.array_equal(values[:, total], values[:, list(parts)].sum(axis=1))
+    ]
+    if len(values) == 1:
+        return sums  # one row: equal numbers are chance
+    # Equal columns are copies; or the last is the total and an empty one the rest: male, female, all.
+    rest = () if sums else empty
+    first: dict[bytes, int] = {}
+    for column in live:
+        like = first.setdefault(values[:, column].tobytes(), column)
+        if like != column:
+            sums.append((column, (like, *rest)))
+    return sums
 
 
 def _candidate_parts(others: list[int], rows: int) -> Iterator[tuple[int, ...]]:
@@ -238,7 +242,10 @@ def _candidate_parts(others: list[int], rows: int) -> Iterator[tuple[int, ...]]:
 
 
 def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
-    """Cells of ``coarse`` that are, or sum up, cells of ``fine`` in a column of the same name."""
+    """Cells of ``coarse`` that are, or sum up, cells of ``fine`` in a column of the same name.
+
+    Zeros agree too easily: they tie nothing, and are hidden wherever they stand.
+    """
     leaves = fine.leaf_rows()
     if not leaves or not len(coarse.values):
         return
@@ -265,7 +272,11 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
             projected[over] = lookup
         rows = projected[over].get(frozenset(key.items()), [])
         for mine, theirs in shared:
-            if rows and int(fine.values[rows, theirs].sum()) == int(coarse.values[row, mine]):
+            if (
+                rows
+                and coarse.values[row, mine]
+                and int(fine.values[rows, theirs].sum()) == int(coarse.values[row, mine])
+            ):
                 yield _sum_relation((coarse.name, row, mine), [(fine.name, leaf, theirs) for leaf in rows])
 
 

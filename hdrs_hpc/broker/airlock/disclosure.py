@@ -6,10 +6,10 @@ which counts add up to which.  He is given more than he has: the *exact* value o
 
 The promise.  A count below ``min_count`` (a zero is one: "nobody here" is a statement about everybody there)
 is suppressed, and for each there are two worlds, both in agreement with all that he has: one where it is 0
-and one where it is ``min_count - 1``.  A count that is suppressed because its row is small is protected by
-the same distance in both directions.  Each world is a proof found by :mod:`witness` and checked in whole
-numbers.  Beyond that, even a reader who learns which of the suppressed counts were small finds at least two
-values for each, or the reviewers are told.
+and one where it is ``min_count - 1`` or a little more.  A count that is suppressed because another of its
+row is small could as well be ``min_count - 1`` less, or more.  Each world is a proof found by :mod:`witness`
+and checked in whole numbers.  Beyond that, even a reader who learns which of the suppressed counts were
+small finds at least two values for each, or the reviewers are told.
 
 Not covered: other jobs of the same project, other publications, what he knows of single people, a workload
 that encodes counts elsewhere on purpose.
@@ -29,14 +29,17 @@ from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError, Finding
 from hdrs_hpc.broker.airlock.witness import Moves, find_move
 
 _MAX_LINKED_CELLS = 4_000
-_MAX_WORK = 4_000_000
-"""Linked cells × small ones: beyond it a table is records rather than a summary, and the search too slow."""
+_MAX_WORK = 80_000_000
+"""Linked cells × small ones × relations: beyond it a table is hardly a summary, and the search too slow."""
 
 
 class CannotProtectError(ArtefactRefusedError):
     code = "table-cannot-be-protected"
     meaning = "Small counts in this table could be worked out whatever else is suppressed."
-    remedy = "Merge categories so that fewer counts are small, or leave out the columns that repeat others."
+    remedy = (
+        "Merge categories so that fewer counts are small, leave out columns that repeat others, "
+        "and call the rows of totals Total."
+    )
 
     def __init__(self, message: str = "", *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message, where=where, remedy=remedy)
@@ -121,7 +124,11 @@ class _Protection:
     def _check_size(self) -> None:
         for cells in self.parts.all():
             small = len(self.primary & cells)
-            if small and (len(cells) > _MAX_LINKED_CELLS or len(cells) * small > _MAX_WORK):
+            if not small:
+                continue
+            some = next(iter(cells))
+            relations = sum(len(self.parts.relations(some, known)) for known in (self.in_table, self.outside))
+            if len(cells) > _MAX_LINKED_CELLS or len(cells) * small * (relations + 20) > _MAX_WORK:
                 error = TooLargeToProtectError(f"{small} of {len(cells)} counts that add up are small")
                 error.sheets = frozenset(cell[0] for cell in cells)
                 raise error
@@ -147,11 +154,16 @@ class _Protection:
 
     def _protect_cell(self, cell: CellId) -> None:
         count, reach = self.value[cell], self.floor[cell[0]] - 1
-        wanted = {-count, reach - count} if cell in self.primary else {-min(reach, count), reach}
-        for by in sorted(wanted - {0}):
-            moved = self._move(cell, by, outside=True)
+        # where parity forbids exactly that far up, a little farther is as good
+        ways: tuple[Iterable[int], ...] = ([-count], range(reach - count, 2 * reach - count + 1))
+        if cell not in self.primary:  # a companion is not small: one direction is enough
+            ways = ([-min(reach, count), reach],)
+        for steps in ways:
+            if 0 in steps:
+                continue
+            moved = self._first_move(cell, steps, outside=True)
             if moved is None:
-                moved = self._move(cell, by, outside=False)
+                moved = self._first_move(cell, steps, outside=False)
                 if moved is None:
                     raise self._refusal(cell)
                 self._tell(
@@ -160,6 +172,11 @@ class _Protection:
                     "who knows the exact total of this column from elsewhere could narrow a suppressed count",
                 )
             self._hide(moved)
+
+    def _first_move(self, cell: CellId, steps: Iterable[int], *, outside: bool) -> list[CellId] | None:
+        return next(
+            (moved for by in steps if (moved := self._move(cell, by, outside=outside)) is not None), None
+        )
 
     def _keep_two_values(self, cell: CellId) -> None:
         """For a reader who knows which cells are the small ones: a step of one that keeps each on its side."""
@@ -183,12 +200,26 @@ class _Protection:
         relations = self.parts.relations(cell, self.in_table)
         if outside:
             relations = [*relations, *self.parts.relations(cell, self.outside)]
-        cells = sorted({cell, *(other for relation in relations for other in relation)})
+        everything = {cell, *(other for relation in relations for other in relation)}
+        hidden = {other for other in everything if self._is_hidden(other)}
+        # what is hidden already costs nothing, and the smaller search is the faster one
+        for pool in (sorted(hidden), sorted(everything)):
+            found = self._search(pool, relations, cell, by, keep_sides)
+            if found is not None:
+                return found
+        return None
+
+    def _search(
+        self, cells: list[CellId], relations: list[Relation], cell: CellId, by: int, keep_sides: bool
+    ) -> list[CellId] | None:
+        """As :meth:`_move`, with all but ``cells`` held in place."""
         index = {other: position for position, other in enumerate(cells)}
         matrix = np.zeros((len(relations), len(cells)), dtype=np.int64)
         for line, relation in enumerate(relations):
             for other, factor in relation.items():
-                matrix[line, index[other]] = factor
+                if other in index:
+                    matrix[line, index[other]] = factor
+        matrix = matrix[matrix.any(axis=1)]
         lower = np.array([-self.value[other] for other in cells], dtype=np.float64)
         upper = np.full(len(cells), np.inf)
         if keep_sides:
@@ -201,9 +232,12 @@ class _Protection:
         move = find_move(Moves(matrix, lower, upper, price), index[cell], by)
         return None if move is None else [cells[position] for position in np.flatnonzero(move)]
 
+    def _is_hidden(self, cell: CellId) -> bool:
+        return cell in self.primary or cell in self.secondary or cell in self.companions
+
     def _price(self, cell: CellId) -> float:
         """What hiding it costs: nothing when hidden already, more for large counts, most for totals."""
-        if cell in self.primary or cell in self.secondary or cell in self.companions:
+        if self._is_hidden(cell):
             return 0.001
         return (8.0 if cell in self.totals else 1.0) * (1.0 + float(np.log2(1 + self.value[cell])) / 8)
 

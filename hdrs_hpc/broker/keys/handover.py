@@ -23,6 +23,7 @@ from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy.facts import ISOLATION_RANK
 from hdrs_hpc.protocol import handover as protocol
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.ranks import plan_ranks
@@ -79,7 +80,7 @@ class Handover:
         for hello in hellos:
             if hello.attempt != ask.attempt:
                 raise HandoverRefusedError("an agent of another attempt answered")
-            if not protocol.satisfies(hello.probe, _isolation(grant)):
+            if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
         not_after = self._not_after(spec, grant, clock.from_text(ask.started_at))
         request = base64.b64encode(strict_json.dumps(wire.to_value(ask))).decode()
@@ -105,9 +106,9 @@ class Handover:
                 )
             else:
                 row = db.execute(
-                    "SELECT bound_at FROM handovers WHERE attempt = ?", (ask.attempt,)
+                    "SELECT not_after FROM handovers WHERE attempt = ?", (ask.attempt,)
                 ).fetchone()
-                not_after = clock.from_text(row["bound_at"])
+                not_after = clock.from_text(row["not_after"])
         return {
             "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
             "not_after": clock.to_text(not_after),
@@ -127,7 +128,7 @@ class Handover:
         hellos = [wire.from_bytes(protocol.Hello, bytes(item["hello"])) for item in bound]
         self._require_logged(ask, hellos, checkpoint)
         if any(item["answer"] is None for item in bound):
-            answers = self._seal(request, spec, grant, hellos, clock.from_text(row["bound_at"]))
+            answers = self._seal(request, spec, grant, hellos, clock.from_text(row["not_after"]))
             with self._keys.transaction() as db:
                 db.executemany(
                     "UPDATE bindings SET answer = ? WHERE attempt = ? AND node = ?",
@@ -138,6 +139,7 @@ class Handover:
         return {
             "answers": {node: base64.b64encode(raw).decode() for node, raw in answers.items()},
             "digests": {node: f"sha256:{hashlib.sha256(raw).hexdigest()}" for node, raw in answers.items()},
+            "not_after": row["not_after"],
             "keys": sorted(self._key_ids(request)),
         }
 
@@ -155,6 +157,8 @@ class Handover:
             raise HandoverRefusedError("the spec's signer is not a researcher of the project")
         if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
             raise HandoverRefusedError("the spec asks for more than the grant gives")
+        if ISOLATION_RANK[ask.isolation] < _required(spec, grant):
+            raise IsolationProbeError("the attempt is to run with less isolation than it must")
         self._check_code(ask, spec, grant, root)
         if {fact.input for fact in ask.copies} != set(spec.data):
             raise HandoverRefusedError("the inputs are not those of the spec")
@@ -256,7 +260,7 @@ class Handover:
                 protocol.OutputOrder(name, output.class_, output.path, output.max_size)
                 for name, output in spec.outputs.items()
             ),
-            isolation=_isolation(grant),
+            isolation=ask.isolation,
             ranks=plan_ranks([hello.node for hello in by_node], resources.cpus_per_task),
             scheduler=f"tls://{by_node[0].address}:{by_node[0].port}",
             tls=protocol.TlsOrder(tls.ca, tls.cert, tls.key),
@@ -307,7 +311,7 @@ def _public(hello: bytes) -> bytes:
     return wire.from_bytes(protocol.Hello, bytes(hello)).public_key
 
 
-def _isolation(grant: Grant) -> protocol.Isolation:
-    if grant.limits.isolation == "fenced":
-        raise IsolationProbeError("no node gives `fenced` in this version")
-    return grant.limits.isolation
+def _required(spec: JobSpec, grant: Grant) -> int:
+    """Rank of the least isolation that the documents ask for; unread code never runs below a sandbox."""
+    unread = spec.workload.bundle is not None and grant.workloads.own_code == "project"
+    return max(ISOLATION_RANK[grant.limits.isolation], ISOLATION_RANK["sandboxed"] if unread else 0)

@@ -109,6 +109,7 @@ class Keyd:
                     "live": [_told(record) for record in self._keys.live(ask.project)],
                     "destroyed": self._keys.destroyed(ask.project),
                     "project_key": self._keys.holds_project_key(ask.project),
+                    "grant": self._grants.digest(ask.project),
                 }
 
     def destroy_expired(self) -> None:
@@ -168,7 +169,6 @@ class Keyd:
                 raise ManifestSettledError("its key is for hand-over only")
         reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
         if ask.purpose == "stage":
-            self._keys.create(ask.project, DEID_ROLE, "project", {})
             reply["deid"] = base64.b64encode(self._keys.key(ask.project, DEID_ROLE, "project")).decode()
         return reply
 

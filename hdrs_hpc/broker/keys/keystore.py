@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS destroyed (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, at TEXT NOT NULL,
   UNIQUE (project, role, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS handovers (
-  attempt TEXT PRIMARY KEY, request TEXT NOT NULL, bound_at TEXT NOT NULL, closed TEXT) WITHOUT ROWID;
+  attempt TEXT PRIMARY KEY, request TEXT NOT NULL, not_after TEXT NOT NULL, closed TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bindings (
   attempt TEXT NOT NULL, node TEXT NOT NULL, hello BLOB NOT NULL, answer BLOB,
   PRIMARY KEY (attempt, node)) WITHOUT ROWID;

@@ -48,10 +48,13 @@ class AdmitClosure:
 
 @dataclass(frozen=True)
 class CreateKey:
-    """Make a key for a copy, a bundle or an attempt's outputs.  → ``{key}``: its id."""
+    """Make a key for a copy, a bundle, an attempt's outputs, or the project's de-identification.
+
+    → ``{key}``: its id.  The same again gives the same id.
+    """
 
     project: Name
-    role: Literal["copy", "bundle", "output"]
+    role: Literal["copy", "bundle", "output", "deid"]
     holder: Holder
     dataset: Name | None
     version: Digest | None
@@ -101,6 +104,8 @@ class BindNodes:
     hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
     copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
     bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    isolation: Literal["cooperative", "sandboxed"]
+    """The level the attempt is to run at: the cluster's, never below what the documents require."""
     started_at: Moment
 
 
@@ -162,7 +167,7 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Inspect:
-    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key: bool}``"""
+    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant}``"""
 
     project: Name
 

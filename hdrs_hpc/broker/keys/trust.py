@@ -154,6 +154,11 @@ class GrantHolder:
             raise InternalError("keyd's grant is not the one it noted")
         return trust.verify(envelope, "grant", self._roots.current()).document
 
+    def digest(self, project: str) -> str | None:
+        """Digest of the grant that keyd holds to."""
+        row = self._row(project)
+        return row["grant_digest"] if row else None
+
     def require_giving(self, project: str) -> Grant:
         """The grant, if keys of the project may be given now."""
         grant = self.grant(project)

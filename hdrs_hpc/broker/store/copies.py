@@ -110,7 +110,8 @@ def of_job(tx: Connection, job: str) -> dict[str, Copy]:
     found = {}
     for row in rows:
         values = dict(row._mapping)
-        found[values.pop("input")] = Copy(**values)
+        name = values.pop("input")
+        found[name] = Copy(**values)
     return found
 
 

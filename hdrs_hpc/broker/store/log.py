@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.store.schema import checkpoints, log
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, strict_json
 
 CONTROLLER = "broker/controller"
 WEB = "broker/web"
@@ -30,8 +30,37 @@ def append(
     size = tx.execute(select(func.count()).select_from(log)).scalar_one()
     entry = Entry(size, clock.to_text(clock.now()), event, dict(subject), actor, dict(detail or {}))
     raw = entry.to_bytes()
-    tx.execute(insert(log).values(seq=size, entry=raw, leaf=merkle.leaf_hash(raw)))
+    tx.execute(
+        insert(log).values(
+            seq=size, event=event, subject=_key(subject), entry=raw, leaf=merkle.leaf_hash(raw)
+        )
+    )
     return int(size)
+
+
+def has(tx: Connection, event: str, subject: Mapping[str, str]) -> bool:
+    """Whether exactly this was logged: how a step that was interrupted learns what it had said already."""
+    found = select(log.c.seq).where(log.c.event == event, log.c.subject == _key(subject)).limit(1)
+    return tx.execute(found).first() is not None
+
+
+def append_once(
+    tx: Connection,
+    event: str,
+    subject: Mapping[str, str],
+    *,
+    actor: str = CONTROLLER,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Append unless an entry of this event about this subject is there."""
+    if not has(tx, event, subject):
+        append(tx, event, subject, actor=actor, detail=detail)
+
+
+def of_event(tx: Connection, event: str) -> list[Entry]:
+    """All entries of one event, in order."""
+    rows = tx.execute(select(log.c.entry).where(log.c.event == event).order_by(log.c.seq))
+    return [Entry.from_bytes(row.entry) for row in rows]
 
 
 def leaves(tx: Connection) -> list[bytes]:
@@ -60,3 +89,7 @@ def file_checkpoint(tx: Connection, size: int, envelope: bytes) -> None:
     known = tx.execute(select(checkpoints.c.size).where(checkpoints.c.size == size)).first()
     if known is None:
         tx.execute(insert(checkpoints).values(size=size, envelope=envelope))
+
+
+def _key(subject: Mapping[str, str]) -> str:
+    return strict_json.dumps(dict(subject)).decode()

@@ -177,6 +177,8 @@ log = Table(
     "log",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("event", String, nullable=False, index=True),
+    Column("subject", String, nullable=False),
     Column("entry", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
 )

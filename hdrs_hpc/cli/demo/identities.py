@@ -13,9 +13,10 @@ UID_ROOT = "1.2.826.0.1.3680043.10.1880"
 """Below pydicom's own root for examples; what follows is random."""
 
 _SYLLABLES = (
-    "al be cor da el fen gor hal is jen kel lor mar nol or pen quil ras sel tor ul ven wil yor zan "
-    "bram creth dwyn frost glen harth kest lund morth ness prin rook stell thorn wick"
-).split()
+    "al", "be", "cor", "da", "el", "fen", "gor", "hal", "is", "jen", "kel", "lor", "mar", "nol", "or", "pen",
+    "quil", "ras", "sel", "tor", "ul", "ven", "wil", "yor", "zan", "bram", "creth", "dwyn", "frost", "glen",
+    "harth", "kest", "lund", "morth", "ness", "prin", "rook", "stell", "thorn", "wick",
+)  # fmt: skip
 _ACCENTED = ("é", "ö", "å", "ß", "ñ", "ü")
 _LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"
 
@@ -67,7 +68,9 @@ class Identities:
     def patient(self) -> Patient:
         name = self.person("patient-name")
         if self._random.random() < 0.15:
-            name = self._plant(f"{name}^{self._word(6)}{self._random.choice(_ACCENTED)}{self._word(4)}", "name")
+            name = self._plant(
+                f"{name}^{self._word(6)}{self._random.choice(_ACCENTED)}{self._word(4)}", "name"
+            )
         day, time = self._day(), self.time("birth-time")
         return Patient(
             name=name,
@@ -78,7 +81,9 @@ class Identities:
             birth_time=time,
             sex=self._random.choice("FM"),
             age=f"{self._random.randint(19, 89):03d}Y",
-            address=self.text("address", f"{self._random.randint(1, 99)} {self._word(9)} Row, {self._word(9)}"),
+            address=self.text(
+                "address", f"{self._random.randint(1, 99)} {self._word(9)} Row, {self._word(9)}"
+            ),
             telephone=self._plant(f"01632 {self._random.randrange(10**9):09d}", "telephone"),
             comments=self.text("comments", f"Lives with sister {self._word(10)}, keeper of {self._word(8)}"),
         )

@@ -72,8 +72,9 @@ def _scan(name: str, start: int, size: int, bodies: tuple[str, ...]) -> Scan:
     with pydicom.config.disable_value_validation():
         template = pydicom.dcmread(path)
         pixels = template.pixel_array[start : start + size, start : start + size].astype(np.int16)
-    for group in range(0x6000, 0x6020, 2):
-        template.group_dataset(group).walk(lambda parent, element: template.pop(element.tag, None))
+    for tag in list(template.keys()):
+        if 0x6000 <= tag.group < 0x6020:  # overlays
+            del template[tag]
     for keyword in ("PixelData", "SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
         template.pop(keyword, None)
     template.Rows, template.Columns = pixels.shape
@@ -149,9 +150,7 @@ class SeriesWriter:
             noise = self._noise.integers(-3, 4, size=turned.shape, dtype=np.int16)
             yield np.ascontiguousarray(np.roll(turned, shift * number, axis=0) + noise)
 
-    def _series(
-        self, scan: Scan, patient: Patient, modality: str, study_uid: str, shape: Shape
-    ) -> Dataset:
+    def _series(self, scan: Scan, patient: Patient, modality: str, study_uid: str, shape: Shape) -> Dataset:
         """Everything that the images of one series have in common."""
         known = self._identities
         ds = copy.deepcopy(scan.template)

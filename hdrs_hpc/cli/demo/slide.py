@@ -42,28 +42,32 @@ def write_slide(path: Path, patient: Patient, seed: int, identities: Identities,
         files(__package__).joinpath("he-region.jpg").read_bytes()
     )
     # A stain never comes out twice the same; this also keeps the codestreams apart from any other use of it.
-    stained = np.clip(region.astype(np.int16) + [[chance.sample(range(-6, 7), 3)]], 0, 255).astype(np.uint8)
+    stain = np.array(chance.sample(range(-6, 7), 3), np.int16)
+    stained = np.clip(region.astype(np.int16) + stain, 0, 255).astype(np.uint8)
     top, bottom = np.hstack([stained, stained[:, ::-1]]), np.hstack([stained[::-1], stained[::-1, ::-1]])
     block = np.vstack([top, bottom])
     whole = np.tile(block, (MIRRORS // 2, MIRRORS // 2, 1))
     height, width = whole.shape[:2]
     small = _shrunk(whole, LEVEL_FACTOR)
-    description = _description(patient, identities, width, height)
+    tissue_block = identities.code("BLK", "tissue-block")
+    description = _description(patient, tissue_block, identities, width, height)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tifffile.TiffWriter(path) as tiff:
         _write_level(tiff, whole, description, canaries, chance)
         thumbnail = f"Aperio Image Library v11.2.1 \n{width}x{height} -> 480x480 - ;{description}"
         _write_plain(tiff, _shrunk(whole, width // 480), thumbnail, canaries, chance)
         _write_level(tiff, small, f"{description}|Level = 1", canaries, chance)
-        label = _label(patient, identities)
+        label = _label(patient, tissue_block)
         _write_label(tiff, label, canaries, chance)
         macro = np.full((label.shape[0], 1280, 3), 240, np.uint8)
         macro[:, : label.shape[1]] = label
         macro[60:340, 600:880] = _shrunk(whole, width // 280)[:280, :280]
-        _write_plain(tiff, macro, "Aperio Image Library v11.2.1 \nmacro 1280x431", canaries, chance, subfile=9)
+        _write_plain(
+            tiff, macro, "Aperio Image Library v11.2.1 \nmacro 1280x431", canaries, chance, subfile=9
+        )
 
 
-def _description(patient: Patient, known: Identities, width: int, height: int) -> str:
+def _description(patient: Patient, block: str, known: Identities, width: int, height: int) -> str:
     """Aperio's first page's description; the real ones hold user, barcode, serial and file names too."""
     fields = {
         "AppMag": "20",
@@ -73,6 +77,7 @@ def _description(patient: Patient, known: Identities, width: int, height: int) -
         "Title": patient.name,
         "Barcode": known.code("BC", "barcode"),
         "Patient": patient.nhs_number,
+        "Block": block,
         "Date": "03/12/84",
         "Time": known.time("slide-time"),
         "User": known.code("USR", "user"),
@@ -121,9 +126,7 @@ def _write_plain(
     stream = _jpeg(np.ascontiguousarray(pixels))
     for window in pick_windows(stream[len(stream) // 4 :], 4, chance):
         canaries.plant_window(window, "picture")
-    _write(
-        tiff, iter([stream]), pixels.shape, description, rowsperstrip=pixels.shape[0], subfiletype=subfile
-    )
+    _write(tiff, iter([stream]), pixels.shape, description, rowsperstrip=pixels.shape[0], subfiletype=subfile)
 
 
 def _write(
@@ -162,16 +165,17 @@ def _write_label(
     )
 
 
-def _label(patient: Patient, known: Identities) -> NDArray[np.uint8]:
+def _label(patient: Patient, tissue_block: str) -> NDArray[np.uint8]:
     """What is printed on the glass, as a picture; grained like a photograph, shape (431, 480, 3)."""
     picture = Image.new("RGB", (480, 431), (250, 248, 235))
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(22)
-    lines = (patient.name, patient.nhs_number, patient.patient_id, known.code("BLK", "tissue-block"))
+    lines = (patient.name, patient.nhs_number, patient.patient_id, tissue_block)
     for row, line in enumerate(lines):
         draw.text((12, 40 + 80 * row), line, fill=(20, 20, 60), font=font)
     grain = np.random.default_rng(len(patient.name)).integers(-9, 10, size=(431, 480, 3))
-    return np.clip(np.asarray(picture, np.int16) + grain, 0, 255).astype(np.uint8)
+    grained: NDArray[np.uint8] = np.clip(np.asarray(picture, np.int16) + grain, 0, 255).astype(np.uint8)
+    return grained
 
 
 def _tiles(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -184,14 +188,16 @@ def _shrunk(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """The mean of factor × factor pixels."""
     height, width = (size // factor * factor for size in pixels.shape[:2])
     cells = pixels[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)
-    return np.ascontiguousarray(cells.mean(axis=(1, 3)).astype(np.uint8))
+    shrunk: NDArray[np.uint8] = np.ascontiguousarray(cells.mean(axis=(1, 3)).astype(np.uint8))
+    return shrunk
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    encoded: bytes = imagecodecs.jpeg8_encode(
-        pixels, level=QUALITY, colorspace="rgb", outcolorspace="rgb", subsampling="444", optimize=False
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            pixels, level=QUALITY, colorspace="rgb", outcolorspace="rgb", subsampling="444", optimize=False
+        )
     )
-    return encoded
 
 
 def _split(stream: bytes) -> tuple[bytes, bytes]:
@@ -199,7 +205,7 @@ def _split(stream: bytes) -> tuple[bytes, bytes]:
 
     ITU-T T.81, B.2.4 and B.5: tables may stand apart from the image that uses them.
     """
-    tables, rest = _SOI, _SOI
+    tables = rest = _SOI
     at = 2
     while True:
         marker, length = struct.unpack_from(">xBH", stream, at)

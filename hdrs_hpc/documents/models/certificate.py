@@ -34,17 +34,21 @@ class DestroyedCopy(Part):
     key_destroyed_at: Moment
 
 
+class DestroyedKey(Part):
+    key_id: Line
+    destroyed_at: Moment
+
+
 class DestroyedAttempt(Part):
-    """One attempt of a job: the key of its outputs, and what of it lay on scratch."""
+    """One attempt of a job: the keys of its outputs and bundle, and what of it lay on scratch."""
 
     attempt: Line
     """The attempt's name, which is its Slurm job's name."""
     job: Line
     objects: Count
     bytes: Count
-    key_id: Line | None = None
-    """Absent where no key was ever handed over."""
-    key_destroyed_at: Moment | None = None
+    keys: Items[DestroyedKey] = ()
+    """Empty where no key was ever made."""
 
 
 class Keystore(Part):

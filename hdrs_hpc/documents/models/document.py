@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -178,17 +179,29 @@ _BY_PYDANTIC_TYPE: dict[str, type[BadDocumentError]] = {
 }
 
 
+def _field_names() -> list[str]:
+    """Every field name of every format, to tell a person the one that was meant."""
+    found: set[str] = set()
+    stack: list[type[BaseModel]] = [Part]
+    while stack:
+        model = stack.pop()
+        found.update(field.alias or name for name, field in model.model_fields.items())
+        stack.extend(model.__subclasses__())
+    return sorted(found)
+
+
 def _translate(error: ErrorDetails) -> Finding:
     """A pydantic error as a finding.  The path drops pydantic's own steps such as ``[key]``."""
     kind, message = error["type"], error["msg"]
     path = tuple(step for step in error["loc"] if step != "[key]")
     if kind in _BY_PYDANTIC_TYPE:
         cls = _BY_PYDANTIC_TYPE[kind]
-        name = path[-1] if path else "?"
-        text = (
-            f"the format has no field {name!r} here" if cls is UnknownFieldError else f"{name!r} is missing"
-        )
-        return finding(cls, path, text)
+        name = str(path[-1]) if path else "?"
+        if cls is MissingFieldError:
+            return finding(cls, path, f"{name!r} is missing")
+        close = get_close_matches(name, _field_names(), 1, 0.75)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return finding(cls, path, f"the format has no field {name[:60]!r} here{hint}")
     own = all_errors().get(kind)
     if own is not None and issubclass(own, BadDocumentError):
         return finding(own, path, message)

@@ -22,6 +22,7 @@ from hdrs_hpc.documents.models.words import (
     Moment,
     Name,
     Nonce,
+    Prose,
     ShortId,
     SizeBytes,
     Versioned,
@@ -235,28 +236,29 @@ class Output(Part):
         return self
 
 
+def _fit_together(outputs: dict[str, Output]) -> dict[str, Output]:
+    # Folded, because a file system that ignores case would let one artefact pass for another.
+    paths = {name: output.path.casefold() for name, output in outputs.items()}
+    for name, path in paths.items():
+        for other, taken in paths.items():
+            if other != name and (taken == path or taken.startswith(path + "/")):
+                fault(OutputClashError, f"{name} and {other} would be written to the same place")
+    for name, output in outputs.items():
+        table = outputs.get(output.data) if output.data is not None else None
+        if output.class_ == "figure" and (table is None or table.class_ != "table"):
+            fault(UndeclaredDataError, f"the figure {name} must name a declared table in its data")
+    return outputs
+
+
 class _SpecFields(Document):
     project: Name
     name: Name
-    purpose: Annotated[str, Field(min_length=10, max_length=2000)]
+    purpose: Annotated[Prose, Field(min_length=10, max_length=2000)]
     """Why, in a sentence; custodians and checkers read it."""
     data: Annotated[dict[Name, DataUse], Field(min_length=1, max_length=32)]
     inputs: Annotated[dict[Name, InputUse], Field(max_length=32)] = Field(default_factory=dict)
     resources: Resources
-    outputs: Annotated[dict[Name, Output], Field(min_length=1, max_length=200)]
-
-    @model_validator(mode="after")
-    def _outputs_fit_together(self) -> _SpecFields:
-        # Folded, because a file system that ignores case would let one artefact pass for another.
-        paths = [output.path.casefold() for output in self.outputs.values()]
-        for path in paths:
-            if paths.count(path) > 1 or any(other.startswith(path + "/") for other in paths):
-                fault(OutputClashError, "two outputs share a path")
-        for name, output in self.outputs.items():
-            table = self.outputs.get(output.data) if output.data is not None else None
-            if output.class_ == "figure" and (table is None or table.class_ != "table"):
-                fault(UndeclaredDataError, f"the figure {name} must name a declared table in its data")
-        return self
+    outputs: Annotated[dict[Name, Output], Field(min_length=1, max_length=200), AfterValidator(_fit_together)]
 
 
 class JobSpecDraft(_SpecFields):

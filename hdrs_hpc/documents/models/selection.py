@@ -64,6 +64,14 @@ def _text(value: Values) -> Any:
     return list(value)
 
 
+def _dates_by_range(selection: dict[str, Values]) -> dict[str, Values]:
+    for word, values in selection.items():
+        if word.endswith("Date") != isinstance(values, DateRange):
+            wanted = "a range of dates" if word.endswith("Date") else "a list of values"
+            fault(BadSelectionError, f"{word} takes {wanted}")
+    return selection
+
+
 _SCHEMA = WithJsonSchema(
     {
         "anyOf": [
@@ -77,6 +85,7 @@ Selection = Annotated[
         Annotated[str, AfterValidator(_keyword)],
         Annotated[Values, BeforeValidator(_values), PlainSerializer(_text), _SCHEMA],
     ],
+    AfterValidator(_dates_by_range),
     Field(max_length=32),
 ]
 """Keyword → allowed values, or an inclusive range of dates.  Several keywords must all hold."""

@@ -67,7 +67,8 @@ class Person(Part):
 
     name: Line
     keys: Annotated[
-        Items[Annotated[KeyRecord, BeforeValidator(_as_record)]], Field(min_length=1, max_length=8)
+        Items[Annotated[KeyRecord, BeforeValidator(_as_record, json_schema_input_type=str | KeyRecord)]],
+        Field(min_length=1, max_length=8),
     ]
     roles: Annotated[Items[Role], Field(min_length=1, max_length=5)]
 

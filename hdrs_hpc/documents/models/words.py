@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import WrongTypeError, fault
+from hdrs_hpc.documents.models.document import BadValueError, WrongTypeError, fault
 
 
 class BadNameError(BadDocumentError):
@@ -223,15 +223,30 @@ Hash = Annotated[
     _matching(HEX32_PATTERN, BadDigestError, "a hash is 64 hexadecimal digits"),
     WithJsonSchema({"type": "string", "pattern": HEX32_PATTERN}),
 ]
-Nonce = Annotated[str, Field(pattern=NONCE_PATTERN)]
+Nonce = Annotated[
+    str,
+    _matching(NONCE_PATTERN, BadValueError, "a nonce is 26 characters of Crockford base 32"),
+    WithJsonSchema({"type": "string", "pattern": NONCE_PATTERN}),
+]
 """130 random bits in Crockford base 32."""
-ShortId = Annotated[str, Field(pattern=ID_PATTERN)]
+ShortId = Annotated[
+    str,
+    _matching(ID_PATTERN, BadValueError, "an id is written as it is shown, such as 7K3QW2"),
+    WithJsonSchema({"type": "string", "pattern": ID_PATTERN}),
+]
 """A job's or artefact's id, Crockford base 32."""
-Versioned = Annotated[str, Field(pattern=VERSIONED_PATTERN)]
+Versioned = Annotated[
+    str,
+    _matching(VERSIONED_PATTERN, BadValueError, "write name and version, such as cohort-summary@1"),
+    WithJsonSchema({"type": "string", "pattern": VERSIONED_PATTERN}),
+]
 """A name with its version: ``cohort-summary@1``."""
-Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Control characters could rewrite a reader's terminal, and direction marks what a reader believes to read.
+_CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+Line = Annotated[str, Field(min_length=1, max_length=400, pattern=rf"^[^{_CONTROLS}\t\n]+$")]
 """One line of text for people."""
-Prose = Annotated[str, Field(min_length=1, max_length=4000)]
+Prose = Annotated[str, Field(min_length=1, max_length=4000, pattern=rf"^[^{_CONTROLS}]+$")]
+"""Text for people, of one or more lines."""
 
 SizeBytes = Annotated[
     int, _from_text(parse_size), PlainSerializer(size_text), _text_schema(SIZE_PATTERN, "2MiB")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -19,14 +17,13 @@ import dask
 from dask_jobqueue.runner import BaseRunner, Role
 from distributed import Client, Security
 
-from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.node.launch.crash import write_report
 from hdrs_hpc.node.launch.plan import EXIT_EXCEPTION, TLS_CA, TLS_CERT, TLS_KEY, LaunchPlan
 from hdrs_hpc.workloads import entry
 from hdrs_hpc.workloads.context import Context
 
 
-class PlannedRunner(BaseRunner):  # type: ignore[misc]  # dask-jobqueue has no types
+class PlannedRunner(BaseRunner):
     """A runner whose role and scheduler address are known beforehand."""
 
     def __init__(self, plan: LaunchPlan, role: Role, number: int, **options: Any) -> None:
@@ -35,7 +32,7 @@ class PlannedRunner(BaseRunner):  # type: ignore[misc]  # dask-jobqueue has no t
         self._number = number
         super().__init__(**options)
 
-    async def get_role(self) -> Role:
+    async def get_role(self) -> Any:  # the runner compares it with Role, whatever its annotation says
         return self._planned_role
 
     async def get_scheduler_address(self) -> str:
@@ -53,6 +50,7 @@ def run(plan: LaunchPlan, role: str, number: int) -> NoReturn:
     code = EXIT_EXCEPTION
     try:
         _configure(plan)
+        entry.prepare_imports(Path(plan.bundle))  # the scheduler unpickles graphs too
         if role == "client":
             code = _run_client(plan)
         else:
@@ -90,7 +88,7 @@ async def _run_server(plan: LaunchPlan, role: str, number: int) -> None:
     host, port = plan.scheduler.removeprefix("tls://").rsplit(":", 1)
     # The runner ends its process with SIGINT so that an event loop can close; here that is simply the end.
     signal.signal(signal.SIGINT, _leave)
-    security = Security()
+    security = _security()
     options: dict[str, Any] = (
         {
             "scheduler_options": {
@@ -117,9 +115,12 @@ async def _run_server(plan: LaunchPlan, role: str, number: int) -> None:
             }
         }
     )
-    if role == "worker":
-        entry.prepare_imports(Path(plan.bundle))
     await PlannedRunner(plan, Role[role], number, asynchronous=True, **options)
+
+
+def _security() -> Security:
+    """From Dask's configuration, where :func:`_configure` put the attempt's certificate."""
+    return Security()  # type: ignore[no-untyped-call]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -127,7 +128,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _run_client(plan: LaunchPlan) -> int:
-    with Client(plan.scheduler, security=Security(), set_as_default=True) as client:
+    options = {"security": _security(), "set_as_default": True}
+    with Client(plan.scheduler, **options) as client:  # type: ignore[no-untyped-call]
         client.wait_for_workers(plan.workers_in_all, timeout=plan.connect_timeout_s)
         context = Context(
             client=client,

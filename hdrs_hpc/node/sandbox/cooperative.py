@@ -52,5 +52,3 @@ class CooperativeRun:
             self._process.kill()
             self._process.wait()
         processes.kill_descendants(os.getpid())
-
-

@@ -165,7 +165,12 @@ class ObjectStoreContract:
         "name", ["", ".", "..", "../up", "/etc/passwd", "a/b", ".hidden", "A", "a b", "a\n", "x" * 129]
     )
     def test_no_name_leads_out_of_the_folder(self, objects: ObjectStore, name: str) -> None:
-        for act in (objects.get, objects.size, objects.delete, lambda bad: objects.put(bad, b"x")):
+        for act in (
+            objects.get,
+            objects.size,
+            objects.delete,
+            lambda bad: objects.put(bad, b"x"),
+        ):
             with pytest.raises(InternalError):
                 act(name)
         assert list(objects.list()) == []

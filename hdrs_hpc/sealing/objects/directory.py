@@ -55,8 +55,8 @@ class DirectoryStore:
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         with _site_errors(name), self._open(name) as handle:
-            if length is None:
-                length = max(0, os.fstat(handle).st_size - start)
+            there = max(0, os.fstat(handle).st_size - start)
+            length = there if length is None else min(length, there)
             data = os.pread(handle, length, start)
             if len(data) == length or not data:
                 return data

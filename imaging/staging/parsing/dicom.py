@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pydicom.valuerep import DSfloat, IS
+from pydicom.valuerep import IS, DSfloat
 
 from imaging.staging.headers import FrameHeader, InstanceHeader, Value
 from imaging.staging.parsing.geometry import frame_headers
@@ -104,7 +104,6 @@ def _header(dataset: Dataset, keywords: frozenset[str]) -> InstanceHeader:
         high_bit=int(dataset.get("HighBit") or stored - 1),
         signed=bool(int(dataset.get("PixelRepresentation") or 0)),
         burned_in=_burned_in(dataset),
-        pixel_fault=None,
         frames=frames,
         attributes=_attributes(dataset, keywords),
     )

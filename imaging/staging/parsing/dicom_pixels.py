@@ -8,34 +8,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_fragments
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 
 from imaging.staging.parsing.dicom import MALFORMED, open_dataset, transfer_syntax
+from imaging.staging.parsing.transfer_syntaxes import DECODERS
 from imaging.staging.parsing.unreadable import Unreadable
-
-NATIVE = ""
-DECODERS: dict[str, str] = {
-    uid.ImplicitVRLittleEndian: NATIVE,
-    uid.ExplicitVRLittleEndian: NATIVE,
-    uid.ExplicitVRBigEndian: NATIVE,
-    uid.DeflatedExplicitVRLittleEndian: NATIVE,
-    uid.RLELossless: "pylibjpeg",
-    uid.JPEGBaseline8Bit: "pylibjpeg",
-    uid.JPEGExtended12Bit: "pylibjpeg",
-    uid.JPEGLossless: "pylibjpeg",
-    uid.JPEGLosslessSV1: "pylibjpeg",
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-    uid.JPEG2000Lossless: "pylibjpeg",
-    uid.JPEG2000: "pylibjpeg",
-    uid.HTJ2KLossless: "pylibjpeg",
-    uid.HTJ2KLosslessRPCL: "pylibjpeg",
-    uid.HTJ2K: "pylibjpeg",
-}
-"""Decoder of each transfer syntax, set explicitly: left alone, pydicom takes the first that is installed, and
-two sites would decode with two libraries."""
 
 
 def decode_frames(file: BinaryIO, indices: list[int]) -> Iterator[NDArray[Any]]:
@@ -84,7 +63,7 @@ def _check_length(dataset: Dataset, syntax: uid.UID) -> None:
 
 def _with_syntax(dataset: Dataset, syntax: uid.UID) -> Dataset:
     if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = Dataset()
+        dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
 

@@ -66,7 +66,9 @@ def _multi(dataset: Dataset, shared: Dataset, frame: Dataset, index: int) -> Fra
     content = group("FrameContentSequence")
     values = group("PixelValueTransformationSequence")
     diffusion = group("MRDiffusionSequence")
-    kind = group("MRImageFrameTypeSequence").get("FrameType") or group("CTImageFrameTypeSequence").get("FrameType")
+    kind = group("MRImageFrameTypeSequence").get("FrameType") or group("CTImageFrameTypeSequence").get(
+        "FrameType"
+    )
     return FrameHeader(
         position_mm=_vector(group("PlanePositionSequence").get("ImagePositionPatient"), 3),
         orientation=_vector(group("PlaneOrientationSequence").get("ImageOrientationPatient"), 6),

@@ -43,18 +43,14 @@ def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
     """JPEG codestreams of a rectangle of tiles, row-major, as one answer: lengths, then the bytes."""
-    tiles = svs.read_tiles(
-        file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"])
-    )
+    tiles = svs.read_tiles(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
     lengths = [len(tile) for tile in tiles]
     yield json.dumps({"lengths": lengths}).encode(), b"".join(tiles)
 
 
 def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
     """A rectangle of tiles, decoded and averaged 2×2: uint8 (y, x, 3)."""
-    pixels = svs.read_halved(
-        file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"])
-    )
+    pixels = svs.read_halved(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
     yield json.dumps({"shape": pixels.shape, "dtype": "|u1"}).encode(), pixels.tobytes()
 
 

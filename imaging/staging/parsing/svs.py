@@ -33,10 +33,10 @@ _WHITE = 255
 def read_header(file: BinaryIO) -> SlideHeader:
     """Levels, largest first, and what may be known of the slide; raises :class:`Unreadable`."""
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with _tiff(file) as tiff:
             if not tiff.is_svs:
                 raise Unreadable("unsupported-slide")
-            pages = list(tiff.pages[:_MAX_PAGES])
+            pages: list[Any] = list(tiff.pages[:_MAX_PAGES])
             baseline = pages[0]
             levels = [page for page in pages if _is_level(page, baseline)]
             if not levels:
@@ -55,7 +55,7 @@ def read_header(file: BinaryIO) -> SlideHeader:
 def read_tiles(file: BinaryIO, page: int, rows: Sequence[int], columns: Sequence[int]) -> list[bytes]:
     """Codestreams of tiles ``rows[0]:rows[1]`` × ``columns[0]:columns[1]``; b"" where the file has none."""
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with _tiff(file) as tiff:
             return [
                 _codestream(file, chosen, row, column)
                 for chosen in [_page(tiff, page)]
@@ -72,7 +72,7 @@ def read_halved(file: BinaryIO, page: int, rows: Sequence[int], columns: Sequenc
     The image's edge is extended by its last row and column, so that an odd size loses nothing.
     """
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with _tiff(file) as tiff:
             chosen = _page(tiff, page)
             high, wide = chosen.tilelength, chosen.tilewidth
             canvas = np.full(
@@ -89,6 +89,12 @@ def read_halved(file: BinaryIO, page: int, rows: Sequence[int], columns: Sequenc
             return halve(canvas[:bottom, :right])
     except (*MALFORMED, tifffile.TiffFileError):
         raise Unreadable("malformed-slide") from None
+
+
+def _tiff(file: BinaryIO) -> tifffile.TiffFile:
+    """The file under a name of ours: a descriptor that came by socket has none, and tifffile wants one."""
+    size = file.seek(0, 2)
+    return tifffile.TiffFile(tifffile.FileHandle(file, name="slide.svs", offset=0, size=size))
 
 
 def _is_level(page: Any, baseline: Any) -> bool:

@@ -1,0 +1,59 @@
+# hdrs-hpc: the commands a person needs.  `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+DIR ?= demo-site
+CLUSTER ?= local
+
+.PHONY: help env demo test check fix docs lock slurm-up slurm-down clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+env: $(VENV)/.ready  ## make the environment (.venv) from the lock
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.ready: requirements.lock pyproject.toml $(if $(filter uv,$(UV)),,.uv/bin/uv)
+	$(UV) venv --quiet --allow-existing --python "$$(cat .python-version)" $(VENV) \
+	  || $(UV) venv --quiet --allow-existing --python 3.12 $(VENV)
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTER=local|slurm)
+	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
+
+test: env  ## all tests; parts that need Slurm, sshd or bubblewrap are named loudly where missing
+	$(BIN)/pytest
+
+check: env  ## ruff, mypy, import-linter, docs and schemas up to date; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/tools/docs_up_to_date.py
+
+fix: env  ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: env  ## generate the generated pages and schemas
+	$(BIN)/python tests/tools/docs_up_to_date.py --write
+
+lock: $(if $(filter uv,$(UV)),,.uv/bin/uv)  ## resolve the dependencies again
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+slurm-up:  ## a throw-away real Slurm on this machine (root; Debian packages)
+	deploy/slurm/up
+
+slurm-down:  ## stop it and remove what it made
+	deploy/slurm/down
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,184 @@
+"""What ``hdrs-hpc cluster doctor`` tries on a Slurm site: each check stands alone and names its remedy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from connectors.clusters.commands import Completed
+from connectors.clusters.port import (
+    Check,
+    HostKeyMismatchError,
+    JobRequest,
+)
+from connectors.clusters.remote import (
+    SacctCommand,
+    SbatchCommand,
+    SdiagCommand,
+    VersionCommand,
+)
+from hdrs_hpc.core.errors import SiteError
+from hdrs_hpc.core.ids import new_secret_name
+
+if TYPE_CHECKING:
+    from connectors.clusters.slurm import SlurmCluster
+
+PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "srun", "sdiag")
+TOOLS = ("/usr/bin/sha256sum", "/usr/bin/tar", "/usr/bin/timeout")
+MIN_FREE_BYTES = 1 << 30
+MIN_FREE_INODES = 1000
+MAX_CLOCK_SKEW_S = 30.0
+_LIMIT_S = 60.0
+
+
+def examine(cluster: SlurmCluster) -> list[Check]:
+    """All checks that make sense; without a connection only the first."""
+    reach = _reach(cluster)
+    if not reach.ok:
+        return [reach]
+    checks: tuple[Callable[[SlurmCluster], Check], ...] = (
+        _commands,
+        _tools,
+        _accounting,
+        _submission,
+        _scratch_mode,
+        _scratch_room,
+        _clock,
+        _runtime,
+        _sandbox,
+    )
+    return [reach, *(check(cluster) for check in checks)]
+
+
+def _reach(cluster: SlurmCluster) -> Check:
+    try:
+        done = _run(cluster, "/usr/bin/id", "-un")
+    except HostKeyMismatchError as error:
+        return Check("reach", False, error.message, error.remedy)
+    except SiteError as error:
+        remedy = "Check host, port, user and identity in [ssh], and that the site's firewall lets us in."
+        return Check("reach", False, error.message, remedy)
+    found = done.stdout.decode("ascii", "replace").strip()
+    if found != cluster.site.user:
+        return Check(
+            "reach",
+            False,
+            f"we are {found!r}",
+            f"Give the project the user {found!r}, or log in as {cluster.site.user}.",
+        )
+    return Check("reach", True, f"logged in as {found}")
+
+
+def _commands(cluster: SlurmCluster) -> Check:
+    versions = set()
+    try:
+        for program in PROGRAMS:
+            command = VersionCommand(cluster.site, program)
+            versions.add(command.parse(cluster.runner.run(command.argv(), timeout_s=_LIMIT_S)))
+    except SiteError as error:
+        remedy = "Set `bin` in [slurm] to the folder of sbatch, and `conf` if the site needs SLURM_CONF."
+        return Check("slurm-commands", False, error.message, remedy)
+    return Check("slurm-commands", True, f"Slurm {', '.join(sorted(versions))}")
+
+
+def _tools(cluster: SlurmCluster) -> Check:
+    missing = [tool for tool in TOOLS if _run(cluster, "/usr/bin/test", "-x", tool).returncode != 0]
+    if missing:
+        return Check(
+            "tools", False, f"missing {', '.join(missing)}", "Have the site install coreutils and tar."
+        )
+    return Check("tools", True, "sha256sum, tar and timeout are there")
+
+
+def _accounting(cluster: SlurmCluster) -> Check:
+    name = new_secret_name("hdrs")
+    remedy = "Without accounting a lost submission can't be told from none: have slurmdbd started."
+    try:
+        sacct = SacctCommand(cluster.site, (name,))
+        sacct.parse(cluster.runner.run(sacct.argv(), timeout_s=_LIMIT_S))
+        sdiag = SdiagCommand(cluster.site)
+        owed = sdiag.parse(cluster.runner.run(sdiag.argv(), timeout_s=_LIMIT_S))
+    except SiteError as error:
+        return Check("accounting", False, error.message, remedy)
+    if owed:
+        return Check("accounting", False, f"slurmctld waits to tell slurmdbd {owed} records", remedy)
+    return Check("accounting", True, "slurmdbd answers and is up to date")
+
+
+def _submission(cluster: SlurmCluster) -> Check:
+    name = new_secret_name("hdrs")
+    request = JobRequest(name, b"exit 0\n", cluster.settings.max_nodes, 1, 256, None, 60)
+    command = SbatchCommand(cluster.site, request, only_test=True)
+    done = cluster.runner.run(command.argv(), stdin=command.stdin(), timeout_s=_LIMIT_S)
+    if done.returncode == 0:
+        return Check("submission", True, f"{cluster.site.user} may submit jobs of {request.nodes} nodes")
+    remedy = (
+        "Compare partition, qos, account and max-nodes with `sacctmgr show assoc` and `scontrol show part`."
+    )
+    return Check("submission", False, done.complaint, remedy)
+
+
+def _scratch_mode(cluster: SlurmCluster) -> Check:
+    path = cluster.scratch_path()
+    done = _run(cluster, "/usr/bin/stat", "--format=%F|%a|%U", "--", path)
+    words = done.stdout.decode("utf-8", "replace").strip()
+    if words == f"directory|700|{cluster.site.user}":
+        return Check("scratch-mode", True, "scratch is 0700 and ours")
+    remedy = f"On the site, as {cluster.site.user}: mkdir -p {path} && chmod 0700 {path}"
+    return Check("scratch-mode", False, words or done.complaint, remedy)
+
+
+def _scratch_room(cluster: SlurmCluster) -> Check:
+    done = _run(
+        cluster, "/usr/bin/stat", "--file-system", "--format=%a %S %d %c", "--", cluster.scratch_path()
+    )
+    remedy = "Make room on scratch, or have the quota raised."
+    try:
+        blocks, block_bytes, inodes, all_inodes = (int(word) for word in done.stdout.split())
+    except ValueError:
+        return Check("scratch-room", False, done.complaint, remedy)
+    free = blocks * block_bytes
+    text = f"{free >> 20} MiB and {inodes} inodes free"
+    if free < MIN_FREE_BYTES or (all_inodes and inodes < MIN_FREE_INODES):
+        return Check("scratch-room", False, f"only {text}", remedy)
+    return Check("scratch-room", True, text)
+
+
+def _clock(cluster: SlurmCluster) -> Check:
+    before = time.time()
+    done = _run(cluster, "/usr/bin/date", "+%s.%N")
+    after = time.time()
+    remedy = "Have the clocks of broker and site set by NTP: keys and specs carry times."
+    try:
+        there = float(done.stdout)
+    except ValueError:
+        return Check("clock", False, done.complaint, remedy)
+    skew = max(before - there, there - after, 0.0)
+    if skew > MAX_CLOCK_SKEW_S:
+        return Check("clock", False, f"the clocks differ by {skew:.0f} s", remedy)
+    return Check("clock", True, f"the clocks differ by less than {skew + after - before + 0.1:.1f} s")
+
+
+def _runtime(cluster: SlurmCluster) -> Check:
+    found = [name for name in cluster.list_tree("hdrs-hpc", "runtime") if name.endswith(".tar")]
+    if found:
+        return Check("runtime", True, f"{len(found)} node runtime(s) installed")
+    return Check("runtime", False, "no node runtime is installed", "Run: hdrs-hpc cluster install")
+
+
+def _sandbox(cluster: SlurmCluster) -> Check:
+    if cluster.settings.isolation == "cooperative":
+        return Check("sandbox", True, "not needed at isolation `cooperative`")
+    done = _run(
+        cluster,
+        *("/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "/usr/bin/true"),
+    )
+    if done.returncode == 0:
+        return Check("sandbox", True, "bubblewrap works here; each job probes its own nodes again")
+    remedy = "Have bubblewrap installed and user namespaces allowed, on the nodes too; or say `cooperative`."
+    return Check("sandbox", False, done.complaint or "bubblewrap does not work on the login node", remedy)
+
+
+def _run(cluster: SlurmCluster, *argv: str) -> Completed:
+    return cluster.runner.run(("/usr/bin/env", "-i", *argv), timeout_s=_LIMIT_S)

@@ -1,0 +1,78 @@
+"""Who may: every question about a person's right to see or do something is answered in this file.
+
+When something may happen is the business of ``policy/``.  What a person may not see does not exist for them:
+the answer is "not found", the same as for a name that nobody has.
+
+| | researcher or lead of it | custodian | checker outside it | admin |
+| --- | --- | --- | --- | --- |
+| project, grant, certificate, jobs | yes | yes | no | no |
+| cancel a job | yes | yes | no | no |
+| released artefact | yes | yes | no | no |
+| artefact in review | no | no | yes | no |
+| dataset | granted to a project of theirs | yes | no | no |
+| where a dataset lies | no | yes | no | no |
+| log entries and documents | no | yes | no | yes |
+| state of the broker | no | yes | no | yes |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.trust_root import TrustRoot
+
+
+@dataclass(frozen=True)
+class Who:
+    """A logged-in person with the roles that the trust root in force gives them."""
+
+    person: str
+    roles: frozenset[str]
+
+    @classmethod
+    def under(cls, root: TrustRoot, person: str) -> Who | None:
+        """None for a person whom the trust root in force no longer lists."""
+        found = root.people.get(person)
+        return cls(person, frozenset(found.roles)) if found else None
+
+
+def may_see_project(who: Who, grant: Grant) -> bool:
+    return "custodian" in who.roles or who.person in grant.everyone
+
+
+def may_cancel(who: Who, grant: Grant) -> bool:
+    return may_see_project(who, grant)
+
+
+def may_fetch(who: Who, grant: Grant) -> bool:
+    """Released artefacts."""
+    return may_see_project(who, grant)
+
+
+def may_review(who: Who, grant: Grant) -> bool:
+    """Conflicts of interest count by person: whoever works in a project never checks its outputs."""
+    return "checker" in who.roles and who.person not in grant.everyone
+
+
+def may_see_dataset(who: Who, dataset: str, grants: list[Grant]) -> bool:
+    return "custodian" in who.roles or any(
+        dataset in grant.data and who.person in grant.everyone for grant in grants
+    )
+
+
+def may_see_source(who: Who) -> bool:
+    """Paths of an archive can tell about patients."""
+    return "custodian" in who.roles
+
+
+def may_read_log(who: Who) -> bool:
+    return bool(who.roles & {"custodian", "admin"})
+
+
+def may_see_broker(who: Who) -> bool:
+    return bool(who.roles & {"custodian", "admin"})
+
+
+def may_upload_bundle(who: Who) -> bool:
+    return "researcher" in who.roles

@@ -1,0 +1,113 @@
+"""The audit log: checkpoints and consistency for everybody, entries and documents for custodians and admins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from hdrs_hpc.audit import merkle
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.permissions import Who
+from hdrs_hpc.broker.api.web import Asker, WebHere
+from hdrs_hpc.broker.store import checkpoint, documents, log
+from hdrs_hpc.core.errors import NotFoundError
+
+router = APIRouter(prefix="/audit", tags=["audit"])
+MAX_PAGE = 5000
+_LINES = "application/x-ndjson"
+
+
+@router.get("/checkpoint")
+def newest(web: WebHere) -> Response:
+    """A signed checkpoint of the log as it is now.  Keep it: a later log must extend it."""
+    return views.envelope(checkpoint.sign(web.db, web.ask))
+
+
+@router.get("/consistency")
+def consistency(
+    web: WebHere, old: Annotated[int, Query(ge=0)], new: Annotated[int, Query(ge=0)]
+) -> models.Consistency:
+    """Proof (RFC 6962 §2.1.2) that the log of ``new`` entries extends the one of ``old``.  Only hashes."""
+    with web.db.read() as tx:
+        leaves = log.leaves(tx)
+    if not old <= new <= len(leaves):
+        raise NotFoundError(f"the log has {len(leaves)} entries")
+    proof = merkle.consistency_proof(leaves[:new], old)
+    return models.Consistency(old=old, new=new, proof=[step.hex() for step in proof])
+
+
+@router.get("/inclusion")
+def inclusion(
+    web: WebHere, entry: Annotated[int, Query(ge=0)], size: Annotated[int, Query(ge=1)]
+) -> models.Inclusion:
+    """Proof (RFC 6962 §2.1.1) that an entry is in the log of ``size`` entries.  Only hashes."""
+    with web.db.read() as tx:
+        leaves = log.leaves(tx)
+    if not entry < size <= len(leaves):
+        raise NotFoundError(f"the log has {len(leaves)} entries")
+    proof = merkle.inclusion_proof(leaves[:size], entry)
+    return models.Inclusion(
+        entry=entry, size=size, leaf=leaves[entry].hex(), proof=[step.hex() for step in proof]
+    )
+
+
+@router.get("/entries")
+def entries(
+    web: WebHere,
+    who: Asker,
+    since: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+) -> Response:
+    """Canonical bytes of the entries from ``since`` on, one a line."""
+    _require_reader(who)
+    with web.db.read() as tx:
+        found = log.entries(tx, since)[:limit]
+    return Response(b"".join(line + b"\n" for line in found), media_type=_LINES)
+
+
+@router.get("/checkpoints")
+def checkpoints(web: WebHere, who: Asker) -> Response:
+    """Every signed checkpoint, one envelope a line."""
+    _require_reader(who)
+    with web.db.read() as tx:
+        found = log.checkpoint_envelopes(tx)
+    return Response(b"".join(line + b"\n" for line in found), media_type=_LINES)
+
+
+@router.get("/documents")
+def document_digests(web: WebHere, who: Asker) -> list[str]:
+    """Digests of the accepted documents that may be read: decisions only once all of a job are in."""
+    _require_reader(who)
+    with web.db.read() as tx:
+        return sorted(_readable(tx))
+
+
+@router.get("/documents/{digest}")
+def document(digest: str, web: WebHere, who: Asker) -> Response:
+    """One accepted document, byte for byte."""
+    _require_reader(who)
+    with web.db.read() as tx:
+        raw = _readable(tx).get(digest)
+    if raw is None:
+        raise NotFoundError("there is no such document, or it is still sealed", where=digest[:80])
+    return views.envelope(raw)
+
+
+def _require_reader(who: Who) -> None:
+    if not permissions.may_read_log(who):
+        raise NotFoundError("there is nothing at this address")
+
+
+def _readable(tx: Connection) -> dict[str, bytes]:
+    opened = {
+        digest
+        for entry in map(Entry.from_bytes, log.entries(tx))
+        if entry.event == "decisions-opened"
+        for digest in entry.detail["documents"]
+    }
+    sealed = {item.digest for item in documents.of_kind(tx, "output-decision")} - opened
+    return {digest: raw for digest, raw in documents.all_raw(tx).items() if digest not in sealed}

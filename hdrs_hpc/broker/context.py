@@ -1,0 +1,65 @@
+"""What the controller's steps work with: home, database, keyd and clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from connectors.clusters import Cluster, ClusterSettings, open_cluster
+from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
+from hdrs_hpc.broker.keys import client
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import NotFoundError
+
+
+class ClusterUnknownError(NotFoundError):
+    code = "cluster-unknown"
+    meaning = "The broker knows no such cluster."
+    remedy = "Add it with `hdrs-hpc cluster add`, or name another one in the grant."
+
+
+@dataclass
+class Context:
+    """One process's view of one broker."""
+
+    home: BrokerHome
+    settings: BrokerSettings
+    db: Database
+    now: Callable[[], datetime] = clock.now
+    _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, home: BrokerHome) -> Context:
+        db = Database(home.database)
+        db.migrate()
+        return cls(home, home.settings(), db)
+
+    def ask(self, request: m.Ask) -> dict[str, Any]:
+        """One request to keyd."""
+        return client.ask(self.home.keyd_socket, request)
+
+    def cluster_settings(self, name: str) -> ClusterSettings:
+        path = self.home.clusters_dir / f"{name}.toml"
+        if not path.is_file():
+            raise ClusterUnknownError(where=name)
+        return ClusterSettings.load(path)
+
+    def cluster(self, name: str, project: str) -> Cluster:
+        """The cluster as the project's account; connections are kept."""
+        key = (name, project)
+        if key not in self._clusters:
+            self._clusters[key] = open_cluster(self.cluster_settings(name), project)
+        return self._clusters[key]
+
+    def drained(self, name: str) -> bool:
+        """Whether an admin stopped new work for the cluster."""
+        return (self.home.clusters_dir / f"{name}.drained").exists()
+
+    def close(self) -> None:
+        for cluster in self._clusters.values():
+            cluster.close()
+        self.db.close()

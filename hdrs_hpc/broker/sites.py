@@ -1,0 +1,151 @@
+"""What an admin does to clusters, on the broker's machine: settings, runtime, doctor, drain.  All of it is logged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from connectors.clusters import Check, ClusterSettings, open_cluster
+from hdrs_hpc.broker import runtime as runtimes
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.store import documents, log, projects
+from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.core.errors import ConflictError, NotFoundError
+from hdrs_hpc.node.runtime.build import RuntimeFile, build
+
+ADMIN = "broker/admin"
+"""Actor in the log: whoever can write the broker's home; the operating system knows who that is."""
+
+
+class ClusterExistsError(ConflictError):
+    code = "cluster-exists"
+    meaning = "The broker knows a cluster of that name already."
+    remedy = "Nothing was changed; give --replace to put these settings in their place."
+
+
+class NoProjectOnClusterError(NotFoundError):
+    code = "no-project-on-cluster"
+    meaning = "No project has an account on this cluster yet, so there is nothing to do."
+    remedy = "Add [projects.NAME] to the cluster's settings, or name a project with --project."
+
+
+def local_settings(name: str, root: Path, isolation: str) -> bytes:
+    """Settings of this machine as a cluster."""
+    lines = (
+        f"name = {json.dumps(name)}",
+        'type = "local"',
+        f"isolation = {json.dumps(isolation)}",
+        "",
+        "[local]",
+        f"root = {json.dumps(str(root.resolve()))}",
+    )
+    return ("\n".join(lines) + "\n").encode()
+
+
+def add(home: BrokerHome, raw: bytes, *, replace: bool) -> ClusterSettings:
+    """Check the settings and keep them; raises ClusterSettingsError, ClusterExistsError."""
+    settings = ClusterSettings.from_toml(raw)
+    target = home.clusters_dir / f"{settings.name}.toml"
+    if target.exists() and not replace:
+        raise ClusterExistsError(where=settings.name)
+    _log(home, "cluster-added", settings.name, {"type": settings.type, "isolation": settings.isolation})
+    draft = target.with_suffix(".new")
+    draft.write_bytes(raw)
+    draft.chmod(0o600)
+    draft.replace(target)
+    return settings
+
+
+def every(home: BrokerHome) -> list[ClusterSettings]:
+    return [ClusterSettings.load(path) for path in sorted(home.clusters_dir.glob("*.toml"))]
+
+
+def one(home: BrokerHome, name: str) -> ClusterSettings:
+    for settings in every(home):
+        if settings.name == name:
+            return settings
+    raise NotFoundError(
+        "the broker knows no such cluster", where=name, remedy="`hdrs-hpc cluster list` shows those it knows."
+    )
+
+
+def projects_on(home: BrokerHome, name: str, only: Sequence[str] = ()) -> list[str]:
+    """The projects to work for: those asked for, else those with an account, and on a local cluster also
+    those whose grant names it."""
+    settings = one(home, name)
+    if only:
+        return list(only)
+    found = set(settings.projects)
+    if settings.type == "local":
+        db = Database(home.database)
+        with db.read() as tx:
+            found |= {
+                project.name
+                for project in projects.every(tx)
+                if project.state != "CLOSED" and name in projects.grant_of(tx, project).limits.clusters
+            }
+        db.close()
+    if not found:
+        raise NoProjectOnClusterError(where=name)
+    return sorted(found)
+
+
+def build_runtime(home: BrokerHome) -> RuntimeFile:
+    """The node runtime for this machine's interpreter and sources; built once."""
+    return build(home.runtime_dir)
+
+
+def install(home: BrokerHome, name: str, project: str, runtime: RuntimeFile) -> None:
+    """Put the runtime where the project's jobs find it, and pin its digest for them."""
+    cluster = open_cluster(one(home, name), project)
+    try:
+        cluster.install_runtime(runtime.path, runtime.digest)
+    finally:
+        cluster.close()
+    _log(home, "runtime-installed", name, {"digest": runtime.digest})
+    runtimes.note_installed(home, name, project, runtime.digest)
+
+
+def doctor(home: BrokerHome, name: str, project: str) -> list[Check]:
+    """What the cluster itself finds, and whether the pinned runtime is there."""
+    cluster = open_cluster(one(home, name), project)
+    try:
+        return [*cluster.doctor(), _runtime_check(home, name, project)]
+    finally:
+        cluster.close()
+
+
+def drained(home: BrokerHome, name: str) -> bool:
+    return _drain_mark(home, name).exists()
+
+
+def drain(home: BrokerHome, name: str, *, drained: bool) -> None:
+    """Stop new work, or open the cluster again."""
+    mark = _drain_mark(home, one(home, name).name)
+    if drained:
+        mark.touch(mode=0o600)  # a step that takes away comes before its entry, one that gives after it
+        _log(home, "cluster-drained", name, {"drained": True})
+    else:
+        _log(home, "cluster-drained", name, {"drained": False})
+        mark.unlink(missing_ok=True)
+
+
+def _runtime_check(home: BrokerHome, name: str, project: str) -> Check:
+    try:
+        digest = runtimes.installed_runtime(home, name, project)
+    except runtimes.RuntimeNotInstalledError as error:
+        return Check("runtime", False, error.message, error.remedy)
+    return Check("runtime", True, f"pinned, {digest[:19]}…")
+
+
+def _drain_mark(home: BrokerHome, name: str) -> Path:
+    return home.clusters_dir / f"{name}.drained"
+
+
+def _log(home: BrokerHome, event: str, cluster: str, detail: dict[str, object]) -> None:
+    db = Database(home.database)
+    with db.write() as tx:
+        documents.current_root(tx)  # the log begins with the trust root; before it nothing is done
+        log.append(tx, event, {"cluster": cluster}, actor=ADMIN, detail=detail)
+    db.close()

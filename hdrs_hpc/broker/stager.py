@@ -1,0 +1,140 @@
+"""The stager's process: builds one staged copy from its source to the site's scratch, sealed on the way.
+
+``python -m hdrs_hpc.broker.stager --home HOME --copy ID``.  It asks keyd for the copy's key and the project's
+de-identification key, holds them in memory only, and writes its result where the controller observes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from connectors.sources.folder import FolderSource
+from hdrs_hpc.broker import workers
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.store import accept, copies, projects
+from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.protocol import layout
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from imaging.deid.keyed import DeidKey
+from imaging.staging.engine import Progress, StagePlan, stage
+
+PROGRESS_EVERY_S = 0.5
+
+
+class InventoryMissingError(NotFoundError):
+    code = "inventory-missing"
+    meaning = "The inventory of the registered dataset version is not in the broker's home."
+    remedy = "Scan the source again with `hdrs-hpc dataset scan`; the version must come out the same."
+
+
+def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
+    """Stage and seal one copy; gives what the controller notes of it."""
+    ctx = Context.open(home)
+    try:
+        with ctx.db.read() as tx:
+            copy = copies.get(tx, copy_id)
+            grant = projects.grant_of(tx, projects.get(tx, copy.project))
+            registration = accept.registrations(tx, grant)[copy.dataset]
+        inventory = home.inventory(copy.version)
+        if not inventory.is_file():
+            raise InventoryMissingError()
+        keys = ctx.ask(m.UseKey("stage", copy.project, copy.id))
+        folder = home.staging_dir(copy.id)
+        cluster = ctx.cluster(copy.cluster, copy.project)
+        builder = CopyBuilder(
+            cluster.objects(*layout.copy_parts(copy.project, copy.id)),
+            base64.b64decode(keys["key"]),
+            "copy",
+            copy.project,
+            copy.id,
+            folder / "journals",
+        )
+        deid = base64.b64decode(keys["deid"])
+        recipe = json.loads(copy.recipe)
+        plan = StagePlan(
+            kind=registration.kind,
+            profile=recipe["profile"],
+            deid_key=deid,
+            select=recipe["select"],
+            opt_out=_opt_out(home, deid),
+            max_failed=recipe["max-failed"],
+            issuer=copy.dataset,
+        )
+        report = stage(
+            FolderSource(Path(registration.source.path)), inventory, builder, plan, _Meter(folder).note
+        )
+        sealed = builder.seal()
+    finally:
+        ctx.close()
+    (folder / "report.html").write_text(report.as_html(), encoding="utf-8")
+    told = report.as_dict()
+    return {
+        "manifest_name": sealed.manifest_name,
+        "manifest_digest": sealed.manifest_digest,
+        "objects": sealed.objects,
+        "plaintext_bytes": sealed.plaintext_bytes,
+        "sealed_bytes": sealed.sealed_bytes,
+        "items": report.staged_items,
+        "refused": report.failed,
+        "opted_out": len(report.refused.get("opted-out", ())),
+        "report": told,
+        "report_digest": f"sha256:{hashlib.sha256(strict_json.dumps(told)).hexdigest()}",
+    }
+
+
+def _opt_out(home: BrokerHome, deid: bytes) -> frozenset[str]:
+    """Keyed hashes of the patients who opted out; the list itself stays where the custodian keeps it."""
+    path = home.opt_out_file()
+    if not path.is_file():
+        return frozenset()
+    key = DeidKey(deid)
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return frozenset(key.opt_out_hash("", line) for line in lines if line)
+
+
+class _Meter:
+    """Writes progress now and then: counts and bytes, nothing of what was read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "progress.json"
+        self._next = 0.0
+
+    def note(self, progress: Progress) -> None:
+        if time.monotonic() >= self._next or progress.items_done == progress.items_total:
+            self._next = time.monotonic() + PROGRESS_EVERY_S
+            workers.write_json(
+                self._path,
+                {
+                    "phase": progress.phase,
+                    "items_done": progress.items_done,
+                    "items_total": progress.items_total,
+                    "bytes_done": progress.bytes_done,
+                    "bytes_total": progress.bytes_total,
+                },
+            )
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="hdrs-hpc stager")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--copy", required=True)
+    parser.add_argument("--lock-fd", type=int, required=True)
+    arguments = parser.parse_args(argv)
+    home = BrokerHome.at(arguments.home).require()
+    return workers.run(
+        home.staging_dir(arguments.copy), arguments.lock_fd, lambda: build(home, arguments.copy)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,33 @@
+"""The verbs of the three lives.  A step observes facts, decides (pure), and gives an action to act on.
+
+After a crash nothing is remembered: the same facts are observed again and lead to the same decision, so every
+action is safe to begin twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from hdrs_hpc.broker.context import Context
+
+
+class Action(Protocol):
+    """One effect.  ``act`` may raise SiteError to be tried again at a later tick."""
+
+    def act(self, ctx: Context) -> None: ...
+
+
+class Step[Row](Protocol):
+    """The owner of one state."""
+
+    def observe(self, ctx: Context, row: Row) -> Any:
+        """Facts as they are now: database, keyd, scratch, Slurm.  No effect."""
+        ...
+
+    def decide(self, facts: Any) -> Action | None:
+        """What to do about them; None means wait.  Pure."""
+        ...
+
+
+type Table[Row] = Mapping[str, Step[Row]]

@@ -1,0 +1,57 @@
+"""Ways in which any job can end early, decided in one place for all steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import projects, transition
+from hdrs_hpc.broker.store.jobs import Job
+
+
+@dataclass(frozen=True)
+class EndJob:
+    """Send a job to PURGING with its outcome and reason code."""
+
+    job: Job
+    outcome: Outcome
+    reason: str
+    detail: dict[str, object] | None = None
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            transition.move(
+                tx,
+                "job",
+                self.job.subject,
+                self.job.state,
+                "PURGING",
+                outcome=self.outcome,
+                reason=self.reason,
+                detail=self.detail,
+            )
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a job must not go on."""
+
+    outcome: Outcome
+    reason: str
+
+
+def observe_stop(ctx: Context, job: Job) -> Stop | None:
+    """Whether somebody cancelled the job, or its project may not be given anything any more."""
+    with ctx.db.read() as tx:
+        project = projects.get(tx, job.project)
+        run_until = projects.grant_of(tx, project).valid.run_until
+    if job.cancel_requested:
+        return Stop(Outcome.CANCELLED, "cancelled")
+    if project.closing_reason == "revoked":
+        return Stop(Outcome.CANCELLED, "grant-revoked")
+    if not project.open:
+        return Stop(Outcome.CANCELLED, "project-frozen")
+    if ctx.now() >= run_until:
+        return Stop(Outcome.EXPIRED, "project-ended")
+    return None

@@ -1,0 +1,294 @@
+"""RUNNING: hand the keys over by couriers inside the attempt's own job, then watch until it ends."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.steps.stage import age_s
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, transition
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
+from hdrs_hpc.protocol import handover, layout, progress, wire
+
+COURIER_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    attempt: Attempt
+    stop: Stop | None
+    found: ClusterJob | None
+    progress: dict[str, Any] | None
+    late: bool
+    """The hand-over should have happened by now."""
+
+
+@dataclass(frozen=True)
+class Bind:
+    """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+
+    def act(self, ctx: Context) -> None:
+        hellos = [reply.hello for reply in _courier(ctx, self.job, self.attempt, self.found, "hello", None)]
+        if any(hello is None for hello in hellos):
+            raise StepFailedError("an agent did not say who it is")
+        try:
+            bound = ctx.ask(self._request(ctx, [wire.to_bytes(hello) for hello in hellos]))
+        except HdrsError as error:
+            if error.retry:
+                raise
+            refuse(ctx, self.job, self.attempt, error)
+            return
+        subject = {**self.job.subject, "attempt": self.attempt.name}
+        with ctx.db.write() as tx:
+            seqs = [
+                log.append(
+                    tx,
+                    "handover-bound",
+                    {**subject, "node": node},
+                    actor=log.KEYD,
+                    detail={"public-key": public_key},
+                )
+                for node, public_key in sorted(bound["nodes"].items())
+            ]
+            jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
+
+    def _request(self, ctx: Context, hellos: list[bytes]) -> m.BindNodes:
+        job, attempt = self.job, self.attempt
+        assert job.decision is not None
+        with ctx.db.read() as tx:
+            spec = documents.get(tx, job.spec).raw
+            parsed = jobs.spec_of(tx, job)
+            approvals = tuple(item.raw for item in documents.of_kind(tx, "code-approval"))
+            uses = copies.of_job(tx, job.id)
+        bundled = parsed.workload.bundle is not None
+        return m.BindNodes(
+            project=job.project,
+            job=job.id,
+            attempt=attempt.name,
+            spec=spec,
+            code_approvals=approvals[:16] if bundled else (),
+            hellos=tuple(hellos),
+            copies=tuple(
+                m.CopyFacts(name, copy.id, layout.copy_parts(job.project, copy.id))
+                for name, copy in uses.items()
+            ),
+            bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
+            isolation=job.decision["isolation"],
+            started_at=attempt.started_at or clock.to_text(ctx.now()),
+        )
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+
+    def act(self, ctx: Context) -> None:
+        job, attempt = self.job, self.attempt
+        assert attempt.bindings is not None
+        checkpoint.sign(ctx.db, ctx.ask)
+        try:
+            given = self._answers(ctx, attempt.bindings["seqs"])
+        except HdrsError as error:
+            if error.retry:
+                raise
+            refuse(ctx, job, attempt, error)
+            return
+        if attempt.handover == "bound":
+            self._log_answered(ctx, given)
+        answers = {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
+        replies = _courier(ctx, job, attempt, self.found, "answers", answers)
+        refused = next((reply for reply in replies if reply.refused), None)
+        if refused is not None:
+            refuse(ctx, job, attempt, AnswerRefusedError(f"{refused.refused}", where=refused.node))
+            return
+        with ctx.db.write() as tx:
+            jobs.note_attempt(tx, attempt.name, handover="closed")
+            log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
+            alerts.clear(tx, f"job/{job.id}")
+
+    def _answers(self, ctx: Context, seqs: list[int]) -> dict[str, Any]:
+        for _ in range(5):
+            size = ctx.ask(m.Status())["checkpoint"]["size"]
+            logged = checkpoint.inclusion(ctx.db, seqs, size)
+            try:
+                return ctx.ask(m.AnswerNodes(self.attempt.name, logged))
+            except HdrsError as error:
+                # Another process had a longer log signed between the two requests: prove against that one.
+                if error.code != "handover-not-logged" or ctx.ask(m.Status())["checkpoint"]["size"] == size:
+                    raise
+        raise SiteError("the log grew faster than it could be proven")
+
+    def _log_answered(self, ctx: Context, given: dict[str, Any]) -> None:
+        bound = {}
+        with ctx.db.read() as tx:
+            entries = log.entries(tx)
+            for seq in (self.attempt.bindings or {})["seqs"]:
+                entry = Entry.from_bytes(entries[seq])
+                bound[entry.subject["node"]] = entry.detail["public-key"]
+        with ctx.db.write() as tx:
+            for node, digest in sorted(given["digests"].items()):
+                log.append(
+                    tx,
+                    "handover-answered",
+                    {**self.job.subject, "attempt": self.attempt.name, "node": node},
+                    actor=log.KEYD,
+                    detail={
+                        "public-key": bound[node],
+                        "answer": digest,
+                        "keys": given["keys"],
+                        "not-after": given["not_after"],
+                    },
+                )
+            jobs.note_attempt(tx, self.attempt.name, handover="answered")
+
+
+class AnswerRefusedError(NotAllowedError):
+    code = "handover-answer-refused"
+    meaning = "An agent refused the answer it was brought."
+    remedy = "The attempt is stopped; `hdrs-hpc job show` names the reason."
+
+
+@dataclass(frozen=True)
+class NoteProgress:
+    """What the agent measured, for people to see."""
+
+    attempt: Attempt
+    progress: dict[str, Any]
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            jobs.note_attempt(tx, self.attempt.name, progress=self.progress)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The cluster says that no process of it is left: fetch what it sealed."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            jobs.note_attempt(
+                tx,
+                self.attempt.name,
+                ended_at=clock.to_text(ctx.now()),
+                raw_state=self.found.raw_state,
+                exit_code=self.found.exit_code,
+            )
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(tx, "job", self.job.subject, "RUNNING", "COLLECTING")
+
+
+class RunStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        assert job.cluster is not None
+        with ctx.db.read() as tx:
+            attempt = jobs.attempts_of(tx, job.id)[-1]
+        cluster = ctx.cluster(job.cluster, job.project)
+        found = [
+            item
+            for item in cluster.find([attempt.name]).jobs[attempt.name]
+            if item.job_id == attempt.cluster_job_id
+        ]
+        late = attempt.started_at is not None and (
+            age_s(ctx, attempt.started_at) > ctx.settings.handover_deadline_s
+        )
+        return Observed(
+            job=job,
+            attempt=attempt,
+            stop=observe_stop(ctx, job),
+            found=found[0] if found else None,
+            progress=read_progress(ctx, job, attempt),
+            late=late,
+        )
+
+    def decide(self, facts: Observed) -> EndJob | Bind | Deliver | NoteProgress | Ended | None:
+        job, attempt, found = facts.job, facts.attempt, facts.found
+        if facts.stop:
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if found is not None and found.phase is JobPhase.ENDED:
+            return Ended(job, attempt, found)
+        if found is not None and found.phase is JobPhase.RUNNING and attempt.handover != "closed":
+            if facts.late:
+                return EndJob(job, Outcome.FAILED, "handover-timeout")
+            return (Bind if attempt.handover == "none" else Deliver)(job, attempt, found)
+        if facts.progress is not None and facts.progress != attempt.progress:
+            return NoteProgress(attempt, facts.progress)
+        return None
+
+
+def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
+    """A hand-over that must not happen: log it, alarm, stop the attempt."""
+    with ctx.db.write() as tx:
+        log.append(
+            tx,
+            "handover-refused",
+            {**job.subject, "attempt": attempt.name},
+            actor=log.KEYD,
+            detail={"code": error.code},
+        )
+        if error.code in ("handover-second-key", "handover-answer-refused"):
+            log.append(
+                tx,
+                "alarm",
+                {"project": job.project},
+                detail={"code": error.code, "attempt": attempt.name, "job": job.id},
+            )
+    EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+
+
+def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | None:
+    """The agent's own measurements, or None while there are none worth believing."""
+    assert job.cluster is not None
+    try:
+        raw = ctx.cluster(job.cluster, job.project).read_file(
+            *layout.progress_parts(job.project, attempt.name), max_bytes=progress.MAX_BYTES
+        )
+        return wire.to_value(progress.from_bytes(raw)) if raw else None
+    except HdrsError:
+        return None  # progress is a courtesy: nothing depends on it
+
+
+def _courier(
+    ctx: Context,
+    job: Job,
+    attempt: Attempt,
+    found: ClusterJob,
+    asked: str,
+    answers: dict[str, bytes] | None,
+) -> list[handover.Reply]:
+    """One courier step on every node of the attempt; raises SiteError while agents are not there yet."""
+    assert job.cluster is not None
+    settings = ctx.cluster_settings(job.cluster)
+    request = wire.to_line(handover.Request(asked, answers))  # type: ignore[arg-type]  # one of its literals
+    try:
+        lines = ctx.cluster(job.cluster, job.project).run_in_job(
+            found.job_id,
+            layout.courier_argv(settings.node_tmp, attempt.name),
+            request,
+            max(1, len(found.nodes)),
+            COURIER_TIMEOUT_S,
+        )
+    except StepRefusedError:
+        raise StepFailedError("the job let no step in; it may be ending") from None
+    return [handover.parse_reply(line) for line in lines]

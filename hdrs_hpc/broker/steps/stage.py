@@ -1,0 +1,113 @@
+"""ADMITTED and STAGING: see that a copy of everything the job needs is there, then give it an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.store import copies, jobs, log, projects, transition
+from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.broker.store.jobs import Job
+from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.documents.models.grant import Grant
+
+
+@dataclass(frozen=True)
+class WantCopies:
+    """Begin the copies that are not there yet; link them all to the job."""
+
+    job: Job
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            spec = jobs.spec_of(tx, self.job)
+            grant = projects.grant_of(tx, projects.get(tx, self.job.project))
+            assert self.job.cluster is not None
+            uses = {}
+            for name, use in spec.data.items():
+                granted = grant.data[use.dataset]
+                copy = copies.want(
+                    tx,
+                    self.job.project,
+                    use.dataset,
+                    granted.version,
+                    self.job.cluster,
+                    recipe(grant, use.dataset),
+                )
+                uses[name] = copy.id
+            copies.link(tx, self.job.id, uses)
+            transition.move(tx, "job", self.job.subject, "ADMITTED", "STAGING")
+
+
+@dataclass(frozen=True)
+class MakeAttempt:
+    """All copies are sealed: name the attempt, which is its identity at the cluster."""
+
+    job: Job
+
+    def act(self, ctx: Context) -> None:
+        assert self.job.decision is not None
+        with ctx.db.write() as tx:
+            spec = jobs.spec_of(tx, self.job)
+            attempt = jobs.new_attempt(tx, self.job.id)
+            jobs.note_attempt(
+                tx, attempt.name, alloc_gpus=spec.resources.gpus_per_node * spec.resources.nodes
+            )
+            log.append(
+                tx,
+                "attempt-created",
+                {**self.job.subject, "attempt": attempt.name},
+                detail={
+                    "number": attempt.number,
+                    "cluster": self.job.cluster,
+                    "isolation": self.job.decision["isolation"],
+                },
+            )
+            transition.move(tx, "job", self.job.subject, "STAGING", "QUEUED")
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    stop: Stop | None
+    copies: tuple[Copy, ...]
+
+
+class WantCopiesStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        return Observed(job, observe_stop(ctx, job), ())
+
+    def decide(self, facts: Observed) -> EndJob | WantCopies:
+        if facts.stop:
+            return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
+        return WantCopies(facts.job)
+
+
+class AwaitCopiesStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        with ctx.db.read() as tx:
+            found = tuple(copies.of_job(tx, job.id).values())
+        return Observed(job, observe_stop(ctx, job), found)
+
+    def decide(self, facts: Observed) -> EndJob | MakeAttempt | None:
+        if facts.stop:
+            return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
+        for copy in facts.copies:
+            if copy.state == "DESTROYED":
+                return EndJob(facts.job, Outcome.FAILED, copy.reason or "copy-destroyed")
+        if all(copy.state == "READY" for copy in facts.copies):
+            return MakeAttempt(facts.job)
+        return None
+
+
+def recipe(grant: Grant, dataset: str) -> str:
+    """What makes two copies of one dataset version differ, as canonical JSON: selection and profile."""
+    granted = grant.data[dataset]
+    return strict_json.dumps(granted.model_dump(mode="json", by_alias=True, exclude={"version"})).decode()
+
+
+def age_s(ctx: Context, since: str) -> float:
+    """Seconds since a moment in the database."""
+    return (ctx.now() - clock.from_text(since)).total_seconds()

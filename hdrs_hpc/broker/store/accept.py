@@ -1,0 +1,454 @@
+"""The one way in for documents that people signed: verify, judge, store and log in one transaction.
+
+Whoever files a document needs no other credential: its signatures decide.  The same bytes again are the same
+document and give the same answer.  A refusal leaves nothing behind but the log's entry ``document-refused``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store.checkpoint import AskKeyd
+from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.broker.store.schema import datasets, trust_roots
+from hdrs_hpc.broker.store.schema import jobs as job_table
+from hdrs_hpc.broker.store.schema import projects as project_table
+from hdrs_hpc.core import clock, ids
+from hdrs_hpc.core.errors import BadDocumentError, ConflictError, HdrsError, NotAllowedError, NotFoundError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.policy import grant as grant_policy
+from hdrs_hpc.policy import review as review_policy
+from hdrs_hpc.policy.rules import PolicyRefusedError, RuleResult
+from hdrs_hpc.protocol import bundle
+
+
+class NotForFilingError(BadDocumentError):
+    code = "not-for-filing"
+    meaning = "Documents of this kind are not filed with the broker."
+    remedy = "File grants, registrations, approvals, specs, decisions, closures and trust roots."
+
+
+class ReplayedError(ConflictError):
+    code = "replayed"
+    meaning = "Another spec of this person bears the same nonce."
+    remedy = "Sign again: every signature gets a nonce of its own."
+
+
+class SpecOutsideWindowError(NotAllowedError):
+    code = "spec-outside-window"
+    meaning = "The spec is not yet valid, or has expired."
+    remedy = "Sign it again; check this machine's clock if it looks right."
+
+
+class WrongAudienceSpecError(NotAllowedError):
+    code = "spec-wrong-audience"
+    meaning = "The spec was signed for another broker."
+    remedy = "Sign it again while logged in to this one."
+
+
+class BundleMissingError(NotFoundError):
+    code = "bundle-missing"
+    meaning = "The bundle that the spec names was not uploaded, or has other bytes than were signed."
+    remedy = "Submit with `hdrs-hpc submit`, which uploads the bundle first."
+
+
+class ReviewNotOpenError(ConflictError):
+    code = "review-not-open"
+    meaning = "The job is not in review."
+    remedy = "`hdrs-hpc review list` shows what waits for you."
+
+
+class ChallengeError(NotAllowedError):
+    code = "login-challenge"
+    meaning = "The login does not answer the challenge that this broker gave."
+    remedy = "Log in again."
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the sender gets: what it became, and a signed checkpoint of the log that holds it."""
+
+    kind: str
+    digest: str
+    project: str | None
+    job: str | None
+    known: bool
+    checkpoint: bytes
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One document on its way in."""
+
+    tx: Connection
+    root: trust.VerifiedRoot
+    raw: bytes
+    envelope: Envelope
+
+    def file(self, kind: str, people: tuple[str, ...]) -> None:
+        documents.put(self.tx, self.envelope.digest, kind, self.raw, people)
+
+    def log(self, event: str, actor: str, subject: dict[str, str], detail: dict[str, object]) -> None:
+        log.append(
+            self.tx,
+            event,
+            {**subject, "document": self.envelope.digest},
+            actor=actor,
+            detail={"envelope": _sha256(self.raw), **detail},
+        )
+
+
+def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Receipt:
+    """File one signed document of any kind that people sign.  Raises HdrsError; then nothing was accepted."""
+    kind_name = None
+    digest = None
+    try:
+        envelope = Envelope.parse(raw)
+        digest = envelope.digest
+        kind = BY_PAYLOAD_TYPE.get(envelope.payload_type)
+        if kind is None or kind.name not in _FILERS:
+            raise NotForFilingError()
+        kind_name = kind.name
+        if kind_name in _KEYD_FIRST:
+            _KEYD_FIRST[kind_name](ask, raw)
+        with db.write() as tx:
+            known = documents.find(tx, digest)
+            if known is not None:
+                project, job = _what_it_became(tx, known)
+            else:
+                case = _Case(tx, documents.current_root(tx), raw, envelope)
+                project, job = _FILERS[kind_name](case)
+    except HdrsError as error:
+        if not isinstance(error, NotFoundError | ConflictError) or digest is not None:
+            _log_refusal(db, error, kind_name, digest)
+        raise
+    return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
+
+
+def accept_first_root(db: Database, ask: AskKeyd, raw: bytes, digest: str) -> None:
+    """Pin the first trust root.  Its digest came by another way than the file; it is the log's first entry."""
+    root = trust.load_root(raw, digest)
+    ask(m.PinRoot(raw, digest))
+    with db.write() as tx:
+        first = documents.first_root_digest(tx)
+        if first is not None:
+            if first != digest:
+                raise ConflictError("this broker has another first trust root")
+            return
+        documents.put(tx, root.digest, "trust-root", raw, root.people)
+        tx.execute(insert(trust_roots).values(version=root.document.version, digest=root.digest))
+        log.append(
+            tx,
+            "trust-root-accepted",
+            {"document": root.digest},
+            actor=log.WEB,
+            detail={"envelope": _sha256(raw), "version": root.document.version, "pinned": True},
+        )
+    checkpoint.sign(db, ask)
+
+
+def put_bundle(db: Database, content: bytes, digest: str) -> None:
+    """Keep an uploaded bundle; a spec will name it by digest.  Its content is checked when the spec comes."""
+    if _sha256(content) != digest:
+        raise bundle.BundleDigestError()
+    with db.write() as tx:
+        jobs.put_bundle(tx, digest, content)
+
+
+def login(db: Database, raw: bytes, challenge: str) -> str:
+    """The person who answered the challenge; raises NotAllowedError."""
+    try:
+        with db.read() as tx:
+            root = documents.current_root(tx)
+        found = trust.verify(Envelope.parse(raw), "login", root)
+        answer = found.document
+        if (answer.audience, answer.challenge) != (root.document.audience, challenge):
+            raise ChallengeError()
+    except HdrsError as error:
+        with db.write() as tx:
+            log.append(tx, "login-refused", {}, actor=log.WEB, detail={"code": error.code})
+        raise
+    person = found.people[0]
+    with db.write() as tx:
+        log.append(tx, "login-accepted", {"person": person}, actor=person)
+    return person
+
+
+def request_cancel(db: Database, person: str, job_id: str) -> None:
+    """Note that a job is to end; whether ``person`` may was decided by the caller.  Idempotent."""
+    with db.write() as tx:
+        job = jobs.get(tx, job_id)
+        if job.state not in ("PURGING", "PURGED"):
+            jobs.request_cancel(tx, job.id)
+
+
+# --- one function a kind: judge it, file it, give (project, job)
+
+
+def _trust_root(case: _Case) -> tuple[str | None, str | None]:
+    new = trust.load_root(case.raw, None)
+    trust.check_succession(case.root, new)
+    case.file("trust-root", new.people)
+    case.tx.execute(insert(trust_roots).values(version=new.document.version, digest=new.digest))
+    case.log(
+        "trust-root-accepted",
+        new.people[0],
+        {},
+        {"version": new.document.version, "supersedes": case.root.digest},
+    )
+    return None, None
+
+
+def _dataset(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "dataset-registration", case.root)
+    registration = found.document
+    if registration.sensitivity == "real" and case.root.document.demo:
+        raise NotAllowedError("a demo trust root never meets real data", where=registration.name)
+    case.file("dataset-registration", found.people)
+    case.tx.execute(
+        insert(datasets).values(
+            name=registration.name,
+            version=registration.version,
+            registration=found.digest,
+            kind=registration.kind,
+            sensitivity=registration.sensitivity,
+            items=registration.items,
+        )
+    )
+    case.log(
+        "dataset-registered",
+        found.people[0],
+        {"dataset": registration.name},
+        {
+            "version": registration.version,
+            "items": registration.items,
+            "sensitivity": registration.sensitivity,
+            "kind": registration.kind,
+        },
+    )
+    return None, None
+
+
+def _grant(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "grant", case.root)
+    grant = found.document
+    known = projects.find(case.tx, grant.project)
+    in_force = projects.grant_of(case.tx, known) if known else None
+    facts = grant_policy.GrantFacts(
+        now=clock.now(),
+        signers=found.people,
+        trust_root=case.root.document,
+        registrations=registrations(case.tx, grant),
+        in_force=in_force,
+        in_force_digest=known.grant if known else None,
+        project_state=known.state if known else None,
+    )
+    _hold(grant_policy.decide(grant, facts))
+    case.file("grant", found.people)
+    detail: dict[str, object] = {
+        "version": grant.version,
+        "signers": list(found.people),
+        "reviewers": grant.outputs.reviewers,
+        "run-until": clock.to_text(grant.valid.run_until),
+        "destroy-by": clock.to_text(grant.valid.destroy_by),
+    }
+    if known is None:
+        transition.begin(
+            case.tx,
+            "project",
+            {"name": grant.project, "grant": found.digest, "version": grant.version, "frozen": False},
+        )
+    else:
+        detail["supersedes"] = known.grant
+        case.tx.execute(
+            update(project_table)
+            .where(project_table.c.name == grant.project)
+            .values(grant=found.digest, version=grant.version)
+        )
+    case.log("grant-accepted", found.people[0], {"project": grant.project}, detail)
+    return grant.project, None
+
+
+def _code_approval(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "code-approval", case.root)
+    approval = found.document
+    project = projects.get(case.tx, approval.project)
+    grant = projects.grant_of(case.tx, project)
+    _hold(grant_policy.check_code_approval(approval, found.people[0], grant))
+    case.file("code-approval", found.people)
+    case.log(
+        "code-approved",
+        found.people[0],
+        {"project": approval.project},
+        {"bundle": approval.bundle, "reviewer": approval.reviewer},
+    )
+    return approval.project, None
+
+
+def _job_spec(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "job-spec", case.root)
+    spec = found.document
+    submitter = found.people[0]
+    project = projects.get(case.tx, spec.project)
+    if submitter not in projects.grant_of(case.tx, project).people.researchers:
+        # The same words as for a project that does not exist: strangers learn nothing.
+        raise NotFoundError("there is no such project, or it is not yours", where=spec.project)
+    if spec.audience != case.root.document.audience:
+        raise WrongAudienceSpecError()
+    now = clock.now()
+    if not spec.not_before <= now < spec.expires:
+        raise SpecOutsideWindowError()
+    nonces = select(job_table.c.id).where(job_table.c.submitter == submitter, job_table.c.nonce == spec.nonce)
+    if case.tx.execute(nonces).first() is not None:
+        raise ReplayedError()
+    if spec.workload.bundle is not None:
+        content = jobs.bundle(case.tx, spec.workload.bundle.digest)
+        if content is None or len(content) != spec.workload.bundle.size:
+            raise BundleMissingError()
+        bundle.read(content, spec.workload.bundle.digest)
+    case.file("job-spec", found.people)
+    job = _free_job_id(case.tx)
+    transition.begin(
+        case.tx,
+        "job",
+        {
+            "id": job,
+            "project": spec.project,
+            "submitter": submitter,
+            "spec": found.digest,
+            "nonce": spec.nonce,
+            "name": spec.name,
+            "cancel_requested": False,
+        },
+    )
+    case.log("job-received", submitter, {"project": spec.project, "job": job}, {"submitter": submitter})
+    return spec.project, job
+
+
+def _output_decision(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "output-decision", case.root)
+    decision, checker = found.document, found.people[0]
+    job = jobs.get(case.tx, decision.job)
+    if job.state != "IN_REVIEW":
+        raise ReviewNotOpenError(where=job.id)
+    project = projects.get(case.tx, job.project)
+    shown = [item for item in artefacts.of_job(case.tx, job.id) if item.refused is None]
+    facts = review_policy.ReviewFacts(
+        grant=projects.grant_of(case.tx, project),
+        trust_root=case.root.document,
+        job=job.id,
+        artefacts={
+            item.name: review_policy.UnderReview(item.rebuilt or "", item.report_digest) for item in shown
+        },
+        decided_by=frozenset(item.person for item in artefacts.decisions_of(case.tx, job.id)),
+    )
+    _hold(review_policy.decide(decision, checker, facts))
+    case.file("output-decision", found.people)
+    for verdict in decision.decisions:
+        artefacts.put_decision(
+            case.tx,
+            artefacts.Decision(
+                job.id, verdict.artefact, checker, verdict.verdict, verdict.reason, found.digest
+            ),
+        )
+    case.log("decision-filed", checker, job.subject, {})
+    return job.project, job.id
+
+
+def _closure(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "closure", case.root)
+    closure = found.document
+    project = projects.get(case.tx, closure.project)
+    case.file("closure", found.people)
+    case.log("closure-accepted", found.people[0], {"project": project.name}, {"action": closure.action})
+    if not project.frozen:
+        projects.freeze(case.tx, project.name)
+        log.append(case.tx, "project-frozen", {"project": project.name}, detail={"reason": closure.action})
+    if closure.action != "freeze" and project.state in ("APPROVED", "ACTIVE"):
+        transition.move(
+            case.tx,
+            "project",
+            {"project": project.name},
+            project.state,
+            "CLOSING",
+            reason=closure.action,
+            closing_reason="revoked" if closure.action == "revoke" else "closed",
+            closing_since=clock.to_text(clock.now()),
+        )
+    return project.name, None
+
+
+_FILERS: dict[str, Callable[[_Case], tuple[str | None, str | None]]] = {
+    "trust-root": _trust_root,
+    "dataset-registration": _dataset,
+    "grant": _grant,
+    "code-approval": _code_approval,
+    "job-spec": _job_spec,
+    "output-decision": _output_decision,
+    "closure": _closure,
+}
+# keyd must know of what takes away before the database does: a crash in between then errs on the safe side.
+_KEYD_FIRST: dict[str, Callable[[AskKeyd, bytes], object]] = {
+    "closure": lambda ask, raw: ask(m.AdmitClosure(raw)),
+    "trust-root": lambda ask, raw: ask(m.PinRoot(raw, None)),
+}
+
+
+def registrations(tx: Connection, grant: Grant) -> dict[str, DatasetRegistration]:
+    """The registrations of exactly the versions that the grant names."""
+    found = {}
+    for name, granted in grant.data.items():
+        row = tx.execute(
+            select(datasets.c.registration).where(
+                datasets.c.name == name, datasets.c.version == granted.version
+            )
+        ).first()
+        if row is not None:
+            envelope = documents.get(tx, row.registration).envelope
+            found[name] = DatasetRegistration.from_payload(envelope.payload)
+    return found
+
+
+def _hold(rules: tuple[RuleResult, ...]) -> None:
+    if not all(rule.ok for rule in rules):
+        raise PolicyRefusedError(rules)
+
+
+def _what_it_became(tx: Connection, known: documents.Accepted) -> tuple[str | None, str | None]:
+    if known.kind == "job-spec":
+        job = jobs.by_spec(tx, known.digest)
+        return (job.project, job.id) if job else (None, None)
+    payload = BY_PAYLOAD_TYPE[known.envelope.payload_type].model.from_payload(known.envelope.payload)
+    return getattr(payload, "project", None), getattr(payload, "job", None)
+
+
+def _free_job_id(tx: Connection) -> str:
+    while True:
+        candidate = ids.new_id()
+        if tx.execute(select(job_table.c.id).where(job_table.c.id == candidate)).first() is None:
+            return candidate
+
+
+def _log_refusal(db: Database, error: HdrsError, kind: str | None, digest: str | None) -> None:
+    detail = {"code": error.code}
+    if kind is not None:
+        detail["kind"] = kind
+    if digest is not None:
+        detail["digest"] = digest
+    with db.write() as tx:
+        log.append(tx, "document-refused", {}, actor=log.WEB, detail=detail)
+
+
+def _sha256(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"

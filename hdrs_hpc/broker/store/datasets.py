@@ -1,0 +1,32 @@
+"""Registered dataset versions, as the tables know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from hdrs_hpc.broker.store.schema import datasets
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One version; ``registration`` is the digest of the signed document."""
+
+    name: str
+    version: str
+    registration: str
+    kind: str
+    sensitivity: str
+    items: int
+
+
+def every(tx: Connection) -> list[Dataset]:
+    """All versions, in the order in which they were registered within each name."""
+    rows = tx.execute(select(datasets).order_by(datasets.c.name))
+    return [Dataset(**row._mapping) for row in rows]
+
+
+def versions_of(tx: Connection, name: str) -> list[Dataset]:
+    rows = tx.execute(select(datasets).where(datasets.c.name == name))
+    return [Dataset(**row._mapping) for row in rows]

@@ -1,0 +1,112 @@
+"""Long work in processes of its own: one folder a piece of work, with a lock, a result and a log.
+
+The kernel gives the lock back however the process ends, so "is it running?" is a question to the kernel and
+not to a note that a crash leaves behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.errors import HdrsError, InternalError
+
+RETRY_AFTER_S = 5.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What can be seen of one piece of work.  ``error`` is an ``as_dict`` of an HdrsError."""
+
+    running: bool
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    rested: bool
+    """Whether the last failure is long enough ago to try again."""
+
+
+def observe(folder: Path) -> Work:
+    """Look at a piece of work; a folder that is not there is work not yet begun."""
+    running = _locked(folder / "lock")
+    try:
+        found = json.loads((folder / "result.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return Work(running, None, None, True)
+    rested = time.time() - (folder / "result.json").stat().st_mtime > RETRY_AFTER_S
+    return Work(running, found.get("ok"), found.get("error"), rested)
+
+
+def start(folder: Path, module: str, *arguments: str) -> None:
+    """Start ``python -m module … --lock-fd N`` detached from us, unless it runs already.
+
+    The lock is taken here and inherited: a process that is still starting counts as running.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock, (folder / "log").open("ab") as output:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--lock-fd", str(lock.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(lock.fileno(),),
+            start_new_session=True,
+        )
+
+
+def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
+    """Do the work under the inherited lock and write its result; gives the exit code.
+
+    No child may inherit the lock in its turn, or it would look as if the work went on after our death.
+    """
+    os.set_inheritable(lock_fd, False)
+    try:
+        outcome: dict[str, Any] = {"ok": work()}
+    except HdrsError as error:
+        outcome = {"error": error.as_dict()}
+    except Exception as error:
+        # Its text may hold anything; its kind and place are enough to find our bug.
+        place = f"{type(error).__name__} at {_place(error)}"
+        outcome = {"error": InternalError("a worker of the broker failed", where=place).as_dict()}
+    write_json(folder / "result.json", outcome)
+    return 0 if "ok" in outcome else 1
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a small file atomically and durably."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as handle:
+        handle.write(strict_json.dumps(value))
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(path)
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,94 @@
+"""``hdrs-hpc approval``: a named reviewer approves a researcher's code, by the digest of its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hdrs_hpc.cli import options, show
+
+
+@click.group()
+def approval() -> None:
+    """Approve a researcher's code, by its digest.
+
+    \b
+    Example:
+      hdrs-hpc approval digest ./cohort
+      hdrs-hpc approval give ./cohort --project lung-fm --statement "read in full; writes aggregates only"
+    """
+
+
+@approval.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@options.as_json
+def digest(bundle: Path, as_json: bool) -> None:
+    """Tell the digest that a folder of code has as a bundle; it is the same on every machine.
+
+    \b
+    Example:
+      hdrs-hpc approval digest ./cohort
+    """
+    found, files = _bundle(bundle)
+    if as_json:
+        show.emit_json({"digest": found, "files": files})
+    else:
+        click.echo(found)
+        for name in files:
+            click.echo(f"  {name}", err=True)
+
+
+@approval.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.option("--project", required=True, help="For which project it is approved.")
+@click.option("--statement", required=True, help="What you checked, in a sentence; it is signed and kept.")
+@options.key
+@options.yes
+@options.context
+@options.as_json
+def give(
+    bundle: Path,
+    project: str,
+    statement: str,
+    key: Path | None,
+    yes: bool,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """Sign and send your approval of the code in a folder, after you have read it.
+
+    \b
+    Example:
+      hdrs-hpc approval give ./cohort --project lung-fm --statement "read in full; writes aggregates only"
+    """
+    from hdrs_hpc.cli import signing
+    from hdrs_hpc.client import filing, signatures
+    from hdrs_hpc.core import clock
+    from hdrs_hpc.documents.kinds import KINDS
+
+    session = options.session(context)
+    kind = KINDS["code-approval"]
+    found, _ = _bundle(bundle)
+    envelope, _ = signatures.unsigned(
+        kind,
+        {
+            "schema": kind.schema,
+            "project": project,
+            "bundle": found,
+            "reviewer": session.settings.person or "",
+            "statement": statement,
+            "at": clock.to_text(clock.now()),
+        },
+    )
+    root = session.root.document
+    signed = signing.sign_made(kind, envelope, key=options.key_of(key, context), root=root, yes=yes)
+    signing.told(filing.file(session, signed), f"approved {found} for {project}", as_json)
+
+
+def _bundle(path: Path) -> tuple[str, list[str]]:
+    from hdrs_hpc.protocol import bundle
+
+    raw = bundle.pack(path) if path.is_dir() else path.read_bytes()
+    found = bundle.read(raw)
+    return found.digest, sorted(found.files)

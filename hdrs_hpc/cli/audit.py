@@ -1,0 +1,98 @@
+"""``hdrs-hpc audit``: verify and read an exported audit log, offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+_FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group()
+def audit() -> None:
+    """Verify and read an exported audit log; nothing is asked of any broker.
+
+    Example: hdrs-hpc audit verify demo-site/audit --trust demo-site/trust-root.json
+    """
+
+
+@audit.command()
+@_FOLDER
+@click.option("--trust", type=_FILE, required=True, help="The broker's trust root.")
+@click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=_FILE,
+    multiple=True,
+    help="A checkpoint you got earlier, which the log must extend; may be given several times.",
+)
+@_JSON
+def verify(
+    folder: Path, trust: Path, root_digest: str | None, checkpoints: tuple[Path, ...], as_json: bool
+) -> None:
+    """Verify every entry, signature, checkpoint and document, and that the history is a possible one.
+
+    Exit code 0: all holds. 3: something is altered or malformed. 4: not signed by the right people.
+
+    Example: hdrs-hpc audit verify demo-site/audit --trust demo-site/trust-root.json
+    """
+    from hdrs_hpc.audit.verify import verify_dir
+
+    held = [path.read_bytes() for path in checkpoints]
+    report = verify_dir(folder, trust.read_bytes(), root_digest, held=held)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        from hdrs_hpc.cli import reportview
+
+        reportview.show(report)
+
+
+@audit.command()
+@_FOLDER
+@click.option("--project", help="Only what is about this project.")
+@click.option("--job", help="Only what is about this job.")
+@click.option("--event", help="Only this event.")
+@_JSON
+def show(folder: Path, project: str | None, job: str | None, event: str | None, as_json: bool) -> None:
+    """List the entries as they stand, without judging them; `audit verify` does that.
+
+    Example: hdrs-hpc audit show demo-site/audit --project lung-demo
+    """
+    from hdrs_hpc.audit.entries import Entry
+    from hdrs_hpc.audit.export import read_export
+
+    wanted = {key: value for key, value in (("project", project), ("job", job)) if value is not None}
+    entries = [Entry.from_bytes(line) for line in read_export(folder).lines]
+    entries = [
+        entry
+        for entry in entries
+        if (event is None or entry.event == event) and wanted.items() <= entry.subject.items()
+    ]
+    if as_json:
+        click.echo(json.dumps([json.loads(entry.to_bytes()) for entry in entries], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("entry", "at", "event", "about", "by", "detail", box=None, pad_edge=False)
+    for entry in entries:
+        about = " ".join(f"{key}={_short(value)}" for key, value in entry.subject.items())
+        detail = " ".join(
+            f"{key}={_short(value)}" for key, value in entry.detail.items() if key != "envelope"
+        )
+        table.add_row(str(entry.seq), entry.at, entry.event, about, entry.actor, detail)
+    Console().print(table)
+
+
+def _short(value: object) -> str:
+    """A digest as people compare it; other values as they are."""
+    if isinstance(value, list):
+        return ",".join(_short(item) for item in value)
+    text = str(value)
+    return f"{text[:15]}…" if text.startswith("sha256:") else text

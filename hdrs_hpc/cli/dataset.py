@@ -1,0 +1,245 @@
+"""``hdrs-hpc dataset``: scan approved data where it lies, register the version that was scanned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hdrs_hpc.cli import options, show
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from connectors.sources import Source
+
+
+@click.group()
+def dataset() -> None:
+    """Scan and register approved data.
+
+    \b
+    Example:
+      hdrs-hpc dataset scan north-chest-ct /archive/ct --out scan.json
+      hdrs-hpc dataset register --scan scan.json --kind radiology --sensitivity real
+    """
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@options.home
+@click.option("--out", type=options.NEW_FILE, help="Write what was found for `dataset register --scan`.")
+@options.as_json
+def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: bool) -> None:
+    """List and hash every item of a folder, in the data zone; the digest of the list is the version.
+
+    The list itself stays in the broker's home, since file names can tell about patients.
+
+    \b
+    Example:
+      hdrs-hpc dataset scan north-chest-ct /archive/ct --out scan.json
+    """
+    from connectors.sources.folder import FolderSource
+    from hdrs_hpc.cli.signing import write
+    from imaging.staging import inventory
+
+    broker = options.broker_home(home)
+    found = _scan(FolderSource(source))
+    version = inventory.digest(found)
+    target = broker.inventory(version)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = target.with_suffix(".new")
+    inventory.write(found, draft)
+    draft.chmod(0o600)
+    draft.replace(target)
+    told = {
+        "name": name,
+        "source": str(source.resolve()),
+        "version": version,
+        "items": found.num_rows,
+        "bytes": sum(found["size"].to_pylist()),
+    }
+    if out is not None:
+        write(out, json.dumps(told, indent=2).encode())
+    if as_json:
+        show.emit_json(told)
+        return
+    show.done(f"{name}: {told['items']} items, {show.size(told['bytes'])}")
+    click.echo(f"  version {version}")
+    if out is not None:
+        click.echo(f"  wrote {out}; next: hdrs-hpc dataset register --scan {out} --kind … --sensitivity …")
+
+
+def _scan(source: Source) -> pa.Table:
+    """The inventory, with a line of progress on standard error where a person watches."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from imaging.staging import inventory
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        line = progress.add_task("reads the source")
+
+        def tell(items: int, count: int) -> None:
+            progress.update(line, description=f"{items} items, {show.size(count)} hashed")
+
+        return inventory.scan(source, tell)
+
+
+@dataset.command()
+@click.option("--scan", "scanned", type=options.FILE, help="What `dataset scan --out` wrote.")
+@click.option("--name", help="The dataset's name.  [default: the scan's]")
+@click.option("--source", help="The folder, as the data zone sees it.  [default: the scan's]")
+@click.option("--version", help="Digest of the inventory.  [default: the scan's]")
+@click.option("--items", type=click.IntRange(0), help="How many items it has.  [default: the scan's]")
+@click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
+@click.option("--sensitivity", type=click.Choice(["synthetic", "public", "real"]), required=True)
+@options.key
+@options.yes
+@options.out
+@options.context
+@options.as_json
+def register(
+    scanned: Path | None,
+    name: str | None,
+    source: str | None,
+    version: str | None,
+    items: int | None,
+    kind: str,
+    sensitivity: str,
+    key: Path | None,
+    yes: bool,
+    out: Path | None,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """Draft, show, sign and send the registration of one scanned version.
+
+    \b
+    Example:
+      hdrs-hpc dataset register --scan scan.json --kind radiology --sensitivity public
+    """
+    from hdrs_hpc.cli import signing
+    from hdrs_hpc.client import signatures
+    from hdrs_hpc.core import strict_json
+    from hdrs_hpc.documents.kinds import KINDS
+
+    found = strict_json.loads(scanned.read_bytes()) if scanned else {}
+    value = {
+        "schema": KINDS["dataset-registration"].schema,
+        "name": name or found.get("name"),
+        "kind": kind,
+        "sensitivity": sensitivity,
+        "source": {"type": "folder", "path": source or found.get("source")},
+        "version": version or found.get("version"),
+        "items": items if items is not None else found.get("items"),
+    }
+    document_kind = KINDS["dataset-registration"]
+    envelope, _ = signatures.unsigned(document_kind, value)
+    session = options.session(context)
+    signed = signing.sign_made(
+        document_kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
+    )
+    target = out or Path(f"{value['name']}.registration.signed.json")
+    done = f"registered {value['name']}, {value['items']} items, {sensitivity}"
+    signing.file_or_pass_on(document_kind, signed, session, out=target, as_json=as_json, done=done)
+
+
+@dataset.command()
+@click.argument("file", type=options.FILE)
+@options.key
+@options.yes
+@options.trust_file
+@options.context
+@options.as_json
+def sign(
+    file: Path, key: Path | None, yes: bool, trust: Path | None, context: str | None, as_json: bool
+) -> None:
+    """Add your signature to a registration that needs more than one.
+
+    \b
+    Example:
+      hdrs-hpc dataset sign north-chest-ct.registration.signed.json
+    """
+    from hdrs_hpc.cli import signing
+    from hdrs_hpc.documents.kinds import KINDS
+
+    signing.sign_file(
+        KINDS["dataset-registration"],
+        file,
+        key=options.key_of(key, context),
+        root=options.root_of(trust, context),
+        out=None,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+@dataset.command()
+@click.argument("file", type=options.FILE)
+@options.context
+@options.as_json
+def submit(file: Path, context: str | None, as_json: bool) -> None:
+    """Send a registration that enough people have signed.
+
+    \b
+    Example:
+      hdrs-hpc dataset submit north-chest-ct.registration.signed.json
+    """
+    from hdrs_hpc.cli import signing
+    from hdrs_hpc.documents.kinds import KINDS
+
+    receipt = signing.submit_file(KINDS["dataset-registration"], file, options.session(context))
+    signing.told(receipt, "registered", as_json)
+
+
+@dataset.command("list")
+@options.context
+@options.as_json
+def list_(context: str | None, as_json: bool) -> None:
+    """List the registered versions of the datasets that you may know of.
+
+    \b
+    Example:
+      hdrs-hpc dataset list
+    """
+    found = options.session(context).api.get("/v1/datasets")
+    if as_json:
+        show.emit_json(found)
+        return
+    rows = [(d["name"], d["kind"], d["sensitivity"], d["items"], show.short(d["version"])) for d in found]
+    show.table(
+        ("dataset", "kind", "sensitivity", "items", "version"), rows, empty="No dataset is registered."
+    )
+
+
+@dataset.command("show")
+@click.argument("name")
+@options.context
+@options.as_json
+def show_(name: str, context: str | None, as_json: bool) -> None:
+    """Show the registered versions of one dataset.
+
+    \b
+    Example:
+      hdrs-hpc dataset show north-chest-ct
+    """
+    found = options.session(context).api.get(f"/v1/datasets/{name}")
+    if as_json:
+        show.emit_json(found)
+        return
+    for item in found:
+        show.facts(
+            [
+                ("dataset", item["name"]),
+                ("kind", f"{item['kind']}, {item['sensitivity']}"),
+                ("items", item["items"]),
+                ("version", item["version"]),
+                ("source", item["source"]),
+                ("registered", item["registration"]),
+            ]
+        )

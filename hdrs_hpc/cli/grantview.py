@@ -1,0 +1,131 @@
+"""A grant as one page, and the difference between two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from hdrs_hpc.cli import show
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.words import walltime_text
+
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One place where two grants differ; ``before`` or ``after`` is None where the place is not there."""
+
+    where: str
+    before: Any
+    after: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"where": self.where, "before": self.before, "after": self.after}
+
+
+def page(grant: Grant, *, err: bool = False) -> None:
+    """Who, what, with which data, until when, and what may leave."""
+    limits, rules = grant.limits, grant.outputs
+    last_day = grant.valid.run_until - timedelta(seconds=1)
+    show.facts(
+        [
+            ("project", f"{grant.project}, version {grant.version}: {grant.title}"),
+            ("approved by", f"{grant.approval.body}, {grant.approval.reference}"),
+            ("people", f"{', '.join(grant.people.researchers)}; lead {grant.people.lead}"),
+            ("runs", f"{grant.valid.from_:%Y-%m-%d} to {last_day:%Y-%m-%d %H:%M} UTC"),
+            ("then", f"reviews may end within {_days(grant.valid.review_grace)}"),
+            ("destroyed by", f"{grant.valid.destroy_by:%Y-%m-%d %H:%M} UTC, with certificate"),
+            ("data", "\n".join(_data(grant))),
+            ("workloads", _workloads(grant)),
+            ("clusters", f"{', '.join(limits.clusters)}, at least {limits.isolation}"),
+            (
+                "limits",
+                f"{limits.nodes} nodes, {walltime_text(limits.time)} a job, {limits.gpu_hours} GPU-hours in all",
+            ),
+            ("may leave", "\n".join(_outputs(grant))),
+            ("after", f"{rules.reviewers} reviewers who do not work in the project agree"),
+        ],
+        err=err,
+    )
+
+
+def changes(old: Grant, new: Grant) -> list[Change]:
+    """Every place where the two differ, in the order of the document."""
+    before, after = (dict(_flat(item.model_dump(mode="json", exclude_none=True), "")) for item in (old, new))
+    places = [*before, *(place for place in after if place not in before)]
+    return [
+        Change(place, before.get(place), after.get(place))
+        for place in places
+        if before.get(place, _MISSING) != after.get(place, _MISSING)
+    ]
+
+
+def show_changes(old: Grant, new: Grant, found: list[Change]) -> None:
+    click.echo(
+        click.style(f"{old.project} version {old.version} → {new.project} version {new.version}", bold=True)
+    )
+    if not found:
+        click.echo("no difference")
+    for change in found:
+        if change.before is not None:
+            click.echo(click.style(f"- {change.where}: {_text(change.before)}", fg="red"))
+        if change.after is not None:
+            click.echo(click.style(f"+ {change.where}: {_text(change.after)}", fg="green"))
+
+
+def _flat(value: Any, where: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [
+            pair
+            for name, item in value.items()
+            for pair in _flat(item, f"{where}.{name}" if where else str(name))
+        ]
+    return [(where, value)]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _data(grant: Grant) -> list[str]:
+    lines = []
+    for name, data in grant.model_dump(mode="json")["data"].items():
+        chosen = "; ".join(f"{key} {_text(value)}" for key, value in data["select"].items()) or "all of it"
+        lines.append(f"{name} ({chosen}), {data['profile']}, {show.short(data['version'])}")
+        lines.append(f"  up to {data['max-failed']} items may fail")
+    return lines
+
+
+def _workloads(grant: Grant) -> str:
+    own = {
+        "none": "no code of their own",
+        "reviewed": "own code once a reviewer has approved its digest",
+        "project": "any code of their own, sandboxed",
+    }[grant.workloads.own_code]
+    return ", ".join((*grant.workloads.builtin, own))
+
+
+def _outputs(grant: Grant) -> list[str]:
+    rules = grant.outputs
+    lines = []
+    if rules.table is not None:
+        lines.append(
+            f"tables: counts below {rules.table.min_count} suppressed, others rounded to {rules.table.round}"
+        )
+    if rules.figure is not None:
+        lines.append("figures: encoded anew from their pixels")
+    if rules.metrics is not None:
+        lines.append("metrics: by the same rules as tables")
+    if rules.weights is not None:
+        stay = rules.weights.keep == "project"
+        lines.append("weights: stay in the project and die with it" if stay else "weights: may leave")
+    return lines or ["nothing"]
+
+
+def _days(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:g} days" if hours >= 24 else f"{hours:g} hours"

@@ -1,0 +1,191 @@
+"""``hdrs-hpc project``: what may be done, what is left, and the red button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hdrs_hpc.cli import options, show
+
+_NAME = click.argument("name")
+_REASON = click.option("--reason", required=True, help="Why; it is signed and kept.")
+
+
+@click.group()
+def project() -> None:
+    """See your projects; custodians freeze and close them.
+
+    \b
+    Example:
+      hdrs-hpc project show lung-fm
+    """
+
+
+@project.command("list")
+@options.context
+@options.as_json
+def list_(context: str | None, as_json: bool) -> None:
+    """List the projects that you may see.
+
+    \b
+    Example:
+      hdrs-hpc project list
+    """
+    found = options.session(context).api.get("/v1/projects")
+    if as_json:
+        show.emit_json(found)
+        return
+    rows = [(p["name"], _state(p), p["days-left"], _gpu_hours(p), p["jobs"], p["title"]) for p in found]
+    show.table(
+        ("project", "state", "days left", "GPU-hours left", "jobs", "title"),
+        rows,
+        empty="You have no project here.",
+    )
+
+
+@project.command("show")
+@_NAME
+@options.context
+@options.as_json
+def show_(name: str, context: str | None, as_json: bool) -> None:
+    """Show a project: its data, what may run, limits, days and GPU-hours left, what may leave.
+
+    \b
+    Example:
+      hdrs-hpc project show lung-fm
+    """
+    found = options.session(context).api.get(f"/v1/projects/{name}")
+    if as_json:
+        show.emit_json(found)
+        return
+    limits = found["limits"]
+    show.facts(
+        [
+            ("project", f"{found['name']}: {found['title']}"),
+            ("state", _state(found)),
+            ("runs until", f"{found['run-until']} ({found['days-left']} days left)"),
+            ("destroyed by", found["destroy-by"]),
+            ("people", f"{', '.join(found['researchers'])}; lead {found['lead']}"),
+            ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
+            ("own code", found["workloads"]["own-code"]),
+            ("clusters", f"{', '.join(limits['clusters'])}, at least {limits['isolation']}"),
+            ("a job", f"up to {limits['nodes']} nodes for {limits['time']}"),
+            ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
+            ("outputs", _outputs(found["outputs"])),
+            ("grant", f"version {found['grant-version']}, {found['grant']}"),
+        ]
+    )
+    click.echo()
+    rows = [
+        (name, data["kind"], data["items"], data["sensitivity"], data["profile"], _select(data["select"]))
+        for name, data in found["data"].items()
+    ]
+    show.table(("dataset", "kind", "items", "sensitivity", "profile", "selection"), rows, empty="No data.")
+
+
+@project.command()
+@_NAME
+@_REASON
+@options.key
+@options.yes
+@options.context
+@options.as_json
+def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+    """Stop new jobs and hand-overs at once; nothing is destroyed.  It can't be undone but by a new grant.
+
+    \b
+    Example:
+      hdrs-hpc project freeze lung-fm --reason "query from the ethics committee"
+    """
+    from hdrs_hpc.cli import closing
+
+    closing.close(name, "freeze", reason, key=key, yes=yes, context=context, as_json=as_json)
+
+
+@project.command()
+@_NAME
+@click.option("--reason", help="Why; it is signed and kept.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be destroyed.")
+@options.key
+@options.yes
+@options.context
+@options.as_json
+def close(
+    name: str,
+    reason: str | None,
+    dry_run: bool,
+    key: Path | None,
+    yes: bool,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """End a project: its keys are destroyed at once, then its data, and a certificate is issued.
+
+    \b
+    Example:
+      hdrs-hpc project close lung-fm --dry-run
+      hdrs-hpc project close lung-fm --reason "study finished"
+    """
+    from hdrs_hpc.cli import closing
+
+    if dry_run:
+        closing.show_plan(name, context=context, as_json=as_json)
+        return
+    if reason is None:
+        raise click.UsageError("Give the reason with --reason, or --dry-run to see what would be destroyed.")
+    closing.close(name, "close", reason, key=key, yes=yes, context=context, as_json=as_json)
+
+
+@project.command()
+@_NAME
+@options.out
+@options.context
+def certificate(name: str, out: Path | None, context: str | None) -> None:
+    """Fetch the certificate of destruction of a closed project, after verifying its signature.
+
+    \b
+    Example:
+      hdrs-hpc project certificate lung-fm --out certificate.json
+    """
+    from hdrs_hpc.cli.signing import write
+    from hdrs_hpc.documents import trust
+    from hdrs_hpc.documents.envelope import Envelope
+
+    session = options.session(context)
+    raw = session.api.get_bytes(f"/v1/projects/{name}/certificate")
+    found = trust.verify(Envelope.parse(raw), "certificate", session.root).document
+    target = out or Path(f"{name}.certificate.json")
+    write(target, raw)
+    show.done(
+        f"wrote {target}: {found.project}, {found.assurance}, issued {found.issued_at:%Y-%m-%d %H:%M} UTC"
+    )
+    click.echo(f"  prove it: hdrs-hpc certificate verify {target} --trust ROOT")
+
+
+def _state(found: dict[str, Any]) -> str:
+    return (
+        f"{found['state']}, frozen"
+        if found["frozen"] and found["state"] in ("APPROVED", "ACTIVE")
+        else found["state"]
+    )
+
+
+def _gpu_hours(found: dict[str, Any]) -> str:
+    return f"{max(0.0, found['gpu-hours'] - found['gpu-hours-used']):.1f}"
+
+
+def _outputs(rules: dict[str, Any]) -> str:
+    parts = []
+    for name, rule in rules.items():
+        if name != "reviewers":
+            inner = ", ".join(f"{key} {value}" for key, value in rule.items())
+            parts.append(f"{name} ({inner})" if inner else name)
+    return f"{', '.join(parts) or 'none'}; {rules['reviewers']} reviewers"
+
+
+def _select(select: dict[str, Any]) -> str:
+    return (
+        " ".join(f"{key}={','.join(v) if isinstance(v, list) else v}" for key, v in select.items()) or "all"
+    )

@@ -1,0 +1,72 @@
+"""How commands show things: JSON for machines, short tables for people, what is signed on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+DONE = click.style("✓", fg="green")
+
+
+def emit_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def done(text: str, *, err: bool = False) -> None:
+    """``✓ text``."""
+    click.echo(f"{DONE} {text}", err=err)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """A plain table; ``empty`` is said where there is no row."""
+    if not rows:
+        click.echo(empty)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        made.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    Console(highlight=False).print(made)
+
+
+def facts(pairs: Sequence[tuple[str, object]], *, err: bool = False) -> None:
+    """``name  value`` lines, names aligned; what is None is left out."""
+    shown = [(name, value) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        lines = str(value).splitlines() or [""]
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {lines[0]}", err=err)
+        for line in lines[1:]:
+            click.echo(f"{' ' * width}  {line}", err=err)
+
+
+def payload(raw: bytes) -> None:
+    """The whole that is about to be signed, on standard error: standard output stays for machines."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    console.print("[bold]You are about to sign exactly this:[/bold]")
+    console.print_json(raw.decode("utf-8"), ensure_ascii=False)
+
+
+def size(count: int | None) -> str:
+    """Bytes for people: ``1.4 MiB``."""
+    if count is None:
+        return ""
+    number, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1024 or unit == "TiB":
+            break
+        number /= 1024
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def short(digest: str | None) -> str:
+    """A digest as people compare it at a glance; the whole one is in ``--json``."""
+    return "" if digest is None else f"{digest[:19]}…" if digest.startswith("sha256:") else digest

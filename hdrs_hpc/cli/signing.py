@@ -1,0 +1,111 @@
+"""Signing a file and passing it on, filing one: the same for grants, trust roots, registrations, closures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hdrs_hpc.cli import show
+
+if TYPE_CHECKING:
+    from hdrs_hpc.client.filing import Receipt
+    from hdrs_hpc.client.session import Session
+    from hdrs_hpc.documents.envelope import Envelope
+    from hdrs_hpc.documents.kinds import DocumentKind
+    from hdrs_hpc.documents.models.document import Document
+    from hdrs_hpc.documents.models.trust_root import TrustRoot
+
+
+def sign_file(
+    kind: DocumentKind,
+    path: Path,
+    *,
+    key: Path,
+    root: TrustRoot | None,
+    out: Path | None,
+    yes: bool,
+    as_json: bool,
+    page: Callable[[Document], None] | None = None,
+) -> None:
+    """Show the whole, ask, sign, write, and say how many of how many have signed.
+
+    A draft becomes ``<name>.signed.json`` beside it; an envelope is replaced by itself with one signature more.
+    """
+    from hdrs_hpc.client import signatures
+
+    envelope, document = signatures.read(path, kind)
+    target = out or (path if envelope.signatures else path.with_name(f"{path.stem}.signed.json"))
+    if page is not None:
+        page(document)
+    confirm(envelope.payload, yes=yes)
+    signed = signatures.add(envelope, kind, key, root)
+    write(target, signed.to_bytes())
+    state = signatures.progress(signed, kind, root)
+    if as_json:
+        show.emit_json({"file": str(target), "digest": signed.digest, **state.as_dict()})
+        return
+    show.done(f"signed {kind.name} {signed.digest}")
+    click.echo(f"  {state.sentence(kind.role)}")
+    click.echo(f"  wrote {target}" + ("" if state.complete else "; pass it on to the next person"))
+
+
+def sign_made(
+    kind: DocumentKind, envelope: Envelope, *, key: Path, root: TrustRoot | None, yes: bool
+) -> Envelope:
+    """Show, ask and sign a document that this command made."""
+    from hdrs_hpc.client import signatures
+
+    confirm(envelope.payload, yes=yes)
+    return signatures.add(envelope, kind, key, root)
+
+
+def confirm(payload: bytes, *, yes: bool) -> None:
+    show.payload(payload)
+    if not yes:
+        click.confirm("Sign this?", abort=True, err=True)
+
+
+def submit_file(kind: DocumentKind, path: Path, session: Session) -> Receipt:
+    """File an envelope that lies in a file."""
+    from hdrs_hpc.client import filing, signatures
+
+    envelope, _ = signatures.read(path, kind)
+    return filing.file(session, envelope)
+
+
+def file_or_pass_on(
+    kind: DocumentKind, envelope: Envelope, session: Session, *, out: Path, as_json: bool, done: str
+) -> None:
+    """File it if enough people have signed, else write it down to be passed on."""
+    from hdrs_hpc.client import filing, signatures
+
+    state = signatures.progress(envelope, kind, session.root.document)
+    if state.complete:
+        told(filing.file(session, envelope), done, as_json)
+        return
+    write(out, envelope.to_bytes())
+    if as_json:
+        show.emit_json({"file": str(out), "digest": envelope.digest, **state.as_dict()})
+        return
+    click.echo(f"  {state.sentence(kind.role)}; not sent yet")
+    click.echo(f"  wrote {out}; pass it on to the next person")
+
+
+def told(receipt: Receipt, text: str, as_json: bool) -> None:
+    """What became of a filed document."""
+    if as_json:
+        show.emit_json(receipt.as_dict())
+        return
+    again = " (it was there already)" if receipt.known else ""
+    show.done(f"{text}{again}")
+    click.echo(f"  {receipt.digest}, in the log of {receipt.log_size} entries; its checkpoint is kept")
+
+
+def write(path: Path, raw: bytes) -> None:
+    """Replace a file at once."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_bytes(raw)
+    draft.replace(path)

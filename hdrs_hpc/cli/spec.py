@@ -1,0 +1,143 @@
+"""``hdrs-hpc spec``: begin, check and sign a job spec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from hdrs_hpc.core.errors import ConflictError, UsageError
+
+
+class SpecExistsError(ConflictError):
+    code = "spec-exists"
+    meaning = "There is a file of that name already."
+    remedy = "Give another name; nothing was overwritten."
+
+
+class TrustRootNeededError(UsageError):
+    code = "trust-root-needed"
+    meaning = "A spec is signed for one broker under one trust root, and none is at hand."
+    remedy = "Give `--trust FILE`, or keep the spec below a folder with an hdrs-hpc.toml."
+
+
+_SPEC = click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_NO_CONTEXT = click.option(
+    "--no-context", is_flag=True, help="Check the form only, whatever hdrs-hpc.toml says."
+)
+
+
+@click.group()
+def spec() -> None:
+    """Begin, check and sign a job spec.
+
+    Example: hdrs-hpc spec new first.yaml && hdrs-hpc spec check first.yaml
+    """
+
+
+@spec.command()
+@click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
+@click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
+@click.option("--project", help="The project's name, where no hdrs-hpc.toml tells it.")
+def new(spec_file: Path, own_code: bool, project: str | None) -> None:
+    """Write a whole spec to begin with.
+
+    Example: hdrs-hpc spec new spacing.yaml --own-code
+    """
+    from hdrs_hpc.client import context, spectemplate
+
+    found = context.find(spec_file)
+    grant = context.load(found).facts.grant if found else None
+    text = spectemplate.render(
+        spectemplate.name_from(spec_file.stem), grant=grant, own_code=own_code, project=project
+    )
+    try:
+        with spec_file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise SpecExistsError(f"{spec_file} is there already") from None
+    click.echo(f"Wrote {spec_file}. Next: hdrs-hpc spec check {spec_file}")
+
+
+@spec.command()
+@_SPEC
+@_JSON
+@_NO_CONTEXT
+@click.pass_context
+def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool) -> None:
+    """Tell every fault of a spec, with line and remedy, and the project's verdict rule by rule.
+
+    Exit code 0: good. 3: a fault in the document. 4: refused by the project's rules.
+
+    Example: hdrs-hpc spec check spacing.yaml
+    """
+    from hdrs_hpc.client import context, speccheck
+
+    found = None if no_context else context.find(spec_file)
+    report = speccheck.check(spec_file, context.load(found) if found else None)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        from hdrs_hpc.cli import specview
+
+        specview.show_report(report)
+    ctx.exit(report.exit_code)
+
+
+@spec.command()
+@_SPEC
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="Your SSH key; its .pub where an agent or security key holds the private half.",
+)
+@click.option("--trust", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The trust root.")
+@click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the envelope.")
+@click.option("--yes", is_flag=True, help="Sign without asking.")
+@_JSON
+@click.pass_context
+def sign(
+    ctx: click.Context,
+    spec_file: Path,
+    key: Path,
+    trust: Path | None,
+    root_digest: str | None,
+    out: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Add audience, nonce, validity and digests, show the whole, then sign it with your SSH key.
+
+    Example: hdrs-hpc spec sign spacing.yaml --key ~/.ssh/id_ed25519
+    """
+    from hdrs_hpc.cli import specview
+    from hdrs_hpc.client import context, speccheck, specdraft
+    from hdrs_hpc.documents.trust import load_root
+
+    found = context.find(spec_file) if trust is None else None
+    at_hand = context.load(found) if found else None
+    report = speccheck.check(spec_file, at_hand)
+    if not report.ok:
+        specview.show_report(report, error=True)
+        ctx.exit(report.exit_code)
+    if trust is not None:
+        root = load_root(trust.read_bytes(), root_digest)
+    elif at_hand is not None:
+        root = at_hand.root
+    else:
+        raise TrustRootNeededError()
+    drafted = specdraft.build(spec_file, root)
+    specview.show_payload(drafted)
+    if not yes:
+        click.confirm("Sign this?", abort=True, err=True)
+    envelope = drafted.sign(key)
+    target = out or spec_file.with_name(spec_file.name + ".signed.json")
+    target.write_bytes(envelope.to_bytes())
+    if as_json:
+        click.echo(json.dumps({"file": str(target), "digest": envelope.digest}))
+    else:
+        click.echo(f"Signed {envelope.digest}\nWrote {target}")

@@ -1,0 +1,105 @@
+"""``hdrs-hpc submit``: check, show what is signed, sign, send, and follow it if asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hdrs_hpc.cli import options, show
+
+if TYPE_CHECKING:
+    from hdrs_hpc.documents.envelope import Envelope
+
+
+@click.command()
+@click.argument("spec_file", type=options.FILE)
+@options.key
+@options.yes
+@click.option("--watch", is_flag=True, help="Follow the job until it ends or waits for reviewers.")
+@options.context
+@options.as_json
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    spec_file: Path,
+    key: Path | None,
+    yes: bool,
+    watch: bool,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    """Check, sign and send a job spec; what `spec sign` wrote can be sent too.
+
+    The same signed file again gives the same job.  The job's id is the last line on standard output.
+
+    \b
+    Example:
+      hdrs-hpc submit spacing.yaml --watch
+    """
+    from hdrs_hpc.cli import watching
+    from hdrs_hpc.client import filing
+    from hdrs_hpc.documents.envelope import Envelope as ReadEnvelope
+
+    session = options.session(context)
+    if spec_file.read_bytes().lstrip()[:1] == b"{":
+        envelope = ReadEnvelope.parse(spec_file.read_bytes())
+        bundle = _bundle_beside(envelope, spec_file)
+    else:
+        envelope, bundle = _sign(ctx, spec_file, options.key_of(key, context), context, yes)
+    if bundle is not None:
+        filing.upload_bundle(session, *bundle)
+    receipt = filing.file(session, envelope)
+    if not as_json:
+        again = "the same job as before" if receipt.known else f"accepted for {receipt.project}"
+        show.done(f"job {receipt.job}, {again}; in the log of {receipt.log_size} entries", err=True)
+    if watch and receipt.job is not None:
+        code = watching.watch(session, receipt.job, as_json=as_json)
+        ctx.exit(code)
+    if as_json:
+        show.emit_json(receipt.as_dict())
+    else:
+        click.echo(receipt.job)
+
+
+def _sign(
+    ctx: click.Context, spec_file: Path, key: Path, context: str | None, yes: bool
+) -> tuple[Envelope, tuple[bytes, str] | None]:
+    from hdrs_hpc.cli import specview
+    from hdrs_hpc.client import context as contexts
+    from hdrs_hpc.client import speccheck, specdraft
+
+    found = contexts.find(spec_file)
+    report = speccheck.check(spec_file, contexts.load(found) if found else None)
+    if not report.ok:
+        specview.show_report(report, error=True)
+        ctx.exit(report.exit_code)
+    drafted = specdraft.build(spec_file, options.session(context).refresh_root())
+    specview.show_payload(drafted)
+    if not yes:
+        click.confirm("Sign and send this?", abort=True, err=True)
+    envelope = drafted.sign(key)
+    workload = drafted.spec.workload
+    if drafted.bundle is None or workload.bundle is None:
+        return envelope, None
+    return envelope, (drafted.bundle, workload.bundle.digest)
+
+
+def _bundle_beside(envelope: Envelope, spec_file: Path) -> tuple[bytes, str] | None:
+    """The bundle of a spec that was signed earlier, packed again from the folder that its YAML names."""
+    from hdrs_hpc.client import specdraft
+    from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
+    from hdrs_hpc.protocol.bundle import BundleDigestError, digest
+
+    workload = JobSpec.from_payload(envelope.payload).workload
+    if workload.bundle is None:
+        return None
+    written = spec_file.with_name(spec_file.name.removesuffix(".signed.json"))
+    if written == spec_file or not written.is_file():
+        raise BundleDigestError(f"{written.name}, which names the bundle's folder, is not beside it")
+    value, lines = specdraft.read(written)
+    packed = specdraft.pack(specdraft.WrittenSpec(written, value, lines, JobSpecDraft.from_value(value)))
+    if packed is None or digest(packed) != workload.bundle.digest:
+        raise BundleDigestError("the bundle's folder has changed since the spec was signed")
+    return packed, workload.bundle.digest

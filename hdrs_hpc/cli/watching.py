@@ -1,0 +1,137 @@
+"""Following a job: one line a change of state, and a bar of what its agent measured."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hdrs_hpc.cli import show
+
+if TYPE_CHECKING:
+    from hdrs_hpc.client.session import Session
+
+EVERY_S = 1.0
+TRIES = 10
+_DOING = {
+    "RECEIVED": "rules are applied",
+    "ADMITTED": "every rule holds",
+    "STAGING": "data are staged",
+    "QUEUED": "waits at the cluster",
+    "RUNNING": "runs",
+    "COLLECTING": "outputs are collected and checked",
+    "IN_REVIEW": "waits for the output checkers",
+    "RELEASING": "approved outputs go out",
+    "PURGING": "is cleaned away",
+    "PURGED": "over",
+}
+
+
+def watch(
+    session: Session, job_id: str, *, as_json: bool, until: tuple[str, ...] = ("IN_REVIEW", "PURGED")
+) -> int:
+    """Follow a job until it is in one of the states ``until``; gives the exit code of what became of it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+    )
+    last: tuple[str, str | None] | None = None
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("asks the broker", total=None, told="")
+        while True:
+            job = _ask(session, job_id)
+            state = (str(job["state"]), job["waits-for"])
+            if state != last:
+                progress.print(_line(job), markup=False)
+                last = state
+            _draw(progress, bar, job)
+            if job["state"] in until or job["state"] == "PURGED":
+                break
+            time.sleep(EVERY_S)
+    if as_json:
+        show.emit_json(job)
+    else:
+        end(job)
+    return exit_code(job)
+
+
+def exit_code(job: dict[str, Any]) -> int:
+    """0 for a job that succeeded or is still in review, else that of its kind of end."""
+    from hdrs_hpc.core.errors import ConflictError, NotAllowedError, SiteError, StoppedError
+
+    return {
+        None: 0,
+        "SUCCEEDED": 0,
+        "REFUSED": NotAllowedError.exit_code,
+        "FAILED": SiteError.exit_code if job["tes-state"] == "SYSTEM_ERROR" else ConflictError.exit_code,
+        "CANCELLED": StoppedError.exit_code,
+        "EXPIRED": NotAllowedError.exit_code,
+    }.get(job["outcome"], 0)
+
+
+def end(job: dict[str, Any]) -> None:
+    """The last words on a job, and what to do next."""
+    if job["state"] == "IN_REVIEW":
+        click.echo(
+            f"job {job['id']} is in review: {job['reviews-done']} of {job['reviews-needed']} have decided"
+        )
+        return
+    click.echo(
+        f"job {job['id']}: {job['outcome'] or job['state']}" + (f", {job['reason']}" if job["reason"] else "")
+    )
+    for rule in (job["decision"] or {}).get("rules", ()):
+        if not rule["ok"]:
+            click.echo(f"  {rule['code']}: {rule['message']}\n    → {rule['remedy']}")
+    if job["detail"]:
+        click.echo(f"  {crash(job['detail'])}")
+    released = [item["name"] for item in job["artefacts"] if item["state"] == "released"]
+    if released:
+        click.echo(f"  released: {', '.join(released)}; get them with `hdrs-hpc job fetch {job['id']}`")
+
+
+def crash(detail: dict[str, Any]) -> str:
+    """What may be told of a crash: the exception's type and the line of the bundle."""
+    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {}))
+
+
+def _ask(session: Session, job_id: str) -> dict[str, Any]:
+    """The job, asked again a few times if the broker is away for a moment."""
+    from hdrs_hpc.client import jobs
+    from hdrs_hpc.client.http import BrokerUnreachableError
+
+    for attempt in range(TRIES):
+        try:
+            return jobs.one(session, job_id)
+        except BrokerUnreachableError:
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(EVERY_S * 2)
+    raise AssertionError("unreachable")
+
+
+def _line(job: dict[str, Any]) -> str:
+    waits = f"; waits: {job['waits-for']}" if job["waits-for"] else ""
+    outcome = f" {job['outcome']}" if job["outcome"] else ""
+    return f"{job['changed-at']}  {job['id']}  {job['state']}{outcome}  {_DOING.get(job['state'], '')}{waits}"
+
+
+def _draw(progress: Any, bar: Any, job: dict[str, Any]) -> None:
+    measured = (job["attempts"][-1]["progress"] or {}) if job["attempts"] else {}
+    total, read = measured.get("items-total") or 0, measured.get("items-read") or 0
+    running = job["state"] == "RUNNING" and total
+    told = f"{read}/{total} items, {show.size(measured.get('bytes-read'))}" if running else ""
+    progress.update(
+        bar,
+        description=f"{job['state']} {_DOING.get(job['state'], '')}",
+        total=total if running else None,
+        completed=read if running else 0,
+        told=told,
+    )

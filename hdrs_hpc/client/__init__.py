@@ -1,0 +1,1 @@
+"""What runs on the laptop: checking, drafting and signing documents, and talking to a broker."""

@@ -1,0 +1,81 @@
+"""What ``grant draft`` writes: an example, or the next version of the grant in force."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.words import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from hdrs_hpc.client.session import Session
+
+_EXAMPLE = """\
+schema: hdrs-hpc/grant/1
+project: {project}
+version: 1
+title: What this project is about, in a line
+approval: {{body: Your Data Access Committee, reference: DAC-0000}}
+valid: {{from: {start}, run-until: {end}, review-grace: 14d, destroy-by: {destroy}}}
+people: {{lead: your-lead, researchers: [your-lead]}}
+data:
+  your-dataset:
+    version: sha256:{zeros}    # `hdrs-hpc dataset list --json` shows it
+    select: {{Modality: [CT]}}
+    profile: radiology-basic@1
+    max-failed: 50
+workloads:
+  builtin: [cohort-summary@1]
+  own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
+limits:
+  clusters: [your-cluster]
+  isolation: sandboxed
+  nodes: 1
+  time: "04:00:00"
+  gpu-hours: 100
+outputs:
+  reviewers: 2
+  table: {{min-count: 10, round: 5}}
+  figure: {{}}
+  metrics: {{}}
+"""
+
+
+def example(stem: str) -> str:
+    """A whole grant with dates from today, to be filled in."""
+    today = clock.now().date()
+    return _EXAMPLE.format(
+        project=stem if re.fullmatch(NAME_PATTERN.strip("^$"), stem) else "your-project",
+        start=today,
+        end=today + timedelta(days=180),
+        destroy=today + timedelta(days=210),
+        zeros="0" * 64,
+    )
+
+
+def next_version(session: Session, project: str) -> str:
+    """The grant in force with its version counted up and its digest named, to be changed and signed."""
+    envelope = Envelope.parse(session.api.get_bytes(f"/v1/projects/{project}/grant"))
+    value: dict[str, Any] = strict_json.loads(envelope.payload)
+    ordered = {"schema": value["schema"], "project": value["project"], "version": value["version"] + 1}
+    ordered["supersedes"] = envelope.digest
+    return to_yaml(ordered | {key: item for key, item in value.items() if key not in ordered})
+
+
+def to_yaml(value: dict[str, Any]) -> str:
+    """YAML 1.2 that strict YAML reads back as the same value."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = "1.2"
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # its annotation says None only
+    yaml.default_flow_style = False
+    yaml.width = 110
+    target = io.StringIO()
+    yaml.dump(value, target)
+    # The directive would be refused as one too many: strict YAML is 1.2 always.
+    return target.getvalue().removeprefix("%YAML 1.2\n").removeprefix("---\n")

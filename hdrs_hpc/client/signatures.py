@@ -1,0 +1,138 @@
+"""Documents that pass from hand to hand until enough people have signed: drafts, envelopes, who signed so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdrs_hpc.core import strict_json, strict_yaml
+from hdrs_hpc.core.errors import ConflictError
+from hdrs_hpc.documents import signing, sshsig
+from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
+from hdrs_hpc.documents.kinds import ANYONE, DocumentKind
+from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
+from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.documents.trust import WrongPayloadTypeError
+
+
+class AlreadySignedError(ConflictError):
+    code = "already-signed"
+    meaning = "This person has signed the document already; one person with two keys counts once."
+    remedy = "Pass the file on to the next person."
+
+
+@dataclass(frozen=True)
+class Signer:
+    """One signature that holds.  ``counts``: made by a person with the role that the document needs."""
+
+    fingerprint: str
+    person: str | None
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a document is: ``people`` count, ``needed`` is the threshold (None without a trust root)."""
+
+    signers: tuple[Signer, ...]
+    needed: int | None
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        return tuple(sorted({item.person for item in self.signers if item.counts and item.person}))
+
+    @property
+    def complete(self) -> bool:
+        return self.needed is not None and len(self.people) >= self.needed
+
+    def sentence(self, role: str) -> str:
+        """``1 of 2 custodians have signed (adeyemi)``."""
+        if self.needed is None:
+            return f"{len(self.signers)} signed; without a trust root nobody can tell who"
+        plural = role if self.needed == 1 else f"{role}s"
+        verb = "has" if self.needed == 1 else "have"
+        named = f" ({', '.join(self.people)})" if self.people else ""
+        return f"{len(self.people)} of {self.needed} {plural} {verb} signed{named}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"signed": list(self.people), "needed": self.needed, "complete": self.complete}
+
+
+def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
+    """A file of this kind: an envelope, or a draft in strict YAML that becomes one without signatures.
+
+    Raises BadDocumentError; for a draft's schema faults all of them, with their lines.
+    """
+    with path.open("rb") as handle:
+        raw = handle.read(MAX_ENVELOPE_BYTES + 1)
+    if raw.lstrip()[:1] == b"{":
+        envelope = Envelope.parse(raw)
+        if envelope.payload_type != kind.payload_type:
+            raise WrongPayloadTypeError(f"this is not a {kind.name}", where=path.name)
+        return envelope, kind.model.from_payload(envelope.payload)
+    value, lines = strict_yaml.load(raw)
+    try:
+        document = kind.model.from_value(value)
+    except InvalidDocumentError as error:
+        raise InvalidDocumentError(tuple(_with_line(item, lines) for item in error.findings)) from None
+    # What the person wrote is what is signed; the model only judged it.
+    return Envelope(kind.payload_type, strict_json.dumps(value)), document
+
+
+def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | None) -> Envelope:
+    """The envelope with one signature more; raises AlreadySignedError before the key is touched twice."""
+    signature = signing.sign(kind, envelope.payload, key)
+    before = signers(envelope, kind, root)
+    new = envelope.with_signature(signature)
+    mine = signers(new, kind, root)[-1]
+    if any(
+        item.fingerprint == mine.fingerprint or (item.person and item.person == mine.person)
+        for item in before
+    ):
+        raise AlreadySignedError(mine.person or mine.fingerprint)
+    return new
+
+
+def progress(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> Progress:
+    """Who signed, and how many are needed; every signature is verified, an altered one raises."""
+    return Progress(signers(envelope, kind, root), root.threshold(kind.name) if root else None)
+
+
+def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:
+    message = envelope.pae()
+    owners = (
+        {record.fingerprint: (name, record) for name, who in root.people.items() for record in who.keys}
+        if root
+        else {}
+    )
+    found = []
+    for signature in envelope.signatures:
+        line = sshsig.embedded_key(signature.sig)
+        sshsig.verify(line, signature.sig, kind.namespace, message)
+        fingerprint = sshsig.fingerprint(line)
+        person, record = owners.get(fingerprint, (None, None))
+        counts = (
+            root is not None
+            and person is not None
+            and record is not None
+            and record.refused_at(None) is None
+            and (kind.role == ANYONE or kind.role in root.people[person].roles)
+        )
+        found.append(Signer(fingerprint, person, counts))
+    return tuple(found)
+
+
+def _with_line(item: Finding, lines: dict[strict_yaml.Path, int]) -> Finding:
+    path = item.path
+    while path and path not in lines:
+        path = path[:-1]  # a missing field has no line; what should hold it has
+    line = lines.get(path)
+    text = f"line {line}: {item.message}" if line else item.message
+    return Finding(item.code, item.path, text, item.remedy)
+
+
+def unsigned(kind: DocumentKind, value: dict[str, Any]) -> tuple[Envelope, Document]:
+    """A draft made here, checked as the broker will check it."""
+    document = kind.model.from_value(value)
+    return Envelope(kind.payload_type, strict_json.dumps(value)), document

@@ -1,0 +1,120 @@
+"""``spec check``: every fault of a spec at once, with line and remedy; then the broker's verdict, rule by rule."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdrs_hpc.client import specdraft
+from hdrs_hpc.client.context import Context
+from hdrs_hpc.core import strict_yaml
+from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
+from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
+from hdrs_hpc.documents.models.job_spec import JobSpecDraft
+from hdrs_hpc.policy import job as job_policy
+
+_LINE = re.compile(r"line ([0-9]+)")
+# A spec that is only checked is never sent, so its nonce may be anybody's.
+_UNSENT_NONCE = "0" * 26
+
+
+@dataclass(frozen=True)
+class LocatedFinding:
+    """A fault with the line of the file where it is, or of the nearest thing that is there."""
+
+    code: str
+    where: str
+    line: int | None
+    message: str
+    remedy: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "where": self.where,
+            "line": self.line,
+            "message": self.message,
+            "remedy": self.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class SpecReport:
+    """What the check found.  ``decision`` is None where the form is wrong or no context is at hand."""
+
+    path: Path
+    findings: tuple[LocatedFinding, ...]
+    decision: job_policy.Decision | None
+    context_file: Path | None
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of the kind of error: a bad document before a refusal."""
+        if self.ok:
+            return 0
+        return NotAllowedError.exit_code if self.decision is not None else BadDocumentError.exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.path.name,
+            "ok": self.ok,
+            "findings": [item.as_dict() for item in self.findings],
+            "decision": self.decision.as_dict() if self.decision else None,
+            "context": str(self.context_file) if self.context_file else None,
+        }
+
+
+def check(path: Path, context: Context | None) -> SpecReport:
+    """Check a spec's form, its bundle and, with a context, every rule of the project.  Raises nothing for these."""
+    place = context.file if context else None
+    lines: dict[strict_yaml.Path, int] = {}
+    try:
+        value, lines = specdraft.read(path)
+        written = specdraft.WrittenSpec(path, value, lines, JobSpecDraft.from_value(value))
+    except InvalidDocumentError as error:
+        located = (_locate(item, lines) for item in error.findings)
+        in_order = tuple(sorted(located, key=lambda item: (item.line or 0, item.where)))
+        return SpecReport(path, in_order, None, place)
+    except BadDocumentError as error:
+        return SpecReport(path, (_unreadable(error),), None, place)
+    try:
+        if context is None:
+            specdraft.pack(written)
+            return SpecReport(path, (), None, None)
+        drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
+    except BadDocumentError as error:
+        fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
+        return SpecReport(path, (_locate(fault, lines),), None, place)
+    decision = job_policy.decide(drafted.spec, context.person, context.facts)
+    by_text = {path_text(step): line for step, line in lines.items()}
+    broken = tuple(
+        LocatedFinding(rule.code or "", rule.where, _line_of(rule.where, by_text), rule.message, rule.remedy)
+        for rule in decision.broken
+    )
+    return SpecReport(path, broken, decision, place)
+
+
+def _locate(found: Finding, lines: dict[strict_yaml.Path, int]) -> LocatedFinding:
+    path = found.path
+    while path and path not in lines:
+        path = path[:-1]  # a missing field has no line; what should hold it has
+    return LocatedFinding(found.code, found.where, lines.get(path), found.message, found.remedy)
+
+
+def _line_of(where: str, by_text: dict[str, int]) -> int | None:
+    while where and where not in by_text:
+        where = where.rpartition(".")[0]
+    return by_text.get(where)
+
+
+def _unreadable(error: BadDocumentError) -> LocatedFinding:
+    found = _LINE.match(error.where or "")
+    return LocatedFinding(
+        error.code, error.where or "", int(found[1]) if found else None, error.message, error.remedy
+    )

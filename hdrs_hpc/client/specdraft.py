@@ -1,0 +1,113 @@
+"""From the YAML that a researcher wrote to the exact bytes that are signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
+from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import signing
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
+from hdrs_hpc.documents.trust import VerifiedRoot
+from hdrs_hpc.protocol import bundle as bundles
+
+VALIDITY = timedelta(days=7)
+
+
+class EntryNotInBundleError(BadDocumentError):
+    code = "entry-not-in-bundle"
+    meaning = "The bundle has no module of the entry's name."
+    remedy = "The bundle is the folder's content: `pkg.main:run` needs pkg/main.py inside the folder."
+
+
+@dataclass(frozen=True)
+class WrittenSpec:
+    """A spec as written: its value, and the line of every path in it."""
+
+    path: Path
+    value: dict[str, Any]
+    lines: dict[strict_yaml.Path, int]
+    draft: JobSpecDraft
+
+
+@dataclass(frozen=True)
+class DraftedSpec:
+    """What is about to be signed.  ``bundle`` is the tar to send along, None for a built-in workload."""
+
+    payload: bytes
+    spec: JobSpec
+    bundle: bytes | None
+
+    def sign(self, key_path: Path) -> Envelope:
+        """The envelope, signed with a person's key; asks for passphrase or touch on the terminal."""
+        kind = KINDS["job-spec"]
+        return Envelope(kind.payload_type, self.payload, (signing.sign(kind, self.payload, key_path),))
+
+
+def read(path: Path) -> tuple[Any, dict[strict_yaml.Path, int]]:
+    """Strict YAML from a file: value and lines.  Raises BadDocumentError."""
+    with path.open("rb") as handle:
+        raw = handle.read(strict_json.MAX_BYTES + 1)
+    return strict_yaml.load(raw)
+
+
+def build(
+    path: Path,
+    root: VerifiedRoot,
+    *,
+    now: datetime | None = None,
+    nonce: str | None = None,
+    validity: timedelta = VALIDITY,
+) -> DraftedSpec:
+    """Read, check and pack a spec, and add what makes it binding: audience, nonce, validity and digests.
+
+    Raises BadDocumentError: the spec's or the bundle's faults.
+    """
+    value, lines = read(path)
+    draft = JobSpecDraft.from_value(value)
+    return bind(WrittenSpec(path, value, lines, draft), root, now=now, nonce=nonce, validity=validity)
+
+
+def bind(
+    written: WrittenSpec,
+    root: VerifiedRoot,
+    *,
+    now: datetime | None = None,
+    nonce: str | None = None,
+    validity: timedelta = VALIDITY,
+) -> DraftedSpec:
+    """As :func:`build`, for a spec that has been read."""
+    start = (now or clock.now()).replace(microsecond=0)
+    packed = pack(written)
+    workload = dict(written.value["workload"])
+    if packed is not None:
+        workload["bundle"] = {"digest": bundles.digest(packed), "size": len(packed)}
+    payload = strict_json.dumps(
+        {
+            **written.value,
+            "workload": workload,
+            "audience": root.document.audience,
+            "nonce": nonce or ids.new_id(26),
+            "not-before": clock.to_text(start),
+            "expires": clock.to_text(start + validity),
+            "trust-root": root.digest,
+        }
+    )
+    return DraftedSpec(payload, JobSpec.from_payload(payload), packed)
+
+
+def pack(written: WrittenSpec) -> bytes | None:
+    """The bundle's tar, read back as the broker will; None for a built-in workload."""
+    workload = written.draft.workload
+    if workload.bundle is None or workload.entry is None:
+        return None
+    packed = bundles.pack(written.path.parent / workload.bundle)
+    module = workload.entry.partition(":")[0].replace(".", "/")
+    if not {f"{module}.py", f"{module}/__init__.py"} & set(bundles.read(packed).files):
+        raise EntryNotInBundleError(f"there is no {module}.py in {workload.bundle}")
+    return packed

@@ -1,0 +1,152 @@
+"""The node agent: holds the keys of one attempt on one node, and lets a workload see data but never a key.
+
+Story: private memory → not dumpable → probe the sandbox → key pair, courier socket → wait for the answer → open
+inputs, serve them → start the workload → wait for its end, for the time, or for a stop → kill all of it → seal
+the declared outputs and the closing list → end.  Until the sandbox stands, nothing is imported but the standard
+library, ``cryptography`` and ours.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
+from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
+from hdrs_hpc.node.arguments import AgentArguments
+from hdrs_hpc.node.attempt import AttemptFolders
+from hdrs_hpc.node.obtain import CourierSocket, Handover, Identity
+from hdrs_hpc.node.private_memory import PrivateMemory
+from hdrs_hpc.node.probe import probe
+from hdrs_hpc.node.sandbox import Sandbox, SandboxFailedError
+from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
+from hdrs_hpc.node.sandbox.cooperative import CooperativeSandbox
+from hdrs_hpc.protocol import layout
+from hdrs_hpc.protocol.bundle import BundleDigestError
+from hdrs_hpc.protocol.handover import LaunchOrder, satisfies
+from hdrs_hpc.protocol.progress import Phase, Progress, Stop
+
+WAIT_S = 0.05
+EX_STOPPED = 75
+SANDBOXES: dict[str, type[Sandbox]] = {"cooperative": CooperativeSandbox, "sandboxed": BubblewrapSandbox}
+
+
+def main(argv: list[str]) -> int:
+    """0 where the outputs were sealed, however the workload ended; 75 where the agent had to stop."""
+    os.umask(0o077)
+    given = arguments.parse(argv)
+    memory = private_memory.enter(given.private, given.memory_mb // 2)
+    not_dumpable = hardening.harden()
+    hardening.adopt_orphans()
+    return Agent(given, memory, not_dumpable=not_dumpable).run()
+
+
+class Agent:
+    def __init__(self, given: AgentArguments, memory: PrivateMemory, *, not_dumpable: bool) -> None:
+        self._given = given
+        self._memory = memory
+        self._deadline = time.monotonic() + given.lifetime_s
+        self._not_after: datetime | None = None
+        self._signalled = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._folders = AttemptFolders.make(memory, given.private / layout.RUNTIME_FOLDER)
+        self._sandbox: Sandbox = SANDBOXES[given.isolation]()
+        self._meter = meter.Meter()
+        self._place = network.Place.find(given)
+        self._handover = self._prepare(not_dumpable=not_dumpable)
+        self._file: meter.ProgressFile | None = self._progress_file() if given.nodes == 1 else None
+
+    def run(self) -> int:
+        couriers = CourierSocket(self._given.private / layout.SOCKET_NAME, self._handover)
+        try:
+            order = self._wait_for_order()
+            if order.ranks[0].node == self._given.node and self._file is None:
+                self._file = self._progress_file()
+            attempt.run(
+                order, self._given, self._folders, self._sandbox, self._place, self._meter, self._reason
+            )
+        except attempt.StoppedEarly as ended:
+            self._meter.stop = ended.stop
+        except SandboxFailedError:
+            self._meter.stop = Stop.ISOLATION
+        except BundleDigestError:
+            self._meter.stop = Stop.BUNDLE_MISMATCH
+        except (BadDocumentError, NotFoundError):
+            self._meter.stop = Stop.INPUT_UNREADABLE
+        except (SiteError, OSError):
+            self._meter.stop = Stop.SCRATCH
+        except HdrsError:
+            self._meter.stop = Stop.BUG
+        finally:
+            self._meter.phase = Phase.DONE if self._meter.stop is Stop.NONE else Phase.STOPPED
+            self._handover.close()
+            couriers.close()
+            self._memory.forget()
+            if self._file is not None:
+                self._file.close()
+        return 0 if self._meter.stop is Stop.NONE else EX_STOPPED
+
+    def _prepare(self, *, not_dumpable: bool) -> Handover:
+        given = self._given
+        found = probe(
+            given.isolation,
+            self._sandbox,
+            self._folders.places,
+            _secret_paths(given),
+            private_memory=self._memory.private,
+            not_dumpable=not_dumpable,
+            gpus=len(given.gpus.split(",")) if given.gpus else 0,
+        )
+        identity = Identity(given.audience, given.project, given.attempt, given.node, given.broker_key)
+        return Handover(identity, found, self._place.address, self._place.port, given.runtime)
+
+    def _wait_for_order(self) -> LaunchOrder:
+        """The order, once a courier brought a good answer.  Raises StoppedEarly."""
+        while True:
+            self._handover.changed.wait(WAIT_S)
+            order = self._handover.order
+            if order is not None:
+                self._not_after = clock.from_text(order.not_after)
+                if not satisfies(self._handover.hello.probe, order.isolation):
+                    raise attempt.StoppedEarly(Stop.ISOLATION)
+                return order
+            reason = self._reason()
+            if reason is not None:
+                raise attempt.StoppedEarly(Stop.NO_KEYS if reason is Stop.NOT_AFTER else reason)
+
+    def _reason(self) -> Stop | None:
+        """Why the agent must stop now, if it must."""
+        if self._signalled.is_set() or self._handover.stop_asked:
+            return Stop.SIGNAL
+        late = self._not_after is not None and clock.now() >= self._not_after
+        return Stop.NOT_AFTER if late or time.monotonic() >= self._deadline else None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signalled.set()
+
+    def _progress_file(self) -> meter.ProgressFile:
+        path = self._given.scratch.joinpath(*layout.progress_parts(self._given.project, self._given.attempt))
+        return meter.ProgressFile(path, self._snapshot)
+
+    def _snapshot(self) -> Progress:
+        return self._meter.snapshot(self._handover.alarms)
+
+
+def _secret_paths(given: AgentArguments) -> tuple[Path, ...]:
+    """What a sandboxed workload must not find: scratch, the agent's folder, the account's home."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    paths = (given.scratch, given.private, *([home] if len(home.parts) > 1 else []))
+    return tuple(path for path in paths if path.exists())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

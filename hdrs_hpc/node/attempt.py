@@ -1,0 +1,228 @@
+"""One attempt on one node, from the opened order to the sealed closing list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdrs_hpc.node import collect, verdict
+from hdrs_hpc.node.arguments import AgentArguments
+from hdrs_hpc.node.dataserver import DataServer
+from hdrs_hpc.node.launch import plan as launch
+from hdrs_hpc.node.launch.plan import LaunchPlan
+from hdrs_hpc.node.meter import Meter, replace
+from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.private_memory import PrivateMemory
+from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox
+from hdrs_hpc.protocol import bundle, layout, wire
+from hdrs_hpc.protocol.handover import LaunchOrder, SealedInput
+from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, WorkloadExit
+from hdrs_hpc.protocol.progress import Phase, Stop
+from hdrs_hpc.protocol.ranks import NodeRanks
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.reader import SealedCopy
+
+POLL_S = 0.05
+CONNECT_TIMEOUT_S = 120
+
+
+class StoppedEarly(Exception):
+    """The attempt ends without sealed outputs."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
+@dataclass(frozen=True)
+class AttemptFolders:
+    """All folders of an attempt on a node; all but the runtime are in private memory."""
+
+    places: Places
+    journal: Path
+
+    @classmethod
+    def make(cls, memory: PrivateMemory, runtime: Path) -> AttemptFolders:
+        places = Places(
+            runtime=runtime,
+            out=memory.make("out"),
+            data=memory.make("data"),
+            bundle=memory.make("bundle"),
+            plan=memory.make("plan"),
+            report=memory.make("report"),
+            tmp=memory.make("tmp"),
+        )
+        return cls(places, memory.make("journal"))
+
+
+def run(
+    order: LaunchOrder,
+    given: AgentArguments,
+    folders: AttemptFolders,
+    sandbox: Sandbox,
+    place: Place,
+    meter: Meter,
+    reason: Callable[[], Stop | None],
+) -> None:
+    """Run the order's workload and seal what it leaves.  ``reason`` says whether to stop now, and why.
+
+    Raises StoppedEarly, and what sealing, bundle and sandbox raise.
+    """
+    ranks = next(ranks for ranks in order.ranks if ranks.node == given.node)
+    meter.phase = Phase.OPENING
+    inputs = {name: _open(order, given.scratch, sealed) for name, sealed in order.inputs.items()}
+    meter.items_total = sum(len(copy.items()) for copy in inputs.values())
+    code = _fetch_bundle(order, given.scratch, folders.places.bundle)
+    server = DataServer(folders.places.data / launch.SOCKET_NAME, inputs, meter)
+    try:
+        exit_code, late = _run_workload(order, given, ranks, folders, sandbox, place, meter, reason)
+    finally:
+        server.close()
+        for copy in inputs.values():
+            copy.close()
+    if ranks.first:
+        meter.phase = Phase.COLLECTING
+        ended = verdict.judge(exit_code, late, folders.places.report, code)
+        _seal_outputs(order, given, folders, ended, meter)
+
+
+def _open(order: LaunchOrder, scratch: Path, sealed: SealedInput) -> SealedCopy:
+    objects = DirectoryStore(scratch.joinpath(*sealed.parts))
+    return SealedCopy.open(
+        objects, sealed.key, sealed.role, order.project, sealed.holder, sealed.manifest_digest
+    )
+
+
+def _fetch_bundle(order: LaunchOrder, scratch: Path, folder: Path) -> dict[str, bytes]:
+    """Open, check and unpack the researcher's code; empty for a built-in workload."""
+    ordered = order.workload.bundle
+    if ordered is None:
+        return {}
+    copy = _open(order, scratch, ordered.sealed)
+    checked = bundle.read(copy.read(layout.BUNDLE_PATH), ordered.digest)
+    copy.close()
+    bundle.write(checked, folder)
+    return checked.files
+
+
+def _run_workload(
+    order: LaunchOrder,
+    given: AgentArguments,
+    ranks: NodeRanks,
+    folders: AttemptFolders,
+    sandbox: Sandbox,
+    place: Place,
+    meter: Meter,
+    reason: Callable[[], Stop | None],
+) -> tuple[int, bool]:
+    """Gives the launcher's exit code and whether its time ran out; the workload is dead after this."""
+    places, inside = folders.places, sandbox.inside(folders.places)
+    _write_plan(order, ranks, places, inside, place)
+    place.release()
+    python = inside.runtime / "bin/python3"
+    argv = (str(python), "-I", "-B", "-m", "hdrs_hpc.node.launch", str(inside.plan / launch.PLAN_NAME))
+    limits = Limits(memory_mb=max(64, order.mem_mb // 4), gpus=given.gpus)
+    running = sandbox.start(argv, _environment(inside, ranks, given), places, limits)
+    meter.pids = running.pids
+    meter.phase = Phase.RUNNING
+    meter.workload_started()
+    try:
+        return _wait(running, time.monotonic() + order.time_s, reason)
+    finally:
+        running.kill()
+        meter.workload_ended()
+        meter.pids = list
+
+
+def _wait(running: Running, deadline: float, reason: Callable[[], Stop | None]) -> tuple[int, bool]:
+    while (code := running.poll()) is None:
+        stop = reason()
+        if stop is not None:
+            raise StoppedEarly(stop)
+        if time.monotonic() >= deadline:
+            return 0, True
+        time.sleep(POLL_S)
+    return code, False
+
+
+def _write_plan(order: LaunchOrder, ranks: NodeRanks, places: Places, inside: Places, place: Place) -> None:
+    plan = LaunchPlan(
+        first=ranks.first,
+        nodes=len(order.ranks),
+        workers=ranks.workers,
+        threads=ranks.threads,
+        workers_in_all=sum(node.workers for node in order.ranks),
+        memory_mb=order.mem_mb // 2,
+        address=place.address,
+        scheduler=order.scheduler,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        builtin=order.workload.builtin,
+        entry=order.workload.entry,
+        parameters=order.workload.parameters,
+        inputs=tuple(sorted(order.inputs)),
+        outputs={output.name: output.path for output in order.outputs},
+        out=str(inside.out),
+        bundle=str(inside.bundle),
+        plan=str(inside.plan),
+        report=str(inside.report),
+        tmp=str(inside.tmp),
+    )
+    (places.plan / launch.PLAN_NAME).write_bytes(wire.to_bytes(plan))
+    for name, text in (
+        (launch.TLS_CA, order.tls.ca),
+        (launch.TLS_CERT, order.tls.cert),
+        (launch.TLS_KEY, order.tls.key),
+    ):
+        (places.plan / name).write_text(text, "ascii")
+
+
+def _environment(inside: Places, ranks: NodeRanks, given: AgentArguments) -> dict[str, str]:
+    """The workload's whole environment."""
+    threads = str(ranks.threads)
+    tmp = str(inside.tmp)
+    return {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": tmp,
+        "TMPDIR": tmp,
+        "XDG_CACHE_HOME": f"{tmp}/cache",
+        "MPLCONFIGDIR": f"{tmp}/matplotlib",
+        "MPLBACKEND": "agg",
+        "LD_LIBRARY_PATH": str(inside.runtime / "lib"),
+        "HDRS_DATA_SOCKET": str(inside.data / launch.SOCKET_NAME),
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        **({"CUDA_VISIBLE_DEVICES": given.gpus} if given.gpus else {}),
+    }
+
+
+def _seal_outputs(
+    order: LaunchOrder, given: AgentArguments, folders: AttemptFolders, ended: WorkloadExit, meter: Meter
+) -> None:
+    """Seal what was declared, then the closing list, then the manifest; at last say where that is."""
+    attempt_folder = given.scratch.joinpath(*layout.attempt_parts(order.project, order.attempt))
+    target = given.scratch.joinpath(*layout.outputs_parts(order.project, order.attempt))
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    builder = CopyBuilder(
+        DirectoryStore(target), order.output_key, "output", order.project, order.attempt, folders.journal
+    )
+    outputs = collect.collect(folders.places.out, order.outputs, builder)
+    items_read, bytes_read = meter.totals
+    closing = ClosingList(
+        attempt=order.attempt,
+        project=order.project,
+        node=given.node,
+        workload=ended,
+        outputs=tuple(outputs),
+        undeclared=collect.count_undeclared(folders.places.out, order.outputs),
+        items_read=items_read,
+        bytes_read=bytes_read,
+        running_s=meter.running_s,
+    )
+    builder.put(layout.CLOSING_LIST_PATH, wire.to_bytes(closing))
+    sealed = builder.seal()
+    pointer = ClosingPointer(order.attempt, sealed.manifest_name, sealed.manifest_digest)
+    replace(attempt_folder / layout.CLOSING_NAME, wire.to_bytes(pointer))

@@ -1,0 +1,81 @@
+"""Trying out on the node itself what a sandbox keeps from a process, before any key is asked for.
+
+A probe starts the very sandbox that the workload would get, with a program that tries to reach what it must not.
+Site settings promise an isolation; this is the evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
+from hdrs_hpc.protocol.handover import Isolation, Probe
+
+FOUND_NAME = "found.json"
+MAX_FOUND_BYTES = 4096
+TIMEOUT_S = 30.0
+
+
+def probe(
+    level: Isolation,
+    sandbox: Sandbox,
+    places: Places,
+    secret_paths: tuple[Path, ...],
+    *,
+    private_memory: bool,
+    not_dumpable: bool,
+    gpus: int,
+) -> Probe:
+    """``secret_paths``: folders of this node that a sandboxed process must not see."""
+    reached: tuple[str, ...] = ()
+    if level == "sandboxed":
+        found = _reached_in(sandbox, places, secret_paths)
+        level, reached = ("sandboxed", found) if found is not None else ("cooperative", ("sandbox-failed",))
+    return Probe(level, reached, private_memory, not_dumpable, gpus)
+
+
+def _reached_in(sandbox: Sandbox, places: Places, secret_paths: tuple[Path, ...]) -> tuple[str, ...] | None:
+    """Codes of what was reached, or None where the sandbox does not even start."""
+    inside = sandbox.inside(places)
+    outside = {
+        name: str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("pid", "net", "mnt", "ipc", "user")
+    }
+    question = {"paths": [str(path) for path in secret_paths], "namespaces": outside}
+    (places.plan / "question.json").write_text(json.dumps(question), "utf-8")
+    python = inside.runtime / "bin/python3"
+    argv = (
+        *(str(python), "-I", "-S", "-B"),
+        str(inside.runtime / Path("lib", _stdlib(), "site-packages/hdrs_hpc/node/probe_inside.py")),
+        str(inside.plan / "question.json"),
+        str(inside.report / FOUND_NAME),
+    )
+    env = {"LD_LIBRARY_PATH": str(inside.runtime / "lib")}
+    try:
+        running = sandbox.start(argv, env, places, Limits(memory_mb=16, gpus=""))
+        code = _wait(running)
+        raw = (places.report / FOUND_NAME).read_bytes()[:MAX_FOUND_BYTES] if code == 0 else b"null"
+    except (SandboxFailedError, FileNotFoundError):
+        return None
+    finally:
+        (places.plan / "question.json").unlink()
+        (places.report / FOUND_NAME).unlink(missing_ok=True)
+    found = json.loads(raw)
+    if not isinstance(found, list):
+        return None
+    return tuple(sorted(code for code in found if re.fullmatch(r"[a-z][a-z0-9-]{0,59}", code)))
+
+
+def _wait(running: Running) -> int | None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while (code := running.poll()) is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.kill()
+    return code
+
+
+def _stdlib() -> str:
+    return Path(os.__file__).parent.name

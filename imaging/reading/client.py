@@ -1,0 +1,199 @@
+"""A client of the agent's data socket: sizes, listings and batched ranged reads.  Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.protocol import datasocket
+from hdrs_hpc.protocol.datasocket import MISSING, DataServerError, Op, Range, Status
+
+MAX_IDLE = 8
+"""Connections kept for the next request; each holds a mapping of one slot."""
+MAX_KNOWN_SIZES = 200_000
+_NAMED_PER_FRAME = 1000
+
+
+class NoSuchInputError(NotFoundError):
+    code = "no-such-input"
+    meaning = "The job has no input of that name."
+    remedy = "Inputs are named under `data:` in the job spec."
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of range ``which`` that fits into one slot."""
+
+    which: int
+    at: int
+    wanted: Range
+
+
+class DataClient:
+    """Talks to the agent at ``path``.  Thread safe; one connection a request in flight."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: deque[_Connection] = deque()
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+
+    def inputs(self) -> list[str]:
+        return self._ask(Op.INPUTS, b"", lambda body, _: datasocket.parse_names(body))
+
+    def paths(self, name: str, prefix: str = "") -> list[str]:
+        """All paths of input ``name`` that begin with ``prefix``, sorted; their sizes are remembered."""
+        found: list[str] = []
+        more = True
+        while more:
+            body = datasocket.list_body(name, prefix, found[-1] if found else "")
+            page = self._ask(Op.LIST, body, lambda reply, _: datasocket.parse_listing(reply))
+            self._remember(name, page.entries)
+            found += [path for path, _ in page.entries]
+            more = page.more
+        return found
+
+    def sizes(self, name: str, paths: Sequence[str]) -> list[int]:
+        """Bytes of each object, ``MISSING`` (-1) where there is none.  A copy never changes, so each is asked once."""
+        unknown = list(dict.fromkeys(path for path in paths if (name, path) not in self._sizes))
+        learnt: dict[str, int] = {}
+        for start in range(0, len(unknown), _NAMED_PER_FRAME):
+            part = unknown[start : start + _NAMED_PER_FRAME]
+            reply = self._ask(Op.SIZES, datasocket.sizes_body(name, part), lambda body, _: body)
+            lengths = datasocket.parse_lengths(reply, len(part))
+            learnt.update(zip(part, lengths, strict=True))
+        self._remember(name, learnt.items())
+        return [learnt[path] if path in learnt else self._sizes[name, path] for path in paths]
+
+    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes | bytearray | None]:
+        """The bytes of each range, None where there is no such object; as few round trips as slots allow."""
+        made: list[bytes | bytearray | None] = [None] * len(ranges)
+        for batch in _batches(ranges):
+            body = datasocket.read_body(name, [piece.wanted for piece in batch])
+
+            def take(reply: bytes, slot: memoryview, batch: list[_Piece] = batch) -> None:
+                at = 0
+                for piece, length in zip(batch, datasocket.parse_lengths(reply, len(batch)), strict=True):
+                    if length == MISSING:
+                        continue
+                    _put(made, piece, ranges[piece.which].length, slot[at : at + length])
+                    at += length
+
+            self._ask(Op.READ, body, take)
+        return made
+
+    def _remember(self, name: str, entries: Iterable[tuple[str, int]]) -> None:
+        with self._lock:
+            if len(self._sizes) > MAX_KNOWN_SIZES:
+                self._sizes.clear()
+            self._sizes.update({(name, path): size for path, size in entries})
+
+    def _ask[T](self, op: Op, body: bytes, take: Callable[[bytes, memoryview], T]) -> T:
+        """One request; ``take`` gets the reply and the slot while nobody else may fill it."""
+        with self._connection() as connection:
+            status, reply = connection.ask(op, body)
+            if status == Status.OK:
+                return take(reply, connection.slot)
+        if status == Status.NO_SUCH_INPUT:
+            raise NoSuchInputError()
+        raise DataServerError(f"the agent answered with status {status}")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = _Connection(self._path)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()  # its state is unknown
+            raise
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+class _Connection:
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+            self._socket.sendall(datasocket.frame(Op.OPEN, datasocket.open_body()))
+            raw, fds, _, _ = socket.recv_fds(self._socket, 64, 1)
+            status, length = datasocket.parse_head(raw[: datasocket.HEAD_BYTES])
+            if status != Status.OK or not fds or len(raw) != datasocket.HEAD_BYTES + length:
+                raise DataServerError("the agent refused a connection")
+            size = datasocket.parse_opened(raw[datasocket.HEAD_BYTES :])
+            self._map = mmap.mmap(fds[0], size, mmap.MAP_SHARED, mmap.PROT_READ)
+            os.close(fds[0])
+        except OSError:
+            self._socket.close()
+            raise DataServerError("the agent can't be reached") from None
+        self.slot = memoryview(self._map)
+
+    def ask(self, op: Op, body: bytes) -> tuple[int, bytes]:
+        try:
+            self._socket.sendall(datasocket.frame(op, body))
+            status, length = datasocket.parse_head(self._exactly(datasocket.HEAD_BYTES))
+            return status, self._exactly(length)
+        except OSError:
+            raise DataServerError("the agent went away") from None
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        raw = self._socket.recv(size, socket.MSG_WAITALL) if size else b""
+        if len(raw) != size:
+            raise DataServerError("the agent went away")
+        return raw
+
+
+def client_for(path: str) -> DataClient:
+    """This process's client; a fork gets its own, since two processes can't share a connection."""
+    return _client(path, os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _client(path: str, process: int) -> DataClient:
+    return DataClient(path)
+
+
+def _batches(ranges: Sequence[Range]) -> Iterator[list[_Piece]]:
+    """Cut ranges into pieces and gather them so that each batch fills at most one slot and one frame."""
+    batch: list[_Piece] = []
+    room, text = datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+    for which, wanted in enumerate(ranges):
+        at = 0
+        while True:
+            length = min(wanted.length - at, datasocket.SLOT_BYTES)
+            cost = len(wanted.path.encode("utf-8")) + 32
+            if batch and (length > room or len(batch) >= datasocket.MAX_RANGES or cost > text):
+                yield batch
+                batch, room, text = [], datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+            batch.append(_Piece(which, at, Range(wanted.path, wanted.start + at, length)))
+            room, text, at = room - length, text - cost, at + length
+            if at >= wanted.length:
+                break
+    if batch:
+        yield batch
+
+
+def _put(made: list[bytes | bytearray | None], piece: _Piece, wanted: int, data: memoryview) -> None:
+    if piece.wanted.length == wanted:
+        made[piece.which] = bytes(data)
+        return
+    whole = made[piece.which]
+    if not isinstance(whole, bytearray):
+        whole = made[piece.which] = bytearray()
+    whole += data  # pieces of one range come in order

@@ -1,0 +1,181 @@
+"""A staged copy as a zarr store: read-only, without a key, and pickled as a reference.
+
+Reads that a zarr pipeline starts together travel together: each is queued, and the queue goes out as one request
+when the event loop next comes round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NoReturn
+
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+
+from hdrs_hpc.protocol.datasocket import MISSING, Range
+from imaging.reading.client import DataClient, client_for
+
+type _Wanted = Sequence[tuple[str, ByteRequest | None]]
+type _Got = Sequence[bytes | bytearray | None]
+type _Queued = tuple[str, ByteRequest | None, asyncio.Future[bytes | bytearray | None]]
+
+
+class StagedStore(Store):
+    """Input ``name`` of this job, as the agent behind ``socket_path`` serves it."""
+
+    def __init__(self, socket_path: str, name: str) -> None:
+        super().__init__(read_only=True)
+        self._socket_path = socket_path
+        self._name = name
+        self._queues: dict[asyncio.AbstractEventLoop, list[_Queued]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (StagedStore, (self._socket_path, self._name))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StagedStore):
+            return NotImplemented
+        return (self._socket_path, self._name) == (other._socket_path, other._name)
+
+    def __hash__(self) -> int:
+        return hash((self._socket_path, self._name))
+
+    def __repr__(self) -> str:
+        return f"StagedStore({self._name!r})"
+
+    def with_read_only(self, read_only: bool = True) -> StagedStore:
+        if not read_only:
+            raise ValueError("a staged copy is read-only")
+        return StagedStore(self._socket_path, self._name)
+
+    @property
+    def _client(self) -> DataClient:
+        return client_for(self._socket_path)
+
+    # reading
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        return _buffer(self._read([(key, byte_range)])[0], prototype)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault(loop, [])
+        if not queue:
+            loop.call_soon(self._flush, loop)
+        future: asyncio.Future[bytes | bytearray | None] = loop.create_future()
+        queue.append((key, byte_range, future))
+        return _buffer(await future, prototype)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
+
+    async def exists(self, key: str) -> bool:
+        return await self._size(key) != MISSING
+
+    async def getsize(self, key: str) -> int:
+        size = await self._size(key)
+        if size == MISSING:
+            raise FileNotFoundError(key)
+        return size
+
+    # listing
+
+    @property
+    def supports_listing(self) -> bool:
+        return True
+
+    async def list(self) -> AsyncIterator[str]:
+        async for key in self.list_prefix(""):
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for key in await asyncio.to_thread(self._client.paths, self._name, prefix):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        folder = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+        keys = await asyncio.to_thread(self._client.paths, self._name, folder)
+        for name in dict.fromkeys(key[len(folder) :].split("/", 1)[0] for key in keys):
+            yield name
+
+    # writing: there is none
+
+    @property
+    def supports_writes(self) -> bool:
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        return False
+
+    async def set(self, key: str, value: Buffer) -> None:
+        _refuse()
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        _refuse()
+
+    async def delete(self, key: str) -> None:
+        _refuse()
+
+    async def delete_dir(self, prefix: str) -> None:
+        _refuse()
+
+    async def clear(self) -> None:
+        _refuse()
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        queued = self._queues.pop(loop, [])
+        task = loop.run_in_executor(None, self._read, [(key, part) for key, part, _ in queued])
+        task.add_done_callback(lambda done: _deliver(queued, done))
+
+    def _read(self, wanted: _Wanted) -> _Got:
+        """All of ``wanted`` in at most one round trip for unknown sizes and one for the bytes."""
+        unsized = [key for key, part in wanted if not isinstance(part, RangeByteRequest)]
+        sizes = dict(zip(unsized, self._client.sizes(self._name, unsized), strict=True)) if unsized else {}
+        ranges = [_range(key, part, sizes.get(key, MISSING)) for key, part in wanted]
+        return self._client.read(self._name, ranges)
+
+    async def _size(self, key: str) -> int:
+        return (await asyncio.to_thread(self._client.sizes, self._name, [key]))[0]
+
+
+def _range(key: str, part: ByteRequest | None, size: int) -> Range:
+    if isinstance(part, RangeByteRequest):
+        return Range(key, part.start, max(0, part.end - part.start))
+    size = max(0, size)
+    if isinstance(part, OffsetByteRequest):
+        start = min(part.offset, size)
+    elif isinstance(part, SuffixByteRequest):
+        start = max(0, size - part.suffix)
+    else:
+        start = 0
+    return Range(key, start, size - start)
+
+
+def _deliver(queued: list[_Queued], done: asyncio.Future[_Got]) -> None:
+    error = done.exception() if not done.cancelled() else asyncio.CancelledError()
+    results: _Got = [None] * len(queued) if error is not None else done.result()
+    for (_, _, future), data in zip(queued, results, strict=True):
+        if future.done():
+            continue  # its reader was cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(data)
+
+
+def _buffer(data: bytes | bytearray | None, prototype: BufferPrototype | None) -> Buffer | None:
+    if data is None:
+        return None
+    return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+
+def _refuse() -> NoReturn:
+    raise ValueError("a staged copy is read-only")

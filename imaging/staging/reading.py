@@ -1,0 +1,107 @@
+"""Items of the inventory, handed to parsers as descriptors, their answers checked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO
+
+import pyarrow as pa
+from pydantic import Field, TypeAdapter, ValidationError
+
+from connectors.sources import Source, SourceItemMissingError
+from imaging.staging.headers import InstanceHeader, SlideHeader
+from imaging.staging.pool import ParserPool
+from imaging.staging.refusals import Refused
+
+_HEADER: TypeAdapter[InstanceHeader | SlideHeader] = TypeAdapter(
+    Annotated[InstanceHeader | SlideHeader, Field(discriminator="kind")]
+)
+_BLOCK = 1 << 20
+
+
+class ItemReader:
+    """Reads items by number (row of the inventory, from 1).  Thread-safe."""
+
+    def __init__(self, source: Source, table: pa.Table, pool: ParserPool) -> None:
+        self._source = source
+        self._paths: list[str] = table.column("path").to_pylist()
+        self._sizes: list[int] = table.column("size").to_pylist()
+        self._digests: list[str] = table.column("sha256").to_pylist()
+        self._pool = pool
+        self._verified: dict[int, tuple[int, ...]] = {}
+        self._lock = threading.Lock()
+
+    def digest(self, number: int) -> str:
+        """The item's SHA-256 as registered, 64 hex."""
+        return self._digests[number - 1]
+
+    def header(self, number: int, keywords: frozenset[str]) -> InstanceHeader | SlideHeader:
+        """What a parser says of the item; raises :class:`Refused`."""
+        with self._open(number) as file:
+            answers = list(self._pool.ask(file, "header", keywords=sorted(keywords)))
+        try:
+            ((raw, _),) = answers
+            return _HEADER.validate_json(raw)
+        except (ValueError, ValidationError):
+            raise Refused("parser-crashed") from None
+
+    def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
+        """A parser's answers about the item's pixels, from the registered bytes; raises :class:`Refused`."""
+        with self._open(number) as file:
+            self._verify(number, file)
+            yield from self._pool.ask(file, operation, **arguments)
+            if self._verified.get(number) != _signature(file):
+                raise Refused("changed-since-inventory")
+
+    @contextlib.contextmanager
+    def _open(self, number: int) -> Iterator[BinaryIO]:
+        try:
+            opened = self._source.open(self._paths[number - 1])
+        except SourceItemMissingError:
+            raise Refused("source-item-missing") from None
+        with opened, _with_descriptor(opened) as file:
+            if os.fstat(file.fileno()).st_size != self._sizes[number - 1]:
+                raise Refused("changed-since-inventory")
+            yield file
+
+    def _verify(self, number: int, file: BinaryIO) -> None:
+        """Hash the item once: what is decoded must be what was registered and approved."""
+        signature = _signature(file)
+        with self._lock:
+            if self._verified.get(number) == signature:
+                return
+        running = hashlib.sha256()
+        file.seek(0)
+        while block := file.read(_BLOCK):
+            running.update(block)
+        if running.hexdigest() != self._digests[number - 1]:
+            raise Refused("changed-since-inventory")
+        with self._lock:
+            self._verified[number] = signature
+
+
+def _signature(file: BinaryIO) -> tuple[int, ...]:
+    status = os.fstat(file.fileno())
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def _with_descriptor(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The file itself if the kernel knows it, else its bytes in an unlinked spool (patient data: on tmpfs or
+    a disk of the data zone, by TMPDIR)."""
+    try:
+        file.fileno()
+    except OSError:
+        with tempfile.TemporaryFile("w+b") as spool:
+            while block := file.read(_BLOCK):
+                spool.write(block)
+            spool.flush()
+            spool.seek(0)
+            yield spool
+    else:
+        yield file

@@ -1,0 +1,216 @@
+"""A sealed copy in a folder of one's own, under a secret file instead of a broker's keys.
+
+::
+
+    DEST/copy.json      public: the copy's id, and once sealed its manifest's name and digest
+    DEST/objects/       sealed objects
+    DEST/journal/       while it is built: sealed journals, by which an interrupted staging goes on
+
+The secret (32 random bytes) gives two keys by HKDF-SHA256: one per copy, and one for de-identification that is
+the same for all copies under this secret, so that their pseudonyms agree.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from connectors.sources import Source
+from hdrs_hpc.core import ids, strict_json
+from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.reader import SealedCopy
+from imaging.staging import inventory
+from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.report import StageReport
+
+SCHEMA = "hdrs-hpc/standalone-copy/1"
+PROJECT = "standalone"
+SECRET_BYTES = 32
+_COPY_FILE = "copy.json"
+
+
+class SecretFileError(UsageError):
+    code = "secret-file"
+    meaning = "The secret is not a file of 32 bytes that only its owner can read."
+    remedy = "Make one with `hdrs-hpc imaging secret new FILE`, or `chmod 600` the one you have."
+
+
+class SecretExistsError(ConflictError):
+    code = "secret-exists"
+    meaning = "There is a file of that name; a secret is never overwritten, since data may depend on it."
+    remedy = "Choose another name."
+
+
+class NotACopyError(NotFoundError):
+    code = "not-a-copy"
+    meaning = "The folder holds no sealed copy."
+    remedy = "Name the DEST of an `imaging stage` that ended well."
+
+
+class CopyExistsError(ConflictError):
+    code = "copy-exists"
+    meaning = "The folder holds a sealed copy already, or other files."
+    remedy = "Choose an empty or new folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a whole read of a copy found."""
+
+    items: int
+    objects: int
+    plaintext_bytes: int
+    manifest_digest: str
+
+
+def new_secret(path: Path) -> None:
+    """Write a new secret, readable by its owner only.  Raises :class:`SecretExistsError`."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise SecretExistsError(where=str(path)) from None
+    except OSError as error:
+        raise SecretFileError(f"can't be written: {error.strerror}", where=str(path)) from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(os.urandom(SECRET_BYTES))
+
+
+def read_secret(path: Path) -> bytes:
+    """The 32 bytes.  Raises :class:`SecretFileError`."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            secret = file.read(SECRET_BYTES + 1)
+    except OSError as error:
+        raise SecretFileError(f"can't be read: {error.strerror}", where=str(path)) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SecretFileError("others than its owner may read it", where=str(path))
+    if len(secret) != SECRET_BYTES:
+        raise SecretFileError("it does not have 32 bytes", where=str(path))
+    return secret
+
+
+def deid_key(secret: bytes) -> bytes:
+    """The de-identification key of all copies under this secret."""
+    return _derive(secret, b"", b"hdrs-hpc/imaging/deid-key/1")
+
+
+def copy_key(secret: bytes, copy: str) -> bytes:
+    """The key of the copy with this id."""
+    return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/copy-key/1")
+
+
+def stage_folder(
+    source: Source,
+    dest: Path,
+    secret: bytes,
+    plan: StagePlan,
+    *,
+    scanned: Callable[[int, int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> StageReport:
+    """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
+
+    Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
+    """
+    copy = _begin(dest)
+    table = inventory.scan(source, scanned)
+    builder = CopyBuilder(
+        DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
+    )
+    try:
+        report = stage(source, table, builder, plan, progress)
+        sealed = builder.seal()
+    finally:
+        builder.close()
+    _write_copy_file(dest, {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest})
+    shutil.rmtree(dest / "journal")
+    return report
+
+
+def open_copy(dest: Path, secret: bytes) -> SealedCopy:
+    """The sealed copy in ``dest``.  Raises :class:`NotACopyError`, or SealBrokenError under another secret."""
+    described = _read_copy_file(dest)
+    if described is None or "digest" not in described:
+        raise NotACopyError(where=str(dest))
+    copy = str(described["copy"])
+    return SealedCopy.open(
+        DirectoryStore(dest / "objects"),
+        copy_key(secret, copy),
+        "copy",
+        PROJECT,
+        copy,
+        str(described["digest"]),
+    )
+
+
+def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | None = None) -> Verified:
+    """Read and authenticate every byte; ``progress`` gets (objects, bytes).  Raises SealBrokenError."""
+    copy = open_copy(dest, secret)
+    count = total = 0
+    block = memoryview(bytearray(8 << 20))
+    for path in copy.paths():
+        size, at = copy.size(path), 0
+        while at < size or (size == 0 and at == 0):
+            got = copy.read_into(path, at, block[: min(len(block), size - at)])
+            at += got
+            if got == 0:
+                break
+        count, total = count + 1, total + size
+        if progress is not None:
+            progress(count, total)
+    described = _read_copy_file(dest) or {}
+    return Verified(len(copy.items()), count, total, str(described["digest"]))
+
+
+def _begin(dest: Path) -> str:
+    """The id of the copy under construction in ``dest``, a new one if there is none."""
+    described = _read_copy_file(dest)
+    if described is not None:
+        if "digest" in described:
+            raise CopyExistsError("a sealed copy is there", where=str(dest))
+        return str(described["copy"])
+    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+        raise CopyExistsError("other files are there", where=str(dest))
+    for folder in (dest, dest / "objects", dest / "journal"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = ids.new_id(16).lower()
+    _write_copy_file(dest, {"copy": copy})
+    return copy
+
+
+def _read_copy_file(dest: Path) -> dict[str, Any] | None:
+    try:
+        raw = (dest / _COPY_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    described = strict_json.loads(raw)
+    if not isinstance(described, dict) or described.get("schema") != SCHEMA or "copy" not in described:
+        raise CopyFileError(where=str(dest / _COPY_FILE))
+    return described
+
+
+class CopyFileError(BadDocumentError):
+    code = "copy-file-malformed"
+    meaning = "The copy.json of a folder is not one that staging wrote."
+    remedy = "Restore it, or stage again into a new folder."
+
+
+def _write_copy_file(dest: Path, described: dict[str, Any]) -> None:
+    temporary = dest / (_COPY_FILE + ".new")
+    temporary.write_bytes(strict_json.dumps({"schema": SCHEMA, **described}))
+    temporary.replace(dest / _COPY_FILE)
+
+
+def _derive(secret: bytes, salt: bytes, info: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt, info).derive(secret)

@@ -1,0 +1,387 @@
+"""A world for tests: people with real SSH keys, an archive of real pixels, a broker's home and a cluster.
+
+People act by signing documents with ``ssh-keygen`` and filing them; the broker's processes are the product's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from connectors.sources.folder import FolderSource
+from hdrs_hpc.broker import controller, runtime, setup
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.store import accept, artefacts, jobs, projects
+from hdrs_hpc.broker.store.jobs import Job
+from hdrs_hpc.cli.demo.archive import make_archive
+from hdrs_hpc.core import clock, ids, strict_json
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.signing import sign
+from hdrs_hpc.node.runtime.build import build
+from hdrs_hpc.protocol import bundle
+from imaging.staging import inventory
+
+PROJECT = "lung-demo"
+PEOPLE = {
+    "abara": ["custodian"],
+    "bell": ["custodian"],
+    "okafor": ["researcher"],
+    "chen": ["checker", "code-reviewer"],
+    "dunne": ["checker"],
+}
+
+
+@dataclass
+class World:
+    """``root`` holds everything; ``cluster`` is the name of the one cluster."""
+
+    root: Path
+    cluster: str = "local"
+    settings_toml: str | None = None
+    isolation: str = "cooperative"
+    patients: int = 12
+    people: dict[str, list[str]] = field(default_factory=lambda: dict(PEOPLE))
+    project: str = PROJECT
+    keyd: subprocess.Popen[bytes] | None = None
+
+    # --- making it
+
+    def make(self, cached_runtime: Path) -> World:
+        """Keys, archive, broker, trust root, cluster with runtime, datasets, grant."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.home = BrokerHome.at(self.root / "broker")
+        setup.init(self.home, audience="demo-sde", host="127.0.0.1", port=1, tick_s=0.1, review_poll_s=0.1)
+        for person in self.people:
+            self._ssh_key(person)
+        self.archive = make_archive(
+            self.root / "archive",
+            7,
+            self.root / "canaries.json",
+            self.home.opt_out_file(),
+            patients=self.patients,
+        )
+        self.start_keyd()
+        self.ctx = Context.open(self.home)
+        raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
+        self.root_envelope = raw
+        self.root_digest = Envelope.parse(raw).digest
+        accept.accept_first_root(self.ctx.db, self.ctx.ask, raw, self.root_digest)
+        self._add_cluster()
+        self.versions = {
+            "demo-ct-mr": self._register("demo-ct-mr", "radiology", self.archive.radiology),
+            "demo-he": self._register("demo-he", "pathology", self.archive.pathology),
+        }
+        built = build(cached_runtime)
+        self.ctx.cluster(self.cluster, self.project).install_runtime(built.path, built.digest)
+        runtime.note_installed(self.home, self.cluster, self.project, built.digest)
+        return self
+
+    def start_keyd(self) -> None:
+        with (self.home.logs_dir / "keyd.log").open("ab") as output:
+            self.keyd = subprocess.Popen(
+                [sys.executable, "-m", "hdrs_hpc.broker.keys.server", "--home", str(self.home.root)],
+                stdout=output,
+                stderr=output,
+            )
+
+    def stop(self) -> None:
+        self.ctx.close()
+        if self.keyd is not None:
+            self.keyd.terminate()
+            self.keyd.wait(10)
+
+    def _ssh_key(self, person: str) -> None:
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", str(self.key(person))],
+            check=True,
+        )
+
+    def key(self, person: str) -> Path:
+        return self.root / f"{person}_key"
+
+    def _add_cluster(self) -> None:
+        text = self.settings_toml or (
+            f'name = "local"\ntype = "local"\nisolation = "{self.isolation}"\n'
+            f'node-tmp = "{self._folder("node-tmp")}"\n'
+            f'[local]\nroot = "{self._folder("cluster")}"\n'
+        )
+        (self.home.clusters_dir / f"{self.cluster}.toml").write_text(text)
+
+    def _folder(self, name: str) -> Path:
+        (self.root / name).mkdir(mode=0o700, exist_ok=True)
+        return self.root / name
+
+    def _register(self, name: str, kind: str, source: str) -> str:
+        table = inventory.scan(FolderSource(Path(source)))
+        version = inventory.digest(table)
+        path = self.home.inventory(version)
+        inventory.write(table, path)
+        value = {
+            "schema": "hdrs-hpc/dataset-registration/1",
+            "name": name,
+            "kind": kind,
+            "sensitivity": "synthetic",
+            "source": {"type": "folder", "path": source},
+            "version": version,
+            "items": table.num_rows,
+        }
+        self.file("dataset-registration", value, "abara")
+        return version
+
+    # --- documents
+
+    def trust_root(self) -> dict[str, Any]:
+        lines = self.ctx.ask(m.SigningKeys())
+        return {
+            "schema": "hdrs-hpc/trust-root/1",
+            "audience": "demo-sde",
+            "version": 1,
+            "demo": True,
+            "people": {
+                person: {
+                    "name": person.capitalize(),
+                    "keys": [self.key(person).with_suffix(".pub").read_text().strip()],
+                    "roles": roles,
+                }
+                for person, roles in self.people.items()
+            },
+            "broker-keys": {kind: [line] for kind, line in lines.items()},
+        }
+
+    def grant_value(self, **changes: Any) -> dict[str, Any]:
+        now = clock.now()
+        value: dict[str, Any] = {
+            "schema": "hdrs-hpc/grant/1",
+            "project": self.project,
+            "version": 1,
+            "title": "A trial of the whole life",
+            "approval": {"body": "Demo Committee", "reference": "DAC-0001"},
+            "valid": {
+                "from": clock.to_text(now - timedelta(days=1)),
+                "run-until": clock.to_text(now + timedelta(days=30)),
+                "review-grace": "14d",
+                "destroy-by": clock.to_text(now + timedelta(days=60)),
+            },
+            "people": {"lead": "okafor", "researchers": ["okafor"]},
+            "data": {
+                "demo-ct-mr": {
+                    "version": self.versions["demo-ct-mr"],
+                    "profile": "radiology-basic@1",
+                    "max-failed": 10,
+                },
+                "demo-he": {"version": self.versions["demo-he"], "profile": "slide-basic@1"},
+            },
+            "workloads": {"builtin": ["cohort-summary@1"], "own-code": "reviewed"},
+            "limits": {
+                "clusters": [self.cluster],
+                "isolation": "cooperative",
+                "nodes": 2,
+                "time": "01:00:00",
+                "gpu-hours": 100,
+            },
+            "outputs": {
+                "reviewers": 2,
+                "table": {"min-count": 10, "round": 5},
+                "figure": {},
+                "metrics": {},
+            },
+        }
+        return value | changes
+
+    def spec_value(self, **changes: Any) -> dict[str, Any]:
+        now = clock.now()
+        value: dict[str, Any] = {
+            "schema": "hdrs-hpc/job-spec/1",
+            "project": self.project,
+            "name": "summary",
+            "purpose": "Describe the cohort before anything is trained on it",
+            "data": {"ct": {"dataset": "demo-ct-mr"}, "slides": {"dataset": "demo-he"}},
+            "workload": {"kind": "dask", "builtin": "cohort-summary@1"},
+            "resources": {"nodes": 1, "cpus-per-task": 2, "mem": "2G", "time": "00:10:00"},
+            "outputs": {
+                "cohort": {
+                    "class": "table",
+                    "path": "cohort.csv",
+                    "counts": ["n_patients", "n_series"],
+                    "max-size": "1MiB",
+                },
+                "spacing-bins": {
+                    "class": "table",
+                    "path": "spacing-bins.csv",
+                    "counts": ["n_series"],
+                    "max-size": "1MiB",
+                },
+                "spacing": {
+                    "class": "figure",
+                    "path": "spacing.png",
+                    "data": "spacing-bins",
+                    "max-size": "2MiB",
+                },
+                "summary": {"class": "metrics", "path": "summary.json", "max-size": "64KiB"},
+            },
+            "audience": "demo-sde",
+            "nonce": ids.new_id(26),
+            "not-before": clock.to_text(now - timedelta(minutes=1)),
+            "expires": clock.to_text(now + timedelta(days=1)),
+            "trust-root": self.root_digest,
+        }
+        return value | changes
+
+    def signed(self, kind: str, value: dict[str, Any], *people: str) -> bytes:
+        payload = strict_json.dumps(value)
+        envelope = Envelope(KINDS[kind].payload_type, payload)
+        for person in people:
+            envelope = envelope.with_signature(sign(KINDS[kind], payload, self.key(person)))
+        return envelope.to_bytes()
+
+    def file(self, kind: str, value: dict[str, Any], *people: str) -> accept.Receipt:
+        return self.file_raw(self.signed(kind, value, *people))
+
+    def file_raw(self, raw: bytes) -> accept.Receipt:
+        return accept.accept(self.ctx.db, self.ctx.ask, raw, home=self.home)
+
+    # --- a life
+
+    def grant(self, **changes: Any) -> accept.Receipt:
+        return self.file("grant", self.grant_value(**changes), "abara", "bell")
+
+    def submit(self, **changes: Any) -> str:
+        receipt = self.file("job-spec", self.spec_value(**changes), "okafor")
+        assert receipt.job is not None
+        return receipt.job
+
+    def submit_bundle(self, files: dict[str, str], entry: str, **changes: Any) -> str:
+        """Pack, upload, have it approved, sign and submit the researcher's own code."""
+        folder = self.root / f"bundle-{ids.new_id()}"
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        content = bundle.pack(folder)
+        digest = bundle.digest(content)
+        accept.put_bundle(self.ctx.db, content, digest)
+        self.file(
+            "code-approval",
+            {
+                "schema": "hdrs-hpc/code-approval/1",
+                "project": self.project,
+                "bundle": digest,
+                "reviewer": "chen",
+                "statement": "Read it; it does what its purpose says.",
+                "at": clock.to_text(clock.now()),
+            },
+            "chen",
+        )
+        work = {"kind": "dask", "bundle": {"digest": digest, "size": len(content)}, "entry": entry}
+        return self.submit(workload=work, **changes)
+
+    def tick(self) -> int:
+        return controller.tick(self.ctx)
+
+    def run_until(self, done: Callable[[], bool], timeout_s: float = 120.0) -> None:
+        """Tick in this process until ``done``; fails with what waits."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not reached in {timeout_s} s: {self.describe()}")
+            if not self.tick():
+                time.sleep(0.2)
+
+    def job(self, job: str) -> Job:
+        with self.ctx.db.read() as tx:
+            return jobs.get(tx, job)
+
+    def run_job(self, job: str, *states: str, timeout_s: float = 120.0) -> Job:
+        self.run_until(lambda: self.job(job).state in states, timeout_s)
+        return self.job(job)
+
+    def review(self, job: str, verdicts: dict[str, str] | None = None) -> None:
+        """Both checkers decide, each on every artefact that may be reviewed."""
+        for checker in ("chen", "dunne"):
+            self.file("output-decision", self.decision_value(job, verdicts or {}), checker)
+
+    def decision_value(self, job: str, verdicts: dict[str, str]) -> dict[str, Any]:
+        with self.ctx.db.read() as tx:
+            shown = [item for item in artefacts.of_job(tx, job) if item.refused is None]
+        return {
+            "schema": "hdrs-hpc/output-decision/1",
+            "project": self.project,
+            "job": job,
+            "nonce": ids.new_id(26),
+            "decisions": [
+                {
+                    "artefact": item.name,
+                    "rebuilt": item.rebuilt,
+                    "report": item.report_digest,
+                    "verdict": verdicts.get(item.name, "approve"),
+                    "reason": "Looks as described.",
+                }
+                for item in shown
+            ],
+        }
+
+    def close(self, action: str = "close") -> None:
+        self.file(
+            "closure",
+            {
+                "schema": "hdrs-hpc/closure/1",
+                "project": self.project,
+                "action": action,
+                "reason": "The research is done.",
+                "nonce": ids.new_id(26),
+                "at": clock.to_text(clock.now()),
+            },
+            "abara",
+        )
+
+    def project_state(self) -> str:
+        with self.ctx.db.read() as tx:
+            return projects.get(tx, self.project).state
+
+    def describe(self) -> str:
+        """States and alerts, for a failing test."""
+        from hdrs_hpc.broker.store import alerts, copies
+
+        with self.ctx.db.read() as tx:
+            rows: list[Any] = [
+                *(f"project {p.name} {p.state}" for p in projects.every(tx)),
+                *(f"copy {c.id} {c.state} {c.reason}" for c in copies.of_project(tx, self.project)),
+            ]
+            for job in jobs.of_project(tx, self.project):
+                rows.append(f"job {job.id} {job.state} {job.outcome} {job.reason} {job.detail}")
+                rows += [f"  attempt {a}" for a in jobs.attempts_of(tx, job.id)]
+            rows += [f"alert {a.about}: {a.code}: {a.message}" for a in alerts.every(tx)]
+        return "\n".join(map(str, rows))
+
+
+@contextmanager
+def world(root: Path, cached_runtime: Path, **settings: Any) -> Iterator[World]:
+    made = World(root, **settings)
+    try:
+        yield made.make(cached_runtime)
+    finally:
+        made.stop()
+
+
+def digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+def later(moment: datetime) -> str:
+    return clock.to_text(moment)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

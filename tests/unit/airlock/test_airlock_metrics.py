@@ -1,0 +1,112 @@
+"""Metrics: flat numbers only, counts protected."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdrs_hpc.broker.airlock.check import Checked, check_set
+from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+
+RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
+
+
+def check(data: bytes, counts: tuple[str, ...] = ()) -> Checked:
+    return check_set([(Declared("m", "metrics", "m.json", counts), data)], RULES, bytes(16))[0]
+
+
+def rebuilt(data: bytes, counts: tuple[str, ...] = ()) -> dict[str, object]:
+    checked = check(data, counts)
+    assert checked.refused is None, checked.report["sentences"]
+    assert checked.rebuilt is not None
+    value = json.loads(checked.rebuilt)
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b'{"a":1,"a":2}', "duplicate-key"),
+        (b'{"a":NaN}', "malformed-document"),
+        (b'{"a":-Infinity}', "malformed-document"),
+        (b'{"a":1e999}', "malformed-metrics"),
+        (b'{"a":' + b"9" * 10_000 + b"}", "malformed-document"),
+        (b'{"a":' + b"9" * 100 + b"}", "malformed-metrics"),
+        (b'{"a":1e99}', "malformed-metrics"),
+        (b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "document-too-large"),
+        (b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", "document-too-deep"),
+        (b'{"a":{"b":1}}', "malformed-metrics"),
+        (b'{"a":[1]}', "malformed-metrics"),
+        (b'{"a":"text"}', "malformed-metrics"),
+        (b'{"a":true}', "malformed-metrics"),
+        (b'{"a":null}', "malformed-metrics"),
+        (b"[1]", "malformed-metrics"),
+        (b"7", "malformed-metrics"),
+        (b"{}", "malformed-metrics"),
+        (b'{"":1}', "malformed-metrics"),
+        (b'{"Smith, John":1}', "malformed-metrics"),
+        (b'{"\\ud800":1}', "malformed-metrics"),
+        (json.dumps({f"m{i}": i for i in range(65)}).encode(), "malformed-metrics"),
+        (b'{"a":1}{"b":2}', "malformed-document"),
+        (b'\xef\xbb\xbf{"a":1}', "malformed-document"),
+        (b'{"nhs_number":9434765919}', "identifier-in-artefact"),
+        (b'{"nbformat":4,"cells":[]}', "artefact-type-refused"),
+    ],
+)
+def test_bad_metrics_are_refused_by_name(data: bytes, code: str) -> None:
+    assert check(data).refused == code
+
+
+@pytest.mark.parametrize("data", [b'{"a":1}', b'{"n":12.5}', b'{"n":-3}'])
+def test_declared_count_must_be_there_and_whole(data: bytes) -> None:
+    assert check(data, ("n",)).refused == "metric-count-not-whole"
+
+
+def test_numbers_keep_four_significant_digits() -> None:
+    assert rebuilt(b'{"auc":0.912345678,"loss":-1234567,"zero":0.0,"tiny":1.23456e-9}') == {
+        "auc": 0.9123,
+        "loss": -1235000,
+        "zero": 0,
+        "tiny": 1.235e-9,
+    }
+
+
+def test_counts_are_rounded_and_small_ones_become_null() -> None:
+    assert rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare")) == {
+        "n_patients": None,
+        "n_rare": None,
+        "auc": None,
+    } or rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare"))["n_rare"] is None
+
+
+def test_count_by_name_is_protected_without_a_declaration() -> None:
+    checked = check(b'{"n_rare":4,"auc":0.93}')
+    assert checked.rebuilt is not None and json.loads(checked.rebuilt) == {"n_rare": None, "auc": None}
+    assert checked.report["findings"][0]["code"] == "treated-as-count"
+
+
+def test_counts_that_add_up_cannot_be_subtracted() -> None:
+    made = rebuilt(b'{"n_all":100,"n_men":96,"n_women":4}', ("n_all", "n_men", "n_women"))
+    assert made["n_women"] is None
+    assert list(made.values()).count(None) >= 2
+
+
+def test_metrics_without_counts_are_shown_to_the_reviewers() -> None:
+    assert check(b'{"auc":0.93}').report["findings"][0]["code"] == "metrics-without-counts"
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_end_in_a_code_and_never_in_a_crash(data: bytes) -> None:
+    assert check(data).refused is not None
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), st.floats() | st.integers(), max_size=6))
+def test_any_flat_numbers_are_refused_or_rebuilt_to_flat_numbers(value: dict[str, float]) -> None:
+    checked = check(json.dumps(value).encode())
+    if checked.refused is None:
+        assert checked.rebuilt is not None
+        assert json.loads(checked.rebuilt).keys() == value.keys()

@@ -1,0 +1,254 @@
+"""Checking, drafting and signing a spec on the laptop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from party import GRANT, REGISTRATION
+
+from hdrs_hpc.client import context, speccheck, specdraft, spectemplate
+from hdrs_hpc.core import strict_json, strict_yaml
+from hdrs_hpc.core.errors import BadDocumentError, HdrsError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models import Grant, JobSpec
+from hdrs_hpc.protocol import bundle
+
+SPEC = """\
+schema: hdrs-hpc/job-spec/1
+project: lung-fm
+name: spacing
+purpose: Check spacing before pretraining
+data:
+  ct: {dataset: north-chest-ct}
+workload:
+  kind: dask
+  bundle: ./code
+  entry: cohort.main:run
+resources: {nodes: 1, cpus-per-task: 4, mem: 16G, time: "00:30:00"}
+outputs:
+  cohort: {class: table, path: cohort.csv, counts: [n], max-size: 1MiB}
+"""
+NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def home(tmp_path, party) -> Path:
+    """A folder with a context, a spec and its code."""
+    (tmp_path / "root.json").write_bytes(party.signed("trust-root").to_bytes())
+    own = {**GRANT, "workloads": {"builtin": ["cohort-summary@1"], "own-code": "project"}}
+    (tmp_path / "grant.json").write_bytes(party.sign("grant", own, "ada", "bob").to_bytes())
+    registration = party.sign("dataset-registration", REGISTRATION, "ada")
+    (tmp_path / "ct.json").write_bytes(registration.to_bytes())
+    (tmp_path / "hdrs-hpc.toml").write_text(
+        f"""[context]
+trust-root = "root.json"
+root-digest = "{Envelope.parse((tmp_path / "root.json").read_bytes()).digest}"
+grant = "grant.json"
+registrations = ["ct.json"]
+person = "rae"
+at = "2027-01-15T12:00:00Z"
+[cluster]
+name = "isambard-ai"
+isolation = "sandboxed"
+nodes = 4
+"""
+    )
+    (tmp_path / "work/code/cohort").mkdir(parents=True)
+    (tmp_path / "work/code/cohort/main.py").write_text("def run(context): pass\n")
+    (tmp_path / "work/spec.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def _check(home, text: str | None = None) -> speccheck.SpecReport:
+    path = home / "work/spec.yaml"
+    if text is not None:
+        path.write_text(text)
+    found = context.find(path)
+    return speccheck.check(path, context.load(found) if found else None)
+
+
+def test_the_context_is_found_by_walking_up(home):
+    assert context.find(home / "work/spec.yaml") == home / "hdrs-hpc.toml"
+    (home / "work/hdrs-hpc.toml").write_text("")
+    assert context.find(home / "work/spec.yaml") == home / "work/hdrs-hpc.toml", "the nearest one"
+
+
+def test_a_good_spec_gets_the_whole_verdict(home):
+    report = _check(home)
+    assert report.ok and report.exit_code == 0
+    assert report.decision is not None and report.decision.allowed
+
+
+def test_faults_of_form_are_all_told_with_their_lines(home):
+    text = (
+        SPEC.replace("mem: 16G", "mem: lots")
+        .replace("max-size", "maxsize")
+        .replace("kind: dask", "kind: ray")
+    )
+    report = _check(home, text)
+    assert [(item.line, item.code, item.where) for item in report.findings] == [
+        (8, "bad-value", "workload.kind"),
+        (11, "bad-memory", "resources.mem"),
+        (13, "missing-field", "outputs.cohort.max-size"),
+        (13, "unknown-field", "outputs.cohort.maxsize"),
+    ]
+    assert report.decision is None and report.exit_code == 3
+
+
+def test_refusals_are_told_with_the_line_that_earned_them(home):
+    report = _check(home, SPEC.replace("nodes: 1", "nodes: 2").replace("lung-fm", "heart-fm"))
+    assert [(item.line, item.code) for item in report.findings] == [
+        (2, "project-unknown"),
+        (11, "isolation-insufficient"),
+    ]
+    assert report.exit_code == 4
+
+
+def test_without_a_context_only_the_form_is_checked(home):
+    report = speccheck.check(home / "work/spec.yaml", None)
+    assert report.ok and report.decision is None
+
+
+def test_a_spec_that_is_no_yaml_is_told_with_its_line(home):
+    report = _check(home, "a: 1\nb: [\n")
+    assert [item.code for item in report.findings] == ["malformed-document"]
+    assert report.findings[0].line == 3
+
+
+def test_an_altered_grant_in_the_context_is_not_believed(home, party):
+    value = json.loads((home / "grant.json").read_text())
+    other = {**GRANT, "limits": {**GRANT["limits"], "nodes": 1000}}
+    value["payload"] = json.loads(party.sign("grant", other).to_bytes())["payload"]
+    (home / "grant.json").write_text(json.dumps(value))
+    with pytest.raises(HdrsError) as caught:
+        context.load(home / "hdrs-hpc.toml")
+    assert caught.value.code == "bad-signature"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("person", "persona"),
+        ("root.json", "missing.json"),
+        ("nodes = 4", "nodes = 0"),
+        ("[cluster]", "[clus"),
+    ],
+)
+def test_a_context_that_can_not_be_used_is_named(home, change):
+    file = home / "hdrs-hpc.toml"
+    file.write_text(file.read_text().replace(*change))
+    with pytest.raises(context.ContextUnusableError) as caught:
+        context.load(file)
+    assert caught.value.where == str(file)
+
+
+def test_a_draft_adds_what_makes_it_binding(home, party):
+    root = party.root()
+    drafted = specdraft.build(home / "work/spec.yaml", root, now=NOON)
+    spec = JobSpec.from_payload(drafted.payload)
+    assert spec == drafted.spec
+    assert (spec.audience, spec.trust_root) == ("north-sde", root.digest)
+    assert (spec.not_before, spec.expires) == (NOON, NOON + timedelta(days=7))
+    assert spec.workload.bundle is not None and drafted.bundle is not None
+    assert spec.workload.bundle.digest == bundle.digest(drafted.bundle)
+    assert spec.workload.bundle.size == len(drafted.bundle)
+    written = strict_yaml.load(SPEC.encode())[0]
+    signed = strict_json.loads(drafted.payload)
+    assert {key: signed[key] for key in written if key != "workload"} == {
+        key: written[key] for key in written if key != "workload"
+    }, "what was written is signed as it was written"
+
+
+def test_two_drafts_of_one_spec_have_two_nonces_and_one_bundle(home, party):
+    first, second = (specdraft.build(home / "work/spec.yaml", party.root(), now=NOON) for _ in range(2))
+    assert first.spec.nonce != second.spec.nonce
+    assert first.bundle == second.bundle
+
+
+def test_a_changed_line_of_code_is_another_bundle(home, party):
+    first = specdraft.build(home / "work/spec.yaml", party.root()).spec.workload.bundle
+    (home / "work/code/cohort/main.py").write_text("def run(context): return 1\n")
+    second = specdraft.build(home / "work/spec.yaml", party.root()).spec.workload.bundle
+    assert first is not None and second is not None and first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda code: (code / "hdrs_hpc.py").write_text(""), "bundle-shadows-names"),
+        (
+            lambda code: (code / "connectors").mkdir() or (code / "connectors/x.py").write_text(""),
+            "bundle-shadows-names",
+        ),
+        (lambda code: (code / "link").symlink_to("/etc/passwd"), "bundle-malformed"),
+        (
+            lambda code: (code / "cohort/main.py").unlink() or (code / "a.py").write_text(""),
+            "entry-not-in-bundle",
+        ),
+        (lambda code: (code / "cohort/main.py").unlink(), "bundle-malformed"),
+        (lambda code: (code / "big.bin").write_bytes(bytes(17 << 20)), "bundle-too-large"),
+    ],
+)
+def test_a_bundle_that_the_broker_would_refuse_is_refused_here(home, spoil, code):
+    spoil(home / "work/code")
+    report = _check(home)
+    assert [item.code for item in report.findings] == [code]
+    assert report.findings[0].line == 9
+
+
+def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    value = party.root_value()
+    value["people"]["rae"]["keys"] = [(tmp_path / "key.pub").read_text().strip()]
+    root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
+    envelope = specdraft.build(home / "work/spec.yaml", root).sign(key)
+    found = trust.verify(Envelope.parse(envelope.to_bytes()), "job-spec", root)
+    assert found.people == ("rae",)
+
+
+@pytest.mark.parametrize("own_code", [False, True])
+def test_a_new_spec_passes_the_check_as_it_was_written(home, own_code):
+    grant = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "metrics": {}}})
+    text = spectemplate.render("first", grant=grant, own_code=own_code)
+    report = speccheck.check(_file(home, text), None)
+    assert report.ok, report.findings
+
+
+def _file(home, text: str) -> Path:
+    path = home / "work/new.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("My Spec_2", "my-spec-2"), ("7up", "first-look"), ("é", "first-look"), ("ok", "ok")]
+)
+def test_a_spec_is_named_after_its_file(stem, name):
+    assert spectemplate.name_from(stem) == name
+
+
+def test_a_check_never_raises_for_what_a_person_wrote(home):
+    for text in ("", "null", "7", "- a", "schema: 7", "schema: hdrs-hpc/job-spec/1", "\0", "a: &b 1"):
+        report = _check(home, text)
+        assert not report.ok and report.exit_code == 3
+
+
+def test_reading_a_spec_raises_only_our_errors(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadDocumentError):
+        specdraft.read(path)
+
+
+def test_a_context_with_another_trust_root_than_the_pinned_one_is_refused(home, party):
+    other = party.sign("trust-root", party.root_value(audience="elsewhere"), "ada", "bob")
+    (home / "root.json").write_bytes(other.to_bytes())
+    with pytest.raises(HdrsError) as caught:
+        context.load(home / "hdrs-hpc.toml")
+    assert caught.value.code == "trust-root-mismatch"

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from imaging.deid import profiles
+from imaging.deid.keyed import DeidKey
+from imaging.deid.rules import RULES, Patient, age_between
+
+KEY = DeidKey(b"k" * 32)
+PATIENT = Patient(KEY, "P0000000000000000")
+TABLE = importlib.import_module("dicomanonymizer.dicom_anonymization_databases.dicomfields_2026c")
+KEYED = {"patient-id", "uid", "shifted-date"}
+# Kept under the Retain Patient Characteristics Option (PS3.15 E.3.9), ages over 89 folded.
+BY_OPTION = {"PatientAge": "113108", "PatientSex": "113108"}
+
+
+def actions(keyword: str) -> set[str]:
+    """Names of the annex E lists of the maintained table that an attribute is in."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    pair = (tag >> 16, tag & 0xFFFF)
+    return {
+        name
+        for name in dir(TABLE)
+        if name.endswith("_TAGS") and name != "ALL_TAGS" and pair in getattr(TABLE, name)
+    }
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_nothing_that_annex_e_removes_is_kept_without_a_keyed_replacement(name: str) -> None:
+    profile = profiles.load(name)
+    for keyword, rule in profile.attributes.items():
+        if actions(keyword) and rule not in KEYED:
+            assert BY_OPTION[keyword] in profile.options, keyword
+
+
+def test_the_table_that_is_compared_with_is_the_real_one() -> None:
+    assert actions("PatientName")
+    assert actions("StudyDescription") == {"X_TAGS"}
+    assert actions("SeriesInstanceUID") == {"U_TAGS"}
+    assert not actions("KVP")
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_uid_and_date_that_is_kept_is_replaced_under_the_key(name: str) -> None:
+    for keyword, rule in profiles.load(name).attributes.items():
+        kind = dictionary_VR(keyword)
+        assert (rule == "uid") == (kind == "UI"), keyword
+        assert (rule == "shifted-date") == (kind in ("DA", "DT")), keyword
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_no_attribute_of_free_text_is_kept(name: str) -> None:
+    closed = {"manufacturer", "patient-id", "short-name"}
+    for keyword, rule in profiles.load(name).attributes.items():
+        if dictionary_VR(keyword) in ("LO", "LT", "PN", "SH", "ST", "UC", "UT", "UN", "TM"):
+            assert rule in closed, keyword
+
+
+def test_the_radiology_profile_keeps_some_forty_attributes() -> None:
+    assert 35 <= len(profiles.load("radiology-basic@1").attributes) <= 60
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["StudyDescription", "SeriesDescription", "ProtocolName", "ImageComments", "PatientName", "PatientBirthDate",
+     "InstitutionName", "StationName", "AccessionNumber", "StudyTime", "OperatorsName", "DeviceSerialNumber"],
+)  # fmt: skip
+def test_attributes_that_carry_names_or_text_do_not_pass(keyword: str) -> None:
+    profile = profiles.load("radiology-basic@1")
+    assert profile.apply(PATIENT, {keyword: "CANARY", "Modality": "CT"}) == {"Modality": "CT"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "kept"),
+    [
+        ("age", "045Y", "045Y"),
+        ("age", "89Y", "089Y"),
+        ("age", "090Y", "090Y"),
+        ("age", "103Y", "090Y"),
+        ("age", "1099M", None),
+        ("age", "014W", "014W"),
+        ("age", "forty", None),
+        ("sex", "F", "F"),
+        ("sex", "JANE DOE", None),
+        ("body-part", "CHEST", "CHEST"),
+        ("body-part", "chest ", "CHEST"),
+        ("body-part", "JANE DOE", None),
+        ("manufacturer", "SIEMENS Healthineers", "SIEMENS"),
+        ("manufacturer", "GE MEDICAL SYSTEMS", "GE"),
+        ("manufacturer", "Jane Doe's workshop", "OTHER"),
+        ("code", "AXIAL", "AXIAL"),
+        ("code", ("ORIGINAL", "PRIMARY"), ("ORIGINAL", "PRIMARY")),
+        ("code", "Jane", None),
+        ("code", ("AXIAL", "SEEN BY DR. X"), None),
+        ("code", "A" * 17, None),
+        ("short-name", "B30f", "B30f"),
+        ("short-name", "a name that is far too long", None),
+        ("short-name", "J\u00e4ne", None),
+        ("number", 1.5, 1.5),
+        ("number", "2.5", 2.5),
+        ("number", (1, 2), (1, 2)),
+        ("number", "19880412 JANE", None),
+        ("number", float("nan"), None),
+        ("number", "inf", None),
+        ("number", 943476591900000000, None),
+    ],
+)
+def test_a_rule_keeps_only_what_it_names(rule: str, value: Any, kept: Any) -> None:
+    assert RULES[rule](PATIENT, value) == kept
+
+
+@pytest.mark.parametrize(
+    ("birth", "study", "age"),
+    [
+        ("19600615", "20200614", "059Y"),
+        ("19600615", "20200615", "060Y"),
+        ("19300101", "20191231", "089Y"),
+        ("19300101", "20200101", "090Y"),
+        ("18800101", "20200101", "090Y"),
+        ("20210101", "20200101", None),
+        ("", "20200101", None),
+    ],
+)
+def test_an_absent_age_comes_from_two_dates(birth: str, study: str, age: str | None) -> None:
+    assert age_between(birth, study) == age
+
+
+def test_an_unknown_profile_is_refused_by_name() -> None:
+    with pytest.raises(profiles.UnknownProfileError):
+        profiles.load("../radiology-basic@1")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archive import real
+
+from imaging.staging import sandbox
+from imaging.staging.pool import ParserPool, ParserStartError, as_descriptor
+from imaging.staging.refusals import Refused
+
+FAKE = """
+import os, socket, struct, sys, time
+sys.path.insert(0, {root!r})
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+request, handle = wire.receive_request(sock)
+word = request["op"]
+if word == "die": os.abort()
+if word == "hang": time.sleep(600)
+if word == "junk": sock.sendall(b"x" * 100)
+if word == "huge": sock.sendall(struct.pack(">I", 2**31))
+if word == "list": wire.send(sock, b"[1]")
+if word == "lie": wire.send(sock, b'{{"refused": "../../etc/passwd"}}')
+if word == "good":
+    wire.send(sock, b'{{"answer": 1}}', b"blob")
+    wire.send(sock, b'{{"end": true}}')
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def fake() -> Iterator[ParserPool]:
+    root = str(Path(__file__).resolve().parents[3])
+    with ParserPool(1, timeout_s=3, argv=[sys.executable, "-c", FAKE.format(root=root)]) as pool:
+        yield pool
+
+
+def ask(pool: ParserPool, operation: str) -> list[tuple[bytes, bytearray]]:
+    with as_descriptor(b"some bytes") as file:
+        return list(pool.ask(file, operation))
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("die", "parser-crashed"),
+        ("hang", "parser-timeout"),
+        ("huge", "parser-crashed"),
+        ("junk", "parser-crashed"),
+        ("list", "parser-crashed"),
+        ("lie", "parser-crashed"),
+    ],
+)
+def test_a_parser_that_misbehaves_costs_one_item_and_the_next_is_served(
+    fake: ParserPool, operation: str, code: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        ask(fake, operation)
+    assert refused.value.code == code
+    assert ask(fake, "good") == [(b'{"answer": 1}', bytearray(b"blob"))]
+
+
+def test_a_caller_that_stops_listening_does_not_poison_the_next(fake: ParserPool) -> None:
+    with as_descriptor(b"") as file:
+        answers = fake.ask(file, "good")
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(ask(fake, "good")) == 1
+
+
+def test_a_parser_that_does_not_start_is_a_clear_error() -> None:
+    with ParserPool(1, argv=["/bin/false"]) as pool, pytest.raises(ParserStartError):
+        ask(pool, "header")
+
+
+def test_no_process_is_left_behind() -> None:
+    with ParserPool(2, timeout_s=30) as pool:
+        with real("CT_small.dcm").open("rb") as file:
+            assert len(list(pool.ask(file, "header", keywords=["Modality"]))) == 1
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        assert children
+    time.sleep(0.2)
+    alive = set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    assert not alive & set(children)
+
+
+def test_the_parsers_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDRS_CANARY", "sensitive")
+    assert "sensitive" not in str(sandbox.parser_environment())
+    assert "sensitive" not in str(sandbox.parser_argv())
+
+
+PROBE = """
+import os, socket
+found = []
+for path in {paths!r}:
+    if os.path.exists(path): found.append(path)
+try:
+    socket.create_connection(("127.0.0.1", {port}), 2); found.append("network")
+except OSError: pass
+try:
+    open("/usr/written", "w"); found.append("written")
+except OSError: pass
+print(found, os.getpid())
+"""
+
+
+@pytest.mark.root_parts
+def test_a_parser_under_bubblewrap_sees_no_network_no_home_and_no_archive(tmp_path: Path) -> None:
+    if sandbox.bubblewrap() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("bubblewrap does not work here")
+        pytest.skip("bubblewrap does not work here")
+    import socket
+
+    (tmp_path / "archive").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        paths = [str(tmp_path), "/etc/passwd", "/run", "/home", "/var", str(Path(__file__).resolve())]
+        probe = PROBE.format(paths=paths, port=server.getsockname()[1])
+        argv = sandbox.parser_argv()
+        at = argv.index("--")
+        done = subprocess.run(
+            [*argv[: at + 1], sys.executable, "-c", probe],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    assert done.stdout.startswith("[] 2")  # nothing found; process 2 of a process namespace of its own

@@ -1,0 +1,256 @@
+"""Each rule on a job, kept and broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
+
+from hdrs_hpc.core.errors import all_errors
+from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
+from hdrs_hpc.policy import job
+from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.rules import PolicyRefusedError
+
+NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
+OWN = {"kind": "dask", "bundle": {"digest": TWOS, "size": 10240}, "entry": "cohort.main:run"}
+
+
+@pytest.fixture
+def facts(party) -> Facts:
+    return Facts(
+        now=NOON,
+        grant=Grant.from_value(GRANT),
+        grant_people=("ada", "bob"),
+        registrations={"north-chest-ct": DatasetRegistration.from_value(REGISTRATION)},
+        cluster=ClusterFacts("isambard-ai", "sandboxed", 16),
+        trust_root=TrustRoot.from_value(party.root_value()),
+        trust_root_digest=ONES,
+    )
+
+
+def _decide(facts: Facts, *, submitter: str = "rae", spec: dict = SPEC) -> job.Decision:
+    return job.decide(JobSpec.from_value(spec), submitter, facts)
+
+
+def _codes(decision: job.Decision) -> list[str]:
+    return [rule.code for rule in decision.broken]
+
+
+def _granting(facts: Facts, path: str, new: object) -> Facts:
+    return replace(facts, grant=Grant.from_value(changed(facts_grant(facts), path, new)))
+
+
+def facts_grant(facts: Facts) -> dict:
+    return facts.grant.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def test_an_honest_job_is_allowed_with_every_rule_named(facts):
+    decision = _decide(facts)
+    assert decision.allowed
+    assert decision.isolation == "sandboxed"
+    assert decision.walltime_s == 7200
+    names = [rule.rule for rule in decision.rules]
+    assert len(names) == len(set(names)) == 16
+    decision.raise_if_refused()
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "code", "where"),
+    [
+        ("audience", "elsewhere", "wrong-audience", "audience"),
+        ("trust-root", TWOS, "trust-root-changed", "trust-root"),
+        ("project", "heart-fm", "project-unknown", "project"),
+        ("not-before", "2027-01-17T00:00:00Z", "spec-not-yet-valid", "not-before"),
+        ("expires", "2027-01-16T12:00:00Z", "spec-expired", "expires"),
+        ("data/ct/dataset", "south-knee-mr", "dataset-not-granted", "data.ct.dataset"),
+        (
+            "data/ct/select",
+            {"BodyPartExamined": ["CHEST", "HEAD"]},
+            "selection-outside-grant",
+            "data.ct.select.BodyPartExamined",
+        ),
+        (
+            "data/ct/select",
+            {"StudyDate": "2018-12-31/2020-01-01"},
+            "selection-outside-grant",
+            "data.ct.select.StudyDate",
+        ),
+        ("data/ct/select", {"PatientID": ["1"]}, "selection-keyword-refused", "data.ct.select.PatientID"),
+        ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "inputs-unsupported", "inputs.x"),
+        ("workload/kind", "torch", "workload-kind-unsupported", "workload.kind"),
+        ("workload/builtin", "mystery@1", "workload-unknown", "workload.builtin"),
+        ("workload", OWN, "code-not-approved", "workload.bundle"),
+        ("resources/cluster", "dawn", "cluster-not-granted", "resources.cluster"),
+        ("resources/cluster", "local", "cluster-not-granted", "resources.cluster"),
+        ("resources/nodes", 2, "isolation-insufficient", "resources.nodes"),
+        ("resources/time", "1-00:00:01", "time-over-limit", "resources.time"),
+        ("outputs/cohort/keep", "project", "keep-project-unsupported", "outputs.cohort.keep"),
+        (
+            "outputs/m",
+            {"class": "metrics", "path": "m.json", "max-size": "1KiB"},
+            "output-class-not-granted",
+            "outputs.m.class",
+        ),
+    ],
+)
+def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where):
+    broken = _decide(facts, spec=changed(SPEC, path, new)).broken
+    assert [(rule.code, rule.where) for rule in broken] == [(code, where)]
+    assert broken[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"now": datetime(2026, 11, 30, 23, 59, tzinfo=UTC)}, "project-not-started"),
+        ({"now": datetime(2027, 7, 1, tzinfo=UTC)}, "project-ended"),
+        ({"project_state": "CLOSING"}, "project-not-active"),
+        ({"project_state": "CLOSED"}, "project-not-active"),
+        ({"grant_people": ("ada", "rae")}, "conflict-of-interest"),
+        ({"gpu_hours_used": 97.0}, "gpu-hours-exhausted"),
+        ({"registrations": {}}, "dataset-version-mismatch"),
+        ({"cluster": ClusterFacts("isambard-ai", "cooperative", 16)}, "isolation-insufficient"),
+        ({"cluster": ClusterFacts("isambard-ai", "sandboxed", 0)}, "nodes-over-limit"),
+    ],
+)
+def test_facts_that_forbid_are_named(facts, changes, code):
+    spec = changed(SPEC, "not-before", "2026-11-01T00:00:00Z")
+    spec = changed(spec, "expires", "2026-12-01T00:00:00Z") if "not-started" in code else SPEC
+    assert code in _codes(_decide(replace(facts, **changes), spec=spec))
+
+
+def test_gpu_hours_count_to_the_last_one(facts):
+    assert _decide(replace(facts, gpu_hours_used=96.0)).allowed  # 2 GPUs for 2 hours
+
+
+@pytest.mark.parametrize("who", ["sam", "cy", "ada", "nobody"])
+def test_only_the_projects_researchers_may_run(facts, who):
+    assert _codes(_decide(facts, submitter=who)) == ["not-a-researcher"]
+
+
+def test_every_breach_is_told_at_once(facts):
+    spec = changed(SPEC, "resources/nodes", 9)
+    spec = changed(spec, "audience", "elsewhere")
+    decision = _decide(facts, submitter="cy", spec=spec)
+    assert _codes(decision) == [
+        "wrong-audience",
+        "not-a-researcher",
+        "isolation-insufficient",
+        "nodes-over-limit",
+    ]
+    with pytest.raises(PolicyRefusedError) as caught:
+        decision.raise_if_refused()
+    assert len(caught.value.as_dict()["rules"]) == len(decision.rules)
+
+
+def test_a_keyword_left_out_keeps_the_grants_own(facts):
+    from hdrs_hpc.policy.selection import effective
+
+    spec = JobSpec.from_value(SPEC)
+    chosen = effective(spec.data["ct"].select, facts.grant.data["north-chest-ct"].select)
+    assert sorted(chosen) == ["BodyPartExamined", "Modality", "StudyDate"]
+
+
+def test_reviewed_code_runs_once_somebody_outside_has_approved_it(facts):
+    spec = changed(SPEC, "workload", OWN)
+    assert _decide(replace(facts, code_approvals={TWOS: "di"}), spec=spec).allowed
+    assert _codes(_decide(replace(facts, code_approvals={NINES: "di"}), spec=spec)) == ["code-not-approved"]
+
+
+def test_a_reviewer_who_works_in_the_project_approves_nothing(facts):
+    spec = changed(SPEC, "workload", OWN)
+    with_sam = _granting(facts, "people/researchers", ["rae", "sam"])
+    decision = _decide(replace(with_sam, code_approvals={TWOS: "sam"}), spec=spec)
+    assert "conflict-of-interest" in _codes(decision)
+
+
+def test_a_project_without_enough_outside_checkers_can_not_run(facts):
+    """sam checks and researches: only cy and di are left, and three are asked for."""
+    strict = _granting(_granting(facts, "people/researchers", ["rae", "sam"]), "outputs/reviewers", 3)
+    assert _codes(_decide(strict)) == ["not-enough-checkers"]
+
+
+def test_own_code_is_refused_where_the_grant_allows_none(facts):
+    spec = changed(SPEC, "workload", OWN)
+    none = _granting(facts, "workloads/own-code", "none")
+    assert _codes(_decide(replace(none, code_approvals={TWOS: "di"}), spec=spec)) == ["own-code-not-allowed"]
+
+
+def test_unreviewed_code_needs_a_sandbox_even_on_synthetic_data(facts):
+    spec = changed(SPEC, "workload", OWN)
+    loose = _synthetic(
+        _granting(_granting(facts, "workloads/own-code", "project"), "limits/isolation", "cooperative")
+    )
+    assert _decide(loose, spec=spec).allowed
+    weak = replace(loose, cluster=ClusterFacts("isambard-ai", "cooperative", 16))
+    assert _codes(_decide(weak, spec=spec)) == ["isolation-insufficient"]
+    assert _decide(weak).allowed, "the built-in workload may run there"
+
+
+def _synthetic(facts: Facts) -> Facts:
+    value = changed(REGISTRATION, "sensitivity", "synthetic")
+    return replace(facts, registrations={"north-chest-ct": DatasetRegistration.from_value(value)})
+
+
+def test_real_data_is_never_below_sandboxed_whatever_the_grant_says(facts):
+    loose = _granting(facts, "limits/isolation", "cooperative")
+    weak = replace(loose, cluster=ClusterFacts("isambard-ai", "cooperative", 16))
+    assert _codes(_decide(weak)) == ["isolation-insufficient"]
+    assert _decide(_synthetic(weak)).allowed
+
+
+def test_several_nodes_run_at_cooperative_and_the_decision_says_so(facts):
+    loose = _synthetic(_granting(facts, "limits/isolation", "cooperative"))
+    decision = _decide(loose, spec=changed(SPEC, "resources/nodes", 2))
+    assert decision.allowed
+    assert decision.isolation == "cooperative"
+
+
+def test_real_data_never_meets_a_demo_root(party, facts):
+    demo = replace(facts, trust_root=TrustRoot.from_value(party.root_value(demo=True)))
+    assert _codes(_decide(demo)) == ["real-data-under-demo-root"]
+    assert _decide(_synthetic(demo)).allowed
+
+
+def test_a_withdrawn_dataset_version_is_refused(facts):
+    value = changed(REGISTRATION, "version", TWOS)
+    later = replace(facts, registrations={"north-chest-ct": DatasetRegistration.from_value(value)})
+    assert _codes(_decide(later)) == ["dataset-version-mismatch"]
+
+
+def test_walltime_is_clamped_to_the_projects_end(facts):
+    late = replace(facts, now=datetime(2027, 6, 30, 23, 0, tzinfo=UTC))
+    spec = changed(changed(SPEC, "not-before", "2027-06-30T00:00:00Z"), "expires", "2027-07-05T00:00:00Z")
+    decision = _decide(late, spec=spec)
+    assert decision.allowed
+    assert decision.walltime_s == 3600
+
+
+def test_weights_that_must_stay_may_not_be_released(facts):
+    weights = {"class": "weights", "path": "e.safetensors", "max-size": "1GiB"}
+    codes = _codes(_decide(facts, spec=changed(SPEC, "outputs/encoder", weights)))
+    assert codes == ["output-class-unsupported", "keep-not-granted"]
+
+
+def test_the_cluster_is_the_one_named_or_the_grants_first(facts):
+    assert job.choose_cluster(JobSpec.from_value(SPEC), facts.grant) == "isambard-ai"
+    named = JobSpec.from_value(changed(SPEC, "resources/cluster", "local"))
+    assert job.choose_cluster(named, facts.grant) == "local"
+
+
+def test_every_reason_for_refusal_can_be_explained():
+    from hdrs_hpc.policy import refusals
+
+    known = all_errors()
+    reasons = [
+        item
+        for item in vars(refusals).values()
+        if isinstance(item, type) and item.__module__ == refusals.__name__
+    ]
+    assert len(reasons) >= 30
+    for reason in reasons:
+        assert known[reason.code] is reason
+        assert reason.meaning.endswith(".") and reason.remedy.endswith(".")
