@@ -7,6 +7,7 @@ same way; anything else after that is an alarm and changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, Probe, Reply, Request
 
 _TIMEOUT_S = 30.0
+_GRACE_S = 2.0
 
 
 class AnswerRefusedError(NotAllowedError):
@@ -170,7 +172,11 @@ class CourierSocket:
         self._thread.start()
 
     def close(self) -> None:
+        """Let the courier that is being answered have its answer, and no other."""
         self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_GRACE_S)
         self._listener.close()
 
     def _serve(self) -> None:

@@ -9,6 +9,7 @@ import queue
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -40,6 +41,8 @@ class ParserPool:
     ) -> None:
         self.timeout_s = timeout_s
         self._argv = list(argv) if argv is not None else sandbox.parser_argv()
+        # bubblewrap's --die-with-parent means the *thread* that started it: one that lives as long as the pool.
+        self._starter = ThreadPoolExecutor(1, "parser-starter")
         self._idle: queue.SimpleQueue[_Parser | None] = queue.SimpleQueue()
         self._size = size
         for _ in range(size):
@@ -55,6 +58,7 @@ class ParserPool:
                 parser = self._idle.get(timeout=self.timeout_s)
                 if parser is not None:
                     parser.stop()
+        self._starter.shutdown()
 
     def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
         """Stream a parser's answers about ``file`` (a real descriptor): pairs of JSON text and bytes.
@@ -70,7 +74,7 @@ class ParserPool:
                 if parser is not None:
                     parser.stop()
                     parser = None
-                parser = _Parser(self._argv, self.timeout_s)
+                parser = self._starter.submit(_Parser, self._argv, self.timeout_s).result()
             yield from parser.ask(request, file.fileno())
             healthy = True
         except Refused as refused:

@@ -200,8 +200,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                     "job": "7K3QW2",
                     "objects": 4,
                     "bytes": 4096,
-                    "key-id": "K8",
-                    "key-destroyed-at": "2027-05-01T09:05:00Z",
+                    "keys": [{"key-id": "K8", "destroyed-at": "2027-05-01T09:05:00Z"}],
                 }
             ],
             "deidentification-key-destroyed": True,

@@ -46,7 +46,7 @@ def up(layout: Layout) -> str:
         _start_accounting(layout)
         _start_slurm(layout)
         _start_sshd(layout)
-        if not wait_for(lambda: is_well(layout), 30, 0.3):
+        if not wait_for(lambda: is_well(layout), 90, 0.3):
             raise UpError("all daemons run, yet " + "; ".join(_troubles(layout)))
         return "up"
 
@@ -218,7 +218,7 @@ def _start_munge(layout: Layout) -> None:
         key.write_bytes(os.urandom(128))
     daemon = munged(layout)
     daemon.start()
-    await_daemon(daemon, layout.munge_socket.is_socket, 15)
+    await_daemon(daemon, layout.munge_socket.is_socket, 60)
 
 
 def _start_accounting(layout: Layout) -> None:
@@ -226,13 +226,13 @@ def _start_accounting(layout: Layout) -> None:
     store = database.daemon(layout)
     _claim_port(store, "127.0.0.1", DATABASE_PORT)
     store.start()
-    await_daemon(store, lambda: database.answers(layout), 60)
+    await_daemon(store, lambda: database.answers(layout), 180)
     database.make_slurm_user(layout, database.password(layout.etc / "database-password"))
     daemon = slurmdbd(layout)
     _claim_port(daemon, "127.0.0.1", SLURMDBD_PORT)
     daemon.start()
-    await_daemon(daemon, lambda: _port_answers("127.0.0.1", SLURMDBD_PORT), 60)
-    await_daemon(daemon, lambda: _sacctmgr_answers(layout), 30)
+    await_daemon(daemon, lambda: _port_answers("127.0.0.1", SLURMDBD_PORT), 120)
+    await_daemon(daemon, lambda: _sacctmgr_answers(layout), 120)
     if not all(accounts.is_associated(layout, account) for account in ACCOUNTS):
         run(accounts.sacctmgr_argv(layout, "--immediate", "add", "cluster", CLUSTER), check=False)
         accounts.associate(layout)
@@ -242,7 +242,7 @@ def _start_slurm(layout: Layout) -> None:
     control = slurmctld(layout)
     _claim_port(control, CONTROL_ADDRESS, SLURMCTLD_PORT)
     control.start()
-    await_daemon(control, lambda: _port_answers(CONTROL_ADDRESS, SLURMCTLD_PORT), 30)
+    await_daemon(control, lambda: _port_answers(CONTROL_ADDRESS, SLURMCTLD_PORT), 60)
     for node in NODES:
         slurmd(layout, node).start()
     for node in NODES:
@@ -257,7 +257,7 @@ def _start_sshd(layout: Layout) -> None:
     daemon = sshd(layout)
     _claim_port(daemon, "127.0.0.1", SSHD_PORT)
     daemon.start()
-    await_daemon(daemon, lambda: _port_answers("127.0.0.1", SSHD_PORT), 15)
+    await_daemon(daemon, lambda: _port_answers("127.0.0.1", SSHD_PORT), 60)
 
 
 def _claim_port(daemon: Daemon, address: str, port: int) -> None:

@@ -123,10 +123,10 @@ def run(argv: Sequence[str], *, stdin: str = "", check: bool = True) -> subproce
     """A short command in a bare environment; UpError with its stderr when ``check`` and it fails."""
     try:
         done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, env=ENVIRONMENT, cwd="/", timeout=60
+            argv, input=stdin, capture_output=True, text=True, env=ENVIRONMENT, cwd="/", timeout=180
         )
     except subprocess.TimeoutExpired:
-        raise UpError(f"{' '.join(argv)}: no answer within 60 s") from None
+        raise UpError(f"{' '.join(argv)}: no answer within 180 s") from None
     if check and done.returncode != 0:
         raise UpError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
     return done

@@ -117,7 +117,7 @@ class Deliver:
         replies = _courier(ctx, job, attempt, self.found, "answers", answers)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
-            refuse(ctx, job, attempt, AnswerRefusedError(f"{refused.refused}", where=refused.node))
+            refuse(ctx, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
             return
         with ctx.db.write() as tx:
             jobs.note_attempt(tx, attempt.name, handover="closed")
@@ -160,8 +160,8 @@ class Deliver:
             jobs.note_attempt(tx, self.attempt.name, handover="answered")
 
 
-class AnswerRefusedError(NotAllowedError):
-    code = "handover-answer-refused"
+class AnswerDeclinedError(NotAllowedError):
+    code = "handover-answer-declined"
     meaning = "An agent refused the answer it was brought."
     remedy = "The attempt is stopped; `hdrs-hpc job show` names the reason."
 
@@ -247,7 +247,7 @@ def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
             actor=log.KEYD,
             detail={"code": error.code},
         )
-        if error.code in ("handover-second-key", "handover-answer-refused"):
+        if error.code in ("handover-second-key", "handover-answer-declined"):
             log.append(
                 tx,
                 "alarm",
