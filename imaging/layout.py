@@ -2,6 +2,7 @@
 
 ::
 
+    zarr.json, series/zarr.json, slides/zarr.json           groups without attributes
     index.parquet                 one row a series or slide (schema: imaging/staging/index.py)
     report.json                   what came in and what was refused (no patient data)
     series/<id>/zarr.json         group: NGFF 0.5 multiscale + "hdrs-hpc" namespace

@@ -14,7 +14,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 
 @click.group()
 def audit() -> None:
-    """Verify and read an exported audit log; nothing is asked of any broker.
+    """Fetch, verify and read the audit log; only `fetch` asks a broker.
 
     Example: hdrs-hpc audit verify demo-site/audit --trust demo-site/trust-root.json
     """
@@ -51,6 +51,23 @@ def verify(
         from hdrs_hpc.cli import reportview
 
         reportview.show(report)
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--context", help="Which login to use, where you have several.")
+def fetch(folder: Path, context: str | None) -> None:
+    """Fetch the log of the broker that you are logged in to (custodians and admins).
+
+    It is held against the checkpoint that you got before: a log that was changed meanwhile raises an alarm.
+
+    Example: hdrs-hpc audit fetch audit && hdrs-hpc audit verify audit --trust trust-root.json
+    """
+    from hdrs_hpc.client import auditlog
+    from hdrs_hpc.client.session import Session
+
+    count = auditlog.fetch(Session.current(context), folder)
+    click.echo(f"{count} entries in {folder}")
 
 
 @audit.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,17 @@ def cancel(session: Session, prefix: str) -> dict[str, Any]:
 def fetch(session: Session, prefix: str, folder: Path, only: str | None = None) -> Iterator[Fetched]:
     """Fetch the released artefacts of a job into ``folder``, each with its record beside it."""
     job = one(session, prefix)
+    taken: set[str] = set()
     for item in job["artefacts"]:
         if item["state"] == "released" and only in (None, item["name"]):
-            yield _fetch_one(session, job, str(item["name"]), folder)
+            fetched = _fetch_one(session, job, str(item["name"]), folder, taken)
+            taken.add(fetched.path.name.casefold())
+            yield fetched
 
 
-def _fetch_one(session: Session, job: dict[str, Any], name: str, folder: Path) -> Fetched:
+def _fetch_one(
+    session: Session, job: dict[str, Any], name: str, folder: Path, taken: Collection[str]
+) -> Fetched:
     base = f"/v1/jobs/{job['id']}/artefacts/{_safe(name)}"
     envelope = session.api.get_bytes(f"{base}/record")
     record: ReleaseRecord = trust.verify(Envelope.parse(envelope), "release-record", session.root).document
@@ -87,9 +92,10 @@ def _fetch_one(session: Session, job: dict[str, Any], name: str, folder: Path) -
     if Path(record.file).name != record.file or record.file.startswith("."):
         raise ReleaseMismatchError("the record's file name is not a plain name", where=name)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / record.file
+    # Two outputs from different folders of the job may bear one file name.
+    target = folder / (f"{name}-{record.file}" if record.file.casefold() in taken else record.file)
     _put(target, raw)
-    _put(folder / f"{record.file}.release.json", envelope)
+    _put(target.with_name(f"{target.name}.release.json"), envelope)
     return Fetched(name, target, len(raw), digest, tuple(record.reviewers))
 
 

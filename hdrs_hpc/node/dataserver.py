@@ -61,17 +61,18 @@ class DataServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, _Slot() as slot:
-                while True:
-                    request = _receive(connection)
-                    if request is None:
-                        return
-                    self._answer(connection, slot, *request)
-        except FrameError:
-            self._meter.alarm()
+                self._serve_frames(connection, slot)
         except OSError:
             return  # the workload's process went away
         finally:
             self._room.release()
+
+    def _serve_frames(self, connection: socket.socket, slot: _Slot) -> None:
+        try:
+            while (request := _receive(connection)) is not None:
+                self._answer(connection, slot, *request)
+        except FrameError:
+            self._meter.alarm()  # and the connection ends: what follows can't be told apart
 
     def _answer(self, connection: socket.socket, slot: _Slot, kind: int, body: bytes) -> None:
         if kind == Op.OPEN:

@@ -59,8 +59,11 @@ class StagedCopy:
         return self._ids(layout.SLIDES)
 
     def volume(self, item: str) -> zarr.Array[Any]:
-        """A series as it was stored: (z, y, x) or (t, z, y, x), raw integers.  Raises NoSuchItemError."""
-        return self._array(layout.level_path(layout.series_path(item)))
+        """A series as it was stored: (z, y, x) or (t, z, y, x), raw integers.  Raises NoSuchItemError.
+
+        ``item`` is an id, or the ``item`` column of the index.
+        """
+        return self._array(layout.level_path(layout.series_path(_id_of(item))))
 
     def volume_lazy(self, item: str) -> dask.array.Array:
         """:meth:`volume` as a Dask array, one task a chunk (a shard where there are shards)."""
@@ -68,7 +71,7 @@ class StagedCopy:
 
     def slide(self, item: str, level: int = 0) -> zarr.Array[Any]:
         """One resolution of a slide: (c, y, x), uint8; level 0 is full size.  Raises NoSuchItemError."""
-        return self._array(layout.level_path(layout.slide_path(item), level))
+        return self._array(layout.level_path(layout.slide_path(_id_of(item)), level))
 
     def slide_lazy(self, item: str, level: int = 0) -> dask.array.Array:
         """:meth:`slide` as a Dask array, one task a shard."""
@@ -113,6 +116,11 @@ def open_staged(name: str) -> StagedCopy:
     if name not in client.inputs():
         raise NoSuchInputError(where=name)
     return StagedCopy(socket_path, name)
+
+
+def _id_of(item: str) -> str:
+    """Of ``series/<id>`` and ``slides/<id>``, as the index names them, the id."""
+    return item.rpartition("/")[2]
 
 
 def _lazy(array: zarr.Array[Any]) -> dask.array.Array:

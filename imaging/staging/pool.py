@@ -17,8 +17,8 @@ from hdrs_hpc.core.errors import SiteError
 from imaging.staging import sandbox, wire
 from imaging.staging.refusals import Refused
 
-ITEM_TIMEOUT_S = 120.0
-_START_TIMEOUT_S = 60.0
+ITEM_TIMEOUT_S = 300.0
+_START_TIMEOUT_S = 180.0
 _RECYCLE_AFTER = 5000
 """Requests after which a parser is replaced: bounds leaks in native decoders."""
 
@@ -75,6 +75,7 @@ class ParserPool:
                     parser.stop()
                     parser = None
                 parser = self._starter.submit(_Parser, self._argv, self.timeout_s).result()
+                parser.wait_until_ready()
             yield from parser.ask(request, file.fileno())
             healthy = True
         except Refused as refused:
@@ -102,13 +103,16 @@ class _Parser:
             )
         self._sock = ours
         self._served = 0
-        ours.settimeout(_START_TIMEOUT_S)
+        self._timeout_s = timeout_s
+
+    def wait_until_ready(self) -> None:
+        """Raises :class:`ParserStartError`; not part of starting, so that parsers start side by side."""
+        self._sock.settimeout(_START_TIMEOUT_S)
         try:
-            wire.receive_header(ours)
+            wire.receive_header(self._sock)
         except (OSError, wire.WireError):
-            self.stop()
             raise ParserStartError() from None
-        ours.settimeout(timeout_s)
+        self._sock.settimeout(self._timeout_s)
 
     def usable(self) -> bool:
         return self._served < _RECYCLE_AFTER and self._process.poll() is None

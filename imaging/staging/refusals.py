@@ -56,7 +56,7 @@ _TABLE = (
     ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _ASK),
     ("unsupported-modality", False, "A modality that this version does not stage.", _ASK),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
-    ("opted-out", False, "Kept out by the opt-out list. Counted, never listed.", _ASK),
+    ("opted-out", False, "Kept out by the opt-out list.", _ASK),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _ASK),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
@@ -66,6 +66,22 @@ REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _TABLE}
 
 UNLISTED = frozenset({"opted-out"})
 """Counted in reports without item numbers: a number would tell who opted out."""
+
+
+def as_markdown() -> str:
+    """The page ``docs/staging-reasons.md``."""
+    lines = [
+        "# Why an item is not in the copy",
+        "",
+        "The reason codes of a staging report. *Failed* items count against the grant's `max-failed`; the others",
+        "are kept out by rule. Items are named by their number, the row of the registered inventory from 1.",
+    ]
+    for reason in REASONS.values():
+        count = "Counts as failed." if reason.failed else "Does not count as failed."
+        if reason.code in UNLISTED:
+            count += " Counted, never listed."
+        lines += ["", f"## {reason.code}", "", f"{reason.meaning} {count} {reason.remedy}"]
+    return "\n".join(lines) + "\n"
 
 
 class Refused(Exception):

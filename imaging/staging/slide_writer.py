@@ -206,6 +206,7 @@ def _write(builder: Builder, target: zarr.Array[Any], top: int, pixels: NDArray[
                     pixels[row * high : (row + 1) * high, column * wide : (column + 1) * wide]
                 ),
                 level=DERIVED_QUALITY,
+                subsampling="444",  # stain colour is what slides are about
             )
             for row in range(rows)
             for column in range(left, right)

@@ -5,13 +5,15 @@ People act by signing documents with ``ssh-keygen`` and filing them; the broker'
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,13 +26,13 @@ from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.store import accept, artefacts, jobs, projects
 from hdrs_hpc.broker.store.jobs import Job
-from hdrs_hpc.cli.demo.archive import make_archive
+from hdrs_hpc.cli.demo.archive import Archive, make_archive
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign
-from hdrs_hpc.node.runtime.build import build
-from hdrs_hpc.protocol import bundle
+from hdrs_hpc.node.runtime.build import RuntimeFile, build
+from hdrs_hpc.protocol import bundle, layout
 from imaging.staging import inventory
 
 PROJECT = "lung-demo"
@@ -41,6 +43,24 @@ PEOPLE = {
     "chen": ["checker", "code-reviewer"],
     "dunne": ["checker"],
 }
+
+
+@dataclass(frozen=True)
+class TestArchive:
+    """An archive with the lists that belong to it."""
+
+    __test__ = False
+    archive: Archive
+    canaries: Path
+    opt_out: Path
+
+
+def make_test_archive(folder: Path, patients: int = 12) -> TestArchive:
+    canaries, opt_out = folder / "canaries.json", folder / "opt-out.txt"
+    folder.mkdir(parents=True)
+    return TestArchive(
+        make_archive(folder / "archive", 7, canaries, opt_out, patients=patients), canaries, opt_out
+    )
 
 
 @dataclass
@@ -55,23 +75,21 @@ class World:
     people: dict[str, list[str]] = field(default_factory=lambda: dict(PEOPLE))
     project: str = PROJECT
     keyd: subprocess.Popen[bytes] | None = None
+    test_archive: TestArchive | None = None
+    """One that was made before; the broker only reads it."""
 
     # --- making it
 
-    def make(self, cached_runtime: Path) -> World:
-        """Keys, archive, broker, trust root, cluster with runtime, datasets, grant."""
+    def make(self, cached_runtime: Path | RuntimeFile) -> World:
+        """Keys, archive, broker, trust root, cluster with runtime, datasets."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.home = BrokerHome.at(self.root / "broker")
         setup.init(self.home, audience="demo-sde", host="127.0.0.1", port=1, tick_s=0.1, review_poll_s=0.1)
         for person in self.people:
             self._ssh_key(person)
-        self.archive = make_archive(
-            self.root / "archive",
-            7,
-            self.root / "canaries.json",
-            self.home.opt_out_file(),
-            patients=self.patients,
-        )
+        made = self.test_archive or make_test_archive(self.root / "source", self.patients)
+        self.archive, self.canaries = made.archive, made.canaries
+        shutil.copyfile(made.opt_out, self.home.opt_out_file())
         self.start_keyd()
         self.ctx = Context.open(self.home)
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
@@ -83,10 +101,27 @@ class World:
             "demo-ct-mr": self._register("demo-ct-mr", "radiology", self.archive.radiology),
             "demo-he": self._register("demo-he", "pathology", self.archive.pathology),
         }
-        built = build(cached_runtime)
-        self.ctx.cluster(self.cluster, self.project).install_runtime(built.path, built.digest)
-        runtime.note_installed(self.home, self.cluster, self.project, built.digest)
+        self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
+        self.install_runtime()
         return self
+
+    def install_runtime(self) -> None:
+        """What ``cluster install`` does.  Linked first where it can be: half a gigabyte is slow to copy."""
+        cluster = self.ctx.cluster(self.cluster, self.project)
+        there = Path(cluster.scratch_path(*layout.runtime_parts(self.runtime.digest)))
+        if self.settings_toml is None and not there.exists():
+            there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(OSError):
+                os.link(self.runtime.path, there)
+        cluster.install_runtime(self.runtime.path, self.runtime.digest)
+        runtime.note_installed(self.home, self.cluster, self.project, self.runtime.digest)
+
+    def beside(self, project: str) -> World:
+        """The same world seen from another project, which has no grant yet."""
+        other = copy.copy(self)
+        other.project = project
+        other.install_runtime()
+        return other
 
     def start_keyd(self) -> None:
         with (self.home.logs_dir / "keyd.log").open("ab") as output:
@@ -97,7 +132,12 @@ class World:
             )
 
     def stop(self) -> None:
-        self.ctx.close()
+        """End keyd and whatever still runs on the embedded cluster."""
+        if self.settings_toml is None and hasattr(self, "ctx"):
+            for folder in (self.root / "cluster" / "jobs").glob("*/hdrs-*"):
+                self.ctx.cluster(self.cluster, folder.parent.name).cancel(folder.name)
+        if hasattr(self, "ctx"):
+            self.ctx.close()
         if self.keyd is not None:
             self.keyd.terminate()
             self.keyd.wait(10)

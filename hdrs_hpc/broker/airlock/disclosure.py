@@ -33,6 +33,10 @@ _MAX_WORK = 80_000_000
 """Linked cells × small ones × relations: beyond it a table is hardly a summary, and the search too slow."""
 
 
+Grouped = dict[CellId, list[Relation]]
+"""Relations by the component they belong to."""
+
+
 class CannotProtectError(ArtefactRefusedError):
     code = "table-cannot-be-protected"
     meaning = "Small counts in this table could be worked out whatever else is suppressed."
@@ -89,14 +93,17 @@ class _Protection:
             for row in range(len(sheet.values))
             for column in range(len(sheet.columns))
         }
-        self.in_table = additive.relations(sheets)
-        self.outside = [
-            total
+        in_table = additive.relations(sheets)
+        outside = {
+            sheet.name: additive.known_totals(sheet, self.groups[sheet.name], self.floor[sheet.name])
             for sheet in sheets
-            for total in additive.known_totals(sheet, self.groups[sheet.name], self.floor[sheet.name])
-        ]
-        self.totals = {cell for relation in self.in_table for cell, factor in relation.items() if factor < 0}
-        self.parts = _Components(self.value, [*self.in_table, *self.outside])
+        }
+        every_total = [total for totals in outside.values() for total in totals]
+        self.totals = {cell for relation in in_table for cell, factor in relation.items() if factor < 0}
+        self.parts = _Components(self.value, [*in_table, *every_total])
+        self.in_table = self.parts.group(in_table)
+        self.outside = self.parts.group(every_total)
+        self.outside_of = {name: self.parts.group(totals) for name, totals in outside.items()}
         self.primary = {cell for cell, count in self.value.items() if count < self.floor[cell[0]]}
         self.secondary: set[CellId] = set()
         self.companions: set[CellId] = set()
@@ -126,8 +133,8 @@ class _Protection:
             small = len(self.primary & cells)
             if not small:
                 continue
-            some = next(iter(cells))
-            relations = sum(len(self.parts.relations(some, known)) for known in (self.in_table, self.outside))
+            root = self.parts.root(next(iter(cells)))
+            relations = len(self.in_table.get(root, [])) + len(self.outside.get(root, []))
             if len(cells) > _MAX_LINKED_CELLS or len(cells) * small * (relations + 20) > _MAX_WORK:
                 error = TooLargeToProtectError(f"{small} of {len(cells)} counts that add up are small")
                 error.sheets = frozenset(cell[0] for cell in cells)
@@ -161,22 +168,22 @@ class _Protection:
         for steps in ways:
             if 0 in steps:
                 continue
-            moved = self._first_move(cell, steps, outside=True)
-            if moved is None:
-                moved = self._first_move(cell, steps, outside=False)
-                if moved is None:
-                    raise self._refusal(cell)
+            # Knowing the totals of two tables that overlap can be too much: then those of this one count.
+            for known in (self.outside, self.outside_of[cell[0]], {}):
+                moved = self._first_move(cell, steps, known)
+                if moved is not None:
+                    break
                 self._tell(
                     cell,
                     "known-total-would-reveal",
-                    "who knows the exact total of this column from elsewhere could narrow a suppressed count",
+                    "who knows exact totals from elsewhere could narrow a suppressed count",
                 )
+            else:
+                raise self._refusal(cell)
             self._hide(moved)
 
-    def _first_move(self, cell: CellId, steps: Iterable[int], *, outside: bool) -> list[CellId] | None:
-        return next(
-            (moved for by in steps if (moved := self._move(cell, by, outside=outside)) is not None), None
-        )
+    def _first_move(self, cell: CellId, steps: Iterable[int], known: Grouped) -> list[CellId] | None:
+        return next((moved for by in steps if (moved := self._move(cell, by, known)) is not None), None)
 
     def _keep_two_values(self, cell: CellId) -> None:
         """For a reader who knows which cells are the small ones: a step of one that keeps each on its side."""
@@ -185,7 +192,7 @@ class _Protection:
             return
         for by in (1, -1):
             if 0 <= count + by <= top:
-                moved = self._move(cell, by, outside=False, keep_sides=True)
+                moved = self._move(cell, by, {}, keep_sides=True)
                 if moved is not None:
                     self._hide(moved)
                     return
@@ -195,11 +202,12 @@ class _Protection:
             "who learned which suppressed counts were small could work one of them out",
         )
 
-    def _move(self, cell: CellId, by: int, *, outside: bool, keep_sides: bool = False) -> list[CellId] | None:
+    def _move(
+        self, cell: CellId, by: int, known: Grouped, *, keep_sides: bool = False
+    ) -> list[CellId] | None:
         """The cells that take part in a move of ``cell`` by ``by``; None when nothing makes room."""
-        relations = self.parts.relations(cell, self.in_table)
-        if outside:
-            relations = [*relations, *self.parts.relations(cell, self.outside)]
+        root = self.parts.root(cell)
+        relations = [*self.in_table.get(root, []), *known.get(root, [])]
         everything = {cell, *(other for relation in relations for other in relation)}
         hidden = {other for other in everything if self._is_hidden(other)}
         # what is hidden already costs nothing, and the smaller search is the faster one
@@ -264,13 +272,12 @@ class _Components:
         for relation in relations:
             first, *others = relation
             for other in others:
-                self._parent[self._root(other)] = self._root(first)
+                self._parent[self.root(other)] = self.root(first)
         self._members: dict[CellId, set[CellId]] = {}
-        self._relations: dict[int, dict[CellId, list[Relation]]] = {}
         for cell in self._parent:
-            self._members.setdefault(self._root(cell), set()).add(cell)
+            self._members.setdefault(self.root(cell), set()).add(cell)
 
-    def _root(self, cell: CellId) -> CellId:
+    def root(self, cell: CellId) -> CellId:
         while self._parent[cell] != cell:
             self._parent[cell] = self._parent[self._parent[cell]]
             cell = self._parent[cell]
@@ -280,11 +287,10 @@ class _Components:
         return self._members.values()
 
     def of(self, cell: CellId) -> set[CellId]:
-        return self._members[self._root(cell)]
+        return self._members[self.root(cell)]
 
-    def relations(self, cell: CellId, relations: Sequence[Relation]) -> list[Relation]:
-        known = self._relations.setdefault(id(relations), {})
-        if not known:
-            for relation in relations:
-                known.setdefault(self._root(next(iter(relation))), []).append(relation)
-        return known.get(self._root(cell), [])
+    def group(self, relations: Iterable[Relation]) -> Grouped:
+        grouped: Grouped = {}
+        for relation in relations:
+            grouped.setdefault(self.root(next(iter(relation))), []).append(relation)
+        return grouped

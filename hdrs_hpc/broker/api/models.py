@@ -163,7 +163,9 @@ class ArtefactState(Answer):
 
     name: str
     class_: str
-    state: str = Field(description="in-review, refused, released or withheld")
+    state: str = Field(
+        description="in-review, approved, released, withheld, refused (by the check) or destroyed"
+    )
     code: str | None
     media_type: str | None = None
     size: int | None = None

@@ -1,15 +1,18 @@
-"""The file keystore: a master key, a key-encryption key per project, wrapped keys, and what was destroyed.
+"""The file keystore: a key-encryption key per project, wrapped keys, and what was destroyed.
 
 Kept in one SQLite file beside the master key, outside the broker's database and outside every backup.  Every
 wrap is AES-256-GCM with (project, role, holder) as associated data, so a row can't be moved to another place.
-Destroying a key removes its wrap, replaces the project's key-encryption key, re-wraps what is left, and
-replaces the master key: an old copy of the database opens nothing without the old master, which is overwritten
-and unlinked.  On flash and copy-on-write media overwriting proves nothing, and the certificate says so.
+Destroying a key removes its wrap and every answer that holds it sealed, replaces the project's key-encryption
+key, re-wraps what is left, and replaces the master key: an old copy of the database opens nothing without the
+old master, which is overwritten and unlinked.
+
+What it can't do.  Somebody who kept an old copy of the database *and* of the master key of that time opens what
+was in it.  On flash and copy-on-write media overwriting proves nothing.  Keys that were used leave copies in this
+process's memory until Python reuses it, and in swap if there is any.  The certificate says so.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -23,18 +26,22 @@ from typing import Any, ClassVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hdrs_hpc.broker.keys.master import MasterFile, MasterKeyMismatchError, fingerprint_of, sync_folder
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError
+from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 KEY_BYTES = 32
 PROJECT_KEY = "project"
 """Role of the key-encryption key in the list of what was destroyed."""
+FORMAT = 1
+"""``PRAGMA user_version`` of the file."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS projects (
   project TEXT PRIMARY KEY, kek BLOB, grant_digest TEXT NOT NULL, grant_version INTEGER NOT NULL,
-  run_until TEXT NOT NULL, destroy_by TEXT NOT NULL, frozen TEXT, last_closure TEXT) WITHOUT ROWID;
+  grant_entry INTEGER NOT NULL, copies_until TEXT NOT NULL, outputs_until TEXT NOT NULL,
+  destroy_by TEXT NOT NULL, frozen TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, about TEXT NOT NULL,
   wrapped BLOB NOT NULL, made_at TEXT NOT NULL, UNIQUE (project, role, holder)) WITHOUT ROWID;
@@ -42,10 +49,13 @@ CREATE TABLE IF NOT EXISTS destroyed (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, at TEXT NOT NULL,
   UNIQUE (project, role, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS handovers (
-  attempt TEXT PRIMARY KEY, request TEXT NOT NULL, not_after TEXT NOT NULL, closed TEXT) WITHOUT ROWID;
+  attempt TEXT PRIMARY KEY, request BLOB NOT NULL, not_after TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bindings (
   attempt TEXT NOT NULL, node TEXT NOT NULL, hello BLOB NOT NULL, answer BLOB,
   PRIMARY KEY (attempt, node)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uses (
+  attempt TEXT NOT NULL, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL,
+  PRIMARY KEY (attempt, role, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS signing (kind TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -62,10 +72,10 @@ class KeyUnknownError(NotAllowedError):
     remedy = "Check that the copy or attempt belongs to the project."
 
 
-class MasterKeyMismatchError(InternalError):
-    code = "master-key-mismatch"
-    meaning = "The master key does not open the keystore beside it."
-    remedy = "Put back the master key that belongs to this keystore; without it its keys are gone."
+class KeystoreFormatError(NotAllowedError):
+    code = "keystore-format"
+    meaning = "The keystore was written by another version of this program."
+    remedy = "Run the version that wrote it."
 
 
 @dataclass(frozen=True)
@@ -88,30 +98,47 @@ class FileKeystore:
     )
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._db = sqlite3.connect(folder / "keys.db", isolation_level=None, check_same_thread=False)
+        self._file = MasterFile(folder)
+        self._file.check_private()
+        path = folder / "keys.db"
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
-        for pragma in ("journal_mode=DELETE", "synchronous=FULL", "secure_delete=ON"):
+        # EXTRA syncs the folder after the journal is unlinked.  With less, a power cut can bring the journal
+        # back and undo a rotation whose old master is overwritten already: every key would be lost.
+        for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "secure_delete=ON", "temp_store=MEMORY"):
             self._db.execute(f"PRAGMA {pragma}")
-        self._db.executescript(_SCHEMA)
+        self._inside = False
+        self._make_tables()
+        sync_folder(folder)
         self._master = self._find_master()
+
+    def close(self) -> None:
+        self._db.close()
 
     # --- facts and rows that keyd's rules keep here, since they must not live in the broker's database
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; nests by joining the outer one."""
-        if self._db.in_transaction:
+        if self._inside:
             yield self._db
             return
         self._db.execute("BEGIN IMMEDIATE")
+        self._inside = True
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
-            self._master = self._find_master()  # a rotation inside the transaction did not happen
+            # A COMMIT that failed leaves the transaction open, or has undone it: either way nothing happened,
+            # and a rotation inside of it neither.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._master = self._find_master()
             raise
-        self._db.execute("COMMIT")
+        finally:
+            self._inside = False
+        self._file.settle(fingerprint_of(self._master))
 
     def fact(self, name: str) -> str | None:
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
@@ -206,13 +233,13 @@ class FileKeystore:
             now = clock.to_text(clock.now())
             for record in gone:
                 db.execute("DELETE FROM keys WHERE id = ?", (record.id,))
+                _forget_answers(db, record)
                 _bury(db, record.id, project, record.role, record.holder, now)
             if holder is not None:
                 for role in roles:
                     _bury(db, f"K-none-{secrets.token_hex(8)}", project, role, holder, now)
             if gone:
                 self._rotate(project)
-        self._settle_master()
         return gone
 
     def destroy_project(self, project: str) -> list[KeyRecord]:
@@ -221,13 +248,13 @@ class FileKeystore:
             gone = self.live(project)
             now = clock.to_text(clock.now())
             for record in gone:
+                _forget_answers(db, record)
                 _bury(db, record.id, project, record.role, record.holder, now)
             db.execute("DELETE FROM keys WHERE project = ?", (project,))
             if self.holds_project_key(project):
                 db.execute("UPDATE projects SET kek = NULL WHERE project = ?", (project,))
                 _bury(db, f"K-{secrets.token_hex(8)}", project, PROJECT_KEY, "", now)
                 self._rotate(None)
-        self._settle_master()
         return gone
 
     # --- the broker's signing keys
@@ -290,42 +317,27 @@ class FileKeystore:
             wrapped = self._wrap(new_master, seed, "", "signing", row["kind"])
             db.execute("UPDATE signing SET wrapped = ? WHERE kind = ?", (wrapped, row["kind"]))
         # The file comes first and the database's COMMIT decides which of the two masters counts.
-        _write_private(self._folder / "master.key.new", new_master)
-        db.execute("INSERT OR REPLACE INTO facts VALUES ('master', ?)", (_fingerprint(new_master),))
+        self._file.propose(new_master)
+        db.execute("INSERT OR REPLACE INTO facts VALUES ('master', ?)", (fingerprint_of(new_master),))
         self._master = new_master
+
+    def _make_tables(self) -> None:
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found not in (0, FORMAT):
+            raise KeystoreFormatError(f"format {found} where this version writes {FORMAT}")
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version={FORMAT}")
 
     def _find_master(self) -> bytes:
         """The master key that the database names; finishes a rotation that a crash interrupted."""
-        current = self._folder / "master.key"
-        if not current.exists() and not (self._folder / "master.key.new").exists():
-            if self.fact("master") is not None:
-                raise MasterKeyMismatchError()
-            _write_private(current, secrets.token_bytes(KEY_BYTES))
-        named = self.fact("master")
-        if named is None:
-            named = _fingerprint(current.read_bytes())
-            self.remember("master", named)
-        for path in (current, self._folder / "master.key.new"):
-            if path.exists() and _fingerprint(path.read_bytes()) == named:
-                master = path.read_bytes()
-                self._settle_master()
-                return master
-        raise MasterKeyMismatchError()
-
-    def _settle_master(self) -> None:
-        """Keep the master key that the database names, overwrite and unlink the other."""
-        named = self.fact("master")
-        current, fresh = self._folder / "master.key", self._folder / "master.key.new"
-        if not fresh.exists():
-            return
-        if _fingerprint(fresh.read_bytes()) == named:
-            if current.exists():
-                _overwrite(current)
-            fresh.replace(current)
-        else:
-            _overwrite(fresh)
-            fresh.unlink()
-        _sync_folder(self._folder)
+        name = self.fact("master")
+        if name is None:
+            master = self._file.first()  # nothing is wrapped yet
+            self._db.execute("INSERT INTO facts VALUES ('master', ?)", (fingerprint_of(master),))
+            return master
+        master = self._file.named(name)
+        self._file.settle(name)
+        return master
 
     def _wrap(self, wrapping: bytes, key: bytes, project: str, role: str, holder: str) -> bytes:
         nonce = secrets.token_bytes(12)
@@ -342,40 +354,18 @@ def _record(row: sqlite3.Row) -> KeyRecord:
     return KeyRecord(row["id"], row["project"], row["role"], row["holder"], json.loads(row["about"]))
 
 
+def _forget_answers(db: sqlite3.Connection, record: KeyRecord) -> None:
+    """Answers of a hand-over hold the key too, sealed to a node: they go with it."""
+    db.execute(
+        "UPDATE bindings SET answer = NULL WHERE attempt IN"
+        " (SELECT attempt FROM uses WHERE project = ? AND role = ? AND holder = ?)",
+        (record.project, record.role, record.holder),
+    )
+
+
 def _bury(db: sqlite3.Connection, key: str, project: str, role: str, holder: str, now: str) -> None:
     db.execute("INSERT OR IGNORE INTO destroyed VALUES (?, ?, ?, ?, ?)", (key, project, role, holder, now))
 
 
 def _place(project: str, role: str, holder: str) -> bytes:
     return b"".join(len(part).to_bytes(2) + part for part in (x.encode() for x in (project, role, holder)))
-
-
-def _fingerprint(master: bytes) -> str:
-    return hashlib.sha256(b"hdrs-hpc master key id\0" + master).hexdigest()
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(handle, content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    _sync_folder(path.parent)
-
-
-def _overwrite(path: Path) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-    try:
-        os.write(handle, secrets.token_bytes(KEY_BYTES))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

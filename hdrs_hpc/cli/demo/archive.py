@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,8 +104,12 @@ def main() -> int:
     )
     parser.add_argument("--opt-out", type=Path, required=True, help="text list to write, outside the archive")
     parser.add_argument("--patients", type=int, default=60)
+    parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     made = make_archive(asked.folder, asked.seed, asked.canaries, asked.opt_out, patients=asked.patients)
+    if asked.json:
+        print(json.dumps(asdict(made)))
+        return 0
     for name, value in asdict(made).items():
         print(f"{name}: {value}")
     return 0

@@ -46,8 +46,9 @@ def build(folder: Path) -> RuntimeFile:
         return known
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as text:
         tree = Path(text, "rt")
-        _copy(chosen, tree)
+        _copy([*chosen, *contents.system_libraries(chosen)], tree)
         _compile(tree)
+        _check_compiled(tree)
         made = Path(text, "runtime.tar")
         digest, files = _write_tar(tree, made)
         path = folder / f"{digest.removeprefix('sha256:')}.tar"
@@ -91,14 +92,17 @@ def _copy(chosen: list[contents.Entry], tree: Path) -> None:
 
 
 def _compile(tree: Path) -> None:
-    good = compileall.compile_dir(
+    compileall.compile_dir(  # gives False for some file of a library that is for another Python: no harm
         tree / contents.STDLIB,
         quiet=2,
         workers=os.cpu_count() or 1,
         stripdir=str(tree),
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
-    if not good and not (tree / contents.SITE / "hdrs_hpc/node/__pycache__").is_dir():
+
+
+def _check_compiled(tree: Path) -> None:
+    if not (tree / contents.SITE / "hdrs_hpc/node/__pycache__").is_dir():
         raise InternalError("our own sources did not compile")
 
 

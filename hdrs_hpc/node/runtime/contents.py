@@ -69,11 +69,23 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All files, sorted by path; raises RuntimeSourceMissingError."""
+    """All files but those of :func:`system_libraries`, sorted by path; raises RuntimeSourceMissingError."""
     found = {entry.path: entry for entry in (*_interpreter(), *_stdlib(), *_packages(), *_ours())}
-    for entry in _system_libraries(list(found.values())):
-        found.setdefault(entry.path, entry)
     return [found[path] for path in sorted(found)]
+
+
+def system_libraries(found: list[Entry]) -> list[Entry]:
+    """Shared libraries of this machine, other than glibc's, that something in ``found`` links against."""
+    binaries = [entry.source for entry in found if entry.path.name == "python3" or ".so" in entry.path.name]
+    ours = {entry.path.name for entry in found}
+    listing = subprocess.run(
+        ["/usr/bin/ldd", *map(str, binaries)], capture_output=True, text=True, check=False
+    ).stdout
+    return [
+        Entry(LIBS / name, Path(target).resolve())
+        for name, target in sorted(set(_LDD.findall(listing)))
+        if not _GLIBC.match(name) and name not in ours and SITE_FOLDER not in Path(target).parts
+    ]
 
 
 def distributions() -> dict[str, metadata.Distribution]:
@@ -179,16 +191,3 @@ def _ours() -> Iterator[Entry]:
         if "__pycache__" in source.parts or source.suffix == ".pyc":
             continue
         yield Entry(SITE / PurePosixPath(source.relative_to(root)), source)
-
-
-def _system_libraries(found: list[Entry]) -> Iterator[Entry]:
-    """Shared libraries of this machine, other than glibc's, that something in the runtime links against."""
-    binaries = [e.source for e in found if e.path.name == "python3" or ".so" in e.path.name]
-    ours = {entry.path.name for entry in found}
-    listing = subprocess.run(
-        ["/usr/bin/ldd", *map(str, binaries)], capture_output=True, text=True, check=False
-    ).stdout
-    for name, target in sorted(set(_LDD.findall(listing))):
-        if _GLIBC.match(name) or name in ours or SITE_FOLDER in Path(target).parts:
-            continue
-        yield Entry(LIBS / name, Path(target).resolve())

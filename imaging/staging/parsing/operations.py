@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, BinaryIO
 
-from imaging.staging.parsing import dicom, dicom_pixels, svs
+from imaging.staging.parsing import dicom, dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
@@ -28,7 +29,7 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
         raise Unreadable("empty-file")
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
     if start[128:] != b"DICM" and start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        yield svs.read_header(file).model_dump_json().encode(), b""
+        yield _svs().read_header(file).model_dump_json().encode(), b""
     else:
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
@@ -43,15 +44,22 @@ def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
     """JPEG codestreams of a rectangle of tiles, row-major, as one answer: lengths, then the bytes."""
-    tiles = svs.read_tiles(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
+    tiles = _svs().read_tiles(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
     lengths = [len(tile) for tile in tiles]
     yield json.dumps({"lengths": lengths}).encode(), b"".join(tiles)
 
 
 def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
     """A rectangle of tiles, decoded and averaged 2×2: uint8 (y, x, 3)."""
-    pixels = svs.read_halved(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
+    pixels = _svs().read_halved(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
     yield json.dumps({"shape": pixels.shape, "dtype": "|u1"}).encode(), pixels.tobytes()
+
+
+def _svs() -> ModuleType:
+    """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
+    from imaging.staging.parsing import svs
+
+    return svs
 
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {

@@ -175,8 +175,8 @@ def test_bits_outside_bits_stored_do_not_reach_the_copy(tmp_path: Path) -> None:
     assert np.array_equal(by_type["int16"], np.where(clean >= 2048, clean.astype(np.int16) - 4096, clean))
 
 
-def broken_files(folder: Path) -> dict[str, str]:
-    """File name → reason code."""
+def make_broken_files(folder: Path) -> None:
+    """A file for each name in :data:`BROKEN`."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = real("CT_small.dcm").read_bytes()
     length_at = whole.rindex(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
@@ -196,34 +196,36 @@ def broken_files(folder: Path) -> dict[str, str]:
     )
     write(instance(SeriesInstanceUID=None), folder / "no-series")
     shutil.copy(real("rtplan.dcm"), folder / "plan")
-    shutil.copy(real("DICOMDIR-empty.dcm") if False else real("MR_small_RLE.dcm"), folder / "rle")
+    shutil.copy(real("MR_small_RLE.dcm"), folder / "rle")
     rle = bytearray((folder / "rle").read_bytes())
     at = rle.rindex(b"\xfe\xff\x00\xe0", 0, len(rle) - 40)
     rle[at + 8 : at + 72] = b"\xff" * 64  # the RLE segment table
     (folder / "rle").write_bytes(bytes(rle))
-    return {
-        "empty": "empty-file",
-        "random": "not-dicom",
-        "text": "not-dicom",
-        "cut-header": "malformed-dicom",
-        "cut-pixels": "truncated-pixel-data",
-        "no-pixels": "pixel-data-missing",
-        "tiff": "malformed-slide",
-        "long-length": "truncated-pixel-data",
-        "nowhere": "geometry-missing",
-        "no-series": "required-attribute-missing",
-        "plan": "unsupported-sop-class",
-        "rle": "decode-failed",
-    }
 
 
-@pytest.mark.parametrize("name", sorted(broken_files(Path("/tmp") / "hdrs-broken-names")))
+BROKEN = {
+    "empty": "empty-file",
+    "random": "not-dicom",
+    "text": "not-dicom",
+    "cut-header": "malformed-dicom",
+    "cut-pixels": "truncated-pixel-data",
+    "no-pixels": "pixel-data-missing",
+    "tiff": "unsupported-slide",
+    "long-length": "too-large",
+    "nowhere": "geometry-missing",
+    "no-series": "required-attribute-missing",
+    "plan": "unsupported-sop-class",
+    "rle": "decode-failed",
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
 def test_a_broken_file_costs_one_line_of_the_report(tmp_path: Path, name: str) -> None:
-    expected = broken_files(tmp_path / "made")
+    make_broken_files(tmp_path / "made")
     series(tmp_path / "a", slices=3)
     shutil.copy(tmp_path / "made" / name, tmp_path / "a" / "000-broken")
     staged = Staged(tmp_path / "a", tmp_path)
-    assert staged.refused == {expected[name]: (1,)}
+    assert staged.refused == {BROKEN[name]: (1,)}
     assert [row["shape"] for row in staged.rows] == [[3, 128, 128]]
 
 
@@ -235,7 +237,7 @@ def test_a_volume_with_a_broken_slice_is_left_out_whole(tmp_path: Path) -> None:
     assert staged.refused == {"truncated-pixel-data": (2,), "volume-incomplete": (1, 3, 4)}
     assert staged.report.failed == 1
     assert [row["shape"] for row in staged.rows] == [[3, 128, 128]]
-    assert {path.split("/")[1] for path in staged.builder.paths("series/")} == {
+    assert {path.split("/")[1] for path in staged.builder.paths("series/") if path.count("/") > 1} == {
         staged.rows[0]["item"].split("/")[1]
     }
 

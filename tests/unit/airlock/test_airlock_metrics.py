@@ -76,11 +76,15 @@ def test_numbers_keep_four_significant_digits() -> None:
 
 
 def test_counts_are_rounded_and_small_ones_become_null() -> None:
-    assert rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare")) == {
-        "n_patients": None,
-        "n_rare": None,
-        "auc": None,
-    } or rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare"))["n_rare"] is None
+    assert (
+        rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare"))
+        == {
+            "n_patients": None,
+            "n_rare": None,
+            "auc": None,
+        }
+        or rebuilt(b'{"n_patients":123,"n_rare":4,"auc":0.9}', ("n_patients", "n_rare"))["n_rare"] is None
+    )
 
 
 def test_count_by_name_is_protected_without_a_declaration() -> None:

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from hdrs_hpc.broker.airlock.witness import Moves, find_move
 
 matrices = st.integers(1, 3).flatmap(
-    lambda rows: st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=5, max_size=5), min_size=rows, max_size=rows)
+    lambda rows: st.lists(
+        st.lists(st.sampled_from([-1, 0, 1]), min_size=5, max_size=5), min_size=rows, max_size=rows
+    )
 )
 
 
 @settings(deadline=None)
 @given(matrix=matrices, values=st.lists(st.integers(0, 4), min_size=5, max_size=5), by=st.integers(-3, 3))
-def test_move_holds_and_is_found_where_one_exists(matrix: list[list[int]], values: list[int], by: int) -> None:
+def test_move_holds_and_is_found_where_one_exists(
+    matrix: list[list[int]], values: list[int], by: int
+) -> None:
     made = np.array(matrix, dtype=np.int64)
     lower, upper = -np.array(values, dtype=float), np.full(5, 4.0)
     move = find_move(Moves(made, lower, upper, np.ones(5)), 0, by)

@@ -59,7 +59,7 @@ def artefact(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
     """The bytes of one released artefact.  Fetching is logged."""
     with web.db.read() as tx:
         job, item = _released(tx, who, prefix, name)
-    path = web.home.released_dir(job.id) / (item.file or "")
+    path = web.home.released_dir(job.id) / item.name
     if item.file is None or not path.is_file():
         raise NotFoundError("the artefact is not released, or there is none of that name", where=name)
     raw = path.read_bytes()
@@ -74,7 +74,7 @@ def record(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
     """Its signed release record."""
     with web.db.read() as tx:
         job, item = _released(tx, who, prefix, name)
-    path = web.home.released_dir(job.id) / f"{item.name}.release.json"
+    path = web.home.released_dir(job.id) / f"{item.name}.record.json"
     if not path.is_file():
         raise NotFoundError("the artefact is not released, or there is none of that name", where=name)
     return views.envelope(path.read_bytes())
@@ -133,11 +133,11 @@ def _whole(tx: Connection, job: jobs.Job, grant: Grant) -> models.Job:
         copies={name: copy.state for name, copy in copies.of_job(tx, job.id).items()},
         reviews_done=len(decided),
         reviews_needed=grant.outputs.reviewers,
-        artefacts=[_artefact(item) for item in artefacts.of_job(tx, job.id)],
+        artefacts=[_artefact(item, job.state) for item in artefacts.of_job(tx, job.id)],
     )
 
 
-def _artefact(item: artefacts.Artefact) -> models.ArtefactState:
+def _artefact(item: artefacts.Artefact, job_state: str) -> models.ArtefactState:
     if item.release_record is not None:
         return models.ArtefactState(
             name=item.name,
@@ -150,5 +150,8 @@ def _artefact(item: artefacts.Artefact) -> models.ArtefactState:
         )
     if item.refused is not None:
         return models.ArtefactState(name=item.name, class_=item.cls, state="refused", code=item.refused)
-    state = "withheld" if item.verdict in ("withhold", "withheld") else "in-review"
+    if item.verdict is not None:
+        state = "approved" if item.verdict == "release" else "withheld"
+    else:
+        state = "in-review" if job_state == "IN_REVIEW" else "destroyed"
     return models.ArtefactState(name=item.name, class_=item.cls, state=state, code=None)

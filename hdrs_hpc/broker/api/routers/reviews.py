@@ -63,7 +63,7 @@ def artefact(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
     # Looking back at bytes ends with the review: afterwards they are purged or released.
     if job.state != "IN_REVIEW" or not found or found[0].file is None:
         raise NotFoundError("there is no artefact of that name under review", where=name)
-    path = web.home.artefacts_dir(job.id) / found[0].file
+    path = web.home.artefacts_dir(job.id) / found[0].name
     if not path.is_file():
         raise NotFoundError("there is no artefact of that name under review", where=name)
     return views.download(path.read_bytes(), found[0].media_type, found[0].file)

@@ -1,0 +1,122 @@
+"""Fixtures of whole lives, and what is said about parts that a machine does not have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdrs_hpc.node.runtime.build import RuntimeFile, build
+
+from tests.support import slurm_site
+from tests.support.world import World, make_test_archive
+
+IN_CI = os.environ.get("CI") == "true"
+MakeWorld = Callable[..., World]
+
+
+def has_bubblewrap() -> bool:
+    """Whether bubblewrap is there and may make its namespaces."""
+    probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return shutil.which("bwrap") is not None and not subprocess.run(probe, capture_output=True).returncode
+
+
+def require(there: bool, missing: str) -> None:
+    """Skip loudly without a root-installed part; without it in CI, fail."""
+    if there:
+        return
+    if IN_CI:
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def built_runtime(request: pytest.FixtureRequest) -> RuntimeFile:
+    """The node runtime of these sources, kept between sessions; older ones are removed."""
+    folder = request.config.cache.mkdir("node-runtime")
+    made = build(folder)
+    for other in folder.glob("*.tar"):
+        if other != made.path:
+            other.unlink(missing_ok=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def short_tmp() -> Iterator[Path]:
+    """A folder with a short name: sockets below pytest's own would have paths that are too long."""
+    folder = Path(tempfile.mkdtemp(prefix="hdrs-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_archive(short_tmp: Path) -> Any:
+    """One archive for all worlds: the broker only reads it."""
+    return make_test_archive(short_tmp / "source")
+
+
+@pytest.fixture(scope="module")
+def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile) -> Iterator[MakeWorld]:
+    """Makes worlds and ends them; ``make_world(isolation="sandboxed")``."""
+    made: list[World] = []
+
+    def make(**settings: Any) -> World:
+        if settings.get("isolation") == "sandboxed":
+            require(has_bubblewrap(), "bubblewrap: sandboxed jobs can't run here")
+        root = Path(tempfile.mkdtemp(prefix="w-", dir=short_tmp))
+        world = World(root, test_archive=shared_archive, **settings)
+        made.append(world)
+        return world.make(built_runtime)
+
+    yield make
+    for world in made:
+        world.stop()
+        shutil.rmtree(world.root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def slurm_scratch(built_runtime: RuntimeFile) -> Iterator[slurm_site.Scratch]:
+    """A scratch of our own on the throw-away cluster, with the runtime in it."""
+    require(slurm_site.running(), f"no throw-away Slurm cluster in {slurm_site.STATE}: run `make slurm-up` as root")
+    scratch = slurm_site.Scratch.make(built_runtime)
+    yield scratch
+    scratch.remove()
+
+
+@pytest.fixture(scope="module")
+def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -> MakeWorld:
+    """Makes worlds whose one cluster is the throw-away Slurm, over SSH."""
+
+    def make(**settings: Any) -> World:
+        return make_world(cluster="testsite", settings_toml=slurm_scratch.settings(), **settings)
+
+    return make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With CI=true a part that is missing is a failure, whoever's fixture found it missing."""
+    report = yield
+    if IN_CI and report.skipped and item.get_closest_marker("root_parts") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"CI=true, and this was not run: {report.longrepr[-1]}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name loudly what this machine could not show."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        if "root_parts" in report.keywords:
+            reason = str(report.longrepr[-1]).removeprefix("Skipped: ")
+            reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        terminalreporter.section("NOT RUN HERE", sep="!", red=True, bold=True)
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"NOT RUN HERE: {count} tests: {reason}", red=True)

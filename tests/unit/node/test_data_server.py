@@ -1,0 +1,232 @@
+"""Data server and its clients: bytes as they were sealed, and no way to write, cut or reach beyond."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import socket
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hdrs_hpc.node.dataserver import DataServer
+from hdrs_hpc.node.meter import Meter
+from hdrs_hpc.protocol import datasocket
+from hdrs_hpc.protocol.datasocket import DataServerError, Op, Range
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.reader import SealedCopy
+from imaging.reading import NoSuchItemError, StagedCopy, open_staged
+from imaging.reading.client import DataClient, NoSuchInputError
+from imaging.reading.store import StagedStore
+
+KEY = bytes(range(32))
+BIG = np.random.default_rng(1).integers(0, 256, (20 << 20) + 777, dtype=np.uint8).tobytes()
+VOLUME = np.random.default_rng(2).integers(0, 4096, (16, 96, 96), dtype=np.uint16)
+
+
+class Served:
+    def __init__(self, folder: Path) -> None:
+        self.objects = folder / "objects"
+        builder = CopyBuilder(DirectoryStore(self.objects), KEY, "copy", "lung-fm", "C1", folder / "journal")
+        builder.put("big", BIG)
+        builder.put("empty", b"")
+        for number in range(30):
+            builder.put(f"small/{number:02d}", bytes([number]) * number)
+        zarr.create_group(builder.store(), path="series/S1")
+        zarr.create_array(
+            builder.store(), name="series/S1/0", data=VOLUME, chunks=(1, 32, 32), shards=(8, 96, 96)
+        )
+        builder.finish_item("series/S1", {})
+        ref = builder.seal()
+        copy = SealedCopy.open(
+            DirectoryStore(self.objects), KEY, "copy", "lung-fm", "C1", ref.manifest_digest
+        )
+        self.meter = Meter()
+        self.path = str(folder / "data.sock")
+        self.server = DataServer(Path(self.path), {"ct": copy}, self.meter)
+        self.client = DataClient(self.path)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("served"))
+    yield made
+    made.server.close()
+
+
+def test_names_sizes_and_paths(served: Served) -> None:
+    assert served.client.inputs() == ["ct"]
+    assert served.client.sizes("ct", ["big", "empty", "absent", "big"]) == [len(BIG), 0, -1, len(BIG)]
+    assert served.client.paths("ct", "small/") == [f"small/{number:02d}" for number in range(30)]
+
+
+wanted = st.lists(
+    st.tuples(
+        st.sampled_from(["big", "empty", "small/07", "absent"]),
+        st.integers(0, len(BIG) + 10),
+        st.integers(0, 9 << 20),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=wanted)
+def test_any_ranges_in_any_batch_are_what_was_sealed(
+    served: Served, wanted: list[tuple[str, int, int]]
+) -> None:
+    held = {"big": BIG, "empty": b"", "small/07": b"\x07" * 7}
+    found = served.client.read("ct", [Range(*each) for each in wanted])
+    expected = [
+        held[path][start : start + length] if path in held else None for path, start, length in wanted
+    ]
+    assert [None if data is None else bytes(data) for data in found] == expected
+
+
+def test_many_threads_never_see_each_others_bytes(served: Served) -> None:
+    def read(number: int) -> bool:
+        start = number * 5003
+        return served.client.read("ct", [Range("big", start, 70_000)])[0] == BIG[start : start + 70_000]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(read, range(200)))
+
+
+def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
+    copy = StagedCopy(served.path, "ct")
+    array = copy.volume("S1")
+    assert np.array_equal(array[:], VOLUME)
+    assert np.array_equal(array[3:5, 10:40, 90:], VOLUME[3:5, 10:40, 90:])
+    assert np.array_equal(copy.volume_lazy("S1").sum(axis=0).compute(), VOLUME.sum(axis=0))
+    assert copy.series() == ["S1"]
+    with pytest.raises(NoSuchItemError):
+        copy.volume("S2")
+
+
+def test_reads_started_together_travel_together(served: Served) -> None:
+    before = served.meter.snapshot().requests
+    array = StagedCopy(served.path, "ct").volume("S1")
+    opened = served.meter.snapshot().requests
+    assert np.array_equal(array[:], VOLUME)
+    assert opened - before <= 3
+    assert served.meter.snapshot().requests - opened <= 6  # 144 chunks in two shards
+
+
+def test_what_is_pickled_is_a_reference_without_key_or_data(served: Served) -> None:
+    copy = StagedCopy(served.path, "ct")
+    raw = pickle.dumps([copy, copy.store, copy.volume("S1")])
+    assert KEY not in raw
+    assert len(raw) < 4000
+    again, store, array = pickle.loads(raw)
+    assert np.array_equal(array[0], VOLUME[0])
+    assert (again.name, store == copy.store) == ("ct", True)
+
+
+def test_a_forked_process_gets_a_connection_of_its_own(served: Served) -> None:
+    copy = StagedCopy(served.path, "ct")
+    assert copy.read("small/03") == b"\x03" * 3
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if copy.read("small/04") == b"\x04" * 4 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert copy.read("small/05") == b"\x05" * 5
+
+
+def test_the_store_refuses_to_write(served: Served) -> None:
+    store = StagedStore(served.path, "ct")
+    assert (store.read_only, store.supports_writes, store.supports_deletes) == (True, False, False)
+    for call in (store.delete("big"), store.delete_dir("small"), store.clear()):
+        with pytest.raises(ValueError, match="read-only"):
+            asyncio.run(call)
+    with pytest.raises(ValueError, match="read-only"):
+        zarr.create_array(store, name="new", shape=(1,), dtype="u1")
+
+
+def test_unknown_inputs_and_jobless_reads_say_so(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NoSuchInputError):
+        served.client.sizes("other", ["big"])
+    monkeypatch.setenv("HDRS_DATA_SOCKET", served.path)
+    assert open_staged("ct").read("small/02") == b"\x02\x02"
+    with pytest.raises(NoSuchInputError):
+        open_staged("mr")
+    monkeypatch.delenv("HDRS_DATA_SOCKET")
+    with pytest.raises(Exception, match="not-in-a-job"):
+        open_staged("ct")
+
+
+def connected(served: Served) -> tuple[socket.socket, int]:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(served.path)
+    connection.sendall(datasocket.frame(Op.OPEN, datasocket.open_body()))
+    _, fds, _, _ = socket.recv_fds(connection, 64, 1)
+    return connection, fds[0]
+
+
+def test_a_workload_can_neither_write_nor_shrink_the_slot(served: Served) -> None:
+    import mmap
+
+    connection, fd = connected(served)
+    with connection:
+        for attack in (
+            lambda: mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
+            lambda: os.ftruncate(fd, 0),
+            lambda: os.pwrite(fd, b"x", 0),
+            lambda: os.ftruncate(fd, 1 << 30),
+        ):
+            with pytest.raises(PermissionError):
+                attack()
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x00\x00\x00\x01",
+        b"\xff\xff\xff\xff\x05",
+        struct.pack("<IB", 3, 99) + b"xx",
+        datasocket.frame(Op.READ, b"\xff" * 40),
+        datasocket.frame(Op.OPEN, b"\x09\x00"),
+        b"GET / HTTP/1.1\r\n\r\n" * 10,
+    ],
+)
+def test_hostile_frames_are_alarms_and_the_next_client_is_served(served: Served, raw: bytes) -> None:
+    before = served.meter.snapshot().alarms
+    connection, fd = connected(served)
+    os.close(fd)
+    with connection, contextlib.suppress(ConnectionResetError):
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    assert served.meter.snapshot().alarms == before + 1
+    assert served.client.read("ct", [Range("small/01", 0, 9)]) == [b"\x01"]
+
+
+def test_damaged_objects_are_errors_not_bytes(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    for path in served.objects.iterdir():
+        raw = bytearray(path.read_bytes())
+        raw[-1] ^= 1
+        path.write_bytes(raw)
+    with pytest.raises(DataServerError):
+        served.client.read("ct", [Range("small/09", 0, 9)])
+    served.server.close()
+
+
+def test_the_meter_counts_what_left_and_from_which_items(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    StagedCopy(served.path, "ct").read("small/20")
+    assert served.meter.totals == (0, 20)
+    assert StagedCopy(served.path, "ct").volume("S1")[0, 0, 0] == VOLUME[0, 0, 0]
+    assert served.meter.totals[0] == 1
+    served.server.close()
