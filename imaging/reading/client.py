@@ -19,6 +19,7 @@ from hdrs_hpc.protocol.datasocket import MISSING, DataServerError, Op, Range, St
 MAX_IDLE = 8
 """Connections kept for the next request; each holds a mapping of one slot."""
 MAX_KNOWN_SIZES = 200_000
+SOCKET_VARIABLE = "HDRS_DATA_SOCKET"
 _NAMED_PER_FRAME = 1000
 
 
@@ -26,6 +27,12 @@ class NoSuchInputError(NotFoundError):
     code = "no-such-input"
     meaning = "The job has no input of that name."
     remedy = "Inputs are named under `data:` in the job spec."
+
+
+class NotInJobError(NotFoundError):
+    code = "not-in-a-job"
+    meaning = "There is no node agent to read from: this is not a job."
+    remedy = "open_staged() works inside a job; outside, open a copy with `hdrs-hpc imaging`."
 
 
 @dataclass(frozen=True)
@@ -159,8 +166,15 @@ class _Connection:
         return raw
 
 
-def client_for(path: str) -> DataClient:
-    """This process's client; a fork gets its own, since two processes can't share a connection."""
+def client_here() -> DataClient:
+    """This process's client of this node's agent.  Raises NotInJobError.
+
+    The socket is looked up where the reading happens, never carried along: on another node of the job it lies
+    elsewhere.  A fork gets a client of its own, since two processes can't share a connection.
+    """
+    path = os.environ.get(SOCKET_VARIABLE)
+    if path is None:
+        raise NotInJobError()
     return _client(path, os.getpid())
 
 

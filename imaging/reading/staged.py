@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import Any
 
 import dask.array
@@ -14,10 +13,8 @@ import zarr
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.protocol.datasocket import MISSING, Range
 from imaging import layout
-from imaging.reading.client import DataClient, NoSuchInputError, client_for
+from imaging.reading.client import NoSuchInputError, client_here
 from imaging.reading.store import StagedStore
-
-SOCKET_VARIABLE = "HDRS_DATA_SOCKET"
 
 
 class NoSuchItemError(NotFoundError):
@@ -26,22 +23,15 @@ class NoSuchItemError(NotFoundError):
     remedy = "`index()` lists what it has."
 
 
-class NotInJobError(NotFoundError):
-    code = "not-in-a-job"
-    meaning = "There is no node agent to read from: this is not a job."
-    remedy = "open_staged() works inside a job; outside, open a copy with `hdrs-hpc imaging`."
-
-
 class StagedCopy:
     """One staged input.  Pickles as a reference, holds no key, and may be used in any process of the job."""
 
-    def __init__(self, socket_path: str, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._socket_path = socket_path
-        self.store = StagedStore(socket_path, name)
+        self.store = StagedStore(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (StagedCopy, (self._socket_path, self.name))
+        return (StagedCopy, (self.name,))
 
     def __repr__(self) -> str:
         return f"StagedCopy({self.name!r})"
@@ -88,7 +78,7 @@ class StagedCopy:
 
     def read(self, path: str) -> bytes:
         """A whole object, for example ``report.json``.  Raises NoSuchItemError."""
-        client = client_for(self._socket_path)
+        client = client_here()
         size = client.sizes(self.name, [path])[0]
         if size == MISSING:
             raise NoSuchItemError(where=path)
@@ -103,24 +93,15 @@ class StagedCopy:
             raise NoSuchItemError(where=path) from None
 
     def _ids(self, folder: str) -> list[str]:
-        paths = client_for(self._socket_path).paths(self.name, f"{folder}/")
+        paths = client_here().paths(self.name, f"{folder}/")
         return sorted({path.split("/")[1] for path in paths if path.count("/") >= 2})
 
 
 def open_staged(name: str) -> StagedCopy:
     """Input ``name`` of the running job.  Raises NotInJobError, NoSuchInputError."""
-    socket_path = os.environ.get(SOCKET_VARIABLE)
-    if socket_path is None:
-        raise NotInJobError()
-    client: DataClient = client_for(socket_path)
-    if name not in client.inputs():
+    if name not in client_here().inputs():
         raise NoSuchInputError(where=name)
-    return StagedCopy(socket_path, name)
-
-
-def _id_of(item: str) -> str:
-    """Of ``series/<id>`` and ``slides/<id>``, as the index names them, the id."""
-    return item.rpartition("/")[2]
+    return StagedCopy(name)
 
 
 def _lazy(array: zarr.Array[Any]) -> dask.array.Array:

@@ -14,7 +14,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from hdrs_hpc.protocol.datasocket import MISSING, Range
-from imaging.reading.client import DataClient, client_for
+from imaging.reading.client import DataClient, client_here
 
 type _Wanted = Sequence[tuple[str, ByteRequest | None]]
 type _Got = Sequence[bytes | bytearray | None]
@@ -22,24 +22,23 @@ type _Queued = tuple[str, ByteRequest | None, asyncio.Future[bytes | bytearray |
 
 
 class StagedStore(Store):
-    """Input ``name`` of this job, as the agent behind ``socket_path`` serves it."""
+    """Input ``name`` of this job, as this node's agent serves it."""
 
-    def __init__(self, socket_path: str, name: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(read_only=True)
-        self._socket_path = socket_path
         self._name = name
         self._queues: dict[asyncio.AbstractEventLoop, list[_Queued]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (StagedStore, (self._socket_path, self._name))
+        return (StagedStore, (self._name,))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StagedStore):
             return NotImplemented
-        return (self._socket_path, self._name) == (other._socket_path, other._name)
+        return self._name == other._name
 
     def __hash__(self) -> int:
-        return hash((self._socket_path, self._name))
+        return hash(self._name)
 
     def __repr__(self) -> str:
         return f"StagedStore({self._name!r})"
@@ -47,11 +46,11 @@ class StagedStore(Store):
     def with_read_only(self, read_only: bool = True) -> StagedStore:
         if not read_only:
             raise ValueError("a staged copy is read-only")
-        return StagedStore(self._socket_path, self._name)
+        return StagedStore(self._name)
 
     @property
     def _client(self) -> DataClient:
-        return client_for(self._socket_path)
+        return client_here()
 
     # reading
 

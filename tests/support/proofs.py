@@ -44,7 +44,7 @@ def refusal(act: Callable[[], object]) -> list[str]:
     try:
         act()
     except PolicyRefusedError as error:
-        return sorted({rule.code for rule in error.rules if rule.code})
+        return sorted({rule.code for rule in error.results if rule.code})
     except HdrsError as error:
         return [error.code]
     raise AssertionError("it was not refused")

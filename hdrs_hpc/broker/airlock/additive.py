@@ -34,12 +34,14 @@ class CountSheet:
     """The counts of one table, or of one metrics file (a table of one row without categories).
 
     ``values`` (rows, count columns); ``categories`` gives each row's text cells as {column: value}.
+    ``row_is_group``: the counts of a row describe the same people, as in a table; metrics need not.
     """
 
     name: str
     columns: tuple[str, ...]
     categories: tuple[Mapping[str, str], ...]
     values: NDArray[np.int64]
+    row_is_group: bool = True
 
     def total_columns(self, row: int) -> frozenset[str]:
         """The category columns over which this row sums up; an empty cell beside a label belongs to it."""

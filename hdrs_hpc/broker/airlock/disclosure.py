@@ -148,6 +148,8 @@ class _Protection:
         """
         sensitive: set[CellId] = set()
         for sheet, row, column in self.primary | self.secondary:
+            if not self.sheets[sheet].row_is_group:
+                continue
             others = {
                 (sheet, row, other) for group in self.groups[sheet] if column not in group for other in group
             } - self.primary

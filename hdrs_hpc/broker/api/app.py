@@ -21,6 +21,14 @@ _FAILURES: dict[int | str, dict[str, object]] = {
 
 
 def create(web: Web) -> FastAPI:
+    """The application of one broker."""
+    app = routes()
+    app.state.web = web
+    return app
+
+
+def routes() -> FastAPI:
+    """The application without a broker behind it: enough to tell its OpenAPI document."""
     app = FastAPI(
         title="hdrs-hpc broker",
         version=__version__,
@@ -29,7 +37,6 @@ def create(web: Web) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
-    app.state.web = web
     failures.install(app)
     for module in (about, login, filing, projects, datasets, jobs, reviews, audit):
         app.include_router(module.router, prefix="/v1", responses=_FAILURES)

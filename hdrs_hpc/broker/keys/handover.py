@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.keystore import FileKeystore, KeyUnknownError
+from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES
+from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.keys.logwatch import NotLoggedError
 from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, RootHolder
-from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
@@ -51,12 +51,6 @@ class IsolationProbeError(NotAllowedError):
     remedy = "`hdrs-hpc cluster doctor` tells what is missing on the nodes; or ask for another grant."
 
 
-class NotLoggedError(NotAllowedError):
-    code = "handover-not-logged"
-    meaning = "keyd gives keys only for hand-overs that it can prove to be in the signed log."
-    remedy = "The broker logs first and asks again; if this stays, its database was tampered with."
-
-
 class Handover:
     """Two requests: :meth:`bind`, then :meth:`answer`."""
 
@@ -82,68 +76,79 @@ class Handover:
                 raise HandoverRefusedError("an agent of another attempt answered")
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
-        not_after = self._not_after(spec, grant, clock.from_text(ask.started_at))
-        request = base64.b64encode(strict_json.dumps(wire.to_value(ask))).decode()
+        self._key_ids(ask)
         with self._keys.transaction() as db:
-            known = {
-                row["node"]: row["hello"]
-                for row in db.execute("SELECT node, hello FROM bindings WHERE attempt = ?", (ask.attempt,))
-            }
-            for hello in hellos:
-                before = known.get(hello.node)
-                if before is None and known:
-                    raise SecondKeyError(f"node {hello.node} was not there before")
-                if before is not None and _public(before) != hello.public_key:
-                    raise SecondKeyError(f"node {hello.node}")
-            if not known:
+            known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
+            if known:
+                self._check_same(ask, known, nodes)
+            else:
+                not_after = clock.to_text(self._not_after(spec, grant, ask.started_at))
                 db.execute(
-                    "INSERT INTO handovers VALUES (?, ?, ?, NULL)",
-                    (ask.attempt, request, clock.to_text(not_after)),
+                    "INSERT INTO handovers VALUES (?, ?, ?)", (ask.attempt, wire.to_bytes(ask), not_after)
                 )
                 db.executemany(
                     "INSERT INTO bindings VALUES (?, ?, ?, NULL)",
                     [(ask.attempt, hello.node, wire.to_bytes(hello)) for hello in hellos],
                 )
-            else:
-                row = db.execute(
-                    "SELECT not_after FROM handovers WHERE attempt = ?", (ask.attempt,)
-                ).fetchone()
-                not_after = clock.from_text(row["not_after"])
+                db.executemany(
+                    "INSERT INTO uses VALUES (?, ?, ?, ?)",
+                    [(ask.attempt, ask.project, role, holder) for role, holder in sorted(set(_places(ask)))],
+                )
         return {
             "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
-            "not_after": clock.to_text(not_after),
+            "not_after": self._bound(ask.attempt)[1],
         }
 
-    def answer(self, ask: m.AnswerNodes, checkpoint: tuple[int, bytes]) -> dict[str, Any]:
+    def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> dict[str, Any]:
         """The sealed orders of all nodes, once their bindings are proven to be in the log."""
-        with self._keys.transaction() as db:
-            row = db.execute("SELECT * FROM handovers WHERE attempt = ?", (ask.attempt,)).fetchone()
-            if row is None:
-                raise HandoverRefusedError("no node of the attempt is bound")
-            bound = db.execute(
-                "SELECT * FROM bindings WHERE attempt = ? ORDER BY node", (ask.attempt,)
-            ).fetchall()
-        request = wire.from_value(m.BindNodes, json.loads(base64.b64decode(row["request"])))
-        spec, grant = self._judge(request)  # again: revocation and time may have moved since
-        hellos = [wire.from_bytes(protocol.Hello, bytes(item["hello"])) for item in bound]
-        self._require_logged(ask, hellos, checkpoint)
-        if any(item["answer"] is None for item in bound):
-            answers = self._seal(request, spec, grant, hellos, clock.from_text(row["not_after"]))
+        request, not_after = self._bound(attempt)
+        spec, _ = self._judge(request)  # again: revocation and time may have moved since
+        if clock.from_text(not_after) <= self._now():
+            raise HandoverRefusedError("the attempt's time is over")
+        bound = self._bindings(attempt)
+        hellos = [_hello(row) for row in bound]
+        _require_logged(attempt, logged, hellos)
+        answers = {row["node"]: row["answer"] for row in bound}
+        if None in answers.values():
+            answers = self._seal(request, spec, hellos, clock.from_text(not_after))
             with self._keys.transaction() as db:
                 db.executemany(
                     "UPDATE bindings SET answer = ? WHERE attempt = ? AND node = ?",
-                    [(raw, ask.attempt, node) for node, raw in answers.items()],
+                    [(raw, attempt, node) for node, raw in answers.items()],
                 )
-        else:
-            answers = {item["node"]: bytes(item["answer"]) for item in bound}
         return {
             "answers": {node: base64.b64encode(raw).decode() for node, raw in answers.items()},
             "digests": {node: f"sha256:{hashlib.sha256(raw).hexdigest()}" for node, raw in answers.items()},
-            "not_after": row["not_after"],
+            "not_after": not_after,
             "keys": sorted(self._key_ids(request)),
         }
 
     # --- inside
+
+    def _bindings(self, attempt: str) -> list[Any]:
+        with self._keys.transaction() as db:
+            return db.execute("SELECT * FROM bindings WHERE attempt = ? ORDER BY node", (attempt,)).fetchall()
+
+    def _bound(self, attempt: str) -> tuple[m.BindNodes, str]:
+        """The request that was bound, and the moment after which nothing of it is given."""
+        with self._keys.transaction() as db:
+            row = db.execute("SELECT * FROM handovers WHERE attempt = ?", (attempt,)).fetchone()
+        if row is None:
+            raise HandoverRefusedError("no node of the attempt is bound")
+        return wire.from_bytes(m.BindNodes, row["request"], MAX_MESSAGE_BYTES), row["not_after"]
+
+    def _check_same(
+        self, ask: m.BindNodes, known: dict[str, protocol.Hello], nodes: dict[str, protocol.Hello]
+    ) -> None:
+        """The first public key of a node stays the only one; so does what it was bound for."""
+        for node, hello in nodes.items():
+            if node not in known:
+                raise SecondKeyError(f"node {node} was not there before")
+            if known[node].public_key != hello.public_key:
+                raise SecondKeyError(f"node {node}")
+        before, _ = self._bound(ask.attempt)
+        if (before.project, before.job, before.spec) != (ask.project, ask.job, ask.spec):
+            raise HandoverRefusedError("the attempt is bound for another job")
 
     def _judge(self, ask: m.BindNodes) -> tuple[JobSpec, Grant]:
         """Everything that must hold of the documents at this moment."""
@@ -165,8 +170,10 @@ class Handover:
         for fact in ask.copies:
             about = self._keys.record(ask.project, "copy", fact.copy).about
             dataset = spec.data[fact.input].dataset
-            granted = grant.data.get(dataset)
-            if about["dataset"] != dataset or granted is None or granted.version != about["version"]:
+            # Selection and profile too: a copy made under a wider grant is not given under a narrower one.
+            if about["dataset"] != dataset or about["use"] != self._grants.require_dataset(
+                ask.project, dataset, about["version"]
+            ):
                 raise DatasetNotGrantedError(f"input {fact.input}")
             if "manifest_digest" not in about:
                 raise HandoverRefusedError("a copy is not sealed yet")
@@ -177,7 +184,7 @@ class Handover:
         if work.kind != "dask":
             raise HandoverRefusedError("no such kind of workload in this version")
         if work.builtin is not None:
-            if work.builtin not in grant.workloads.builtin:
+            if work.builtin not in grant.workloads.builtin or ask.bundle_parts is not None:
                 raise HandoverRefusedError("the workload is not granted")
             return
         if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
@@ -194,36 +201,26 @@ class Handover:
                 return
         raise HandoverRefusedError("no approval of this bundle was brought")
 
-    def _not_after(self, spec: JobSpec, grant: Grant, started: datetime) -> datetime:
+    def _not_after(self, spec: JobSpec, grant: Grant, started_at: str) -> datetime:
+        try:
+            started = min(clock.from_text(started_at), self._now())
+        except ValueError:
+            raise HandoverRefusedError("the attempt started at no real moment") from None
         latest = started + timedelta(seconds=spec.resources.time) + STAGE_OUT_GRACE
-        return min(latest, grant.valid.run_until).replace(microsecond=0)
-
-    def _require_logged(
-        self, ask: m.AnswerNodes, hellos: list[protocol.Hello], checkpoint: tuple[int, bytes]
-    ) -> None:
-        size, root = checkpoint
-        told = set()
-        for item in ask.logged:
-            try:
-                merkle.verify_inclusion(merkle.leaf_hash(item.entry), item.index, size, item.proof, root)
-            except merkle.ProofInvalidError:
-                raise NotLoggedError() from None
-            entry = Entry.from_bytes(item.entry)
-            if entry.event == "handover-bound" and entry.subject["attempt"] == ask.attempt:
-                told.add((entry.subject["node"], entry.detail["public-key"]))
-        if told != {(hello.node, digest_of(hello.public_key)) for hello in hellos}:
-            raise NotLoggedError("not every binding is in the log")
+        not_after = min(latest, grant.valid.run_until).replace(microsecond=0)
+        if not_after <= self._now():
+            raise HandoverRefusedError("the attempt's time is over")
+        return not_after
 
     def _seal(
         self,
         ask: m.BindNodes,
         spec: JobSpec,
-        grant: Grant,
         hellos: list[protocol.Hello],
         not_after: datetime,
     ) -> dict[str, bytes]:
         audience = self._roots.current().document.audience
-        order = self._order(ask, spec, grant, hellos, not_after)
+        order = self._order(ask, spec, hellos, not_after)
         sealed = {}
         for hello in hellos:
             answer = protocol.seal_order(audience, order, hello)
@@ -234,7 +231,6 @@ class Handover:
         self,
         ask: m.BindNodes,
         spec: JobSpec,
-        grant: Grant,
         hellos: list[protocol.Hello],
         not_after: datetime,
     ) -> protocol.LaunchOrder:
@@ -290,16 +286,7 @@ class Handover:
         )
 
     def _key_ids(self, ask: m.BindNodes) -> list[str]:
-        places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
-        if ask.bundle_parts is not None:
-            places.append(("bundle", ask.attempt))
-        found = []
-        for role, holder in places:
-            try:
-                found.append(self._keys.record(ask.project, role, holder).id)
-            except KeyUnknownError:
-                raise HandoverRefusedError(f"the {role} has no key") from None
-        return found
+        return [self._keys.record(ask.project, role, holder).id for role, holder in _places(ask)]
 
 
 def digest_of(public_key: bytes) -> str:
@@ -307,8 +294,24 @@ def digest_of(public_key: bytes) -> str:
     return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
 
 
-def _public(hello: bytes) -> bytes:
-    return wire.from_bytes(protocol.Hello, bytes(hello)).public_key
+def _hello(row: Any) -> protocol.Hello:
+    return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _places(ask: m.BindNodes) -> list[tuple[str, str]]:
+    """(role, holder) of every key that the attempt is to get."""
+    places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
+    return places + ([("bundle", ask.attempt)] if ask.bundle_parts is not None else [])
+
+
+def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[protocol.Hello]) -> None:
+    told = {
+        (entry.subject["node"], entry.detail["public-key"])
+        for _, entry in logged
+        if entry.event == "handover-bound" and entry.subject["attempt"] == attempt
+    }
+    if told != {(hello.node, digest_of(hello.public_key)) for hello in hellos}:
+        raise NotLoggedError("not every binding is in the log")
 
 
 def _required(spec: JobSpec, grant: Grant) -> int:

@@ -12,33 +12,38 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.audit import merkle
+from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.handover import Handover
-from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.keys.keystore import NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
+from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
 from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError
+from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.certificate import Certificate
-from hdrs_hpc.documents.models.checkpoint import Checkpoint
 from hdrs_hpc.documents.models.release import ReleaseRecord
+from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.documents.sshsig import public_line
 
 BROKER_KINDS = ("checkpoint", "release-record", "certificate", "handover-answer")
 COPY_ROLES = ("copy",)
 OUTPUT_ROLES = ("output", "bundle")
-DEID_ROLE = "deid"
-
-
-class LogRolledBackError(ConflictError):
-    code = "log-rolled-back"
-    meaning = "The log does not extend the last checkpoint that keyd signed: an older database was put back."
-    remedy = "The broker stays frozen; restore the newest database, or have custodians decide what is lost."
+DEID_HOLDER = "project"
+GIVING = (
+    m.AdmitGrant,
+    m.CreateKey,
+    m.UseKey,
+    m.BindNodes,
+    m.AnswerNodes,
+    m.SignRelease,
+    m.SignCertificate,
+)
+"""What waits until the log was proven; what only takes away never waits."""
 
 
 class ManifestSettledError(ConflictError):
@@ -51,6 +56,12 @@ class KeysStillLiveError(ConflictError):
     code = "keys-still-live"
     meaning = "keyd still holds keys of the project, so nothing can certify their destruction."
     remedy = "Destroy the project's keys first."
+
+
+class CertificateUntrueError(NotAllowedError):
+    code = "certificate-untrue"
+    meaning = "The certificate does not say what keyd knows of the project."
+    remedy = "Nothing was signed.  If it stays, the broker's database is not the one that keyd worked with."
 
 
 class ReleaseNotDecidedError(NotAllowedError):
@@ -67,14 +78,20 @@ class Keyd:
         self._now = now
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
+        self._log = LogWatch(keystore, self._roots, self._sign, now)
         self._handover = Handover(keystore, self._roots, self._grants, self._sign, now)
 
     @classmethod
     def open(cls, home: BrokerHome) -> Keyd:
         return cls(FileKeystore(home.keyd_dir))
 
+    def close(self) -> None:
+        self._keys.close()
+
     def answer(self, ask: m.Ask) -> dict[str, Any]:
         """The reply to one request; raises HdrsError."""
+        if isinstance(ask, GIVING):
+            self._log.require_proven()
         match ask:
             case m.Status():
                 return self._status()
@@ -83,7 +100,7 @@ class Keyd:
             case m.PinRoot():
                 return self._roots.pin(ask.envelope, ask.digest)
             case m.AdmitGrant():
-                return {"project": self._grants.admit(ask.envelope)}
+                return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
             case m.AdmitClosure():
                 return self._close(ask)
             case m.CreateKey():
@@ -95,9 +112,9 @@ class Keyd:
             case m.BindNodes():
                 return self._handover.bind(ask)
             case m.AnswerNodes():
-                return self._handover.answer(ask, self._checkpoint())
+                return self._handover.answer(ask.attempt, self._log.entries(ask.logged))
             case m.SignCheckpoint():
-                return self._sign_checkpoint(ask)
+                return {"envelope": _b64(self._log.sign(ask))}
             case m.SignRelease():
                 return self._sign_release(ask)
             case m.SignCertificate():
@@ -113,37 +130,41 @@ class Keyd:
                 }
 
     def destroy_expired(self) -> None:
-        """Copies die at run-until, everything at destroy-by, whether or not anybody asks."""
+        """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
+        now = self._now()
         for project, limits in self._grants.all_limits().items():
-            if self._now() >= limits.destroy_by:
+            if now >= limits.destroy_by:
                 self._keys.destroy_project(project)
-            elif self._now() >= limits.run_until:
+                continue
+            if now >= limits.copies_until:
                 self._keys.destroy(project, COPY_ROLES)
+            if now >= limits.outputs_until:
+                self._keys.destroy(project, OUTPUT_ROLES)
 
     def _status(self) -> dict[str, Any]:
         root = self._roots.current_or_none()
-        size, head = self._checkpoint()
+        size, head = self._log.checkpoint
         return {
             "root": root.digest if root else None,
             "version": root.document.version if root else None,
             "checkpoint": {"size": size, "root": head.hex()},
             "keystore": {"class": self._keys.CLASS, "statement": self._keys.STATEMENT},
+            "giving": self._log.proven,
         }
 
     def _close(self, ask: m.AdmitClosure) -> dict[str, Any]:
         project, action = self._grants.close(ask.envelope)
-        if action in ("close", "revoke"):
-            self._keys.destroy(project, COPY_ROLES)
-        if action == "revoke":
-            self._keys.destroy(project, OUTPUT_ROLES)
+        self.destroy_expired()  # the closure moved the ends; whoever dies in between, the next start does it
         return {"project": project, "action": action}
 
     def _create(self, ask: m.CreateKey) -> dict[str, Any]:
         self._grants.require_giving(ask.project)
         about: dict[str, Any] = {}
         if ask.role == "copy":
-            self._grants.require_dataset(ask.project, ask.dataset, ask.version)
-            about = {"dataset": ask.dataset, "version": ask.version}
+            use = self._grants.require_dataset(ask.project, ask.dataset, ask.version)
+            about = {"dataset": ask.dataset, "version": ask.version, "use": use}
+        elif ask.role == "deid" and ask.holder != DEID_HOLDER:
+            raise KeyUnknownError("a project has one de-identification key")
         with self._keys.transaction():
             known = [r for r in self._keys.live(ask.project) if (r.role, r.holder) == (ask.role, ask.holder)]
             if known:
@@ -154,7 +175,7 @@ class Keyd:
     def _note_manifest(self, ask: m.NoteManifest) -> dict[str, Any]:
         record = self._keys.record(ask.project, ask.role, ask.holder)
         noted = {"manifest_name": ask.manifest_name, "manifest_digest": ask.manifest_digest}
-        if record.about.get("manifest_digest", ask.manifest_digest) != ask.manifest_digest:
+        if record.about | noted != noted | record.about:
             raise ManifestSettledError()
         self._keys.amend(ask.project, ask.role, ask.holder, record.about | noted)
         return {}
@@ -162,14 +183,14 @@ class Keyd:
     def _use(self, ask: m.UseKey) -> dict[str, Any]:
         role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
         if ask.purpose == "collect":
-            self._grants.require_not_destroyed(ask.project)
+            self._grants.require_collectable(ask.project)
         else:
             self._grants.require_giving(ask.project)
             if "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about:
                 raise ManifestSettledError("its key is for hand-over only")
         reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
         if ask.purpose == "stage":
-            reply["deid"] = base64.b64encode(self._keys.key(ask.project, DEID_ROLE, "project")).decode()
+            reply["deid"] = base64.b64encode(self._keys.key(ask.project, "deid", DEID_HOLDER)).decode()
         return reply
 
     def _destroy(self, ask: m.Destroy) -> dict[str, Any]:
@@ -191,77 +212,82 @@ class Keyd:
     def _public(self, kind: str) -> str:
         return public_line(self._private(kind), f"hdrs-hpc-{kind}")
 
-    def _checkpoint(self) -> tuple[int, bytes]:
-        return int(self._keys.fact("log-size") or 0), bytes.fromhex(
-            self._keys.fact("log-root") or merkle.EMPTY_ROOT.hex()
-        )
-
-    def _sign_checkpoint(self, ask: m.SignCheckpoint) -> dict[str, Any]:
-        size, head = self._checkpoint()
-        if ask.size < size or (ask.size == size and ask.root != head):
-            raise LogRolledBackError(f"keyd signed a log of {size} entries, this one has {ask.size}")
-        known = self._keys.fact("log-envelope")
-        if ask.size == size and known is not None:
-            return {"envelope": known}
-        if size:
-            try:
-                merkle.verify_consistency(size, head, ask.size, ask.root, ask.consistency)
-            except merkle.ProofInvalidError:
-                raise LogRolledBackError("the log forked from the one keyd knows") from None
-        root = self._roots.current()
-        payload = Checkpoint.from_value(
-            {
-                "schema": Checkpoint.SCHEMA,
-                "audience": root.document.audience,
-                "size": ask.size,
-                "root": ask.root.hex(),
-                "at": clock.to_text(self._now()),
-            }
-        ).to_payload()
-        envelope = base64.b64encode(self._sign("checkpoint", payload).to_bytes()).decode()
-        with self._keys.transaction():
-            self._keys.remember("log-size", str(ask.size))
-            self._keys.remember("log-root", ask.root.hex())
-            self._keys.remember("log-envelope", envelope)
-        return {"envelope": envelope}
-
     def _sign_release(self, ask: m.SignRelease) -> dict[str, Any]:
+        """Sign what enough checkers approved and the log says already; every claim in it is compared."""
         record = ReleaseRecord.from_payload(ask.payload)
         root = self._roots.current()
-        grant = self._grants.require_not_destroyed(record.project)
+        grant = self._grants.require_releasable(record.project)
         approving: set[str] = set()
+        digests = []
         for raw in ask.decisions:
             found = trust.verify(Envelope.parse(raw), "output-decision", root)
-            decision = found.document
-            if (decision.project, decision.job) != (record.project, record.job):
-                raise ReleaseNotDecidedError("a decision is about another job")
-            for verdict in decision.decisions:
-                if verdict.artefact != record.artefact:
-                    continue
-                if (verdict.verdict, verdict.rebuilt, verdict.report) != (
-                    "approve",
-                    record.content,
-                    record.report,
-                ):
-                    raise ReleaseNotDecidedError("a checker did not approve this content")
-                approving |= set(found.people)
-        approving -= grant.everyone
+            _require_approval(found.document, record)
+            approving |= set(found.people)
+            digests.append(found.digest)
+        if approving & grant.everyone:
+            raise ReleaseNotDecidedError("somebody decided on a project that they work in")
         if len(approving) < grant.outputs.reviewers:
             raise ReleaseNotDecidedError(f"{len(approving)} of {grant.outputs.reviewers} approvals")
-        return {"envelope": _b64(self._sign("release-record", ask.payload))}
+        claimed = (record.audience, record.grant, list(record.decisions), list(record.reviewers))
+        grant_digest = self._grants.digest(record.project)
+        if claimed != (root.document.audience, grant_digest, sorted(digests), sorted(approving)):
+            raise ReleaseNotDecidedError("the record names another broker, grant, decision or reviewer")
+        if not any(_tells_release(entry, record) for _, entry in self._log.entries(ask.logged)):
+            raise NotLoggedError("the release is not in the log")
+        return {"envelope": _b64(self._sign("release-record", ask.payload).to_bytes())}
 
     def _sign_certificate(self, ask: m.SignCertificate) -> dict[str, Any]:
+        """Sign a certificate that names every key keyd destroyed, with its end, and the log as keyd signed it."""
         certificate = Certificate.from_payload(ask.payload)
-        if self._keys.live(certificate.project) or self._keys.holds_project_key(certificate.project):
+        root = self._roots.current()
+        project = certificate.project
+        if self._keys.live(project) or self._keys.holds_project_key(project):
             raise KeysStillLiveError()
-        if certificate.audience != self._roots.current().document.audience:
-            raise InternalError("a certificate of another broker")
-        return {"envelope": _b64(self._sign("certificate", ask.payload))}
+        claimed = (certificate.audience, certificate.trust_root, certificate.grant)
+        if claimed != (root.document.audience, root.digest, self._grants.digest(project)):
+            raise CertificateUntrueError("it names another broker, trust root or grant")
+        size, head = self._log.checkpoint
+        if (certificate.log.size, certificate.log.root) != (size, head.hex()):
+            raise CheckpointOvertakenError()
+        ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
+        for attempt in certificate.attempts:
+            ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
+        buried = {(row["id"], row["at"]) for row in self._keys.destroyed(project) if _held_data(row)}
+        if ends != buried:
+            raise CertificateUntrueError(f"{len(ends ^ buried)} keys are missing, added, or ended otherwise")
+        return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
 
 
-def _told(record: Any) -> dict[str, str]:
+def _require_approval(decision: OutputDecision, record: ReleaseRecord) -> None:
+    if (decision.project, decision.job) != (record.project, record.job):
+        raise ReleaseNotDecidedError("a decision is about another job")
+    for item in decision.decisions:
+        if item.artefact == record.artefact:
+            if (item.verdict, item.rebuilt, item.report) == ("approve", record.content, record.report):
+                return
+            raise ReleaseNotDecidedError("a checker did not approve this content")
+    raise ReleaseNotDecidedError("a decision does not name the artefact")
+
+
+def _tells_release(entry: Entry, record: ReleaseRecord) -> bool:
+    subject = {"project": record.project, "job": record.job, "artefact": record.artefact}
+    detail = {
+        "content": record.content,
+        "size": record.bytes,
+        "class": record.class_,
+        "decisions": list(record.decisions),
+    }
+    return (entry.event, dict(entry.subject), dict(entry.detail)) == ("artefact-released", subject, detail)
+
+
+def _held_data(row: dict[str, str]) -> bool:
+    """Whether a tombstone is that of a key a certificate lists: not of one that was never made."""
+    return row["role"] in (*COPY_ROLES, *OUTPUT_ROLES) and not row["id"].startswith(NEVER_MADE)
+
+
+def _told(record: KeyRecord) -> dict[str, str]:
     return {"id": record.id, "role": record.role, "holder": record.holder}
 
 
-def _b64(envelope: Envelope) -> str:
-    return base64.b64encode(envelope.to_bytes()).decode()
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

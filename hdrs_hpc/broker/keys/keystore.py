@@ -33,6 +33,8 @@ from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 KEY_BYTES = 32
 PROJECT_KEY = "project"
 """Role of the key-encryption key in the list of what was destroyed."""
+NEVER_MADE = "K-none-"
+"""How the id of a tombstone begins that was put up for a key that never was."""
 FORMAT = 1
 """``PRAGMA user_version`` of the file."""
 
@@ -41,7 +43,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS projects (
   project TEXT PRIMARY KEY, kek BLOB, grant_digest TEXT NOT NULL, grant_version INTEGER NOT NULL,
   grant_entry INTEGER NOT NULL, copies_until TEXT NOT NULL, outputs_until TEXT NOT NULL,
-  destroy_by TEXT NOT NULL, frozen TEXT) WITHOUT ROWID;
+  destroy_by TEXT NOT NULL, grace_s INTEGER NOT NULL, frozen TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, about TEXT NOT NULL,
   wrapped BLOB NOT NULL, made_at TEXT NOT NULL, UNIQUE (project, role, holder)) WITHOUT ROWID;
@@ -237,7 +239,7 @@ class FileKeystore:
                 _bury(db, record.id, project, record.role, record.holder, now)
             if holder is not None:
                 for role in roles:
-                    _bury(db, f"K-none-{secrets.token_hex(8)}", project, role, holder, now)
+                    _bury(db, f"{NEVER_MADE}{secrets.token_hex(8)}", project, role, holder, now)
             if gone:
                 self._rotate(project)
         return gone

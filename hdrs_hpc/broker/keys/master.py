@@ -25,7 +25,9 @@ class MasterKeyMismatchError(InternalError):
 class MasterKeyExposedError(NotAllowedError):
     code = "master-key-exposed"
     meaning = "Other accounts may read the master key's file or its folder; keyd does not start on it."
-    remedy = "Find out who read it.  If nobody did: `chmod 700` the folder `keyd`, `chmod 600` the files in it."
+    remedy = (
+        "Find out who read it.  If nobody did: `chmod 700` the folder `keyd`, `chmod 600` the files in it."
+    )
 
 
 class MasterFile:

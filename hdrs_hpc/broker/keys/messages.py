@@ -16,7 +16,10 @@ Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
 
 @dataclass(frozen=True)
 class Status:
-    """→ ``{root, version, checkpoint: {size, root}|null, keystore: {class, statement}, frozen}``"""
+    """→ ``{root, version, checkpoint: {size, root}, keystore: {class, statement}, giving}``
+
+    ``giving`` is false until the log was shown to extend the last checkpoint (see ``logwatch``).
+    """
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,29 @@ class PinRoot:
 
 
 @dataclass(frozen=True)
+class LoggedEntry:
+    """A log entry and its path (RFC 6962) to the root of the last checkpoint that keyd signed."""
+
+    entry: Annotated[bytes, Between(2, 65536)]
+    index: Count
+    path: Annotated[tuple[Key32, ...], Between(0, 64)]
+
+
+@dataclass(frozen=True)
+class LogProof:
+    """What keyd gives it gives only against proof that the log says so already."""
+
+    size: Count
+    """Of the checkpoint that the paths lead to; if it is not the last one any more: checkpoint-overtaken."""
+    entries: Annotated[tuple[LoggedEntry, ...], Between(1, 64)]
+
+
+@dataclass(frozen=True)
 class AdmitGrant:
-    """Verify a grant and hold its limits.  → ``{project}``"""
+    """Verify a grant and hold to it; ``logged`` is its ``grant-accepted``.  → ``{project}``"""
 
     envelope: EnvelopeBytes
+    logged: LogProof
 
 
 @dataclass(frozen=True)
@@ -110,15 +132,6 @@ class BindNodes:
 
 
 @dataclass(frozen=True)
-class LoggedEntry:
-    """Proof that a log entry is under the last checkpoint that keyd signed."""
-
-    entry: Annotated[bytes, Between(2, 65536)]
-    index: Count
-    proof: Annotated[tuple[Key32, ...], Between(0, 64)]
-
-
-@dataclass(frozen=True)
 class AnswerNodes:
     """Second half: sealed answers, given only against proof that every binding is in the log.
 
@@ -126,13 +139,19 @@ class AnswerNodes:
     """
 
     attempt: Holder
-    logged: Annotated[tuple[LoggedEntry, ...], Between(1, 64)]
+    logged: LogProof
+    """The ``handover-bound`` of every node."""
 
 
 @dataclass(frozen=True)
 class SignCheckpoint:
-    """→ ``{envelope}``.  Only a log that extends the last one signed gets a signature."""
+    """→ ``{envelope}``.  Only a log that extends the last one signed gets a signature.
 
+    The asker learns ``known`` first and reads the log afterwards; another one shows that the log is not the same.
+    """
+
+    known: Count
+    """Size of the last checkpoint, as Status told: what ``consistency`` (RFC 6962) begins with."""
     size: Count
     root: Key32
     consistency: Annotated[tuple[Key32, ...], Between(0, 128)]
@@ -144,18 +163,20 @@ class SignRelease:
 
     payload: EnvelopeBytes
     decisions: Annotated[tuple[EnvelopeBytes, ...], Between(1, 16)]
+    logged: LogProof
+    """The ``artefact-released`` of this artefact."""
 
 
 @dataclass(frozen=True)
 class SignCertificate:
-    """→ ``{envelope}``.  Only for a project of which keyd holds no key any more."""
+    """→ ``{envelope}``.  Only for a project of which keyd holds no key any more, naming each that it destroyed."""
 
     payload: EnvelopeBytes
 
 
 @dataclass(frozen=True)
 class Destroy:
-    """Destroy keys.  ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or one holder's.
+    """Destroy keys: ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or those of one holder.
 
     → ``{destroyed: [{id, role, holder}]}``: those that were alive until now.
     """

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
+import logging
 import os
 import resource
 import signal
 import socket
 import socketserver
+import sqlite3
 import struct
 import sys
 import threading
@@ -25,11 +28,16 @@ from hdrs_hpc.broker.keys import messages
 from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES, receive, send
 from hdrs_hpc.broker.keys.keyd import Keyd
 from hdrs_hpc.core import strict_json
-from hdrs_hpc.core.errors import HdrsError, NotAllowedError
+from hdrs_hpc.core.errors import HdrsError, InternalError, NotAllowedError, SiteError
 from hdrs_hpc.protocol import wire
 
 REAP_EVERY_S = 30.0
+REQUEST_TIMEOUT_S = 60.0
+MAX_REQUEST_DEPTH = 8
 ASKS: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(messages.Ask)}
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+logger = logging.getLogger("hdrs_hpc.keyd")
 
 
 class StrangerError(NotAllowedError):
@@ -38,11 +46,17 @@ class StrangerError(NotAllowedError):
     remedy = "Run the broker's processes under one account."
 
 
+class KeystoreTroubleError(SiteError):
+    code = "keystore-trouble"
+    meaning = "keyd could not read or write its keystore; nothing was changed."
+    remedy = "Look at the disk that holds the broker's folder `keyd`: space, permissions, hardware."
+
+
 class _Handler(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        self.request.settimeout(60)
+        self.request.settimeout(REQUEST_TIMEOUT_S)
         try:
             _check_peer(self.request)
             reply = {"ok": self.server.answer(receive(self.request))}
@@ -62,25 +76,46 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         path.unlink(missing_ok=True)
         self.keyd = keyd
         self.lock = threading.Lock()
-        old = os.umask(0o177)
-        try:
-            super().__init__(str(path), _Handler)
-        finally:
-            os.umask(old)
+        super().__init__(str(path), _Handler)
 
     def answer(self, raw: bytes) -> dict[str, Any]:
-        value = strict_json.loads(raw, max_bytes=MAX_MESSAGE_BYTES)
-        if not isinstance(value, dict) or value.keys() != {"ask", "args"} or value["ask"] not in ASKS:
+        value = strict_json.loads(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=MAX_REQUEST_DEPTH)
+        if not isinstance(value, dict) or value.keys() != {"ask", "args"}:
+            raise wire.MessageError("not a request that keyd knows")
+        if not isinstance(value["ask"], str) or value["ask"] not in ASKS:
             raise wire.MessageError("not a request that keyd knows")
         ask: messages.Ask = wire.from_value(ASKS[value["ask"]], value["args"])
-        with self.lock:
+        with self.lock, _keystore_trouble():
             return self.keyd.answer(ask)
 
     def reap(self, stop: threading.Event) -> None:
         """Expiry does not wait for the broker: what is past its time dies here."""
         while not stop.wait(REAP_EVERY_S):
-            with self.lock:
-                self.keyd.destroy_expired()
+            try:
+                with self.lock, _keystore_trouble():
+                    self.keyd.destroy_expired()
+            except HdrsError as error:
+                logger.error("keys past their time could not be destroyed yet: %s", error.code)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Our own bug: its kind and place help to find it, its text might hold anything."""
+        error, trace = sys.exc_info()[1], sys.exc_info()[2]
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+        logger.critical("%s at %s", type(error).__name__, place)
+        with contextlib.suppress(OSError):
+            send(request, strict_json.dumps({"error": InternalError(where="keyd").as_dict()}))
+
+
+@contextlib.contextmanager
+def _keystore_trouble() -> typing.Iterator[None]:
+    """The medium's failures as an error that asks for another try; the keystore undid what was begun."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        logger.error("keystore: %s", type(error).__name__)
+        raise KeystoreTroubleError(type(error).__name__) from None
 
 
 def _check_peer(channel: socket.socket) -> None:
@@ -90,13 +125,23 @@ def _check_peer(channel: socket.socket) -> None:
         raise StrangerError()
 
 
-def serve(home: BrokerHome) -> None:
-    """Run until SIGTERM.  A second keyd on the same home does not start."""
+def _harden() -> None:
+    """No core files, no ptrace, no /proc/PID/mem for other processes of this account (root still may)."""
+    os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A piped core_pattern ignores the limit; a process that is not dumpable leaves nothing there either.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def serve(home: BrokerHome) -> None:
+    """Run until SIGTERM.  A second keyd on the same home waits for the first one's end."""
+    _harden()
     home.keyd_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (home.keyd_dir / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process, however that ended
-    server = _Server(home.keyd_socket, Keyd.open(home))
+    keyd = Keyd.open(home)
+    keyd.destroy_expired()  # before anybody may ask
+    server = _Server(home.keyd_socket, keyd)
     stop = threading.Event()
 
     def leave(*_: object) -> None:
@@ -108,9 +153,12 @@ def serve(home: BrokerHome) -> None:
     threading.Thread(target=server.reap, args=(stop,), daemon=True).start()
     server.serve_forever(poll_interval=0.2)
     server.server_close()
+    with server.lock:
+        keyd.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="hdrs-hpc keyd")
     parser.add_argument("--home", type=Path, required=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     serve(BrokerHome.at(parser.parse_args(sys.argv[1:]).home).require())

@@ -7,17 +7,20 @@ back an old grant or undo a revocation.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keys.keystore import FileKeystore
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError, NotFoundError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.policy.refusals import ConflictOfInterestError, WrongAudienceError
 
 
 class NoTrustRootError(NotFoundError):
@@ -30,6 +33,18 @@ class GrantOutdatedError(ConflictError):
     code = "grant-outdated"
     meaning = "A newer version of this project's grant is in force, or versions were skipped."
     remedy = "Draft the next version from the one in force: `hdrs-hpc grant show`."
+
+
+class GrantNotLoggedError(NotAllowedError):
+    code = "grant-not-logged"
+    meaning = "keyd holds to a grant only once the signed log says that it was accepted."
+    remedy = "File the grant with the broker: `hdrs-hpc grant submit`."
+
+
+class ProjectUnknownError(NotFoundError):
+    code = "keyd-project-unknown"
+    meaning = "keyd was told of no grant for that project."
+    remedy = "The controller tells it at its next tick, once the grant was accepted."
 
 
 class ProjectFrozenError(NotAllowedError):
@@ -52,9 +67,11 @@ class DatasetNotGrantedError(NotAllowedError):
 
 @dataclass(frozen=True)
 class Limits:
-    """A project's two ends, from its newest grant."""
+    """When a project's keys die, whoever is there to ask for it."""
 
-    run_until: datetime
+    copies_until: datetime
+    outputs_until: datetime
+    """End of the time for reviews."""
     destroy_by: datetime
 
 
@@ -77,16 +94,19 @@ class RootHolder:
     def pin(self, raw: bytes, digest: str | None) -> dict[str, Any]:
         """Pin the first root by its digest, or follow a proper succession.  Idempotent."""
         new = trust.load_root(raw, digest)
+        told = {"digest": new.digest, "version": new.document.version}
+        if self._root is not None and new.digest == self._root.digest:
+            return told
         if self._root is None:
             if digest is None:
                 raise trust.TrustRootMismatchError("the first trust root is pinned by its digest")
-        elif new.digest != self._root.digest:
+        else:
             trust.check_succession(self._root, new)
         with self._keys.transaction():
             self._keys.remember("trust-root", base64.b64encode(raw).decode())
             self._keys.remember("trust-digest", new.digest)
         self._root = new
-        return {"digest": new.digest, "version": new.document.version}
+        return told
 
 
 class GrantHolder:
@@ -99,15 +119,19 @@ class GrantHolder:
         self._roots = roots
         self._now = now
 
-    def admit(self, raw: bytes) -> str:
-        """Verify a grant and take its limits over; gives the project.  Idempotent."""
+    def admit(self, raw: bytes, logged: list[tuple[int, Entry]]) -> str:
+        """Verify a grant that the log says was accepted, and hold to it; gives the project.  Idempotent."""
         envelope = Envelope.parse(raw)
-        found = trust.verify(envelope, "grant", self._roots.current())
+        accepted_at = next((index for index, entry in logged if _is_acceptance(entry, envelope.digest)), None)
+        if accepted_at is None:
+            raise GrantNotLoggedError()
+        root = self._roots.current()
+        found = trust.verify(envelope, "grant", root, accepted_at=accepted_at)
         grant = found.document
+        if grant.audience not in (None, root.document.audience):
+            raise WrongAudienceError(f"the grant is for {grant.audience}")
         if set(found.people) & grant.everyone:
-            raise NotAllowedError(
-                "a custodian signed for a project that they research in", where=grant.project
-            )
+            raise ConflictOfInterestError("a custodian signed for a project that they work in")
         with self._keys.transaction() as db:
             row = self._row(grant.project)
             if row is not None and row["grant_digest"] == found.digest:
@@ -118,41 +142,72 @@ class GrantHolder:
                 raise GrantOutdatedError("it does not supersede the version in force")
             if row is not None and row["frozen"]:
                 raise ProjectFrozenError()
-            limits = (clock.to_text(grant.valid.run_until), clock.to_text(grant.valid.destroy_by))
+            valid = grant.valid
+            ends = (
+                min(valid.run_until, valid.destroy_by),
+                min(valid.run_until + valid.review_grace, valid.destroy_by),
+                valid.destroy_by,
+            )
             db.execute(
-                "INSERT INTO projects (project, grant_digest, grant_version, run_until, destroy_by)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (project) DO UPDATE SET"
+                "INSERT INTO projects (project, grant_digest, grant_version, grant_entry, copies_until,"
+                " outputs_until, destroy_by, grace_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (project) DO UPDATE SET"
                 " grant_digest = excluded.grant_digest, grant_version = excluded.grant_version,"
-                " run_until = excluded.run_until, destroy_by = excluded.destroy_by",
-                (grant.project, found.digest, grant.version, *limits),
+                " grant_entry = excluded.grant_entry, copies_until = excluded.copies_until,"
+                " outputs_until = excluded.outputs_until, destroy_by = excluded.destroy_by,"
+                " grace_s = excluded.grace_s",
+                (
+                    grant.project,
+                    found.digest,
+                    grant.version,
+                    accepted_at,
+                    *map(clock.to_text, ends),
+                    int(valid.review_grace.total_seconds()),
+                ),
             )
             self._keys.remember(f"grant/{grant.project}", base64.b64encode(raw).decode())
             self._keys.open_project(grant.project)
         return grant.project
 
     def close(self, raw: bytes) -> tuple[str, str]:
-        """Verify a closure and freeze the project; gives the project and the action.  Idempotent."""
-        found = trust.verify(Envelope.parse(raw), "closure", self._roots.current())
-        closure = found.document
+        """Verify a closure, freeze the project and move its ends; gives project and action.  Idempotent.
+
+        The ends are moved in the same transaction: if this process dies before it destroys, the next one does.
+        """
+        closure = trust.verify(Envelope.parse(raw), "closure", self._roots.current()).document
+        now = self._now()
         with self._keys.transaction() as db:
-            if self._row(closure.project) is None:
-                raise NotFoundError("keyd knows no such project")
+            row = self._row(closure.project)
+            if row is None:
+                raise ProjectUnknownError()
             db.execute(
-                "UPDATE projects SET frozen = ?, last_closure = ? WHERE project = ?",
-                (clock.to_text(self._now()), found.digest, closure.project),
+                "UPDATE projects SET frozen = ? WHERE project = ?",
+                (row["frozen"] or clock.to_text(now), closure.project),
             )
+            if closure.action != "freeze":
+                revoked = closure.action == "revoke"
+                grace = timedelta(seconds=0 if revoked else row["grace_s"])
+                limits = _limits(row)
+                db.execute(
+                    "UPDATE projects SET copies_until = ?, outputs_until = ? WHERE project = ?",
+                    (
+                        clock.to_text(min(limits.copies_until, now)),
+                        clock.to_text(min(limits.outputs_until, now + grace)),
+                        closure.project,
+                    ),
+                )
         return closure.project, closure.action
 
     def grant(self, project: str) -> Grant:
         """The newest grant, verified again under the root in force."""
-        raw = self._keys.fact(f"grant/{project}")
-        if raw is None:
-            raise NotFoundError("keyd knows no such project")
+        raw, row = self._keys.fact(f"grant/{project}"), self._row(project)
+        if raw is None or row is None:
+            raise ProjectUnknownError()
         envelope = Envelope.parse(base64.b64decode(raw))
-        row = self._row(project)
-        if row is None or envelope.digest != row["grant_digest"]:
+        if envelope.digest != row["grant_digest"]:
             raise InternalError("keyd's grant is not the one it noted")
-        return trust.verify(envelope, "grant", self._roots.current()).document
+        # Judged where the log accepted it: a custodian who retires a key does not take old grants along.
+        return trust.verify(envelope, "grant", self._roots.current(), accepted_at=row["grant_entry"]).document
 
     def digest(self, project: str) -> str | None:
         """Digest of the grant that keyd holds to."""
@@ -169,26 +224,41 @@ class GrantHolder:
             raise ProjectNotInTimeError()
         return grant
 
-    def require_not_destroyed(self, project: str) -> Grant:
-        """The grant, while its outputs may still be looked at."""
+    def require_collectable(self, project: str) -> Grant:
+        """The grant, while sealed outputs may still be opened for review."""
+        grant = self.grant(project)
+        if self._now() >= _limits(self._row(project)).outputs_until:
+            raise ProjectNotInTimeError("the time for reviews is over")
+        return grant
+
+    def require_releasable(self, project: str) -> Grant:
+        """The grant, while what was reviewed in time may still be let out."""
         grant = self.grant(project)
         if self._now() >= grant.valid.destroy_by:
             raise ProjectNotInTimeError("past destroy-by")
         return grant
 
-    def require_dataset(self, project: str, dataset: str | None, version: str | None) -> None:
+    def require_dataset(self, project: str, dataset: str | None, version: str | None) -> str:
+        """What the grant says of the dataset (version, selection, profile), as one digest."""
         granted = self.grant(project).data.get(dataset or "")
         if granted is None or granted.version != version:
             raise DatasetNotGrantedError()
+        told = strict_json.dumps(granted.model_dump(mode="json", by_alias=True))
+        return f"sha256:{hashlib.sha256(told).hexdigest()}"
 
     def all_limits(self) -> dict[str, Limits]:
         with self._keys.transaction() as db:
-            rows = db.execute("SELECT project, run_until, destroy_by FROM projects").fetchall()
-        return {
-            row["project"]: Limits(clock.from_text(row["run_until"]), clock.from_text(row["destroy_by"]))
-            for row in rows
-        }
+            rows = db.execute("SELECT * FROM projects").fetchall()
+        return {row["project"]: _limits(row) for row in rows}
 
     def _row(self, project: str) -> Any:
         with self._keys.transaction() as db:
             return db.execute("SELECT * FROM projects WHERE project = ?", (project,)).fetchone()
+
+
+def _limits(row: Any) -> Limits:
+    return Limits(*(clock.from_text(row[end]) for end in ("copies_until", "outputs_until", "destroy_by")))
+
+
+def _is_acceptance(entry: Entry, digest: str) -> bool:
+    return entry.event == "grant-accepted" and entry.subject["document"] == digest

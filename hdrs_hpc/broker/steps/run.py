@@ -42,9 +42,13 @@ class Bind:
     found: ClusterJob
 
     def act(self, ctx: Context) -> None:
-        hellos = [reply.hello for reply in _courier(ctx, self.job, self.attempt, self.found, "hello", None)]
+        try:
+            replies = _courier(ctx, self.job, self.attempt, self.found, "hello", None)
+        except StepFailedError:
+            raise AgentsStartingError() from None
+        hellos = [reply.hello for reply in replies]
         if any(hello is None for hello in hellos):
-            raise StepFailedError("an agent did not say who it is")
+            raise AgentsStartingError("an agent did not say who it is")
         try:
             bound = ctx.ask(self._request(ctx, [wire.to_bytes(hello) for hello in hellos]))
         except HdrsError as error:
@@ -158,6 +162,12 @@ class Deliver:
                     },
                 )
             jobs.note_attempt(tx, self.attempt.name, handover="answered")
+
+
+class AgentsStartingError(SiteError):
+    code = "agents-starting"
+    meaning = "The nodes check and unpack the runtime; their agents do not answer yet."
+    remedy = "Nothing to do; if it lasts longer than the site's hand-over deadline, the attempt is stopped."
 
 
 class AnswerDeclinedError(NotAllowedError):

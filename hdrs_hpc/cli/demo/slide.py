@@ -1,6 +1,6 @@
 """An Aperio slide (SVS) of real tissue, with canaries in its description, on its label and in its tiles.
 
-The tissue is 960 × 960 pixels of OpenSlide's freely available test slide CMU-1-Small-Region (CC0), mirrored
+The tissue is the real H&E tile (240 × 240 pixels) that the package ``wsidicom-data`` carries (Apache-2.0), mirrored
 into a larger slide.  As in Aperio's files, each tile is an abbreviated JPEG codestream in RGB without colour
 marker, whose tables stand once in the TIFF tag JPEGTables (TIFF Technical Note 2).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,11 @@ _TABLE_MARKERS = {0xDB, 0xC4}
 def write_slide(path: Path, patient: Patient, seed: int, identities: Identities, canaries: Canaries) -> None:
     """One slide: two tiled levels, thumbnail, label and macro, in Aperio's order of pages."""
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    region: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
-        files(__package__).joinpath("he-region.jpg").read_bytes()
-    )
+    region = _mirrored(_mirrored(_real_tile()))
     # A stain never comes out twice the same; this also keeps the codestreams apart from any other use of it.
     stain = np.array(chance.sample(range(-6, 7), 3), np.int16)
     stained = np.clip(region.astype(np.int16) + stain, 0, 255).astype(np.uint8)
-    top, bottom = np.hstack([stained, stained[:, ::-1]]), np.hstack([stained[::-1], stained[::-1, ::-1]])
-    block = np.vstack([top, bottom])
-    whole = np.tile(block, (MIRRORS // 2, MIRRORS // 2, 1))
+    whole = np.tile(_mirrored(stained), (MIRRORS // 2, MIRRORS // 2, 1))
     height, width = whole.shape[:2]
     small = _shrunk(whole, LEVEL_FACTOR)
     tissue_block = identities.code("BLK", "tissue-block")
@@ -65,6 +61,21 @@ def write_slide(path: Path, patient: Patient, seed: int, identities: Identities,
         _write_plain(
             tiff, macro, "Aperio Image Library v11.2.1 \nmacro 1280x431", canaries, chance, subfile=9
         )
+
+
+def _real_tile() -> NDArray[np.uint8]:
+    """(240, 240, 3) RGB.  Found without importing its package, which would bring half a DICOM stack along."""
+    spec = find_spec("wsidicom_data")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("wsidicom_data", name="wsidicom_data")
+    with Image.open(Path(spec.submodule_search_locations[0], "data", "test_tile.png")) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _mirrored(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Twice as large along each side, edges meeting."""
+    top, bottom = np.hstack([pixels, pixels[:, ::-1]]), np.hstack([pixels[::-1], pixels[::-1, ::-1]])
+    return np.vstack([top, bottom])
 
 
 def _description(patient: Patient, block: str, known: Identities, width: int, height: int) -> str:

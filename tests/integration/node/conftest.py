@@ -148,7 +148,8 @@ class Site:
 
     # the cluster
 
-    def submit(self, lifetime_s: int = 120) -> None:
+    def submit(self, lifetime_s: int = 120, nodes: tuple[str, ...] = ()) -> None:
+        """``nodes``: as Slurm names them; without, one machine that has no Slurm."""
         plan = batch.BatchPlan(
             attempt=self.attempt,
             project=PROJECT,
@@ -160,8 +161,8 @@ class Site:
             isolation=self.isolation,
             memory_mb=2048,
             lifetime_s=lifetime_s,
-            nodes=1,
-            launch_prefix=(),
+            nodes=max(1, len(nodes)),
+            launch_prefix=(str(self._launcher(nodes)),) if nodes else (),
         )
         script = self.root / "script.sh"
         script.write_bytes(batch.render(plan))
@@ -176,12 +177,21 @@ class Site:
             start_new_session=True,
         )
 
+    def _launcher(self, nodes: tuple[str, ...]) -> Path:
+        """What srun does: the same command once per node, each with its node's name."""
+        path = self.root / "launch"
+        each = 'SLURMD_NODENAME=$node SLURM_LAUNCH_NODE_IPADDR=127.0.0.1 "$@" & pids="$pids $!"'
+        collect = "for pid in $pids; do wait $pid || exit $?; done"
+        path.write_text(f"#!/bin/sh\nfor node in {' '.join(nodes)}; do {each}; done\n{collect}\n")
+        path.chmod(0o755)
+        return path
+
     def _as_account(self) -> list[str]:
         if self.uid == os.getuid():
             return []
         return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
 
-    def courier(self, request: Request, timeout_s: float = 30) -> Reply:
+    def courier(self, request: Request, timeout_s: float = 30, node: str = "") -> Reply:
         deadline = time.monotonic() + timeout_s
         argv = layout.courier_argv(str(self.node_tmp), self.attempt)
         while time.monotonic() < deadline:
@@ -191,7 +201,7 @@ class Site:
                 input=wire.to_line(request),
                 capture_output=True,
                 check=False,
-                env={},
+                env={"SLURMD_NODENAME": node} if node else {},
                 cwd="/",
             )
             if done.returncode == 0:

@@ -43,7 +43,7 @@ def check(data: bytes, counts: tuple[str, ...] = ("n",), size: int = 20 << 20) -
         (b"site,n\n+441,20\n", "formula-in-table"),
         (b"site,n\n-A1,20\n", "formula-in-table"),
         (b"site,n\n =1+1,20\n", "formula-in-table"),
-        ("site,n\n\"=cmd|' /C calc'!A0\",20\n".encode(), "formula-in-table"),
+        (b"site,n\n\"=cmd|' /C calc'!A0\",20\n", "formula-in-table"),
         ("site,n\n\uff1d1+1,20\n".encode(), "formula-in-table"),
         (b"site,n\na,20.0\n", "count-not-whole"),
         (b"site,n\na,-20\n", "count-not-whole"),

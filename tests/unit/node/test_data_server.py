@@ -58,10 +58,16 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def module_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = Served(tmp_path_factory.mktemp("served"))
     yield made
     made.server.close()
+
+
+@pytest.fixture
+def served(module_served: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    monkeypatch.setenv("HDRS_DATA_SOCKET", module_served.path)
+    return module_served
 
 
 def test_names_sizes_and_paths(served: Served) -> None:
@@ -103,7 +109,7 @@ def test_many_threads_never_see_each_others_bytes(served: Served) -> None:
 
 
 def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
-    copy = StagedCopy(served.path, "ct")
+    copy = StagedCopy("ct")
     array = copy.volume("S1")
     assert np.array_equal(array[:], VOLUME)
     assert np.array_equal(array[3:5, 10:40, 90:], VOLUME[3:5, 10:40, 90:])
@@ -115,7 +121,7 @@ def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
 
 def test_reads_started_together_travel_together(served: Served) -> None:
     before = served.meter.snapshot().requests
-    array = StagedCopy(served.path, "ct").volume("S1")
+    array = StagedCopy("ct").volume("S1")
     opened = served.meter.snapshot().requests
     assert np.array_equal(array[:], VOLUME)
     assert opened - before <= 3
@@ -123,9 +129,10 @@ def test_reads_started_together_travel_together(served: Served) -> None:
 
 
 def test_what_is_pickled_is_a_reference_without_key_or_data(served: Served) -> None:
-    copy = StagedCopy(served.path, "ct")
+    copy = StagedCopy("ct")
     raw = pickle.dumps([copy, copy.store, copy.volume("S1")])
     assert KEY not in raw
+    assert served.path.encode() not in raw  # on another node it lies elsewhere
     assert len(raw) < 4000
     again, store, array = pickle.loads(raw)
     assert np.array_equal(array[0], VOLUME[0])
@@ -133,7 +140,7 @@ def test_what_is_pickled_is_a_reference_without_key_or_data(served: Served) -> N
 
 
 def test_a_forked_process_gets_a_connection_of_its_own(served: Served) -> None:
-    copy = StagedCopy(served.path, "ct")
+    copy = StagedCopy("ct")
     assert copy.read("small/03") == b"\x03" * 3
     pid = os.fork()
     if pid == 0:
@@ -143,7 +150,7 @@ def test_a_forked_process_gets_a_connection_of_its_own(served: Served) -> None:
 
 
 def test_the_store_refuses_to_write(served: Served) -> None:
-    store = StagedStore(served.path, "ct")
+    store = StagedStore("ct")
     assert (store.read_only, store.supports_writes, store.supports_deletes) == (True, False, False)
     for call in (store.delete("big"), store.delete_dir("small"), store.clear()):
         with pytest.raises(ValueError, match="read-only"):
@@ -155,7 +162,6 @@ def test_the_store_refuses_to_write(served: Served) -> None:
 def test_unknown_inputs_and_jobless_reads_say_so(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoSuchInputError):
         served.client.sizes("other", ["big"])
-    monkeypatch.setenv("HDRS_DATA_SOCKET", served.path)
     assert open_staged("ct").read("small/02") == b"\x02\x02"
     with pytest.raises(NoSuchInputError):
         open_staged("mr")
@@ -223,10 +229,13 @@ def test_damaged_objects_are_errors_not_bytes(tmp_path: Path) -> None:
     served.server.close()
 
 
-def test_the_meter_counts_what_left_and_from_which_items(tmp_path: Path) -> None:
+def test_the_meter_counts_what_left_and_from_which_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = Served(tmp_path)
-    StagedCopy(served.path, "ct").read("small/20")
+    monkeypatch.setenv("HDRS_DATA_SOCKET", served.path)
+    StagedCopy("ct").read("small/20")
     assert served.meter.totals == (0, 20)
-    assert StagedCopy(served.path, "ct").volume("S1")[0, 0, 0] == VOLUME[0, 0, 0]
+    assert StagedCopy("ct").volume("S1")[0, 0, 0] == VOLUME[0, 0, 0]
     assert served.meter.totals[0] == 1
     served.server.close()

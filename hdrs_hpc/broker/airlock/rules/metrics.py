@@ -55,6 +55,7 @@ class Metrics:
             values=np.array([[self.entries[name] for name in self.counts]], dtype=np.int64).reshape(
                 1, len(self.counts)
             ),
+            row_is_group=False,
         )
 
 

@@ -91,9 +91,12 @@ def metrics(web: WebHere) -> Response:
 
 def _metrics(web: Web, tx: Connection) -> str:
     lines = []
-    for life in ("job", "copy", "project"):
-        lines += [f"# HELP hdrs_hpc_{life}s Number of them in each state.", f"# TYPE hdrs_hpc_{life}s gauge"]
-        lines += [f'hdrs_hpc_{life}s{{state="{state}"}} {n}' for state, n in views.counts(tx, life).items()]
+    for life, plural in (("job", "jobs"), ("copy", "copies"), ("project", "projects")):
+        lines += [
+            f"# HELP hdrs_hpc_{plural} Number of them in each state.",
+            f"# TYPE hdrs_hpc_{plural} gauge",
+        ]
+        lines += [f'hdrs_hpc_{plural}{{state="{state}"}} {n}' for state, n in views.counts(tx, life).items()]
     by_code: dict[str, int] = {}
     for alert in alerts.every(tx):
         by_code[alert.code] = by_code.get(alert.code, 0) + 1

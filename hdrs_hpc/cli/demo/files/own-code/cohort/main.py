@@ -11,7 +11,7 @@ import dask
 def run(context):
     copy = context.data["ct"]
     volumes = [row for row in copy.index().to_pylist() if row["kind"] == "volume"]
-    means = dask.compute(*[copy.volume(row["item"]).mean() for row in volumes])
+    means = dask.compute(*[copy.volume_lazy(row["item"]).mean() for row in volumes])
     with context.output("depth").open("w", newline="") as handle:
         table = csv.writer(handle)
         table.writerow(["modality", "n_patients", "n_series", "mean_stored_value"])

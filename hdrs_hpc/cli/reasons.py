@@ -1,0 +1,175 @@
+"""All reason codes of the whole program, gathered for ``explain`` and ``docs/reason-codes.md``.
+
+``explain`` reads the gathered table from ``reason_codes.json`` beside this file, so that a laptop without the
+broker's parts can explain what a broker answers.  ``python -m hdrs_hpc.cli.reference`` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from dataclasses import asdict, dataclass
+from importlib import import_module, resources
+
+TABLE = "reason_codes.json"
+_PACKAGES = ("hdrs_hpc", "connectors", "imaging")
+_SKIPPED = ("__main__", "migrations", "contract", "reference")
+"""Modules that run when they are imported, or that only tests import; none defines a code."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One meaning of a code.  ``group`` says where it appears; errors have a kind, the others none."""
+
+    code: str
+    group: str
+    meaning: str
+    remedy: str
+    kind: str | None = None
+    exit_code: int | None = None
+    retry: bool = False
+
+
+END, WAIT, LOOK, LEFT = "end of a job", "a job waits", "finding of the output check", "output not collected"
+_NOTHING = "Nothing to do; it is told so that nobody wonders."
+OTHERS: tuple[tuple[str, str, str, str], ...] = (
+    (END, "released", "What the reviewers approved has left.", "`hdrs-hpc job fetch JOB`."),
+    (END, "withheld", "The reviewers did not all approve, so nothing left.", "Ask why, mend it, run again."),
+    (
+        END,
+        "nothing-releasable",
+        "The output check refused every output.",
+        "`hdrs-hpc job show JOB` tells why of each.",
+    ),
+    (
+        END,
+        "reviewers-withhold",
+        "Not every reviewer approved this output.",
+        "Their reasons say what to mend.",
+    ),
+    (
+        END,
+        "review-too-late",
+        "The project's grace for reviews ended before all had decided.",
+        "Nothing can be mended.",
+    ),
+    (
+        END,
+        "workload-failed",
+        "Your code ended with an error.",
+        "`hdrs-hpc job show JOB` tells the exception's type and the line of your bundle.",
+    ),
+    (END, "time-limit", "The job ran into its time limit.", "Ask for more `resources.time`, or do less."),
+    (
+        END,
+        "node-failed",
+        "The node ended without the agent's closing list.",
+        "Submit again; tell the site if it stays so.",
+    ),
+    (END, "cancelled", "Somebody of the project cancelled the job.", _NOTHING),
+    (END, "grant-revoked", "The custodians took the grant back.", "Ask the custodian."),
+    (END, "project-closing", "The project is closing, so its copies are destroyed.", _NOTHING),
+    (END, "copy-destroyed", "A staged copy that the job needed was destroyed.", "Submit again."),
+    (
+        END,
+        "handover-timeout",
+        "Not every node had its keys in time.",
+        "Submit again; `cluster doctor` looks for causes.",
+    ),
+    (
+        WAIT,
+        "cluster-drained",
+        "An admin stopped new work for this cluster.",
+        "The job goes on when it is opened again.",
+    ),
+    (
+        WAIT,
+        "cluster-job-unseen",
+        "The cluster accepted the job and does not show it.",
+        "It is looked for again.",
+    ),
+    (LOOK, "maybe-nhs-number", "Ten digits pass the NHS number's check.", "Look whether they could be one."),
+    (
+        LOOK,
+        "full-date",
+        "Full dates; one known date can unmask a patient's others.",
+        "Months or years are safer.",
+    ),
+    (
+        LOOK,
+        "treated-as-count",
+        "A whole number named like a count was protected as one.",
+        "Declare it in `counts`.",
+    ),
+    (LOOK, "extreme-values", "A minimum or maximum is one person's value.", "Percentiles are safer."),
+    (
+        LOOK,
+        "metrics-without-counts",
+        "Nothing says how many people these numbers describe.",
+        "Declare the count of people among the metrics.",
+    ),
+    (
+        LOOK,
+        "whole-numbers-not-counts",
+        "Whole numbers that were not declared counts.",
+        "Declare them in `counts` if they count people.",
+    ),
+    (
+        LOOK,
+        "small-cells-known-would-reveal",
+        "Who learned which suppressed counts were small could work one of them out.",
+        "Coarser groups protect better.",
+    ),
+    (
+        LEFT,
+        "output-missing",
+        "The job did not write this declared output.",
+        "Write it below the outputs folder.",
+    ),
+    (LEFT, "output-not-regular", "The output is a link, folder or device.", "Write an ordinary file."),
+    (LEFT, "output-linked", "The output has more than one hard link.", "Write an ordinary file."),
+    (
+        LEFT,
+        "output-too-large",
+        "The output is larger than it declared.",
+        "Declare a larger `max-size`, or write less.",
+    ),
+    (LEFT, "output-unreadable", "The output could not be read.", "Leave its permissions alone."),
+    (
+        LEFT,
+        "output-changed",
+        "The output changed while it was read.",
+        "End all processes before the entry returns.",
+    ),
+)
+"""Codes that no error bears: how jobs end, what they wait for, what reviewers are told."""
+
+
+def gather() -> list[Reason]:
+    """Every code, by import of every module; raises ImportError where a part is not installed."""
+    from hdrs_hpc.core.errors import all_errors
+
+    for package in _PACKAGES:
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not set(module.name.split(".")) & set(_SKIPPED):
+                import_module(module.name)
+    from imaging.staging.refusals import REASONS
+
+    found = [
+        Reason(code, "error", cls.meaning, cls.remedy, cls.kind, cls.exit_code, cls.retry)
+        for code, cls in all_errors().items()
+    ]
+    found += [Reason(item.code, "item not staged", item.meaning, item.remedy) for item in REASONS.values()]
+    found += [Reason(code, group, meaning, remedy) for group, code, meaning, remedy in OTHERS]
+    return sorted(found, key=lambda reason: (reason.code, reason.group))
+
+
+def table() -> str:
+    """The text of :data:`TABLE`."""
+    return json.dumps([asdict(item) for item in gather()], indent=1, ensure_ascii=False) + "\n"
+
+
+def known() -> list[Reason]:
+    """The gathered table as it was installed."""
+    raw = resources.files("hdrs_hpc.cli").joinpath(TABLE).read_text("utf-8")
+    return [Reason(**item) for item in json.loads(raw)]

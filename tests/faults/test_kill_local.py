@@ -1,0 +1,131 @@
+"""kill -9 of every process of the broker, everywhere, in a life on the embedded cluster: it ends the same way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import proofs
+from tests.support.trials import Assassin, killed_again_and_again, wait_until
+from tests.support.world import World
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+EVERY_ACT = {
+    *("TellKeyd", "Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
+    *("Bind", "Deliver", "NoteProgress", "Ended", "StartCollector", "Show", "OpenDecisions", "Release", "Finish"),
+    *("DestroyKeys", "Remove", "DestroyCopyKeys", "UnlinkCopy", "DestroyProjectKeys", "Certify"),
+}
+"""What the controller does in a life in which nothing goes wrong, by the names of its actions."""
+SMALL = {
+    "data": {"slides": {"dataset": "demo-he"}},
+    "outputs": {"summary": {"class": "metrics", "path": "summary.json", "max-size": "64KiB"}},
+}
+
+
+def live_on(world: World, job: str, turn: Callable[[], None] = lambda: None, timeout_s: float = 150) -> None:
+    """People do their part of a life while others run (and kill) the broker."""
+
+    def until(*states: str) -> None:
+        def there() -> bool:
+            turn()
+            return world.job(job).state in states
+
+        wait_until(there, timeout_s, world.describe)
+
+    until("IN_REVIEW", "PURGED")
+    assert world.job(job).state == "IN_REVIEW", world.describe()
+    world.review(job)
+    until("PURGED")
+    world.close()
+
+    def closed() -> bool:
+        turn()
+        return world.project_state() == "CLOSED"
+
+    wait_until(closed, 60, world.describe)
+
+
+def check_ended_as_if_nothing_had_been(world: World, job: str, released: int) -> None:
+    ended = world.job(job)
+    assert (ended.state, ended.outcome, ended.reason) == ("PURGED", "SUCCEEDED", "released"), world.describe()
+    assert set(proofs.cluster_jobs(world).values()) == {1}, "one job of the cluster an attempt"
+    seen = proofs.events(world)
+    assert (seen["attempt-created"], seen["attempt-submitted"], seen["handover-bound"]) == (1, 1, 1)
+    assert seen["artefact-released"] == released
+    assert len(list(world.home.released_dir(job).iterdir())) == 2 * released, "no partial file is left either"
+    assert seen["alarm"] == 0
+    proofs.check_closed(world)
+
+
+def test_controller_killed_at_every_boundary_of_every_act(make_world) -> None:
+    world = make_world()
+    world.grant()
+    job = world.submit(data=SMALL["data"])
+    with killed_again_and_again(world, "controller") as diary:
+        live_on(world, job)
+    deaths = Counter(act.split()[0] for act, _ in diary.deaths())
+    assert set(deaths) >= EVERY_ACT, EVERY_ACT - set(deaths)
+    died_before = {act for act, boundary in diary.deaths() if boundary == "before"}
+    assert died_before == {act for act, _ in diary.lines()}
+    assert len(diary.deaths()) > 80
+    check_ended_as_if_nothing_had_been(world, job, 1)
+
+
+def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
+    world = make_world()
+    assert world.keyd is not None
+    world.keyd.kill()
+    world.keyd.wait(10)
+    with killed_again_and_again(world, "keyd") as diary:
+        world.grant()
+        job = world.submit(data=SMALL["data"])
+        live_on(world, job, turn=world.tick)
+        check_ended_as_if_nothing_had_been(world, job, 1)
+    answered = {act.split()[0] for act, _ in diary.deaths()}
+    assert answered >= {"CreateKey", "NoteManifest", "UseKey", "BindNodes", "AnswerNodes", "Destroy", "AdmitGrant"}
+    assert answered >= {"SignCheckpoint", "SignRelease", "SignCertificate", "AdmitClosure", "Inspect", "Status"}
+    kinds = Counter(boundary for _, boundary in diary.deaths())
+    assert kinds["commit"] and kinds["overwrite"] and kinds["rename"], "in the middle of rotations too"
+    assert not list(world.home.keyd_dir.glob("*.new"))
+
+
+def test_stager_and_collector_killed_in_the_middle(make_world) -> None:
+    world = make_world()
+    world.grant()
+    job = world.submit()
+    staging, quarantine = world.home.root / "staging", world.home.root / "quarantine"
+    copies = Path(world.ctx.cluster(world.cluster, world.project).scratch_path("hdrs-hpc", world.project, "copies"))
+    stager = Assassin(
+        world.home.root,
+        "hdrs_hpc.broker.stager",
+        [
+            lambda: True,
+            lambda: any(staging.glob("*/progress.json")),
+            lambda: len(list(copies.glob("*/*"))) > 3,
+        ],
+    )
+    collector = Assassin(
+        world.home.root,
+        "hdrs_hpc.broker.collector",
+        [lambda: True, lambda: any(quarantine.glob("*/sealed/*")), lambda: bool(checkers(world))],
+    )
+
+    def turn() -> None:
+        world.tick()
+        stager.look()
+        collector.look()
+
+    live_on(world, job, turn)
+    assert len(stager.killed) == 3
+    assert len(collector.killed) >= 2
+    assert not stager.running() and not collector.running()
+    assert proofs.events(world)["copy-sealed"] == 2
+    check_ended_as_if_nothing_had_been(world, job, 4)
+
+
+def checkers(world: World) -> list[str]:
+    return proofs.processes_naming("hdrs_hpc.broker.airlock.checker")

@@ -1,0 +1,239 @@
+"""Runs a process of the broker and kills it with SIGKILL at every boundary of everything that it does.
+
+``python -m tests.support.killing controller|keyd --home HOME --diary FILE [--only NAME,NAME] [--settle-s S]``
+
+The product has no fail-points.  This wraps the one function through which the controller acts (or keyd answers)
+and, while it acts, what changes the world: a committed transaction, keyd's answer, a cluster's command, a started
+worker, a rename, a removal.  The first time an act is tried, it dies before it; the second time at its first
+boundary; and so on until it got through.  The diary remembers, so that each boundary kills once.
+
+The modules are imported once and a new process is forked for each life, so that hundreds of deaths are affordable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from connectors.clusters.slurm import SlurmCluster
+from hdrs_hpc.broker import context, controller, workers
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keys import keystore, server
+from hdrs_hpc.broker.keys.keyd import Keyd
+from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.store.database import Database
+
+PASSED = "passed"
+CLUSTER_VERBS = ("submit", "cancel", "run_in_job", "remove_tree")
+
+
+class Diary:
+    """One line a death (``act, boundary``), and one for each act that got through everything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[tuple[str, str]]:
+        if not self.path.exists():
+            return []
+        pairs = (line.split("\t") for line in self.path.read_text().splitlines())
+        return [(act, boundary) for act, boundary in pairs]
+
+    def deaths(self) -> list[tuple[str, str]]:
+        return [line for line in self.lines() if line[1] != PASSED]
+
+    def turn(self, act: str) -> int | None:
+        """At which boundary to die now; None when it died at all of them."""
+        mine = [boundary for name, boundary in self.lines() if name == act]
+        return None if PASSED in mine else len(mine)
+
+    def write(self, act: str, boundary: str) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{act}\t{boundary}\n")
+
+
+class Killer:
+    """Counts the boundaries of one act and dies at one of them."""
+
+    def __init__(self, diary: Diary, only: frozenset[str]) -> None:
+        self.diary, self.only = diary, only
+        self.act: str | None = None
+        self.left = 0
+
+    def cross(self, boundary: str) -> None:
+        if self.act is None:
+            return
+        if self.left == 0:
+            self.diary.write(self.act, boundary)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+
+    @contextlib.contextmanager
+    def around(self, act: str) -> Iterator[None]:
+        """Die before, within or after what happens inside."""
+        turn = self.diary.turn(act) if not self.only or act.split()[0] in self.only else None
+        if turn is None or self.act is not None:
+            yield
+            return
+        self.act, self.left = act, turn
+        try:
+            self.cross("before")
+            yield
+            self.cross("after")
+            self.diary.write(act, PASSED)
+        finally:
+            self.act = None
+
+    def after[**P, R](self, boundary: str, function: Callable[P, R]) -> Callable[P, R]:
+        """``function``, which crosses a boundary when it is through."""
+
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            result = function(*args, **kwargs)
+            self.cross(boundary)
+            return result
+
+        return wrapped
+
+    def after_block(self, boundary: str, manager: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for a context manager."""
+
+        @contextlib.contextmanager
+        def wrapped(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with manager(*args, **kwargs) as entered:
+                yield entered
+            self.cross(boundary)
+
+        return wrapped
+
+
+def name_of(action: Any) -> str:
+    """An act by its class and what it is about, e.g. ``Release 7K3QW2 cohort``."""
+    parts = [type(action).__name__]
+    if is_dataclass(action):
+        for field in fields(action):
+            about = getattr(action, field.name)
+            identity = getattr(about, "id", None) or getattr(about, "name", None)
+            if isinstance(identity, str):
+                parts.append(identity)
+    return " ".join(parts)
+
+
+def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
+    act = controller.act
+
+    def killing_act(action: Any, ctx: Context) -> None:
+        with killer.around(name_of(action)):
+            act(action, ctx)
+
+    open_cluster = context.open_cluster
+
+    def killing_cluster(*args: Any) -> Any:
+        cluster = open_cluster(*args)
+        for verb in CLUSTER_VERBS:
+            setattr(cluster, verb, killer.after(verb, getattr(cluster, verb)))
+        return cluster
+
+    patch(controller, "act", killing_act)
+    patch(context, "open_cluster", killing_cluster)
+    patch(Context, "ask", killer.after("keyd", Context.ask))
+    patch(Database, "write", killer.after_block("commit", Database.write))
+    patch(workers, "start", killer.after("start", workers.start))
+    patch(Path, "replace", killer.after("rename", Path.replace))
+    patch(shutil, "rmtree", killer.after("rmtree", shutil.rmtree))
+    return lambda: controller.run(home)
+
+
+def prepare_keyd(killer: Killer, home: BrokerHome) -> Callable[[], None]:
+    answer = Keyd.answer
+
+    def killing_answer(keyd: Keyd, ask: Any) -> dict[str, Any]:
+        told = (getattr(ask, name, None) for name in ("role", "purpose", "what"))
+        with killer.around(" ".join([type(ask).__name__, *(text for text in told if text)])):
+            return answer(keyd, ask)
+
+    transaction = FileKeystore.transaction
+
+    @contextlib.contextmanager
+    def killing_transaction(keys: FileKeystore) -> Iterator[Any]:
+        outermost = not keys._db.in_transaction
+        with transaction(keys) as db:
+            yield db
+        if outermost:
+            killer.cross("commit")
+
+    patch(Keyd, "answer", killing_answer)
+    patch(FileKeystore, "transaction", killing_transaction)
+    patch(keystore, "_write_private", killer.after("write", keystore._write_private))
+    patch(keystore, "_overwrite", killer.after("overwrite", keystore._overwrite))
+    patch(Path, "replace", killer.after("rename", Path.replace))
+    return lambda: server.serve(home)
+
+
+def patch(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("victim", choices=("controller", "keyd"))
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--diary", type=Path, required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--settle-s", type=float)
+    asked = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
+    logging.getLogger("paramiko").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    killer = Killer(Diary(asked.diary), frozenset(filter(None, asked.only.split(","))))
+    if asked.settle_s is not None:
+        # Only for trials that die before anything was sent, so that nothing can arrive late.
+        SlurmCluster.settle_s = asked.settle_s
+    home = BrokerHome.at(asked.home)
+    prepare = prepare_controller if asked.victim == "controller" else prepare_keyd
+    return respawn(prepare(killer, home))
+
+
+def respawn(work: Callable[[], None]) -> int:
+    """Fork a process for ``work`` and, whenever it was killed, another."""
+    child = 0
+    asked_to_stop = False
+
+    def stop(*_: object) -> None:
+        nonlocal asked_to_stop
+        asked_to_stop = True
+        if child:
+            os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    while not asked_to_stop:
+        child = os.fork()
+        if child == 0:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the trial
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            code = 1
+            try:
+                work()
+                code = 0
+            except Exception:
+                logging.exception("the process ended by itself")
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            return 0 if asked_to_stop else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

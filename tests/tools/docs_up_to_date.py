@@ -1,0 +1,61 @@
+"""Are the generated pages and schemas what the code makes today?  ``--write`` brings them up to date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+def _lives() -> str:
+    from hdrs_hpc.broker import states
+
+    return states.document()
+
+
+def _staging_reasons() -> str:
+    from imaging.staging import refusals
+
+    return refusals.as_markdown()
+
+
+def _reference(name: str) -> Callable[[], str]:
+    def make() -> str:
+        from hdrs_hpc.cli import reference
+
+        return reference.pages()[name]
+
+    return make
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/lives.md": _lives,
+    "docs/staging-reasons.md": _staging_reasons,
+}
+
+
+def main(argv: list[str]) -> int:
+    from hdrs_hpc.documents import schema
+
+    write = "--write" in argv
+    stale = []
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if not path.exists() or path.read_text("utf-8") != text:
+            stale.append(name)
+            if write:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, "utf-8")
+    if schema.main([str(ROOT / "jobspecs/schema"), *([] if write else ["--check"])]):
+        stale.append("jobspecs/schema")
+    if stale and not write:
+        print(f"not up to date: {', '.join(stale)}; run `make docs`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
