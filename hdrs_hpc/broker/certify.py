@@ -75,6 +75,11 @@ def issue(ctx: Context, project: Project) -> None:
     rows = {name: finder(ctx, subject) for name, finder in FINDERS.items()}
     if rows.keys() != places.PLACES.keys():
         raise InternalError("the inventory and its finders differ")
+    for name, found in rows.items():
+        place = places.PLACES[name]
+        looked = place.verified_by not in places.UNVERIFIED
+        if not place.accepts(str(place.verified_by), found.result, verified=looked):
+            raise InternalError("a finder gives a result that its place does not allow", where=name)
     with ctx.db.write() as tx:
         for name, found in rows.items():
             _log_place(tx, project.name, name, found)

@@ -28,7 +28,7 @@ from hdrs_hpc.broker.steps.release import ReleaseStep, ReviewStep
 from hdrs_hpc.broker.steps.run import RunStep
 from hdrs_hpc.broker.steps.stage import AwaitCopiesStep, WantCopiesStep
 from hdrs_hpc.broker.steps.submit import SubmitStep
-from hdrs_hpc.broker.store import alerts, copies, jobs, projects
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, projects
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
@@ -37,6 +37,8 @@ from hdrs_hpc.core.errors import HdrsError, SiteError
 
 logger = logging.getLogger("hdrs_hpc.controller")
 
+BROKER = "broker"
+"""What an alert is about that stops everything."""
 PROJECT_STEPS: Table[Project] = {"APPROVED": OpenStep(), "ACTIVE": OpenStep(), "CLOSING": ClosingStep()}
 COPY_STEPS: Table[Copy] = {"PENDING": BuildCopyStep(), "STAGING": BuildCopyStep()}
 JOB_STEPS: Table[Job] = {
@@ -59,11 +61,9 @@ def act(action: Action, ctx: Context) -> None:
 
 def tick(ctx: Context) -> int:
     """Give every living thing one turn; the number of actions taken."""
-    done = 0
-    with ctx.db.read() as tx:
-        every_project = projects.every(tx)
-    for project in every_project:
-        done += _turn(ctx, PROJECT_STEPS, project, f"project/{project.name}")
+    if not _log_holds(ctx):
+        return _turns_of_projects(ctx)
+    done = _turns_of_projects(ctx)
     with ctx.db.read() as tx:
         making = copies.active(tx)
     for copy in making:
@@ -73,6 +73,36 @@ def tick(ctx: Context) -> int:
     for job in living:
         done += _turn(ctx, JOB_STEPS, job, f"job/{job.id}")
     return done
+
+
+def _turns_of_projects(ctx: Context) -> int:
+    with ctx.db.read() as tx:
+        every_project = projects.every(tx)
+    return sum(_turn(ctx, PROJECT_STEPS, project, f"project/{project.name}") for project in every_project)
+
+
+def _log_holds(ctx: Context) -> bool:
+    """Whether keyd signs the log as it is.
+
+    Where it does not, the database was put back from a backup: what it says of jobs and copies is not how things
+    are, and keyd gives nothing.  Projects still end in time, because their keys die with them.
+    """
+    with ctx.db.read() as tx:
+        if documents.first_root_digest(tx) is None:
+            return True
+    try:
+        checkpoint.sign(ctx.db, ctx.ask)
+    except HdrsError as error:
+        logger.error("%s: %s", BROKER, error.code)
+        with ctx.db.write() as tx:
+            alerts.put(tx, BROKER, error.code, error.message)
+        return error.code != "log-rolled-back"
+    with ctx.db.read() as tx:
+        waiting = alerts.find(tx, BROKER) is not None
+    if waiting:
+        with ctx.db.write() as tx:
+            alerts.clear(tx, BROKER)
+    return True
 
 
 def _turn(ctx: Context, table: Table[Any], row: Any, about: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -84,7 +83,6 @@ def keyd_of(home: BrokerHome) -> Iterator[Callable[[messages.Ask], dict[str, Any
         except BlockingIOError:
             yield lambda request: client.ask(home.keyd_socket, request)
             return
-        os.umask(0o077)
         yield Keyd.open(home).answer
 
 

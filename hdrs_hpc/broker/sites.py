@@ -12,7 +12,6 @@ from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
-from hdrs_hpc.node.runtime.build import RuntimeFile, build
 
 ADMIN = "broker/admin"
 """Actor in the log: whoever can write the broker's home; the operating system knows who that is."""
@@ -91,20 +90,15 @@ def projects_on(home: BrokerHome, name: str, only: Sequence[str] = ()) -> list[s
     return sorted(found)
 
 
-def build_runtime(home: BrokerHome) -> RuntimeFile:
-    """The node runtime for this machine's interpreter and sources; built once."""
-    return build(home.runtime_dir)
-
-
-def install(home: BrokerHome, name: str, project: str, runtime: RuntimeFile) -> None:
-    """Put the runtime where the project's jobs find it, and pin its digest for them."""
+def install(home: BrokerHome, name: str, project: str, file: Path, digest: str) -> None:
+    """Put the runtime ``file`` where the project's jobs find it, and pin its digest for them."""
     cluster = open_cluster(one(home, name), project)
     try:
-        cluster.install_runtime(runtime.path, runtime.digest)
+        cluster.install_runtime(file, digest)
     finally:
         cluster.close()
-    _log(home, "runtime-installed", name, {"digest": runtime.digest})
-    runtimes.note_installed(home, name, project, runtime.digest)
+    _log(home, "runtime-installed", name, {"digest": digest})
+    runtimes.note_installed(home, name, project, digest)
 
 
 def doctor(home: BrokerHome, name: str, project: str) -> list[Check]:

@@ -83,13 +83,14 @@ def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bo
       hdrs-hpc cluster install isambard-ai
     """
     from hdrs_hpc.broker import sites
+    from hdrs_hpc.node.runtime.build import build
 
     where = options.broker_home(home)
     click.echo("builds the node runtime, or finds it built …", err=True)
-    runtime = sites.build_runtime(where)
+    runtime = build(where.runtime_dir)
     installed = []
     for project in sites.projects_on(where, name, projects):
-        sites.install(where, name, project, runtime)
+        sites.install(where, name, project, runtime.path, runtime.digest)
         installed.append(project)
         if not as_json:
             show.done(f"{project}: {runtime.digest}, {show.size(runtime.size_bytes)}")

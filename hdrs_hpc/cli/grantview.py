@@ -44,10 +44,11 @@ def page(grant: Grant, *, err: bool = False) -> None:
             ("clusters", f"{', '.join(limits.clusters)}, at least {limits.isolation}"),
             (
                 "limits",
-                f"{limits.nodes} nodes, {walltime_text(limits.time)} a job, {limits.gpu_hours} GPU-hours in all",
+                f"{show.count(limits.nodes, 'node')} and {walltime_text(limits.time)} a job, "
+                f"{limits.gpu_hours} GPU-hours in all",
             ),
             ("may leave", "\n".join(_outputs(grant))),
-            ("after", f"{rules.reviewers} reviewers who do not work in the project agree"),
+            ("after", f"{show.count(rules.reviewers, 'reviewer')} from outside the project must all agree"),
         ],
         err=err,
     )
@@ -128,4 +129,6 @@ def _outputs(grant: Grant) -> list[str]:
 
 def _days(span: timedelta) -> str:
     hours = span.total_seconds() / 3600
-    return f"{hours / 24:g} days" if hours >= 24 else f"{hours:g} hours"
+    if hours >= 24 and hours % 24 == 0:
+        return show.count(int(hours // 24), "day")
+    return f"{hours:g} hours"

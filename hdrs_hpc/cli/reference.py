@@ -19,13 +19,13 @@ WIDTH = 100
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pages() -> dict[Path, str]:
-    """Every generated file below the repository's root, by path."""
+def pages() -> dict[str, str]:
+    """Every generated file, by its path below the repository's root."""
     return {
-        Path("docs/reference/cli.md"): cli_page(),
-        Path("docs/reference/openapi.json"): openapi_page(),
-        Path("docs/reason-codes.md"): codes_page(),
-        Path("hdrs_hpc/cli") / reasons.TABLE: reasons.table(),
+        "docs/reference/cli.md": cli_page(),
+        "docs/reference/openapi.json": openapi_page(),
+        "docs/reason-codes.md": codes_page(),
+        f"hdrs_hpc/cli/{reasons.TABLE}": reasons.table(),
     }
 
 
@@ -66,7 +66,8 @@ def cli_page() -> str:
         "| a broker's home | `--home`, else `HDRS_HPC_BROKER_HOME`, else `$XDG_STATE_HOME/hdrs-hpc/broker` |",
         "",
     ]
-    context = click.Context(main.cli, info_name="hdrs-hpc", terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**main.cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(main.cli, info_name="hdrs-hpc", **settings)
     for name in main.cli.list_commands(context):
         command = main.cli.get_command(context, name)
         assert command is not None

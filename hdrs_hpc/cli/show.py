@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     made = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         made.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    Console(highlight=False).print(made)
+    # Where nobody looks, such as in a pipe, nothing is cut off to fit a screen.
+    width = None if sys.stdout.isatty() else 240
+    Console(highlight=False, width=width).print(made)
 
 
 def facts(pairs: Sequence[tuple[str, object]], *, err: bool = False) -> None:
@@ -70,3 +73,8 @@ def size(count: int | None) -> str:
 def short(digest: str | None) -> str:
     """A digest as people compare it at a glance; the whole one is in ``--json``."""
     return "" if digest is None else f"{digest[:19]}…" if digest.startswith("sha256:") else digest
+
+
+def count(number: int, noun: str) -> str:
+    """``1 node``, ``2 nodes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -126,17 +126,17 @@ class Session:
     @property
     def root(self) -> VerifiedRoot:
         """The newest trust root that this person followed; no network."""
-        path = self.state_dir / "trust-root.json"
         try:
-            raw = path.read_bytes()
+            raw = (self.state_dir / "trust-root.json").read_bytes()
         except FileNotFoundError:
             raise NotLoggedInError() from None
-        return trust.load_root(raw, (self.state_dir / "trust-root.digest").read_text("ascii").strip())
+        root = trust.load_root(raw, None)
+        if root.document.version == 1 and root.digest != self.settings.pinned_root:
+            raise trust.TrustRootMismatchError("the trust root kept here is not the one that was pinned")
+        return root
 
     def keep_root(self, root: VerifiedRoot) -> None:
-        # The digest last: a crash between the two leaves a mismatch that the next login mends.
         _write(self.state_dir / "trust-root.json", root.envelope.to_bytes())
-        _write(self.state_dir / "trust-root.digest", root.digest.encode("ascii"))
 
     def refresh_root(self) -> VerifiedRoot:
         """The trust root in force at the broker, followed from the one held, version by version."""

@@ -104,6 +104,11 @@ def open_staged(name: str) -> StagedCopy:
     return StagedCopy(name)
 
 
+def _id_of(item: str) -> str:
+    """Of ``series/<id>`` and ``slides/<id>``, as the index names them, the id."""
+    return item.rpartition("/")[2]
+
+
 def _lazy(array: zarr.Array[Any]) -> dask.array.Array:
     chunks = array.shards or array.chunks
     lazy: dask.array.Array = dask.array.from_zarr(array, chunks=chunks)  # type: ignore[no-untyped-call]

@@ -48,7 +48,11 @@ def routes() -> FastAPI:
 async def _log_access(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Method, address template, status, time and person: never a name, query or body that was sent."""
     begun = time.monotonic()
-    response = await call_next(request)
+    try:
+        response = await call_next(request)
+    except Exception as error:
+        # Whatever gets this far would be logged by the server with its message, which may quote a document.
+        response = failures.bug(error)
     route = request.scope.get("route")
     _access.info(
         "%s %s %d %.0fms %s",

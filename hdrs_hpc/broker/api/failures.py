@@ -19,7 +19,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HdrsError, _known)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _bug)
 
 
 def as_response(error: HdrsError) -> JSONResponse:
@@ -49,7 +48,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return as_response(NotFoundError("there is nothing at this address"))
 
 
-async def _bug(request: Request, error: Exception) -> JSONResponse:
+def bug(error: Exception) -> JSONResponse:
+    """The answer to what nobody foresaw."""
     _note(error)
     return as_response(InternalError())
 

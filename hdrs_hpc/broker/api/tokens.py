@@ -134,4 +134,7 @@ def _b64(raw: bytes) -> str:
 def _unb64(text: str) -> bytes:
     if len(text) > 1024 or not text.isascii():
         raise ValueError("not a part of a token")
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if _b64(raw) != text:  # unused bits would let one token travel as several texts
+        raise ValueError("not written in the one way")
+    return raw

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
-from sqlalchemy import Connection
 
+from hdrs_hpc.broker.api.floods import Brake
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.tokens import Challenges, TokenInvalidError, TokenMissingError, Tokens
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
@@ -44,6 +44,7 @@ class Web:
     ask: Callable[[messages.Ask], dict[str, Any]]
     tokens: Tokens
     challenges: Challenges
+    brake: Brake
 
     @classmethod
     def open(cls, home: BrokerHome) -> Web:
@@ -59,6 +60,7 @@ class Web:
             ask,
             Tokens.open(home.root / "web" / "token-secret"),
             Challenges(),
+            Brake(),
         )
 
 
@@ -91,6 +93,12 @@ def get_who(
     return who
 
 
+def get_address(request: Request) -> str:
+    """Where the request came from; only for counting."""
+    return request.client.host if request.client else "unknown"
+
+
+Address = Annotated[str, Depends(get_address)]
 Asker = Annotated[Who, Depends(get_who)]
 
 
@@ -110,4 +118,3 @@ def body(max_bytes: int) -> Callable[[Request], Awaitable[bytes]]:
 
 DocumentBody = Annotated[bytes, Depends(body(MAX_DOCUMENT_BYTES))]
 BundleBody = Annotated[bytes, Depends(body(MAX_BUNDLE_BYTES))]
-Tx = Connection

@@ -82,9 +82,11 @@ class Handover:
             if known:
                 self._check_same(ask, known, nodes)
             else:
+                self._check_first_job(ask)
                 not_after = clock.to_text(self._not_after(spec, grant, ask.started_at))
                 db.execute(
-                    "INSERT INTO handovers VALUES (?, ?, ?)", (ask.attempt, wire.to_bytes(ask), not_after)
+                    "INSERT INTO handovers VALUES (?, ?, ?, ?, ?)",
+                    (ask.attempt, ask.job, _spec_digest(ask), wire.to_bytes(ask), not_after),
                 )
                 db.executemany(
                     "INSERT INTO bindings VALUES (?, ?, ?, NULL)",
@@ -150,6 +152,15 @@ class Handover:
         if (before.project, before.job, before.spec) != (ask.project, ask.job, ask.spec):
             raise HandoverRefusedError("the attempt is bound for another job")
 
+    def _check_first_job(self, ask: m.BindNodes) -> None:
+        """One spec is one job for ever: it may have several attempts, and is not replayed as another job."""
+        with self._keys.transaction() as db:
+            other = db.execute(
+                "SELECT 1 FROM handovers WHERE (job = ?) != (spec = ?)", (ask.job, _spec_digest(ask))
+            ).fetchone()
+        if other is not None:
+            raise HandoverRefusedError("the spec was used for another job, or the job for another spec")
+
     def _judge(self, ask: m.BindNodes) -> tuple[JobSpec, Grant]:
         """Everything that must hold of the documents at this moment."""
         grant = self._grants.require_giving(ask.project)
@@ -158,6 +169,8 @@ class Handover:
         spec = found.document
         if spec.audience != root.document.audience or spec.project != ask.project:
             raise HandoverRefusedError("the spec is for another broker or project")
+        if self._now() < spec.not_before:
+            raise HandoverRefusedError("the spec is not valid yet")
         if not set(found.people) <= set(grant.people.researchers):
             raise HandoverRefusedError("the spec's signer is not a researcher of the project")
         if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
@@ -296,6 +309,10 @@ def digest_of(public_key: bytes) -> str:
 
 def _hello(row: Any) -> protocol.Hello:
     return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _spec_digest(ask: m.BindNodes) -> str:
+    return Envelope.parse(ask.spec).digest
 
 
 def _places(ask: m.BindNodes) -> list[tuple[str, str]]:

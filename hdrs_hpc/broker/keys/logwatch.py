@@ -24,6 +24,7 @@ from hdrs_hpc.documents.models.checkpoint import Checkpoint
 
 class LogRolledBackError(ConflictError):
     code = "log-rolled-back"
+    retry = True
     meaning = "The log does not extend the last checkpoint that keyd signed: an older database was put back."
     remedy = "The broker stays frozen; put the newest database back.  Without it the projects are closed."
 

@@ -120,7 +120,10 @@ class GrantHolder:
         self._now = now
 
     def admit(self, raw: bytes, logged: list[tuple[int, Entry]]) -> str:
-        """Verify a grant that the log says was accepted, and hold to it; gives the project.  Idempotent."""
+        """Verify a grant that the log says was accepted, and hold to it; gives the project.  Idempotent.
+
+        A frozen project stays frozen under a new version.
+        """
         envelope = Envelope.parse(raw)
         accepted_at = next((index for index, entry in logged if _is_acceptance(entry, envelope.digest)), None)
         if accepted_at is None:
@@ -136,18 +139,7 @@ class GrantHolder:
             row = self._row(grant.project)
             if row is not None and row["grant_digest"] == found.digest:
                 return grant.project
-            if (row["grant_version"] + 1 if row else 1) != grant.version:
-                raise GrantOutdatedError(f"version {grant.version} does not follow the one in force")
-            if row is not None and grant.supersedes != row["grant_digest"]:
-                raise GrantOutdatedError("it does not supersede the version in force")
-            if row is not None and row["frozen"]:
-                raise ProjectFrozenError()
-            valid = grant.valid
-            ends = (
-                min(valid.run_until, valid.destroy_by),
-                min(valid.run_until + valid.review_grace, valid.destroy_by),
-                valid.destroy_by,
-            )
+            _check_follows(grant, row)
             db.execute(
                 "INSERT INTO projects (project, grant_digest, grant_version, grant_entry, copies_until,"
                 " outputs_until, destroy_by, grace_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -156,17 +148,11 @@ class GrantHolder:
                 " grant_entry = excluded.grant_entry, copies_until = excluded.copies_until,"
                 " outputs_until = excluded.outputs_until, destroy_by = excluded.destroy_by,"
                 " grace_s = excluded.grace_s",
-                (
-                    grant.project,
-                    found.digest,
-                    grant.version,
-                    accepted_at,
-                    *map(clock.to_text, ends),
-                    int(valid.review_grace.total_seconds()),
-                ),
+                (grant.project, found.digest, grant.version, accepted_at, *_ends(grant, row)),
             )
             self._keys.remember(f"grant/{grant.project}", base64.b64encode(raw).decode())
-            self._keys.open_project(grant.project)
+            if row is None:
+                self._keys.open_project(grant.project)
         return grant.project
 
     def close(self, raw: bytes) -> tuple[str, str]:
@@ -254,6 +240,25 @@ class GrantHolder:
     def _row(self, project: str) -> Any:
         with self._keys.transaction() as db:
             return db.execute("SELECT * FROM projects WHERE project = ?", (project,)).fetchone()
+
+
+def _check_follows(grant: Grant, row: Any) -> None:
+    """Whether ``grant`` comes next after the one of ``row``, or is a project's first."""
+    if (row["grant_version"] + 1 if row else 1) != grant.version:
+        raise GrantOutdatedError(f"version {grant.version} does not follow the one in force")
+    if row is not None and grant.supersedes != row["grant_digest"]:
+        raise GrantOutdatedError("it does not supersede the version in force")
+
+
+def _ends(grant: Grant, row: Any) -> tuple[str, str, str, int]:
+    """copies_until, outputs_until, destroy_by, grace_s; of a frozen project they only come nearer."""
+    valid = grant.valid
+    ends = (valid.run_until, valid.run_until + valid.review_grace, valid.destroy_by)
+    copies, outputs, all_ = (clock.to_text(min(end, valid.destroy_by)) for end in ends)
+    if row is not None and row["frozen"]:  # texts of one form: they sort as the moments do
+        copies, outputs = min(copies, row["copies_until"]), min(outputs, row["outputs_until"])
+        all_ = min(all_, row["destroy_by"])
+    return copies, outputs, all_, int(valid.review_grace.total_seconds())
 
 
 def _limits(row: Any) -> Limits:

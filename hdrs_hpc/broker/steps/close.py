@@ -15,7 +15,7 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
-from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
@@ -46,7 +46,7 @@ class TellKeyd:
     def act(self, ctx: Context) -> None:
         with ctx.db.read() as tx:
             raw = documents.get(tx, self.project.grant).raw
-        ctx.ask(m.AdmitGrant(raw))
+        checkpoint.tell_grant(ctx.db, ctx.ask, self.project.grant, raw)
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ class Certify:
 
     def act(self, ctx: Context) -> None:
         log_destroyed(ctx, self.project.name)
+        TellKeyd(self.project).act(ctx)  # which signs only for the grant that it holds to
         certify.issue(ctx, self.project)
         with ctx.db.write() as tx:
             alerts.clear(tx, f"project/{self.project.name}")

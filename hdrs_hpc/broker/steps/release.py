@@ -134,9 +134,12 @@ class Release:
                     "decisions": sorted(d.document for d in decided),
                 },
             )
-        checkpoint.sign(ctx.db, ctx.ask)
+            told = log.last_seq(tx, "artefact-released", subject)
         record = _record(ctx, job, item, attempt, audience, project.grant, decided)
-        envelope = base64.b64decode(ctx.ask(m.SignRelease(record, envelopes))["envelope"])
+        signed = checkpoint.ask_with_proof(
+            ctx.db, ctx.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
+        )
+        envelope = base64.b64decode(signed["envelope"])
         self._publish(ctx, envelope)
         with ctx.db.write() as tx:
             artefacts.note(tx, job.id, item.name, release_record=_digest(record))

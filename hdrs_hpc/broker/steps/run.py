@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection
+
 from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.context import Context
@@ -17,6 +19,8 @@ from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, l
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
+from hdrs_hpc.documents.models.approval import CodeApproval
+from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.protocol import handover, layout, progress, wire
 
 COURIER_TIMEOUT_S = 60.0
@@ -76,7 +80,7 @@ class Bind:
         with ctx.db.read() as tx:
             spec = documents.get(tx, job.spec).raw
             parsed = jobs.spec_of(tx, job)
-            approvals = tuple(item.raw for item in documents.of_kind(tx, "code-approval"))
+            approvals = _approvals(tx, job, parsed)
             uses = copies.of_job(tx, job.id)
         bundled = parsed.workload.bundle is not None
         return m.BindNodes(
@@ -84,7 +88,7 @@ class Bind:
             job=job.id,
             attempt=attempt.name,
             spec=spec,
-            code_approvals=approvals[:16] if bundled else (),
+            code_approvals=approvals,
             hellos=tuple(hellos),
             copies=tuple(
                 m.CopyFacts(name, copy.id, layout.copy_parts(job.project, copy.id))
@@ -94,6 +98,19 @@ class Bind:
             isolation=job.decision["isolation"],
             started_at=attempt.started_at or clock.to_text(ctx.now()),
         )
+
+
+def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
+    """The approvals of exactly this bundle in this project, at most as many as a request may bring."""
+    if spec.workload.bundle is None:
+        return ()
+    wanted = (job.project, spec.workload.bundle.digest)
+    found = []
+    for item in documents.of_kind(tx, "code-approval"):
+        approval = CodeApproval.from_payload(item.envelope.payload)
+        if (approval.project, approval.bundle) == wanted:
+            found.append(item.raw)
+    return tuple(found[-16:])
 
 
 @dataclass(frozen=True)
@@ -107,9 +124,13 @@ class Deliver:
     def act(self, ctx: Context) -> None:
         job, attempt = self.job, self.attempt
         assert attempt.bindings is not None
-        checkpoint.sign(ctx.db, ctx.ask)
         try:
-            given = self._answers(ctx, attempt.bindings["seqs"])
+            given = checkpoint.ask_with_proof(
+                ctx.db,
+                ctx.ask,
+                attempt.bindings["seqs"],
+                lambda proof: m.AnswerNodes(attempt.name, proof),
+            )
         except HdrsError as error:
             if error.retry:
                 raise
@@ -127,18 +148,6 @@ class Deliver:
             jobs.note_attempt(tx, attempt.name, handover="closed")
             log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
             alerts.clear(tx, f"job/{job.id}")
-
-    def _answers(self, ctx: Context, seqs: list[int]) -> dict[str, Any]:
-        for _ in range(5):
-            size = ctx.ask(m.Status())["checkpoint"]["size"]
-            logged = checkpoint.inclusion(ctx.db, seqs, size)
-            try:
-                return ctx.ask(m.AnswerNodes(self.attempt.name, logged))
-            except HdrsError as error:
-                # Another process had a longer log signed between the two requests: prove against that one.
-                if error.code != "handover-not-logged" or ctx.ask(m.Status())["checkpoint"]["size"] == size:
-                    raise
-        raise SiteError("the log grew faster than it could be proven")
 
     def _log_answered(self, ctx: Context, given: dict[str, Any]) -> None:
         bound = {}

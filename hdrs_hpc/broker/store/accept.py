@@ -29,6 +29,12 @@ from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy import review as review_policy
+from hdrs_hpc.policy.refusals import (
+    ProjectNotActiveError,
+    SpecExpiredError,
+    SpecNotYetValidError,
+    WrongAudienceError,
+)
 from hdrs_hpc.policy.rules import PolicyRefusedError, RuleResult
 from hdrs_hpc.protocol import bundle
 
@@ -43,18 +49,6 @@ class ReplayedError(ConflictError):
     code = "replayed"
     meaning = "Another spec of this person bears the same nonce."
     remedy = "Sign again: every signature gets a nonce of its own."
-
-
-class SpecOutsideWindowError(NotAllowedError):
-    code = "spec-outside-window"
-    meaning = "The spec is not yet valid, or has expired."
-    remedy = "Sign it again; check this machine's clock if it looks right."
-
-
-class WrongAudienceSpecError(NotAllowedError):
-    code = "spec-wrong-audience"
-    meaning = "The spec was signed for another broker."
-    remedy = "Sign it again while logged in to this one."
 
 
 class BundleMissingError(NotFoundError):
@@ -111,8 +105,7 @@ class _Case:
 
 def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Receipt:
     """File one signed document of any kind that people sign.  Raises HdrsError; then nothing was accepted."""
-    kind_name = None
-    digest = None
+    kind_name = digest = None
     try:
         envelope = Envelope.parse(raw)
         digest = envelope.digest
@@ -121,7 +114,7 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
             raise NotForFilingError()
         kind_name = kind.name
         if kind_name in _KEYD_FIRST:
-            _KEYD_FIRST[kind_name](ask, raw)
+            _KEYD_FIRST[kind_name](db, ask, envelope, raw)
         with db.write() as tx:
             known = documents.find(tx, digest)
             if known is not None:
@@ -130,9 +123,11 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
                 case = _Case(tx, documents.current_root(tx), raw, envelope)
                 project, job = _FILERS[kind_name](case)
     except HdrsError as error:
-        if not isinstance(error, NotFoundError | ConflictError) or digest is not None:
+        if not error.retry:  # what may succeed in a minute was not judged yet
             _log_refusal(db, error, kind_name, digest)
         raise
+    if kind_name == "grant":
+        checkpoint.tell_grant(db, ask, digest, raw)
     return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
 
 
@@ -177,7 +172,8 @@ def login(db: Database, raw: bytes, challenge: str) -> str:
             raise ChallengeError()
     except HdrsError as error:
         with db.write() as tx:
-            log.append(tx, "login-refused", {}, actor=log.WEB, detail={"code": error.code})
+            if documents.first_root_digest(tx) is not None:
+                log.append(tx, "login-refused", {}, actor=log.WEB, detail={"code": error.code})
         raise
     person = found.people[0]
     with db.write() as tx:
@@ -215,6 +211,9 @@ def _dataset(case: _Case) -> tuple[str | None, str | None]:
     registration = found.document
     if registration.sensitivity == "real" and case.root.document.demo:
         raise NotAllowedError("a demo trust root never meets real data", where=registration.name)
+    same = (datasets.c.name == registration.name, datasets.c.version == registration.version)
+    if case.tx.execute(select(datasets.c.name).where(*same)).first() is not None:
+        raise DatasetRegisteredError(where=registration.name)
     case.file("dataset-registration", found.people)
     case.tx.execute(
         insert(datasets).values(
@@ -244,6 +243,8 @@ def _grant(case: _Case) -> tuple[str | None, str | None]:
     found = trust.verify(case.envelope, "grant", case.root)
     grant = found.document
     known = projects.find(case.tx, grant.project)
+    if known is not None and known.frozen:
+        raise ProjectNotActiveError("a frozen project gets no new grant", where=grant.project)
     in_force = projects.grant_of(case.tx, known) if known else None
     facts = grant_policy.GrantFacts(
         now=clock.now(),
@@ -305,10 +306,12 @@ def _job_spec(case: _Case) -> tuple[str | None, str | None]:
         # The same words as for a project that does not exist: strangers learn nothing.
         raise NotFoundError("there is no such project, or it is not yours", where=spec.project)
     if spec.audience != case.root.document.audience:
-        raise WrongAudienceSpecError()
+        raise WrongAudienceError()
     now = clock.now()
-    if not spec.not_before <= now < spec.expires:
-        raise SpecOutsideWindowError()
+    if now < spec.not_before:
+        raise SpecNotYetValidError()
+    if now >= spec.expires:
+        raise SpecExpiredError()
     nonces = select(job_table.c.id).where(job_table.c.submitter == submitter, job_table.c.nonce == spec.nonce)
     if case.tx.execute(nonces).first() is not None:
         raise ReplayedError()
@@ -386,7 +389,28 @@ def _closure(case: _Case) -> tuple[str | None, str | None]:
             closing_reason="revoked" if closure.action == "revoke" else "closed",
             closing_since=clock.to_text(clock.now()),
         )
+    elif closure.action == "revoke" and project.state == "CLOSING":
+        projects.note_revoked(case.tx, project.name)  # from here on reviews have no grace left
     return project.name, None
+
+
+def _tell_root(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
+    ask(m.PinRoot(raw, None))
+
+
+def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
+    try:
+        ask(m.AdmitClosure(raw))
+    except HdrsError as error:
+        if error.code != "keyd-project-unknown":
+            raise
+        # Whoever accepted the grant died before keyd was told of it.
+        with db.read() as tx:
+            closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
+            project = projects.get(tx, closure.project)
+            grant = documents.get(tx, project.grant)
+        checkpoint.tell_grant(db, ask, grant.digest, grant.raw)
+        ask(m.AdmitClosure(raw))
 
 
 _FILERS: dict[str, Callable[[_Case], tuple[str | None, str | None]]] = {
@@ -399,9 +423,9 @@ _FILERS: dict[str, Callable[[_Case], tuple[str | None, str | None]]] = {
     "closure": _closure,
 }
 # keyd must know of what takes away before the database does: a crash in between then errs on the safe side.
-_KEYD_FIRST: dict[str, Callable[[AskKeyd, bytes], object]] = {
-    "closure": lambda ask, raw: ask(m.AdmitClosure(raw)),
-    "trust-root": lambda ask, raw: ask(m.PinRoot(raw, None)),
+_KEYD_FIRST: dict[str, Callable[[Database, AskKeyd, Envelope, bytes], None]] = {
+    "closure": _tell_closure,
+    "trust-root": _tell_root,
 }
 
 
@@ -447,7 +471,8 @@ def _log_refusal(db: Database, error: HdrsError, kind: str | None, digest: str |
     if digest is not None:
         detail["digest"] = digest
     with db.write() as tx:
-        log.append(tx, "document-refused", {}, actor=log.WEB, detail=detail)
+        if documents.first_root_digest(tx) is not None:  # the first root is the log's first entry
+            log.append(tx, "document-refused", {}, actor=log.WEB, detail=detail)
 
 
 def _sha256(raw: bytes) -> str:

@@ -1,47 +1,98 @@
-"""Signed checkpoints of the log: keyd signs only what extends what it signed before."""
+"""Signed checkpoints of the log, and asking keyd for what it gives only against proof that the log says so."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.store import log
 from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.core.errors import HdrsError, SiteError
 
 AskKeyd = Callable[[m.Ask], dict[str, Any]]
+TRIES = 20
+OVERTAKEN = "checkpoint-overtaken"
+"""keyd's reason code; compared as text since it comes through a socket."""
+
+
+class LogBusyError(SiteError):
+    code = "log-busy"
+    meaning = "Other processes had the log signed faster than this one could ask."
+    remedy = "It is tried again by itself."
 
 
 def sign(db: Database, ask: AskKeyd) -> bytes:
     """The envelope of a checkpoint over the whole log as it is now.
 
-    Raises LogRolledBackError (through keyd) when the database is older than what keyd has seen.
+    Raises log-rolled-back (through keyd) where the database is older than what keyd signed, or another one.
     """
-    for attempt in range(5):
-        signed = ask(m.Status())["checkpoint"]["size"]
+
+    def once() -> bytes:
+        known = _signed_size(ask)  # first: a log that is read later can only be as long, or was rolled back
         with db.read() as tx:
             leaves = log.leaves(tx)
         size = len(leaves)
-        proof = merkle.consistency_proof(leaves, signed) if 0 < signed < size else []
-        try:
-            reply = ask(m.SignCheckpoint(size, merkle.root_hash(leaves), tuple(proof)))
-        except Exception:
-            # Another process may have had a longer log signed between the two questions.
-            if attempt == 4 or ask(m.Status())["checkpoint"]["size"] == signed:
-                raise
-            continue
+        proof = merkle.consistency_proof(leaves, known) if known <= size else []
+        reply = ask(m.SignCheckpoint(known, size, merkle.root_hash(leaves), tuple(proof)))
         envelope = base64.b64decode(reply["envelope"])
-        with db.write() as tx:
-            log.file_checkpoint(tx, size, envelope)
+        with db.read() as tx:
+            filed = log.checkpoint_of(tx, size) is not None
+        if not filed:
+            with db.write() as tx:
+                log.file_checkpoint(tx, size, envelope)
         return envelope
-    raise AssertionError("unreachable")
+
+    return _until_in_time(once)
 
 
-def inclusion(db: Database, seqs: list[int], size: int) -> tuple[m.LoggedEntry, ...]:
-    """Proofs that these entries are in the log of ``size`` entries."""
+def ask_with_proof(
+    db: Database, ask: AskKeyd, seqs: Sequence[int], request: Callable[[m.LogProof], m.Ask]
+) -> dict[str, Any]:
+    """keyd's reply to ``request``, made with proof that the entries ``seqs`` are in the signed log.
+
+    Signs the log first, so whoever asks for something that keyd gives has said so in the log by then.
+    """
+
+    def once() -> dict[str, Any]:
+        sign(db, ask)
+        return ask(request(_proof(db, seqs, _signed_size(ask))))
+
+    return _until_in_time(once)
+
+
+def tell_grant(db: Database, ask: AskKeyd, digest: str, raw: bytes) -> None:
+    """Have keyd hold to a grant that was accepted here.  Idempotent."""
+    with db.read() as tx:
+        seqs = [
+            entry.seq for entry in log.of_event(tx, "grant-accepted") if entry.subject["document"] == digest
+        ]
+    ask_with_proof(db, ask, seqs, lambda proof: m.AdmitGrant(raw, proof))
+
+
+def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:
     with db.read() as tx:
         leaves = log.leaves(tx)[:size]
-        entries = log.entries(tx)
-    return tuple(m.LoggedEntry(entries[seq], seq, tuple(merkle.inclusion_proof(leaves, seq))) for seq in seqs)
+        entries = {seq: log.entry(tx, seq) for seq in seqs}
+    listed = (
+        m.LoggedEntry(raw, seq, tuple(merkle.inclusion_proof(leaves, seq))) for seq, raw in entries.items()
+    )
+    return m.LogProof(size, tuple(listed))
+
+
+def _signed_size(ask: AskKeyd) -> int:
+    size: int = ask(m.Status())["checkpoint"]["size"]
+    return size
+
+
+def _until_in_time[Got](once: Callable[[], Got]) -> Got:
+    """Try again as long as another process was quicker with a longer log."""
+    for _ in range(TRIES):
+        try:
+            return once()
+        except HdrsError as error:
+            if error.code != OVERTAKEN:
+                raise
+    raise LogBusyError()

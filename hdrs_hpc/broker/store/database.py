@@ -6,6 +6,7 @@ begins IMMEDIATE and waits for its turn instead of failing half-way through.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 from hdrs_hpc.core.errors import SiteError
 
 BUSY_TIMEOUT_MS = 30_000
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED)
 
 
 class DatabaseBusyError(SiteError):
@@ -45,7 +48,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One writing transaction: all of it happens, or nothing."""
-        with self.engine.connect() as connection:
+        with _busy(), self.engine.connect() as connection:
             connection.info["immediate"] = True
             with connection.begin():
                 yield connection
@@ -53,11 +56,22 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
-        with self.engine.connect() as connection, connection.begin():
+        with _busy(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """SQLite's "locked" as an error that asks for another try; nothing else is."""
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) not in _LOCKED:
+            raise
+        raise DatabaseBusyError() from None
 
 
 def _configure(raw: Any, _record: Any) -> None:

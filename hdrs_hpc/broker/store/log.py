@@ -11,6 +11,7 @@ from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.store.schema import checkpoints, log
 from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core.errors import InternalError
 
 CONTROLLER = "broker/controller"
 WEB = "broker/web"
@@ -74,6 +75,22 @@ def entries(tx: Connection, start: int = 0) -> list[bytes]:
     return [row.entry for row in rows]
 
 
+def entry(tx: Connection, seq: int) -> bytes:
+    """Canonical bytes of one entry."""
+    raw: bytes = tx.execute(select(log.c.entry).where(log.c.seq == seq)).scalar_one()
+    return raw
+
+
+def last_seq(tx: Connection, event: str, subject: Mapping[str, str]) -> int:
+    """Number of the last entry of this event about exactly this subject."""
+    found: int | None = tx.execute(
+        select(func.max(log.c.seq)).where(log.c.event == event, log.c.subject == _key(subject))
+    ).scalar_one()
+    if found is None:
+        raise InternalError(f"the log has no {event} where it must")
+    return found
+
+
 def checkpoint_envelopes(tx: Connection) -> Sequence[bytes]:
     return [row.envelope for row in tx.execute(select(checkpoints.c.envelope).order_by(checkpoints.c.size))]
 
@@ -84,10 +101,15 @@ def latest_checkpoint(tx: Connection) -> tuple[int, bytes] | None:
     return (row.size, row.envelope) if row else None
 
 
+def checkpoint_of(tx: Connection, size: int) -> bytes | None:
+    """The filed checkpoint over the first ``size`` entries."""
+    row = tx.execute(select(checkpoints.c.envelope).where(checkpoints.c.size == size)).first()
+    return row.envelope if row else None
+
+
 def file_checkpoint(tx: Connection, size: int, envelope: bytes) -> None:
     """Keep a signed checkpoint; the first one of a size stays."""
-    known = tx.execute(select(checkpoints.c.size).where(checkpoints.c.size == size)).first()
-    if known is None:
+    if checkpoint_of(tx, size) is None:
         tx.execute(insert(checkpoints).values(size=size, envelope=envelope))
 
 

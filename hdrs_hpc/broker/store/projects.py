@@ -55,6 +55,11 @@ def freeze(tx: Connection, name: str) -> None:
     tx.execute(update(projects).where(projects.c.name == name).values(frozen=True))
 
 
+def note_revoked(tx: Connection, name: str) -> None:
+    """A closing project was revoked: what was to be reviewed in peace no longer is."""
+    tx.execute(update(projects).where(projects.c.name == name).values(closing_reason="revoked"))
+
+
 def note_copy_keys_destroyed(tx: Connection, name: str, at: str) -> None:
     tx.execute(update(projects).where(projects.c.name == name).values(copy_keys_destroyed_at=at))
 

@@ -58,7 +58,10 @@ def _ran(facts: dict[str, Any]) -> str:
     progress = facts["job"]["attempts"][-1]["progress"] or {}
     read = progress.get("bytes-read", 0) / 1e6
     items = progress.get("items-read", 0)
-    return f"job {first}: {items} series and slides, {read:.0f} MB through the agent, Dask over TLS; job {second}: own code"
+    return (
+        f"job {first}: {items} series and slides, {read:.0f} MB through the agent, Dask over TLS; "
+        f"job {second}: own code"
+    )
 
 
 def _released(facts: dict[str, Any], entries: list[Any]) -> str:
@@ -66,8 +69,8 @@ def _released(facts: dict[str, Any], entries: list[Any]) -> str:
     primary = secondary = 0
     for artefact in facts["review"]["artefacts"]:
         repaired = artefact["report"].get("repaired", {})
-        primary += repaired.get("suppressed-primary", 0)
-        secondary += repaired.get("suppressed-secondary", 0)
+        primary += repaired.get("counts-suppressed-as-small", 0)
+        secondary += repaired.get("counts-suppressed-to-protect-them", 0)
     return f"{count} artefacts; {primary} cells under 10 suppressed, {secondary} more to protect them"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, LaunchPlan
@@ -15,6 +16,9 @@ from hdrs_hpc.protocol import wire
 
 # Imported for the forks' sake, before anything starts a thread.
 from hdrs_hpc.node.launch import ranks  # isort: skip
+
+
+CLIENT_GRACE_S = 10.0
 
 
 def main(argv: list[str]) -> int:
@@ -33,18 +37,26 @@ def main(argv: list[str]) -> int:
 
 
 def _wait(children: dict[int, str], first: bool) -> int:
-    """Wait for the client's end, or on other nodes for the last worker's; removes who ended from ``children``."""
+    """Wait for the client's end, or on other nodes for the last worker's; removes who ended from ``children``.
+
+    When the client shuts the cluster down, scheduler and workers end before it does: it gets a moment.  When
+    they ended by themselves nobody is left to compute for it, and it would wait for ever.
+    """
+    deadline: float | None = None
     while children:
-        pid, status = os.wait()
+        pid, status = os.waitpid(-1, 0 if deadline is None else os.WNOHANG)
+        if pid == 0:
+            if deadline is not None and time.monotonic() >= deadline:
+                return EXIT_NO_RANKS
+            time.sleep(0.02)
+            continue
         role = children.pop(pid, "")
-        code = os.waitstatus_to_exitcode(status)
-        code = code if code >= 0 else 128 - code
         if role == "client":
-            return code
-        if role == "scheduler":
-            return code or EXIT_NO_RANKS
-        if role == "worker" and first and "worker" not in children.values():
-            return code or EXIT_NO_RANKS  # nobody is left to compute for the client
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        left = children.values()
+        if first and deadline is None and ("scheduler" not in left or "worker" not in left):
+            deadline = time.monotonic() + CLIENT_GRACE_S
     return 0
 
 

@@ -34,8 +34,6 @@ OUR_FOLDERS = (
 )
 OUR_FILES = ("hdrs_hpc/__init__.py", "imaging/__init__.py", "imaging/layout.py")
 
-_DISTRIBUTIONS_LEFT_OUT = frozenset({"fonttools"})
-"""matplotlib needs it for PDF and PostScript only, which no figure may be."""
 _STDLIB_LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "venv"}
     | {"site-packages", "__pycache__"}
@@ -98,7 +96,7 @@ def distributions() -> dict[str, metadata.Distribution]:
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
-        if name in _DISTRIBUTIONS_LEFT_OUT or (name, frozenset(requirement.extras)) in done:
+        if (name, frozenset(requirement.extras)) in done:
             continue
         done.add((name, frozenset(requirement.extras)))
         try:

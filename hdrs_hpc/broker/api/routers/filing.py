@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from hdrs_hpc.broker.api import models, permissions
-from hdrs_hpc.broker.api.web import Asker, BundleBody, DocumentBody, WebHere
+from hdrs_hpc.broker.api.web import Address, Asker, BundleBody, DocumentBody, WebHere
 from hdrs_hpc.broker.store import accept
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.protocol import bundle
@@ -14,12 +14,13 @@ router = APIRouter(tags=["filing"])
 
 
 @router.post("/documents")
-def file_document(web: WebHere, raw: DocumentBody) -> models.Receipt:
+def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.Receipt:
     """File a signed document (a DSSE envelope) of any kind that people sign.
 
     Its signatures are its authority, no login is needed.  The same bytes again give the same answer.
     """
-    receipt = accept.accept(web.db, web.ask, raw, home=web.home)
+    with web.brake.on(address):
+        receipt = accept.accept(web.db, web.ask, raw, home=web.home)
     return models.Receipt(
         kind=receipt.kind,
         digest=receipt.digest,

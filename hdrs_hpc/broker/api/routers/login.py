@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from hdrs_hpc.broker.api import models
 from hdrs_hpc.broker.api.tokens import TokenInvalidError
-from hdrs_hpc.broker.api.web import DocumentBody, WebHere
+from hdrs_hpc.broker.api.web import Address, DocumentBody, WebHere
 from hdrs_hpc.broker.store import accept, documents
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
@@ -24,12 +24,13 @@ def challenge(web: WebHere) -> models.Challenge:
 
 
 @router.post("")
-def login(web: WebHere, raw: DocumentBody) -> models.LoggedIn:
+def login(web: WebHere, address: Address, raw: DocumentBody) -> models.LoggedIn:
     """The signed answer (a DSSE envelope of kind ``login``) → a token for reading.
 
     The challenge is void after the first answer to it, right or wrong.
     """
-    person = accept.login(web.db, raw, _challenge(web, raw))
+    with web.brake.on(address):
+        person = accept.login(web.db, raw, _challenge(web, raw))
     with web.db.read() as tx:
         found = documents.current_root(tx).document.people.get(person)
     if found is None:

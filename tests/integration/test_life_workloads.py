@@ -1,0 +1,162 @@
+"""Workloads that misbehave, in one project of one world: what people learn, and that nothing else gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hdrs_hpc.broker.store import accept, artefacts
+from tests.support import proofs
+from tests.support.world import World
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+SLIDES = {"slides": {"dataset": "demo-he"}}
+TABLE = {"class": "table", "counts": ["n"], "max-size": "1KiB"}
+
+
+@pytest.fixture(scope="module")
+def world(make_world: Callable[..., World]) -> World:
+    made = make_world()
+    made.grant()
+    return made
+
+
+def run(world: World, code: str, outputs: dict[str, Any], *, time: str = "00:10:00", parallel: int = 1) -> str:
+    resources = {"nodes": 1, "cpus-per-task": parallel, "mem": "2G", "time": time}
+    return world.submit_bundle({"mine.py": code}, "mine:run", data=SLIDES, outputs=outputs, resources=resources)
+
+
+def table(path: str) -> dict[str, Any]:
+    return TABLE | {"path": path}
+
+
+SECRET = "WHITECHAPEL-0451"
+CRASHING = f"""
+class StainTooPale(Exception):
+    pass
+
+def run(context):
+    secret = "{SECRET}"
+    raise StainTooPale(secret, context.data["slides"].index().to_pylist())
+"""
+
+
+def test_a_crash_tells_type_and_own_line_and_nothing_else(world: World) -> None:
+    job = run(world, CRASHING, {"t": table("t.csv")})
+    ended = world.run_job(job, "PURGED")
+    assert (ended.outcome, ended.reason) == ("FAILED", "workload-failed")
+    assert ended.detail == {
+        "ending": "crashed",
+        "exit-code": 1,
+        "signal": None,
+        "exception-type": "StainTooPale",
+        "bundle-line": {"file": "mine.py", "line": 7},
+    }
+    (told,) = [e for e in proofs.entries(world) if e.event == "attempt-ended" and e.subject["job"] == job]
+    assert told.detail == {"result": "workload-failed", "exit-code": 1, "exception": "StainTooPale", "line": 7}
+    for log in world.home.logs_dir.rglob("*"):
+        assert SECRET.encode() not in log.read_bytes()
+    with world.ctx.db.read() as tx:
+        assert artefacts.of_job(tx, job) == []
+
+
+ENDLESS = """
+import os, time
+def run(context):
+    context.output("t").write_text("arm,n\\nall,40\\n")
+    if os.fork() == 0:
+        os.setsid()
+    time.sleep(3600)
+"""
+
+
+def test_what_never_ends_is_ended_by_its_time_limit_and_shows_nothing(world: World) -> None:
+    job = run(world, ENDLESS, {"t": table("t.csv")}, time="00:00:06")
+    ended = world.run_job(job, "PURGED")
+    assert (ended.outcome, ended.reason) == ("FAILED", "time-limit")
+    with world.ctx.db.read() as tx:
+        assert artefacts.of_job(tx, job) == [], "unfinished outputs are nobody's result"
+    assert proofs.processes_naming(*proofs.attempt_names(world)) == []
+
+
+ODD_OUTPUTS = """
+import os
+def run(context):
+    out = context.output("good").parent
+    (out / "good.csv").write_text("arm,n\\nall,40\\n")
+    (out / "undeclared.csv").write_text("arm,n\\nall,40\\n")
+    (out / "large.csv").write_text("arm,n\\n" + "all,40\\n" * 500)
+    (out / "mistyped.csv").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(200))
+    (out / "pickled.json").write_bytes(b"\\x80\\x04\\x95" + bytes(40))
+    (out / "linked.csv").symlink_to("undeclared.csv")
+    os.link(out / "undeclared.csv", out / "hard.csv")
+    os.mkfifo(out / "fifo.csv")
+"""
+
+
+def test_odd_outputs_are_refused_by_name_and_the_good_one_goes_on(world: World) -> None:
+    names = ("good", "large", "mistyped", "linked", "hard", "fifo", "absent")
+    outputs = {name: table(f"{name}.csv") for name in names}
+    outputs["pickled"] = {"class": "metrics", "path": "pickled.json", "max-size": "1KiB"}
+    job = run(world, ODD_OUTPUTS, outputs)
+    assert world.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
+    with world.ctx.db.read() as tx:
+        found = {item.name: item.refused for item in artefacts.of_job(tx, job)}
+    assert found == {
+        "good": None,
+        "large": "output-too-large",
+        "mistyped": "artefact-type-refused",
+        "linked": "output-not-regular",
+        "hard": "output-linked",
+        "fifo": "output-not-regular",
+        "absent": "output-missing",
+        "pickled": "artefact-type-refused",
+    }
+    assert [path.name for path in world.home.artefacts_dir(job).iterdir()] == ["good"]
+    world.review(job, {"good": "refuse"})
+    ended = world.run_job(job, "PURGED")
+    assert (ended.outcome, ended.reason) == ("SUCCEEDED", "withheld")
+    assert not world.home.released_dir(job).exists()
+
+
+def test_one_dissenting_reviewer_withholds(world: World) -> None:
+    good = 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'
+    job = run(world, good, {"t": table("t.csv")})
+    assert world.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
+    world.file("output-decision", world.decision_value(job, {}), "chen")
+    other = world.decision_value(job, {})
+    other["decisions"][0]["rebuilt"] = "sha256:" + "5" * 64
+    assert proofs.refusal(lambda: world.file("output-decision", other, "dunne")) == ["decision-for-other-content"]
+    world.file("output-decision", world.decision_value(job, {"t": "return"}), "dunne")
+    assert world.run_job(job, "PURGED").reason == "withheld"
+    assert not world.home.released_dir(job).exists()
+
+
+def test_a_researcher_cancels_a_running_job(world: World) -> None:
+    job = run(world, "import time\ndef run(context):\n    time.sleep(600)\n", {"t": table("t.csv")})
+    world.run_until(lambda: phase(world, job) == "running", 60)
+    accept.request_cancel(world.ctx.db, "okafor", job)
+    ended = world.run_job(job, "PURGED", timeout_s=30)
+    assert (ended.outcome, ended.reason) == ("CANCELLED", "cancelled")
+    (name,) = [e.subject["attempt"] for e in proofs.entries(world) if e.event == "attempt-created"][-1:]
+    assert proofs.processes_naming(name) == []
+    assert world.ctx.cluster("local", world.project).list_tree("hdrs-hpc", world.project, "attempts") == []
+
+
+def phase(world: World, job: str) -> str | None:
+    from hdrs_hpc.broker.store import jobs
+
+    with world.ctx.db.read() as tx:
+        attempts = jobs.attempts_of(tx, job)
+    return (attempts[-1].progress or {}).get("phase") if attempts else None
+
+
+def test_after_all_of_this_the_project_closes_and_its_certificate_verifies(world: World) -> None:
+    world.close()
+    world.run_until(lambda: world.project_state() == "CLOSED", 60)
+    proofs.check_closed(world)
+    assert set(proofs.cluster_jobs(world).values()) == {1}
+    assert proofs.events(world)["copy-sealed"] == 1, "one copy served them all"

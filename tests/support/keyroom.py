@@ -1,0 +1,203 @@
+"""keyd without its socket, with people, a clock and a log: what tests of its rules ask and show it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from hdrs_hpc.audit import merkle
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keys.keyd import Keyd
+from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.core import clock
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol.handover import Hello, Probe
+from tests.support.party import GRANT, NINES, ONES, SPEC, TWOS, Party, changed
+
+ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
+OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
+COPY = "C0PYC0PY00"
+STRONG = Probe("sandboxed", (), True, True, 0)
+
+
+@dataclass
+class Node:
+    """An agent's half, in so far as keyd sees it."""
+
+    name: str = "n1"
+    attempt: str = ATTEMPT
+    probe: Probe = STRONG
+
+    def __post_init__(self) -> None:
+        self.private = X25519PrivateKey.generate()
+
+    def hello(self) -> bytes:
+        return wire.to_bytes(
+            Hello(
+                self.attempt,
+                self.name,
+                self.private.public_key().public_bytes_raw(),
+                self.probe,
+                "127.0.0.1",
+                40000,
+                ONES,
+            )
+        )
+
+    def open(self, envelope: bytes) -> handover.LaunchOrder:
+        answer = handover.parse_answer(Envelope.parse(envelope).payload)
+        return handover.open_order(answer, self.private)
+
+
+class KeyRoom:
+    def __init__(self, folder: Path, now: str = "2027-01-15T12:00:00Z") -> None:
+        self.folder = folder
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.now = clock.from_text(now)
+        self.party = Party()
+        self.log: list[bytes] = []
+        self.keyd = self._open()
+
+    def _open(self) -> Keyd:
+        return Keyd(FileKeystore(self.folder), lambda: self.now)
+
+    def ask(self, request: m.Ask) -> dict[str, Any]:
+        return self.keyd.answer(request)
+
+    def restart(self, *, prove: bool = True) -> None:
+        """A new keyd on the same files; ``prove`` shows it the log as the controller does."""
+        self.keyd.close()
+        self.keyd = self._open()
+        if prove:
+            self.sign_log()
+
+    def later(self, **delta: float) -> datetime:
+        self.now += timedelta(**delta)
+        return self.now
+
+    # --- the log
+
+    def tell(
+        self, event: str, subject: dict[str, str], actor: str = "broker/controller", **detail: Any
+    ) -> int:
+        told = {key.replace("_", "-"): value for key, value in detail.items()}
+        entry = Entry(len(self.log), clock.to_text(self.now), event, subject, actor, told)
+        self.log.append(entry.to_bytes())
+        return entry.seq
+
+    def sign_log(self, entries: Sequence[bytes] | None = None, known: int | None = None) -> dict[str, Any]:
+        leaves = [merkle.leaf_hash(raw) for raw in (self.log if entries is None else entries)]
+        before = self.ask(m.Status())["checkpoint"]["size"] if known is None else known
+        path = merkle.consistency_proof(leaves, before) if before <= len(leaves) else []
+        return self.ask(m.SignCheckpoint(before, len(leaves), merkle.root_hash(leaves), tuple(path)))
+
+    def proof(self, *seqs: int) -> m.LogProof:
+        self.sign_log()
+        leaves = [merkle.leaf_hash(raw) for raw in self.log]
+        return m.LogProof(
+            len(self.log),
+            tuple(
+                m.LoggedEntry(self.log[seq], seq, tuple(merkle.inclusion_proof(leaves, seq))) for seq in seqs
+            ),
+        )
+
+    # --- documents
+
+    def root(self, **changes: Any) -> bytes:
+        value = self.party.root_value(**changes)
+        lines = self.ask(m.SigningKeys())
+        return self.party.sign(
+            "trust-root", value | {"broker-keys": {k: [v] for k, v in lines.items()}}, "ada", "bob"
+        ).to_bytes()
+
+    def begin(self) -> KeyRoom:
+        """Trust root pinned, grant in force, one sealed copy and the attempt's key: ready to hand over."""
+        raw = self.root()
+        self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
+        self.admit(GRANT)
+        self.seal_copy()
+        self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
+        return self
+
+    def admit(self, value: dict[str, Any], *people: str) -> bytes:
+        envelope = self.party.sign("grant", value, *(people or ("ada", "bob")))
+        self.ask(m.AdmitGrant(envelope.to_bytes(), self.proof(self.tell_grant(envelope))))
+        return envelope.to_bytes()
+
+    def tell_grant(self, envelope: Envelope) -> int:
+        return self.tell(
+            "grant-accepted",
+            {"project": "lung-fm", "document": envelope.digest},
+            envelope=ONES,
+            version=1,
+            signers=["ada", "bob"],
+            reviewers=2,
+            run_until="2027-06-30T00:00:00Z",
+            destroy_by="2027-07-31T00:00:00Z",
+        )
+
+    def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
+        value = changed(GRANT, path, new)
+        return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
+
+    def spec(self, path: str = "name", new: Any = "spacing", person: str = "rae") -> bytes:
+        return self.party.sign("job-spec", changed(SPEC, path, new), person).to_bytes()
+
+    def closure(self, action: str) -> bytes:
+        from tests.support.party import OTHERS
+
+        return self.party.sign("closure", OTHERS["closure"][1] | {"action": action}, "ada").to_bytes()
+
+    # --- keys
+
+    def seal_copy(self, copy: str = COPY, version: str = NINES) -> None:
+        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version))
+        self.ask(m.CreateKey("lung-fm", "deid", "project", None, None))
+        self.ask(m.NoteManifest("lung-fm", "copy", copy, f"{copy}.manifest", TWOS))
+
+    def bind_request(self, *nodes: Node, **changes: Any) -> m.BindNodes:
+        asked: dict[str, Any] = {
+            "project": "lung-fm",
+            "job": "7K3QW2",
+            "attempt": ATTEMPT,
+            "spec": self.spec(),
+            "code_approvals": (),
+            "hellos": tuple(node.hello() for node in nodes),
+            "copies": (m.CopyFacts("ct", COPY, ("copies", COPY)),),
+            "bundle_parts": None,
+            "isolation": "sandboxed",
+            "started_at": clock.to_text(self.now),
+        }
+        return m.BindNodes(**(asked | changes))
+
+    def bind(self, *nodes: Node, **changes: Any) -> dict[str, Any]:
+        return self.ask(self.bind_request(*nodes, **changes))
+
+    def tell_bound(self, bound: dict[str, Any], attempt: str = ATTEMPT) -> list[int]:
+        return [
+            self.tell(
+                "handover-bound",
+                {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt, "node": node},
+                "broker/keyd",
+                public_key=public_key,
+            )
+            for node, public_key in sorted(bound["nodes"].items())
+        ]
+
+    def answer(self, *seqs: int, attempt: str = ATTEMPT) -> dict[str, bytes]:
+        given = self.ask(m.AnswerNodes(attempt, self.proof(*seqs)))
+        return {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
+
+    def hand_over(self, *nodes: Node, **changes: Any) -> dict[str, bytes]:
+        return self.answer(*self.tell_bound(self.bind(*nodes, **changes)))
+
+    def live(self) -> list[tuple[str, str]]:
+        return [(key["role"], key["holder"]) for key in self.ask(m.Inspect("lung-fm"))["live"]]
