@@ -22,7 +22,9 @@ def fetch(session: Session, folder: Path) -> int:
     size = checkpoints.keep(session, raw).size
     lines: list[bytes] = []
     while len(lines) < size:
-        page = session.api.get_bytes("/v1/audit/entries", since=len(lines), limit=min(PAGE, size - len(lines)))
+        page = session.api.get_bytes(
+            "/v1/audit/entries", since=len(lines), limit=min(PAGE, size - len(lines))
+        )
         lines += page.splitlines()
     documents = [session.api.get_bytes(f"/v1/audit/documents/{digest}") for digest in _named(lines)]
     write_export(folder, lines, raw, documents)

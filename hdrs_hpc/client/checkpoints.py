@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.audit import merkle
+from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -55,10 +56,10 @@ def _check(session: Session, one: Checkpoint, other: Checkpoint) -> None:
     small, large = sorted((one, other), key=lambda item: item.size)
     proof: list[bytes] = []
     if small.size not in (0, large.size):
-        told = session.open_api.get("/v1/audit/consistency", old=small.size, new=large.size)
         try:
+            told = session.open_api.get("/v1/audit/consistency", old=small.size, new=large.size)
             proof = [bytes.fromhex(step) for step in told["proof"]]
-        except (KeyError, TypeError, ValueError):
+        except (BrokerRefusedError, KeyError, TypeError, ValueError):
             raise LogForkedError("the broker gives no proof that its log only grew") from None
     try:
         merkle.verify_consistency(

@@ -227,7 +227,7 @@ def test_a_bad_document_is_refused_by_name_and_leaves_only_its_refusal(
     assert state_of(world) == before
     new = proofs.entries(world)[logged:]
     assert {entry.event for entry in new} == {"document-refused"}
-    assert {entry.detail["code"] for entry in new} <= {REFUSED[make], "policy-refused"}
+    assert {entry.detail["code"] for entry in new} <= {REFUSED[make], "policy-refused", "invalid-document"}
     assert world.tick() == 0
 
 
@@ -251,7 +251,7 @@ def test_the_same_bytes_are_one_job_and_the_same_nonce_is_none(world: World) -> 
 POLICY: dict[str, dict[str, Any]] = {
     "nodes-over-limit": {"nodes": 3},
     "time-over-limit": {"time": "02:00:00"},
-    "gpu-hours-exhausted": {"gres": "gpu:4000", "time": "01:00:00"},
+    "gpu-hours-exhausted": {"gres": "gpu:128", "time": "01:00:00"},
     "cluster-not-granted": {"cluster": "isambard-ai"},
 }
 

@@ -13,6 +13,7 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
 from hdrs_hpc.broker.store import checkpoint, documents, log
 from hdrs_hpc.core.errors import HdrsError
+from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.policy.rules import PolicyRefusedError
 from tests.support.world import World
 
@@ -45,6 +46,8 @@ def refusal(act: Callable[[], object]) -> list[str]:
         act()
     except PolicyRefusedError as error:
         return sorted({rule.code for rule in error.results if rule.code})
+    except InvalidDocumentError as error:
+        return sorted({finding.code for finding in error.findings})
     except HdrsError as error:
         return [error.code]
     raise AssertionError("it was not refused")

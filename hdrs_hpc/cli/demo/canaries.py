@@ -68,11 +68,12 @@ def main() -> int:
     parser.add_argument(
         "--pid", type=int, action="append", default=[], help="its environment and command line"
     )
+    parser.add_argument("--skip", type=Path, action="append", default=[], help="a file or folder to leave out")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     scanner = Scanner(read_list(asked.list))
     for root in asked.roots:
-        scanner.scan_tree(root)
+        scanner.scan_tree(root, asked.skip)
     for pid in asked.pid:
         scanner.scan_process(pid)
     report = scanner.report()

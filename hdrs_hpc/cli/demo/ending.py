@@ -67,7 +67,7 @@ def _ran(facts: dict[str, Any]) -> str:
 def _released(facts: dict[str, Any], entries: list[Any]) -> str:
     count = len(_details(entries, "artefact-released"))
     primary = secondary = 0
-    for artefact in facts["review"]["artefacts"]:
+    for artefact in facts["review"]["outputs"]:
         repaired = artefact["report"].get("repaired", {})
         primary += repaired.get("counts-suppressed-as-small", 0)
         secondary += repaired.get("counts-suppressed-to-protect-them", 0)

@@ -319,21 +319,27 @@ def _prove(stage: Stage) -> None:
 
 
 def _search(stage: Stage) -> None:
-    """Look for every planted canary everywhere but where the original data may lie."""
+    """Look for every planted canary everywhere but where the original data may lie.
+
+    The node runtime is left out: an interpreter with its libraries, pinned by digest, made before any data came.
+    """
     stage.scene("A search for every planted canary")
-    allowed = {stage.broker / "opt-out.txt", stage.broker / "inventories"}
-    roots = [path for path in sorted(stage.broker.iterdir()) if path not in allowed]
+    roots = [stage.broker, Path("/dev/shm")]  # noqa: S108  (searched, not written)
     roots += [stage.folder / name for name in ("people", "released", "audit", "certificate.json", "cluster")]
-    roots += [Path("/dev/shm")]  # noqa: S108  (searched, not written)
+    scratch = stage.folder / "cluster" / "scratch" / PROJECT
     if "scratch" in stage.facts:
-        roots.append(Path(stage.facts["scratch"]))
-    there = [str(root) for root in roots if root.exists() and os.access(root, os.R_OK)]
-    stage.facts["in_source"] = _scan(stage, [str(stage.hospital)])["found"]
-    stage.facts["elsewhere"] = _scan(stage, there)["found"]
+        scratch = Path(stage.facts["scratch"])
+        roots.append(scratch)
+    skip = [stage.broker / name for name in ("opt-out.txt", "inventories", "runtime")]
+    skip.append(scratch / "hdrs-hpc" / "runtime")
+    there = [str(root) for root in roots if root.exists()]
+    left_out = [word for path in skip for word in ("--skip", str(path))]
+    stage.facts["in_source"] = _scan(stage, str(stage.hospital))["found"]
+    stage.facts["elsewhere"] = _scan(stage, *there, *left_out)["found"]
 
 
-def _scan(stage: Stage, roots: list[str]) -> Any:
-    argv = [sys.executable, "-m", "hdrs_hpc.cli.demo.canaries", str(stage.canaries), *roots, "--json"]
+def _scan(stage: Stage, *words: str) -> Any:
+    argv = [sys.executable, "-m", "hdrs_hpc.cli.demo.canaries", str(stage.canaries), *words, "--json"]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     if not done.stdout:
         raise CommandFailedError("the canary search did not run")

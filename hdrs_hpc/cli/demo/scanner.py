@@ -6,7 +6,7 @@ import mmap
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,15 +96,18 @@ class Scanner:
         self._unread: set[str] = set()
         self._files = self._bytes = 0
 
-    def scan_tree(self, root: Path) -> None:
+    def scan_tree(self, root: Path, skip: Collection[Path] = ()) -> None:
         """All regular files below ``root`` (or ``root`` itself), and the names of everything below it.
 
-        Links are not followed, sockets and devices not opened; what vanishes meanwhile is passed over.
+        What is in ``skip`` is left out with all below it.  Links are not followed, sockets and devices not
+        opened; what vanishes meanwhile is passed over.
         """
         names: list[bytes] = []
         stack = [root]
         while stack:
             path = stack.pop()
+            if path in skip:
+                continue
             names.append(os.fsencode(path.name))
             try:
                 mode = path.lstat().st_mode

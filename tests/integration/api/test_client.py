@@ -1,0 +1,411 @@
+"""The client against a real API over HTTP: what it believes, what it refuses to, what it keeps."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hdrs_hpc.broker.store import accept, log
+from hdrs_hpc.broker.store import artefacts as store
+from hdrs_hpc.cli import main
+from hdrs_hpc.client import checkpoints, filing, jobs, login, reviews
+from hdrs_hpc.client.http import Api, BrokerAnswerError, BrokerRefusedError, BrokerUnreachableError
+from hdrs_hpc.client.login import RootNotConfirmedError
+from hdrs_hpc.client.session import NotLoggedInError, Session
+from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.signing import sign_in_process
+from tests.integration.api.conftest import Open
+from tests.support.office import TABLE, digest
+from tests.support.party import Party, changed
+
+
+def logged_in(opened: Open, person: str) -> Session:
+    done = login.login(opened.url, opened.key(person), context=person, root_digest=opened.office.root.digest)
+    return done.session
+
+
+# --- whom it believes
+
+
+def test_the_first_login_shows_the_trust_root_and_no_means_no(opened: Open) -> None:
+    seen = []
+    with pytest.raises(RootNotConfirmedError):
+        login.login(opened.url, opened.key("rae"), confirm=lambda root: bool(seen.append(root.digest)))
+    assert seen == [opened.office.root.digest]
+    with pytest.raises(NotLoggedInError):
+        Session.current()
+    assert "login-accepted" not in opened.office.events()
+
+
+def test_a_broker_with_another_trust_root_than_the_one_told_is_refused(opened: Open) -> None:
+    with pytest.raises(trust.TrustRootMismatchError):
+        login.login(opened.url, opened.key("rae"), root_digest="sha256:" + "0" * 64)
+
+
+def test_a_later_trust_root_is_followed_only_by_succession(opened: Open) -> None:
+    office, session = opened.office, logged_in(opened, "rae")
+    value = {**office.root_value, "version": 2, "supersedes": office.root.digest}
+    second = office.party.sign("trust-root", value, "ada", "bob")
+    accept.accept(office.db, office.ask, second.to_bytes(), home=office.home)
+    assert session.refresh_root().digest == second.digest
+    assert Session.current("rae").root.digest == second.digest, "it is kept"
+
+
+def test_a_broker_that_replaces_its_trust_root_without_succession_is_refused(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker (or who took its place) signs a new root with keys of its own."""
+    session = logged_in(opened, "rae")
+    thief = Party()
+    value = thief.root_value(version=2, supersedes=opened.office.root.digest)
+    forged = thief.sign("trust-root", value, "ada", "bob").to_bytes()
+    real = Api.get_bytes
+
+    def get_bytes(api: Api, path: str, **query: object) -> bytes:
+        if path == "/v1/broker":
+            return strict_json.dumps({"trust-root-version": 2})
+        return forged if path == "/v1/trust-root/2" else real(api, path)
+
+    monkeypatch.setattr(Api, "get_bytes", get_bytes)
+    with pytest.raises(trust.ThresholdNotMetError):
+        session.refresh_root()
+    assert session.root.digest == opened.office.root.digest
+
+
+def test_an_older_trust_root_than_the_one_seen_is_an_alarm(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = logged_in(opened, "rae")
+    monkeypatch.setattr(Api, "get", lambda api, path, **query: {"trust-root-version": 0})
+    with pytest.raises(trust.NotAllowedError) as caught:
+        session.refresh_root()
+    assert caught.value.code == "trust-root-rolled-back"
+
+
+# --- what it keeps
+
+
+def test_tokens_and_settings_are_for_their_owner_only(opened: Open) -> None:
+    session = logged_in(opened, "rae")
+    for path in (session.state_dir / "login.json", session.state_dir / "trust-root.json"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert session.state_dir.stat().st_mode & 0o777 == 0o700
+    written = json.loads((opened.folder / "home/.config/hdrs-hpc/contexts.json").read_text())
+    assert written["contexts"]["rae"]["person"] == "rae"
+    token = json.loads((session.state_dir / "login.json").read_text())["token"]
+    assert token not in json.dumps(written)
+
+
+def test_each_checkpoint_is_kept_and_must_extend_the_last(opened: Open) -> None:
+    session = logged_in(opened, "rae")
+    for _ in range(3):
+        envelope = opened.office.party.sign("job-spec", opened.office.spec(), "rae")
+        receipt = filing.file(session, envelope)
+    kept = checkpoints.last(session)
+    assert kept is not None
+    assert kept.size == receipt.log_size
+    assert len((session.state_dir / "checkpoints.jsonl").read_bytes().splitlines()) == 3
+
+
+def test_a_log_that_was_rewritten_is_an_alarm_and_its_checkpoint_is_not_kept(opened: Open) -> None:
+    """The broker's own key signs another history: only who kept a checkpoint can tell."""
+    office, session = opened.office, logged_in(opened, "rae")
+    filing.file(session, office.party.sign("job-spec", office.spec(), "rae"))
+    before = checkpoints.last(session)
+    assert before is not None
+    payload = strict_json.dumps(
+        {
+            "schema": "hdrs-hpc/checkpoint/1",
+            "audience": "north-sde",
+            "size": before.size,
+            "root": "00" * 32,
+            "at": clock.to_text(clock.now()),
+        }
+    )
+    private = office.keyd._private("checkpoint")
+    for size in (before.size, before.size - 1, before.size + 1, before.size + 1000):
+        value = {**strict_json.loads(payload), "size": size}
+        forged = sign_in_process(KINDS["checkpoint"], strict_json.dumps(value), private).to_bytes()
+        with office.db.write() as tx:
+            log.append(tx, "broker-started", {}, detail={"version": "1"})
+        with pytest.raises(checkpoints.LogForkedError):
+            checkpoints.keep(session, forged)
+    assert checkpoints.last(session) == before
+
+
+def test_a_login_that_ran_out_says_so_before_it_asks(opened: Open) -> None:
+    session = logged_in(opened, "rae")
+    session.keep_login("x.y", clock.to_text(clock.now() - timedelta(seconds=1)))
+    with pytest.raises(NotLoggedInError):
+        _ = Session.current("rae").api
+
+
+# --- errors
+
+
+def test_the_brokers_refusal_arrives_as_the_error_it_was(opened: Open) -> None:
+    session = logged_in(opened, "rae")
+    with pytest.raises(BrokerRefusedError) as caught:
+        session.api.get("/v1/projects/skin-fm")
+    assert (caught.value.code, caught.value.kind, caught.value.exit_code) == ("not-found", "not-found", 5)
+
+
+def test_a_broken_rule_arrives_with_every_rule(opened: Open) -> None:
+    session = logged_in(opened, "cy")
+    job = opened.office.job_in_review()
+    for person in ("cy", "cy"):
+        envelope = opened.office.party.sign("output-decision", opened.office.decision(job), person)
+        try:
+            filing.file(session, envelope)
+        except BrokerRefusedError as error:
+            assert {"rule", "ok", "code"} <= set(error.as_dict()["rules"][0])
+
+
+def test_words_of_a_broker_can_not_steer_the_terminal() -> None:
+    error = BrokerRefusedError(
+        {"kind": "conflict", "code": "x\x1b[2J", "message": "a\x1b]0;b\x07c\n", "remedy": "d"}
+    )
+    assert "\x1b" not in json.dumps(error.as_dict(), ensure_ascii=False)
+    assert error.exit_code == 6
+
+
+def test_what_is_no_broker_is_told_apart_from_one_that_is_away(opened: Open) -> None:
+    with pytest.raises(BrokerUnreachableError):
+        Api("http://127.0.0.1:1").get("/v1/broker")
+    with pytest.raises(BrokerAnswerError):
+        Api(opened.url).get("/healthz")
+
+
+# --- fetching and reviewing
+
+
+def release(opened: Open, **changes: object) -> str:
+    """A job whose table is out, its record signed with the broker's own key."""
+    office = opened.office
+    job = office.job_in_review()
+    value = {
+        "schema": "hdrs-hpc/release-record/1",
+        "audience": "north-sde",
+        "project": "lung-fm",
+        "job": job,
+        "attempt": "hdrs-x",
+        "artefact": "cohort",
+        "class": "table",
+        "file": "cohort.csv",
+        "media-type": "text/csv",
+        "content": digest(TABLE),
+        "bytes": len(TABLE),
+        "report": digest(b"r"),
+        "grant": digest(b"g"),
+        "spec": digest(b"s"),
+        "decisions": [digest(b"d")],
+        "reviewers": ["cy", "di"],
+        "released-at": "2026-11-22T12:00:00Z",
+    }
+    for path, new in changes.items():
+        value = changed(value, path, new)
+    record = sign_in_process(
+        KINDS["release-record"], strict_json.dumps(value), office.keyd._private("release-record")
+    )
+    folder = office.home.released_dir(job)
+    folder.mkdir(parents=True)
+    (folder / "cohort").write_bytes(TABLE)
+    (folder / "cohort.record.json").write_bytes(record.to_bytes())
+    with office.db.write() as tx:
+        store.note(tx, job, "cohort", release_record=record.digest, verdict="release")
+    return job
+
+
+def test_a_released_artefact_is_fetched_with_its_record_and_logged(opened: Open) -> None:
+    session, job = logged_in(opened, "rae"), release(opened)
+    (fetched,) = jobs.fetch(session, job, opened.folder / "out")
+    assert fetched.path.read_bytes() == TABLE
+    assert fetched.reviewers == ("cy", "di")
+    assert (opened.folder / "out" / "cohort.csv.release.json").is_file()
+    assert opened.office.events()[-1] == "artefact-fetched"
+    assert len(list(jobs.fetch(session, job, opened.folder / "out"))) == 1, "fetching again changes nothing"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": "sha256:" + "0" * 64},
+        {"bytes": 3},
+        {"artefact": "other"},
+        {"job": "ZZZZZZ"},
+        {"project": "skin-fm"},
+        {"audience": "south-sde"},
+        {"file": "../evil.sh"},
+        {"file": ".bashrc"},
+    ],
+)
+def test_what_does_not_match_its_record_is_never_written(opened: Open, change: dict[str, object]) -> None:
+    session, job = logged_in(opened, "rae"), release(opened, **change)
+    with pytest.raises(jobs.ReleaseMismatchError):
+        list(jobs.fetch(session, job, opened.folder / "out"))
+    assert not list(opened.folder.glob("out/*"))
+    assert not (opened.folder / "evil.sh").exists()
+
+
+def test_bytes_altered_on_the_way_are_never_written(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, job = logged_in(opened, "rae"), release(opened)
+    real = Api.get_bytes
+
+    def altered(api: Api, path: str, **query: object) -> bytes:
+        raw = real(api, path, **query)
+        return raw.replace(b"120", b"999") if path.endswith("/artefacts/cohort") else raw
+
+    monkeypatch.setattr(Api, "get_bytes", altered)
+    with pytest.raises(jobs.ReleaseMismatchError):
+        list(jobs.fetch(session, job, opened.folder / "out"))
+
+
+def test_a_record_that_the_broker_did_not_sign_is_refused(opened: Open) -> None:
+    session, job = logged_in(opened, "rae"), release(opened)
+    path = opened.office.home.released_dir(job) / "cohort.record.json"
+    envelope = strict_json.loads(path.read_bytes())
+    forged = Party().sign(
+        "release-record", __import__("base64").b64decode(envelope["payload"]), "release-record"
+    )
+    path.write_bytes(forged.to_bytes())
+    with pytest.raises(trust.SignerUnknownError):
+        list(jobs.fetch(session, job, opened.folder / "out"))
+
+
+def test_an_existing_other_file_is_not_overwritten(opened: Open) -> None:
+    session, job = logged_in(opened, "rae"), release(opened)
+    (opened.folder / "out").mkdir()
+    (opened.folder / "out" / "cohort.csv").write_text("mine")
+    with pytest.raises(jobs.FileThereError):
+        list(jobs.fetch(session, job, opened.folder / "out"))
+    assert (opened.folder / "out" / "cohort.csv").read_text() == "mine"
+
+
+def test_a_checker_signs_only_what_was_seen(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that shows other bytes than the digest it asks to be signed gets no signature."""
+    session, job = logged_in(opened, "cy"), opened.office.job_in_review()
+    review = reviews.one(session, job)
+    document = reviews.decision(session, review, {"cohort": "approve"}, "fine")
+    assert document.decisions[0].rebuilt == digest(TABLE)
+    for change in ({"rebuilt": digest(b"other")}, {"report": {"artefact": "cohort", "verdict": "nicer"}}):
+        output = {**review["outputs"][0], **change}
+        with pytest.raises(reviews.ReviewMismatchError):
+            reviews.decision(session, {**review, "outputs": [output]}, {"cohort": "approve"}, "fine")
+
+
+@pytest.mark.parametrize("verdicts", [{}, {"spacing": "approve", "cohort": "approve"}, {"other": "approve"}])
+def test_every_artefact_under_review_needs_exactly_one_verdict(
+    opened: Open, verdicts: dict[str, str]
+) -> None:
+    session, job = logged_in(opened, "cy"), opened.office.job_in_review()
+    with pytest.raises(reviews.DecisionUnclearError):
+        reviews.decision(session, reviews.one(session, job), verdicts, "fine")
+
+
+# --- the commands
+
+
+def test_two_checkers_decide_by_command(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    job = opened.office.job_in_review()
+    for person in ("cy", "di"):
+        logged_in(opened, person)
+        assert main.run(["review", "open", f"{job}/cohort", "--to", f"seen-{person}"]) == 0
+        shown = capsys.readouterr().out
+        assert "all,120" in shown
+        words = ["review", "decide", job[:5], "--approve", "cohort", "--reason", "fine", "--yes"]
+        assert main.run(words) == 0
+        assert main.run(words) == 4
+        capsys.readouterr()
+    assert main.run(["review", "show", job, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {item["person"] for item in told["decisions"]} == {"cy", "di"}
+
+
+def test_naming_an_artefact_twice_decides_nothing(opened: Open) -> None:
+    job = opened.office.job_in_review()
+    logged_in(opened, "cy")
+    words = ["review", "decide", job, "--approve", "cohort", "--refuse", "cohort", "--reason", "x", "--yes"]
+    assert main.run(words) == 2
+    assert "decision-filed" not in opened.office.events()
+
+
+def test_a_person_with_two_logins_chooses_by_context(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged_in(opened, "rae")
+    logged_in(opened, "sam")
+    for arguments, expected in ((["--context", "rae"], "lung-fm"), ([], "skin-fm")):
+        assert main.run(["project", "list", "--json", *arguments]) == 0
+        assert [item["name"] for item in json.loads(capsys.readouterr().out)] == [expected]
+    assert main.run(["project", "list", "--context", "nobody"]) == 5
+
+
+def test_freeze_by_command_and_what_closing_would_destroy(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged_in(opened, "ada")
+    job = opened.office.job()
+    assert main.run(["project", "close", "lung-fm", "--dry-run"]) == 0
+    plan = capsys.readouterr().out
+    assert job in plan
+    assert "closure-accepted" not in opened.office.events(), "a dry run changes nothing"
+    assert main.run(["project", "close", "lung-fm"]) == 2, "closing needs a reason"
+    assert main.run(["project", "freeze", "lung-fm", "--reason", "a question", "--yes"]) == 0
+    capsys.readouterr()
+    assert main.run(["project", "show", "lung-fm", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frozen"] is True
+
+
+def test_submit_signs_what_it_shows_and_prints_the_job_last(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged_in(opened, "rae")
+    spec = Path("first.yaml")
+    assert main.run(["spec", "new", str(spec), "--project", "lung-fm"]) == 0
+    text = spec.read_text().replace("your-dataset", "north-chest-ct").replace("  dataset: {", "  ct: {")
+    spec.write_text(text)
+    capsys.readouterr()
+    assert main.run(["submit", str(spec), "--yes"]) == 0
+    shown = capsys.readouterr()
+    job = shown.out.splitlines()[-1]
+    assert opened.office.get(f"/v1/jobs/{job}", "rae").json()["name"] == "first"
+    assert '"audience": "north-sde"' in shown.err
+
+
+def test_a_signed_spec_sent_twice_is_one_job(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    logged_in(opened, "rae")
+    signed = opened.folder / "s.signed.json"
+    signed.write_bytes(opened.office.party.sign("job-spec", opened.office.spec(), "rae").to_bytes())
+    found = []
+    for _ in range(2):
+        assert main.run(["submit", str(signed), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["job"] == found[1]["job"]
+    assert [item["known"] for item in found] == [False, True]
+
+
+def test_logging_in_by_command_asks_about_the_trust_root_once(
+    opened: Open, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def confirm(text: str, **_: object) -> bool:
+        asked.append(text)
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
+    assert main.run(["login", opened.url, "--key", str(opened.key("rae"))]) == 0
+    assert opened.office.root.digest in capsys.readouterr().err
+    assert main.run(["login", "--json"]) == 0, "without an address: once more to the same"
+    told = json.loads(capsys.readouterr().out)
+    assert (told["context"], told["person"], told["trust-root"]) == (
+        "north-sde",
+        "rae",
+        opened.office.root.digest,
+    )
+    assert len(asked) == 1
