@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.node.runtime.build import RuntimeFile, build
-
 from tests.support import slurm_site
 from tests.support.world import World, make_test_archive
 
@@ -83,7 +82,10 @@ def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile)
 @pytest.fixture(scope="session")
 def slurm_scratch(built_runtime: RuntimeFile) -> Iterator[slurm_site.Scratch]:
     """A scratch of our own on the throw-away cluster, with the runtime in it."""
-    require(slurm_site.running(), f"no throw-away Slurm cluster in {slurm_site.STATE}: run `make slurm-up` as root")
+    require(
+        slurm_site.running(),
+        f"no throw-away Slurm cluster in {slurm_site.STATE}: run `make slurm-up` as root",
+    )
     scratch = slurm_site.Scratch.make(built_runtime)
     yield scratch
     scratch.remove()

@@ -174,6 +174,8 @@ _DATA_ZONE = (
         "{home}/clusters/",
         "{home}/runtime/",
         "{home}/certificates/",
+        "{home}/web/",
+        "{home}/broker-keys.json",
     ),
     _row(
         "audit-export",

@@ -30,6 +30,8 @@ class Context:
     settings: BrokerSettings
     db: Database
     now: Callable[[], datetime] = clock.now
+    troubles: dict[str, str] = field(default_factory=dict)
+    """What could not be done at its last turn, and the reason code; the controller's own memory."""
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
 
     @classmethod

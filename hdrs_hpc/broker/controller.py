@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.steps import Action, Step, Table
@@ -33,7 +34,7 @@ from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.broker.store.transition import StateMovedError
-from hdrs_hpc.core.errors import HdrsError, SiteError
+from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
 
 logger = logging.getLogger("hdrs_hpc.controller")
 
@@ -111,20 +112,43 @@ def _turn(ctx: Context, table: Table[Any], row: Any, about: str) -> int:
         return 0
     try:
         action = step.decide(step.observe(ctx, row))
-        if action is None:
-            return 0
-        act(action, ctx)
+        if action is not None:
+            act(action, ctx)
     except StateMovedError:
         return 0  # web or another turn was first; the next tick sees the new state
     except HdrsError as error:
-        # What waits, waits visibly.  Our own bugs too: one broken job must not stop the others.
-        level = logging.WARNING if isinstance(error, SiteError) else logging.ERROR
-        logger.log(level, "%s: %s", about, error.code)
-        with ctx.db.write() as tx:
-            alerts.put(tx, about, error.code, error.message)
+        _note_trouble(ctx, about, error)
+        return 0
+    except Exception as error:
+        # Our own bug: one job that meets it must not stop the others.  Its text may hold anything, so only its
+        # kind and place are told.
+        _note_trouble(ctx, about, InternalError(f"{type(error).__name__} at {workers.place(error)}"))
+        return 0
+    _note_no_trouble(ctx, about)
+    if action is None:
         return 0
     logger.info("%s: %s", about, type(action).__name__)
     return 1
+
+
+def _note_trouble(ctx: Context, about: str, error: HdrsError) -> None:
+    """What waits, waits visibly."""
+    level = logging.WARNING if isinstance(error, SiteError) else logging.ERROR
+    logger.log(level, "%s: %s", about, error.code)
+    ctx.troubles[about] = error.code
+    with ctx.db.write() as tx:
+        alerts.put(tx, about, error.code, error.message)
+
+
+def _note_no_trouble(ctx: Context, about: str) -> None:
+    """Take back what an earlier turn could not do; alerts that a step put itself are the step's to clear."""
+    code = ctx.troubles.pop(about, None)
+    if code is None:
+        return
+    with ctx.db.write() as tx:
+        found = alerts.find(tx, about)
+        if found is not None and found.code == code:
+            alerts.clear(tx, about)
 
 
 def run(home: BrokerHome) -> None:
@@ -135,6 +159,8 @@ def run(home: BrokerHome) -> None:
         signal.signal(number, lambda *_: stop.set())
     lock = (home.root / "controller.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process, however that ended
+    with ctx.db.write() as tx:
+        alerts.clear_all(tx)  # every turn looks at the facts anew; what is still so is said again
     quiet = 0
     try:
         while not stop.is_set():

@@ -50,7 +50,7 @@ JOB = _table(
 COPY = _table(
     State("PENDING", "steps/build_copy.py", ("STAGING", "DESTROYED"), "wanted by a job"),
     State("STAGING", "steps/build_copy.py", ("READY", "DESTROYED"), "the stager builds it"),
-    State("READY", "steps/close.py", ("DESTROYED",), "sealed, read-only, in the log by its digest"),
+    State("READY", "steps/retire.py", ("DESTROYED",), "sealed, read-only, in the log by its digest"),
     State("DESTROYED", "", (), "its key is gone, its objects unlinked"),
 )
 

@@ -78,8 +78,8 @@ def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
         outcome = {"error": error.as_dict()}
     except Exception as error:
         # Its text may hold anything; its kind and place are enough to find our bug.
-        place = f"{type(error).__name__} at {_place(error)}"
-        outcome = {"error": InternalError("a worker of the broker failed", where=place).as_dict()}
+        where = f"{type(error).__name__} at {place(error)}"
+        outcome = {"error": InternalError("a worker of the broker failed", where=where).as_dict()}
     write_json(folder / "result.json", outcome)
     return 0 if "ok" in outcome else 1
 
@@ -94,7 +94,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _place(error: Exception) -> str:
+def place(error: Exception) -> str:
+    """File and line of our own or a library's code where an exception was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -16,7 +16,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 EVERY_ACT = {
     *("TellKeyd", "Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
-    *("Bind", "Deliver", "NoteProgress", "Ended", "StartCollector", "Show", "OpenDecisions", "Release", "Finish"),
+    *(
+        "Bind",
+        "Deliver",
+        "NoteProgress",
+        "Ended",
+        "StartCollector",
+        "Show",
+        "OpenDecisions",
+        "Release",
+        "Finish",
+    ),
     *("DestroyKeys", "Remove", "DestroyCopyKeys", "UnlinkCopy", "DestroyProjectKeys", "Certify"),
 }
 """What the controller does in a life in which nothing goes wrong, by the names of its actions."""
@@ -86,8 +96,23 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
         live_on(world, job, turn=world.tick)
         check_ended_as_if_nothing_had_been(world, job, 1)
     answered = {act.split()[0] for act, _ in diary.deaths()}
-    assert answered >= {"CreateKey", "NoteManifest", "UseKey", "BindNodes", "AnswerNodes", "Destroy", "AdmitGrant"}
-    assert answered >= {"SignCheckpoint", "SignRelease", "SignCertificate", "AdmitClosure", "Inspect", "Status"}
+    assert answered >= {
+        "CreateKey",
+        "NoteManifest",
+        "UseKey",
+        "BindNodes",
+        "AnswerNodes",
+        "Destroy",
+        "AdmitGrant",
+    }
+    assert answered >= {
+        "SignCheckpoint",
+        "SignRelease",
+        "SignCertificate",
+        "AdmitClosure",
+        "Inspect",
+        "Status",
+    }
     kinds = Counter(boundary for _, boundary in diary.deaths())
     assert kinds["commit"] and kinds["overwrite"] and kinds["rename"], "in the middle of rotations too"
     assert not list(world.home.keyd_dir.glob("*.new"))
@@ -98,7 +123,9 @@ def test_stager_and_collector_killed_in_the_middle(make_world) -> None:
     world.grant()
     job = world.submit()
     staging, quarantine = world.home.root / "staging", world.home.root / "quarantine"
-    copies = Path(world.ctx.cluster(world.cluster, world.project).scratch_path("hdrs-hpc", world.project, "copies"))
+    copies = Path(
+        world.ctx.cluster(world.cluster, world.project).scratch_path("hdrs-hpc", world.project, "copies")
+    )
     stager = Assassin(
         world.home.root,
         "hdrs_hpc.broker.stager",

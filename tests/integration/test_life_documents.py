@@ -158,7 +158,11 @@ def signed_raw(world: World, payload: bytes) -> bytes:
     from hdrs_hpc.documents.signing import sign
 
     kind = KINDS["job-spec"]
-    return Envelope(kind.payload_type, payload).with_signature(sign(kind, payload, world.key("okafor"))).to_bytes()
+    return (
+        Envelope(kind.payload_type, payload)
+        .with_signature(sign(kind, payload, world.key("okafor")))
+        .to_bytes()
+    )
 
 
 def packed(world: World, files: dict[str, str]) -> bytes:
@@ -261,7 +265,7 @@ def refused_specs(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
     for code, change in POLICY.items():
         yield code, {"resources": resources | change}
     yield "dataset-not-granted", {"data": {"ct": {"dataset": "south-ct"}}}
-    yield "workload-not-granted", {"workload": {"kind": "dask", "builtin": "cohort-summary@2"}}
+    yield "workload-unknown", {"workload": {"kind": "dask", "builtin": "cohort-summary@2"}}
     yield "workload-kind-unsupported", {"workload": {"kind": "torch", "builtin": "cohort-summary@1"}}
     outputs = {"w": {"class": "weights", "path": "w.safetensors", "max-size": "1MiB"}}
     yield "output-class-not-granted", {"outputs": outputs}

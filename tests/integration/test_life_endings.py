@@ -17,7 +17,6 @@ from tests.support.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-SLIDES = {"slides": {"dataset": "demo-he"}}
 SLEEPER = {"mine.py": "import time\ndef run(context):\n    time.sleep(600)\n"}
 QUICK = {"mine.py": 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'}
 TABLE = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
@@ -34,8 +33,8 @@ def world(first: World, request: pytest.FixtureRequest) -> World:
     return first.beside("p-" + request.node.name.removeprefix("test_").replace("_", "-")[:30].rstrip("-"))
 
 
-def submit(world: World, code: dict[str, str]) -> str:
-    return world.submit_bundle(code, "mine:run", data=SLIDES, outputs=TABLE)
+def submit(world: World, code: dict[str, str], dataset: str = "demo-he") -> str:
+    return world.submit_bundle(code, "mine:run", data={"slides": {"dataset": dataset}}, outputs=TABLE)
 
 
 def running(world: World, job: str) -> None:
@@ -66,7 +65,9 @@ def test_revoked_while_running(world: World) -> None:
     assert live_keys(world) == ["bundle", "bundle", "copy", "deid", "output", "output"]
     world.close("revoke")
     assert live_keys(world) == ["deid"], "at once: no turn of the controller was needed"
-    copy_id = next(e.subject["copy"] for e in proofs.entries(world) if "copy" in e.subject and is_of(world, e))
+    copy_id = next(
+        e.subject["copy"] for e in proofs.entries(world) if "copy" in e.subject and is_of(world, e)
+    )
     for ask in (m.UseKey("stage", world.project, copy_id), m.UseKey("collect", world.project, "x")):
         with pytest.raises(KeydRefusedError):
             world.ctx.ask(ask)
@@ -174,7 +175,9 @@ def test_a_new_grant_with_other_data_retires_the_copy(world: World) -> None:
     world.run_job(job, "IN_REVIEW", "PURGED")
     data = world.grant_value()["data"]
     data["demo-he"] |= {"select": {"MPP": "0.1/9"}} if False else {"max-failed": 1}
-    world.file("grant", world.grant_value(version=2, supersedes=grant_in_force(world), data=data), "abara", "bell")
+    world.file(
+        "grant", world.grant_value(version=2, supersedes=grant_in_force(world), data=data), "abara", "bell"
+    )
     world.run_until(lambda: states(world) == ["DESTROYED"], 30)
     assert "copy" not in live_keys(world)
     assert world.job(job).state == "IN_REVIEW"

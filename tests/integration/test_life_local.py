@@ -81,7 +81,10 @@ def test_the_whole_life_of_a_project(make_world) -> None:
     assert [item["code"] for item in proofs.details(world, "artefact-withheld")] == ["reviewers-withhold"]
 
     own = world.submit_bundle(
-        {"mine/code.py": OWN_CODE}, "mine.code:run", data={"ct": {"dataset": "demo-ct-mr"}}, outputs=OWN_OUTPUTS
+        {"mine/code.py": OWN_CODE},
+        "mine.code:run",
+        data={"ct": {"dataset": "demo-ct-mr"}},
+        outputs=OWN_OUTPUTS,
     )
     world.run_job(own, "IN_REVIEW", "PURGED")
     assert world.job(own).state == "IN_REVIEW", world.describe()
@@ -116,12 +119,14 @@ def check_reviews_are_blind(world: World, job: str) -> None:
     changed_mind = world.decision_value(job, {"cohort": "refuse"})
     assert proofs.refusal(lambda: world.file("output-decision", changed_mind, "chen")) == ["already-decided"]
     own = world.decision_value(job, {})
-    assert proofs.refusal(lambda: world.file("output-decision", own, "okafor")) == ["wrong-role"]
+    assert proofs.refusal(lambda: world.file("output-decision", own, "okafor")) == ["signer-lacks-role"]
 
 
 def check_suppression(cohort: str) -> None:
     """Every count is absent, or at least the threshold and rounded."""
-    counts = [value for row in csv.DictReader(cohort.splitlines()) for value in (row["n_patients"], row["n_series"])]
+    counts = [
+        value for row in csv.DictReader(cohort.splitlines()) for value in (row["n_patients"], row["n_series"])
+    ]
     assert counts
     for value in counts:
         assert not value.isdigit() or int(value) == 0 or (int(value) >= 10 and int(value) % 5 == 0), cohort
@@ -147,7 +152,11 @@ def check_any_change_shows(world: World) -> None:
     for cut in (0, 1, len(genuine) - 1):
         with pytest.raises(HdrsError):
             judge(genuine[:cut])
-    files = [folder / "entries.jsonl", folder / "checkpoints.jsonl", *sorted((folder / "documents").iterdir())]
+    files = [
+        folder / "entries.jsonl",
+        folder / "checkpoints.jsonl",
+        *sorted((folder / "documents").iterdir()),
+    ]
     for path in files:
         raw = path.read_bytes()
         for place in {0, len(raw) // 2, len(raw) - 1}:

@@ -20,7 +20,7 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello, Probe
-from tests.support.party import GRANT, NINES, ONES, SPEC, TWOS, Party, changed
+from tests.support.party import GRANT, NINES, ONES, OTHERS, SPEC, TWOS, Party, changed
 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
@@ -63,8 +63,25 @@ class KeyRoom:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.now = clock.from_text(now)
         self.party = Party()
+        self.grant_value, self.spec_value = GRANT, SPEC
         self.log: list[bytes] = []
         self.keyd = self._open()
+
+    def dated(self, days: int) -> KeyRoom:
+        """Begun ``days`` ago by the real clock: a month to run, then 14 days of reviews, then destroyed by day 60."""
+        self.now = clock.now() - timedelta(days=days)
+        valid = {
+            "from": clock.to_text(self.now - timedelta(days=1)),
+            "run-until": clock.to_text(self.now + timedelta(days=30)),
+            "review-grace": "14d",
+            "destroy-by": clock.to_text(self.now + timedelta(days=60)),
+        }
+        self.grant_value = changed(GRANT, "valid", valid)
+        self.spec_value = SPEC | {
+            "not-before": clock.to_text(self.now - timedelta(hours=1)),
+            "expires": clock.to_text(self.now + timedelta(days=1)),
+        }
+        return self
 
     def _open(self) -> Keyd:
         return Keyd(FileKeystore(self.folder), lambda: self.now)
@@ -122,7 +139,7 @@ class KeyRoom:
         """Trust root pinned, grant in force, one sealed copy and the attempt's key: ready to hand over."""
         raw = self.root()
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
-        self.admit(GRANT)
+        self.admit(self.grant_value)
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
@@ -149,11 +166,9 @@ class KeyRoom:
         return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
 
     def spec(self, path: str = "name", new: Any = "spacing", person: str = "rae") -> bytes:
-        return self.party.sign("job-spec", changed(SPEC, path, new), person).to_bytes()
+        return self.party.sign("job-spec", changed(self.spec_value, path, new), person).to_bytes()
 
     def closure(self, action: str) -> bytes:
-        from tests.support.party import OTHERS
-
         return self.party.sign("closure", OTHERS["closure"][1] | {"action": action}, "ada").to_bytes()
 
     # --- keys

@@ -11,7 +11,7 @@ import psutil
 from hdrs_hpc.audit import certificate, places, verify
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
-from hdrs_hpc.broker.store import checkpoint, documents, log
+from hdrs_hpc.broker.store import checkpoint, copies, documents, jobs, log
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.policy.rules import PolicyRefusedError
@@ -27,9 +27,7 @@ def entries(world: World) -> list[Entry]:
 
 def events(world: World) -> Counter[str]:
     """How often each event of the project was logged."""
-    return Counter(
-        entry.event for entry in entries(world) if entry.subject.get("project") == world.project
-    )
+    return Counter(entry.event for entry in entries(world) if entry.subject.get("project") == world.project)
 
 
 def details(world: World, event: str) -> list[dict[str, object]]:
@@ -117,8 +115,14 @@ def check_nothing_left(world: World) -> None:
     names = attempt_names(world)
     for folder in node_folders(world):
         assert not [path for path in folder.iterdir() if any(name in path.name for name in names)]
+    with world.ctx.db.read() as tx:
+        mine = [*names, *(copy.id for copy in copies.of_project(tx, world.project))]
+        mine += [job.id for job in jobs.of_project(tx, world.project)]
     for part in ("staging", "quarantine", "artefacts"):
-        assert list((world.home.root / part).iterdir()) == [], part
+        assert [path.name for path in (world.home.root / part).iterdir() if path.name in mine] == []
+        assert not [
+            path for path in (world.home.root / part).iterdir() if path.name.endswith(tuple(names) or "/")
+        ]
     assert processes_naming(*names) == []
 
 

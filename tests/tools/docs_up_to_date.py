@@ -22,15 +22,6 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
-def _reference(name: str) -> Callable[[], str]:
-    def make() -> str:
-        from hdrs_hpc.cli import reference
-
-        return reference.pages()[name]
-
-    return make
-
-
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/staging-reasons.md": _staging_reasons,
@@ -42,8 +33,11 @@ def main(argv: list[str]) -> int:
 
     write = "--write" in argv
     stale = []
-    for name, make in PAGES.items():
-        path, text = ROOT / name, make()
+    from hdrs_hpc.cli import reference
+
+    texts = {name: make() for name, make in PAGES.items()} | reference.pages()
+    for name, text in texts.items():
+        path = ROOT / name
         if not path.exists() or path.read_text("utf-8") != text:
             stale.append(name)
             if write:

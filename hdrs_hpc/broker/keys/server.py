@@ -77,6 +77,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self.keyd = keyd
         self.lock = threading.Lock()
         super().__init__(str(path), _Handler)
+        path.chmod(0o600)
 
     def answer(self, raw: bytes) -> dict[str, Any]:
         value = strict_json.loads(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=MAX_REQUEST_DEPTH)

@@ -8,7 +8,7 @@ from typing import Any
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.steps.keys import destroy_keys
+from hdrs_hpc.broker.steps.keys import destroy_keys, log_made
 from hdrs_hpc.broker.store import alerts, copies, log, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 
@@ -31,13 +31,8 @@ class Begin:
         key = ctx.ask(m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version))["key"]
         deid = ctx.ask(m.CreateKey(copy.project, "deid", "project", None, None))["key"]
         with ctx.db.write() as tx:
-            log.append_once(tx, "copy-key-created", {**copy.subject, "key": key}, detail={"role": "copy"})
-            log.append_once(
-                tx,
-                "project-key-created",
-                {"project": copy.project, "key": deid},
-                detail={"role": "deid"},
-            )
+            log_made(tx, copy.project, "copy", copy.id, key)
+            log_made(tx, copy.project, "deid", "project", deid)
             transition.move(tx, "copy", copy.subject, "PENDING", "STAGING")
 
 

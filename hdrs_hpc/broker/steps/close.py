@@ -14,14 +14,13 @@ from hdrs_hpc.broker import certify
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
-from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, superseded
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.protocol import layout
 
 REVIEWABLE = ("COLLECTING", "IN_REVIEW", "RELEASING", "PURGING")
 """States that a closing project lets go on, within the grace for reviews."""
@@ -35,6 +34,8 @@ class Opened:
     """Whether keyd holds to the grant that is in force here."""
     started: bool
     ended: bool
+    superseded: tuple[Copy, ...]
+    unused: tuple[Copy, ...]
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,23 @@ class OpenStep:
     def observe(self, ctx: Context, project: Project) -> Opened:
         with ctx.db.read() as tx:
             grant = projects.grant_of(tx, project)
+            outdated, unused = superseded(tx, grant), copies.unused(tx, project.name)
         known = ctx.ask(m.Inspect(project.name))["grant"] == project.grant
         now = ctx.now()
-        return Opened(project, grant, known, now >= grant.valid.from_, now >= grant.valid.run_until)
+        started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
+        return Opened(project, grant, known, started, ended, tuple(outdated), tuple(unused))
 
-    def decide(self, facts: Opened) -> TellKeyd | Begin | End | None:
+    def decide(self, facts: Opened) -> TellKeyd | Begin | End | RetireCopy | UnlinkCopy | None:
         if not facts.known and not facts.project.frozen:
             return TellKeyd(facts.project)
         if facts.ended:
             return End(facts.project)
         if facts.started and facts.project.state == "APPROVED":
             return Begin(facts.project)
+        if facts.superseded:
+            return RetireCopy(facts.superseded[0])
+        if facts.unused:
+            return UnlinkCopy(facts.unused[0])
         return None
 
 
@@ -127,34 +134,6 @@ class CancelJobs:
         with ctx.db.write() as tx:
             for job in self.jobs:
                 jobs.request_cancel(tx, job.id)
-
-
-@dataclass(frozen=True)
-class UnlinkCopy:
-    """Unlink, list, and only then say so."""
-
-    copy: Copy
-
-    def act(self, ctx: Context) -> None:
-        copy = self.copy
-        log_destroyed(ctx, copy.project)
-        cluster = ctx.cluster(copy.cluster, copy.project)
-        parts = layout.copy_parts(copy.project, copy.id)
-        count = cluster.remove_tree(*parts)
-        if cluster.list_tree(*parts):
-            raise ListingNotEmptyError(where=copy.id)
-        remove_folder(ctx.home.staging_dir(copy.id))
-        with ctx.db.write() as tx:
-            # After a crash in between, the second unlink finds less: the first count is in no log, this is.
-            log.append(
-                tx,
-                "copy-removed",
-                copy.subject,
-                detail={"objects": copy.objects or count, "bytes": copy.sealed_bytes or 0},
-            )
-            copies.note_unlinked(tx, copy.id, copy.objects or count)
-            if copy.state != "DESTROYED":
-                transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason="project-closing")
 
 
 @dataclass(frozen=True)

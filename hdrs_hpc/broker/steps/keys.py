@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sqlalchemy import Connection
+
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import log
+from hdrs_hpc.broker.store import jobs, log
+
+NEVER_MADE = "K-none"
+"""Ids of tombstones: keyd's promise that a key which never was will never be."""
+KEY_ENCRYPTION_KEY = "project"
+"""It opens nothing but other keys, and is told of by the certificate as a whole."""
 
 
 def destroy_keys(
@@ -22,15 +29,29 @@ def log_destroyed(ctx: Context, project: str) -> None:
     keystore = ctx.ask(m.Status())["keystore"]["class"]
     destroyed = ctx.ask(m.Inspect(project))["destroyed"]
     with ctx.db.write() as tx:
-        made = set()
-        for event in ("copy-key-created", "output-key-created", "project-key-created"):
-            made |= {entry.subject["key"] for entry in log.of_event(tx, event)}
         for record in destroyed:
-            if record["id"] in made:
-                log.append_once(
-                    tx,
-                    "key-destroyed",
-                    {"project": project, "key": record["id"]},
-                    actor=log.KEYD,
-                    detail={"role": record["role"], "keystore": keystore},
-                )
+            if record["id"].startswith(NEVER_MADE) or record["role"] == KEY_ENCRYPTION_KEY:
+                continue
+            # We may have died between the key's making and its entry: the certificate names the key all the same.
+            log_made(tx, project, record["role"], record["holder"], record["id"])
+            log.append_once(
+                tx,
+                "key-destroyed",
+                {"project": project, "key": record["id"]},
+                actor=log.KEYD,
+                detail={"role": record["role"], "keystore": keystore},
+            )
+
+
+def log_made(tx: Connection, project: str, role: str, holder: str, key: str) -> None:
+    """Log once that keyd made a key.  ``holder`` is a copy, an attempt, or nobody for a key of the project."""
+    subject = {"project": project, "key": key}
+    if role == "copy":
+        event = "copy-key-created"
+        subject |= {"copy": holder}
+    elif role in ("output", "bundle"):
+        event = "output-key-created"
+        subject |= {"attempt": holder, "job": jobs.attempt(tx, holder).job}
+    else:
+        event = "project-key-created"
+    log.append_once(tx, event, subject, detail={"role": role})

@@ -10,6 +10,7 @@ from connectors.clusters import JobPhase
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.steps.submit import is_settled
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
@@ -30,6 +31,8 @@ class Observed:
     live_keys: bool
     running: tuple[str, ...]
     """Cluster jobs of this job that are not over."""
+    unsettled: bool
+    """A submission may still be on its way to the cluster."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,19 @@ class CancelAttempts:
             ctx.cluster(self.job.cluster, self.job.project).cancel(cluster_job)
         with ctx.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", "cancelling", "waiting until the cluster's job is over")
+
+
+@dataclass(frozen=True)
+class AwaitSubmission:
+    """We died around sbatch: a cluster job that turns up later must be cancelled before anything is removed."""
+
+    job: Job
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            alerts.put(
+                tx, f"job/{self.job.id}", "submission-uncertain", "waiting until a late arrival is excluded"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,18 +123,26 @@ class PurgeStep:
         names = {attempt.name for attempt in attempts}
         live = any(record["holder"] in names for record in ctx.ask(m.Inspect(job.project))["live"])
         running: list[str] = []
+        unsettled = False
         if names and not live:
             assert job.cluster is not None
-            lookup = ctx.cluster(job.cluster, job.project).find(sorted(names))
+            cluster = ctx.cluster(job.cluster, job.project)
+            lookup = cluster.find(sorted(names))
             for found in lookup.jobs.values():
                 running += [item.job_id for item in found if item.phase is not JobPhase.ENDED]
-        return Observed(job, attempts, live, tuple(running))
+            unsettled = any(
+                not lookup.jobs[attempt.name] and not is_settled(ctx, attempt, cluster, lookup)
+                for attempt in attempts
+            )
+        return Observed(job, attempts, live, tuple(running), unsettled)
 
-    def decide(self, facts: Observed) -> DestroyKeys | CancelAttempts | Remove:
+    def decide(self, facts: Observed) -> DestroyKeys | CancelAttempts | AwaitSubmission | Remove:
         if facts.live_keys:
             return DestroyKeys(facts.job, facts.attempts)
         if facts.running:
             return CancelAttempts(facts.job, facts.running)
+        if facts.unsettled:
+            return AwaitSubmission(facts.job)
         return Remove(facts.job, facts.attempts)
 
 

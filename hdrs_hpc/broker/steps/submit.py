@@ -11,12 +11,13 @@ import base64
 from dataclasses import dataclass
 from typing import Literal
 
-from connectors.clusters import ClusterJob, JobPhase, JobRequest, SubmissionRefusedError
+from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.runtime import installed_runtime
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.steps.keys import log_made
 from hdrs_hpc.broker.steps.stage import age_s
 from hdrs_hpc.broker.store import alerts, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -174,13 +175,12 @@ class SubmitStep:
             attempt = jobs.attempts_of(tx, job.id)[-1]
         cluster = ctx.cluster(job.cluster, job.project)
         lookup = cluster.find([attempt.name])
-        settled = attempt.submit_intent_at is None or age_s(ctx, attempt.submit_intent_at) >= cluster.settle_s
         return Observed(
             job=job,
             attempt=attempt,
             stop=observe_stop(ctx, job),
             found=tuple(lookup.jobs[attempt.name]),
-            may_submit=attempt.submit_intent_at is None or (lookup.absence_proven and settled),
+            may_submit=is_settled(ctx, attempt, cluster, lookup),
             doubts=lookup.doubts,
             drained=ctx.drained(job.cluster),
         )
@@ -204,6 +204,13 @@ class SubmitStep:
             return Submit(job, attempt)
         doubts = "; ".join(facts.doubts) or "waiting until a late arrival is excluded"
         return Wait(job, "submission-uncertain", doubts)
+
+
+def is_settled(ctx: Context, attempt: Attempt, cluster: Cluster, lookup: Lookup) -> bool:
+    """Whether what the cluster shows of an attempt is all that there will be: nothing of it is on its way."""
+    if attempt.submit_intent_at is None or attempt.cluster_job_id is not None:
+        return True
+    return lookup.absence_proven and age_s(ctx, attempt.submit_intent_at) >= cluster.settle_s
 
 
 def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
@@ -237,9 +244,8 @@ def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
 
 def _make_key(ctx: Context, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
     key = ctx.ask(m.CreateKey(job.project, role, attempt.name, None, None))["key"]
-    subject = {**job.subject, "attempt": attempt.name, "key": key}
     with ctx.db.write() as tx:
-        log.append_once(tx, "output-key-created", subject, detail={"role": role})
+        log_made(tx, job.project, role, attempt.name, key)
 
 
 def _note_submitted(ctx: Context, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:

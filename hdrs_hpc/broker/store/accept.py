@@ -51,6 +51,12 @@ class ReplayedError(ConflictError):
     remedy = "Sign again: every signature gets a nonce of its own."
 
 
+class DatasetRegisteredError(ConflictError):
+    code = "dataset-registered"
+    meaning = "That version of the dataset is registered already, by another document."
+    remedy = "Nothing needs to be done; `hdrs-hpc dataset show` shows the registration in force."
+
+
 class BundleMissingError(NotFoundError):
     code = "bundle-missing"
     meaning = "The bundle that the spec names was not uploaded, or has other bytes than were signed."

@@ -33,6 +33,10 @@ def clear(tx: Connection, about: str) -> None:
     tx.execute(delete(alerts).where(alerts.c.about == about))
 
 
+def clear_all(tx: Connection) -> None:
+    tx.execute(delete(alerts))
+
+
 def find(tx: Connection, about: str) -> Alert | None:
     row = tx.execute(select(alerts).where(alerts.c.about == about)).first()
     return Alert(**row._mapping) if row else None

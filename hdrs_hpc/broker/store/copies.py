@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hdrs_hpc.broker.store import transition
-from hdrs_hpc.broker.store.schema import copies, job_copies
+from hdrs_hpc.broker.store.schema import copies, job_copies, jobs
 from hdrs_hpc.core.ids import new_id
 
 
@@ -113,6 +113,26 @@ def of_job(tx: Connection, job: str) -> dict[str, Copy]:
         name = values.pop("input")
         found[name] = Copy(**values)
     return found
+
+
+def unused(tx: Connection, project: str) -> list[Copy]:
+    """Destroyed copies whose objects lie there still and that no attempt can be reading."""
+    reading = (
+        select(job_copies.c.copy)
+        .join(jobs, jobs.c.id == job_copies.c.job)
+        .where(jobs.c.state.in_(("QUEUED", "RUNNING")))
+    )
+    rows = tx.execute(
+        select(copies)
+        .where(
+            copies.c.project == project,
+            copies.c.state == "DESTROYED",
+            copies.c.unlinked.is_(None),
+            copies.c.id.not_in(reading),
+        )
+        .order_by(copies.c.id)
+    )
+    return [_row(row) for row in rows]
 
 
 def note_unlinked(tx: Connection, copy: str, count: int) -> None:

@@ -34,7 +34,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.engine: Engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        self.engine: Engine = create_engine(
+            f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 30}
+        )
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin_deferred)
 

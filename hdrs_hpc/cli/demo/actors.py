@@ -73,7 +73,9 @@ class Actor:
 
     def environment(self) -> dict[str, str]:
         """Nothing of the one who started the demo but the terminal's looks."""
-        kept = {name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR", "LANG") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR", "LANG") if name in os.environ
+        }
         return {"HOME": str(self.home), "PATH": PATHS, "PYTHONDONTWRITEBYTECODE": "1", **kept}
 
 

@@ -68,7 +68,9 @@ def main() -> int:
     parser.add_argument(
         "--pid", type=int, action="append", default=[], help="its environment and command line"
     )
-    parser.add_argument("--skip", type=Path, action="append", default=[], help="a file or folder to leave out")
+    parser.add_argument(
+        "--skip", type=Path, action="append", default=[], help="a file or folder to leave out"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     scanner = Scanner(read_list(asked.list))

@@ -24,7 +24,9 @@ def show_ending(console: Console, folder: Path, facts: dict[str, Any], seconds: 
     if facts["isolation"] == "cooperative":
         table.add_row(f"{MIND} isolation", "cooperative: for trying out, never for patient data")
     else:
-        table.add_row(f"{DONE} isolation", f"{facts['isolation']}: no network, no keys, no scratch in the sandbox")
+        table.add_row(
+            f"{DONE} isolation", f"{facts['isolation']}: no network, no keys, no scratch in the sandbox"
+        )
     table.add_row(f"{DONE} released", _released(facts, entries))
     table.add_row(f"{DONE} destroyed", _destroyed(entries))
     found, elsewhere = facts["in_source"], facts["elsewhere"]
@@ -37,7 +39,9 @@ def show_ending(console: Console, folder: Path, facts: dict[str, Any], seconds: 
     console.print(f"\nLook   {shown}/released/spacing.png", highlight=False)
     console.print(f"Read   {shown}/staging-report-1.html", highlight=False)
     console.print(
-        f"Prove  hdrs-hpc certificate verify {shown}/certificate.json {trust}", highlight=False, soft_wrap=True
+        f"Prove  hdrs-hpc certificate verify {shown}/certificate.json {trust}",
+        highlight=False,
+        soft_wrap=True,
     )
     console.print("Next   make demo CLUSTER=slurm · docs/ai-developer.md", highlight=False)
 

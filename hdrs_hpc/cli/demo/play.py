@@ -84,10 +84,21 @@ class Stage:
 
 
 @click.command()
-@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-site"),
-              show_default=True, help="Where to leave what the demo made.")
-@click.option("--cluster", type=click.Choice(["local", "slurm"]), default="local", show_default=True,
-              help="slurm: the throw-away one of `make slurm-up`, over SSH.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo-site"),
+    show_default=True,
+    help="Where to leave what the demo made.",
+)
+@click.option(
+    "--cluster",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="slurm: the throw-away one of `make slurm-up`, over SSH.",
+)
 def demo(folder: Path, cluster: str) -> None:
     """Play the whole life of one project: sign, approve, stage, run, check, release, purge, prove.
 
@@ -208,12 +219,18 @@ def _approve(stage: Stage) -> None:
     stage.scene("The custodians register the data and sign a grant")
     operator, abara, bell = (stage.people[name] for name in ("operator", "abara", "bell"))
     for person in (abara, bell):
-        person.run("login", stage.facts["url"], "--key", person.key, "--root-digest", stage.facts["root_digest"])
+        person.run(
+            "login", stage.facts["url"], "--key", person.key, "--root-digest", stage.facts["root_digest"]
+        )
     versions = {}
     for name, kind in (("demo-ct-mr", "radiology"), ("demo-he", "pathology")):
         scan = abara.home / f"{name}.json"
-        found = operator.ask("dataset", "scan", name, stage.hospital / kind, "--out", scan, "--home", stage.broker)
-        abara.run("dataset", "register", "--scan", scan, "--kind", kind, "--sensitivity", "synthetic", "--yes")
+        found = operator.ask(
+            "dataset", "scan", name, stage.hospital / kind, "--out", scan, "--home", stage.broker
+        )
+        abara.run(
+            "dataset", "register", "--scan", scan, "--kind", kind, "--sensitivity", "synthetic", "--yes"
+        )
         versions[name] = found["version"]
     grant = abara.home / "lung-demo.yaml"
     grant.write_text(_grant_text(stage, versions), "utf-8")

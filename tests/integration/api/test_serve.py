@@ -148,8 +148,17 @@ def test_without_tls_no_other_machine_can_reach_it(home: BrokerHome, host: str) 
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("localhost.evil.org", False), ("127.0.0.1.nip.io", False), ("10.0.0.1", False), ("", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("localhost.evil.org", False),
+        ("127.0.0.1.nip.io", False),
+        ("10.0.0.1", False),
+        ("", False),
+    ],
+)
 def test_what_counts_as_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.keystore import KeyDestroyedError
@@ -56,7 +57,7 @@ def test_the_first_root_is_pinned_by_the_digest_that_came_another_way(tmp_path: 
     assert room.ask(m.PinRoot(raw, None)) == told  # again
 
 
-def next_root(room: KeyRoom, *people: str, **changes: Any) -> bytes:
+def next_root(room: KeyRoom, *people: str | Ed25519PrivateKey, **changes: Any) -> bytes:
     lines = room.ask(m.SigningKeys())
     value = room.party.root_value(
         version=2,
@@ -165,22 +166,22 @@ def test_a_grant_for_another_broker(room: KeyRoom) -> None:
         admit(room, room.party.sign("grant", value, "ada", "bob"))
 
 
-def _people(room: KeyRoom, **marks: int) -> dict[str, Any]:
+def pin_with_mark(room: KeyRoom, **mark: int) -> None:
+    """A new root that marks ada's key, brought into force by ada and bob of the old one, bob and eve of the new."""
+    eve = Party()
     people: dict[str, Any] = room.party.root_value()["people"]
-    return changed(people, "ada/keys", [{"key": room.party.line("ada"), **marks}])
+    people = changed(people, "ada/keys", [{"key": room.party.line("ada"), **mark}])
+    people["eve"] = people["bob"] | {"keys": [eve.line("ada")]}
+    room.ask(m.PinRoot(next_root(room, "ada", "bob", eve.keys["ada"], people=people), None))
 
 
 def test_a_custodians_retired_key_does_not_take_old_grants_along(room: KeyRoom) -> None:
-    people = _people(room, **{"retired-from": len(room.log)})
-    more = people | {"eve": people["bob"] | {"keys": [Party().line("ada")]}}
-    room.ask(m.PinRoot(next_root(room, "ada", "bob", people=more), None))
+    pin_with_mark(room, **{"retired-from": len(room.log)})
     assert room.bind(Node())
 
 
 def test_a_compromised_key_takes_along_what_was_accepted_from_then_on(room: KeyRoom) -> None:
-    people = _people(room, **{"compromised-from": 0})
-    more = people | {"eve": people["bob"] | {"keys": [Party().line("ada")]}}
-    room.ask(m.PinRoot(next_root(room, "ada", "bob", people=more), None))
+    pin_with_mark(room, **{"compromised-from": 0})
     with pytest.raises(trust.KeyCompromisedError):
         room.bind(Node())
     room.ask(m.AdmitClosure(room.party.sign("closure", OTHERS["closure"][1], "bob").to_bytes()))

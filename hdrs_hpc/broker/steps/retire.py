@@ -1,0 +1,68 @@
+"""The end of staged copies: superseded by a new version of the grant, or with their project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
+from hdrs_hpc.broker.steps.stage import recipe
+from hdrs_hpc.broker.store import copies, log, transition
+from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.protocol import layout
+
+
+def superseded(tx: Connection, grant: Grant) -> list[Copy]:
+    """Sealed copies that hold other data, or more, than the grant in force gives: a patient withdrew, say."""
+    found = []
+    for copy in copies.of_project(tx, grant.project):
+        granted = grant.data.get(copy.dataset)
+        same = granted is not None and granted.version == copy.version
+        if copy.state == "READY" and not (same and recipe(grant, copy.dataset) == copy.recipe):
+            found.append(copy)
+    return found
+
+
+@dataclass(frozen=True)
+class RetireCopy:
+    """Its key dies at once; its objects stay as long as a running attempt, which was given the key, reads them."""
+
+    copy: Copy
+
+    def act(self, ctx: Context) -> None:
+        copy = self.copy
+        destroy_keys(ctx, copy.project, "copies", copy.id)
+        with ctx.db.write() as tx:
+            transition.move(tx, "copy", copy.subject, "READY", "DESTROYED", reason="copy-superseded")
+
+
+@dataclass(frozen=True)
+class UnlinkCopy:
+    """Unlink, list, and only then say so."""
+
+    copy: Copy
+
+    def act(self, ctx: Context) -> None:
+        copy = self.copy
+        log_destroyed(ctx, copy.project)
+        cluster = ctx.cluster(copy.cluster, copy.project)
+        parts = layout.copy_parts(copy.project, copy.id)
+        count = cluster.remove_tree(*parts)
+        if cluster.list_tree(*parts):
+            raise ListingNotEmptyError(where=copy.id)
+        remove_folder(ctx.home.staging_dir(copy.id))
+        with ctx.db.write() as tx:
+            # After a crash in between, the second unlink finds less: the first count is in no log, this is.
+            log.append(
+                tx,
+                "copy-removed",
+                copy.subject,
+                detail={"objects": copy.objects or count, "bytes": copy.sealed_bytes or 0},
+            )
+            copies.note_unlinked(tx, copy.id, copy.objects or count)
+            if copy.state != "DESTROYED":
+                transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason="project-closing")
