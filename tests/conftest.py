@@ -69,7 +69,8 @@ def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile)
         if settings.get("isolation") == "sandboxed":
             require(has_bubblewrap(), "bubblewrap: sandboxed jobs can't run here")
         root = Path(tempfile.mkdtemp(prefix="w-", dir=short_tmp))
-        world = World(root, test_archive=shared_archive, **settings)
+        archive = settings.pop("archive", shared_archive)
+        world = World(root, test_archive=archive, **settings)
         made.append(world)
         return world.make(built_runtime)
 
@@ -95,8 +96,8 @@ def slurm_scratch(built_runtime: RuntimeFile) -> Iterator[slurm_site.Scratch]:
 def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -> MakeWorld:
     """Makes worlds whose one cluster is the throw-away Slurm, over SSH."""
 
-    def make(**settings: Any) -> World:
-        return make_world(cluster="testsite", settings_toml=slurm_scratch.settings(), **settings)
+    def make(port: int | None = None, **settings: Any) -> World:
+        return make_world(cluster="testsite", settings_toml=slurm_scratch.settings(port), **settings)
 
     return make
 

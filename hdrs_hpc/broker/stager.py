@@ -106,7 +106,7 @@ class _Meter:
     """Writes progress now and then: counts and bytes, nothing of what was read."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "progress.json"
+        self._path = folder / workers.PROGRESS_NAME
         self._next = 0.0
 
     def note(self, progress: Progress) -> None:

@@ -21,6 +21,7 @@ from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import HdrsError, InternalError
 
 RETRY_AFTER_S = 5.0
+PROGRESS_NAME = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
         outcome = {"error": InternalError("a worker of the broker failed", where=where).as_dict()}
     write_json(folder / "result.json", outcome)
     return 0 if "ok" in outcome else 1
+
+
+def progress(folder: Path) -> dict[str, Any] | None:
+    """What the work last wrote about how far it is."""
+    try:
+        found: dict[str, Any] = json.loads((folder / PROGRESS_NAME).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -124,14 +124,22 @@ def _line(job: dict[str, Any]) -> str:
 
 
 def _draw(progress: Any, bar: Any, job: dict[str, Any]) -> None:
-    measured = (job["attempts"][-1]["progress"] or {}) if job["attempts"] else {}
-    total, read = measured.get("items-total") or 0, measured.get("items-read") or 0
-    running = job["state"] == "RUNNING" and total
-    told = f"{read}/{total} items, {show.size(measured.get('bytes-read'))}" if running else ""
+    done, total, size = _measured(job)
     progress.update(
         bar,
         description=f"{job['state']} {_DOING.get(job['state'], '')}",
-        total=total if running else None,
-        completed=read if running else 0,
-        told=told,
+        total=total or None,
+        completed=done,
+        told=f"{done}/{total} items, {show.size(size)}" if total else "",
     )
+
+
+def _measured(job: dict[str, Any]) -> tuple[int, int, int]:
+    """Items done, items in all, bytes: of the stagers or of the agent, whoever is at work; zeros for neither."""
+    if job["state"] == "STAGING" and job["staging"]:
+        told = job["staging"]
+        return told["items-done"], told["items-total"], told["bytes-done"]
+    if job["state"] == "RUNNING" and job["attempts"]:
+        told = job["attempts"][-1]["progress"] or {}
+        return told.get("items-read", 0), told.get("items-total", 0), told.get("bytes-read", 0)
+    return 0, 0, 0

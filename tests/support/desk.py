@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.store import accept, artefacts, log, transition
+from hdrs_hpc.broker.store import accept, artefacts, documents, log, transition
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.schema import metadata
@@ -104,8 +105,6 @@ class Desk:
         }
 
     def in_force(self, kind: str) -> str:
-        from hdrs_hpc.broker.store import documents
-
         with self.db.read() as tx:
             return documents.of_kind(tx, kind)[-1].digest
 
@@ -115,7 +114,7 @@ class Desk:
         assert job is not None
         path = ("RECEIVED", "ADMITTED", "STAGING", "QUEUED", "RUNNING", "COLLECTING", "IN_REVIEW")
         with self.db.write() as tx:
-            for old, new in zip(path, path[1:], strict=False):
+            for old, new in pairwise(path):
                 transition.move(tx, "job", {"project": PROJECT, "job": job}, old, new)
             for name in ("cohort", "spacing"):
                 artefacts.put(
@@ -177,12 +176,12 @@ class Desk:
         try:
             act()
         except PolicyRefusedError as error:
-            code, found = error.code, sorted({rule.code for rule in error.results if rule.code})
+            code = next(rule.code for rule in error.results if rule.code)
         except HdrsError as error:
-            code, found = error.code, [error.code]
+            code = error.code
         else:
             raise AssertionError("it was accepted")
         assert self.contents() == before
         added = self.entries()[entries:]
         assert [(entry.event, entry.detail["code"]) for entry in added] == [("document-refused", code)]
-        return found[0]
+        return code

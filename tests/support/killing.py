@@ -29,9 +29,9 @@ from connectors.clusters.slurm import SlurmCluster
 from hdrs_hpc.broker import context, controller, workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import keystore, server
+from hdrs_hpc.broker.keys import master, server
 from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.keys.master import MasterFile
 from hdrs_hpc.broker.store.database import Database
 
 PASSED = "passed"
@@ -162,20 +162,19 @@ def prepare_keyd(killer: Killer, home: BrokerHome) -> Callable[[], None]:
         with killer.around(" ".join([type(ask).__name__, *(text for text in told if text)])):
             return answer(keyd, ask)
 
-    transaction = FileKeystore.transaction
+    settle = MasterFile.settle
 
-    @contextlib.contextmanager
-    def killing_transaction(keys: FileKeystore) -> Iterator[Any]:
-        outermost = not keys._db.in_transaction
-        with transaction(keys) as db:
-            yield db
-        if outermost:
-            killer.cross("commit")
+    def killing_settle(file: MasterFile, fingerprint: str) -> None:
+        killer.cross(
+            "commit"
+        )  # what comes right before: a new master may be named and not yet be in its place
+        settle(file, fingerprint)
+        killer.cross("settled")
 
     patch(Keyd, "answer", killing_answer)
-    patch(FileKeystore, "transaction", killing_transaction)
-    patch(keystore, "_write_private", killer.after("write", keystore._write_private))
-    patch(keystore, "_overwrite", killer.after("overwrite", keystore._overwrite))
+    patch(MasterFile, "settle", killing_settle)
+    patch(MasterFile, "propose", killer.after("proposed", MasterFile.propose))
+    patch(master, "_overwrite", killer.after("overwritten", master._overwrite))
     patch(Path, "replace", killer.after("rename", Path.replace))
     return lambda: server.serve(home)
 

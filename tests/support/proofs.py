@@ -11,6 +11,7 @@ import psutil
 from hdrs_hpc.audit import certificate, places, verify
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
+from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.store import checkpoint, copies, documents, jobs, log
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.document import InvalidDocumentError
@@ -114,7 +115,7 @@ def check_nothing_left(world: World) -> None:
     assert left == []
     names = attempt_names(world)
     for folder in node_folders(world):
-        assert not [path for path in folder.iterdir() if any(name in path.name for name in names)]
+        assert [path.name for path in folder.iterdir() if any(name in path.name for name in names)] == []
     with world.ctx.db.read() as tx:
         mine = [*names, *(copy.id for copy in copies.of_project(tx, world.project))]
         mine += [job.id for job in jobs.of_project(tx, world.project)]
@@ -124,6 +125,11 @@ def check_nothing_left(world: World) -> None:
             path for path in (world.home.root / part).iterdir() if path.name.endswith(tuple(names) or "/")
         ]
     assert processes_naming(*names) == []
+
+
+def live_keys(world: World) -> list[str]:
+    """Roles of the project's keys that keyd holds."""
+    return sorted(record["role"] for record in world.ctx.ask(m.Inspect(world.project))["live"])
 
 
 def attempt_names(world: World) -> list[str]:

@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hdrs_hpc.node.runtime.build import RuntimeFile
 from hdrs_hpc.protocol import layout
@@ -21,8 +22,23 @@ def running() -> bool:
     return (STATE / "site.toml").is_file() and os.access(STATE / "broker_ssh_key", os.R_OK)
 
 
-def site() -> dict[str, object]:
+def settings() -> dict[str, Any]:
     return tomllib.loads((STATE / "site.toml").read_text())
+
+
+def project(name: str) -> dict[str, str]:
+    """User, account and scratch of a project there."""
+    found: dict[str, str] = settings()["projects"][name]
+    return found
+
+
+def port() -> int:
+    """Where its sshd listens."""
+    return int(settings()["ssh"]["port"])
+
+
+def conf() -> str:
+    return str(settings()["slurm"]["conf"])
 
 
 @dataclass(frozen=True)
@@ -35,8 +51,7 @@ class Scratch:
 
     @classmethod
     def make(cls, runtime: RuntimeFile) -> Scratch:
-        projects = tomllib.loads((STATE / "site.toml").read_text())["projects"]
-        first = next(iter(projects.values()))
+        first = next(iter(settings()["projects"].values()))
         account = Path(first["scratch"])
         made = cls(account, account / f"t-{secrets.token_hex(4)}", first["user"])
         target = made.folder.joinpath(*layout.runtime_parts(runtime.digest))
@@ -46,10 +61,11 @@ class Scratch:
         subprocess.run(["chmod", "-R", "go-rwx", str(made.folder)], check=True)
         return made
 
-    def settings(self) -> str:
-        """The cluster's settings with this folder as the project's scratch."""
+    def settings(self, through: int | None = None) -> str:
+        """The cluster's settings with this folder as the project's scratch, reached ``through`` another port."""
         text = (STATE / "site.toml").read_text()
-        return text.replace(f'scratch = "{self.account}"', f'scratch = "{self.folder}"')
+        text = text.replace(f'scratch = "{self.account}"', f'scratch = "{self.folder}"')
+        return text if through is None else text.replace(f"port = {port()}", f"port = {through}")
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)

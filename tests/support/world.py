@@ -55,11 +55,11 @@ class TestArchive:
     opt_out: Path
 
 
-def make_test_archive(folder: Path, patients: int = 12) -> TestArchive:
+def make_test_archive(folder: Path, patients: int = 12, seed: int = 7) -> TestArchive:
     canaries, opt_out = folder / "canaries.json", folder / "opt-out.txt"
     folder.mkdir(parents=True)
     return TestArchive(
-        make_archive(folder / "archive", 7, canaries, opt_out, patients=patients), canaries, opt_out
+        make_archive(folder / "archive", seed, canaries, opt_out, patients=patients), canaries, opt_out
     )
 
 

@@ -158,6 +158,15 @@ class Attempt(Answer):
     progress: dict[str, Any] | None
 
 
+class StagingProgress(Answer):
+    """What the stagers counted so far: items of the inventory read, then volumes and slides written."""
+
+    items_done: int
+    items_total: int
+    bytes_done: int
+    bytes_total: int
+
+
 class ArtefactState(Answer):
     """One declared output.  Before its release a researcher learns its state, and of its content nothing."""
 
@@ -198,6 +207,7 @@ class Job(JobLine):
     alerts: list[Alert]
     attempts: list[Attempt]
     copies: dict[str, str] = Field(description="Input → state of its staged copy.")
+    staging: StagingProgress | None = Field(description="While the job is STAGING.")
     reviews_done: int
     reviews_needed: int
     artefacts: list[ArtefactState]

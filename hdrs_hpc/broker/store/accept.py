@@ -471,7 +471,10 @@ def _free_job_id(tx: Connection) -> str:
 
 
 def _log_refusal(db: Database, error: HdrsError, kind: str | None, digest: str | None) -> None:
-    detail = {"code": error.code}
+    broken = (
+        [rule.code for rule in error.results if rule.code] if isinstance(error, PolicyRefusedError) else []
+    )
+    detail = {"code": next(iter(broken), error.code)}
     if kind is not None:
         detail["kind"] = kind
     if digest is not None:

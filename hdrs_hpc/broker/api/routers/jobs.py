@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker import states
+from hdrs_hpc.broker import states, workers
 from hdrs_hpc.broker.api import models, permissions, views
 from hdrs_hpc.broker.api.web import Asker, WebHere
+from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import accept, artefacts, copies, jobs, log
+from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
 
@@ -39,7 +42,7 @@ def every(
 def one(prefix: str, web: WebHere, who: Asker) -> models.Job:
     """One job, by the beginning of its id: state, every rule of its decision, progress, outputs."""
     with web.db.read() as tx:
-        return _whole(tx, *views.job(tx, who, prefix))
+        return _whole(tx, *views.job(tx, who, prefix), web.home)
 
 
 @router.post("/{prefix}/cancel")
@@ -51,7 +54,7 @@ def cancel(prefix: str, web: WebHere, who: Asker) -> models.Job:
         raise NotFoundError("there is no such job, or it is not yours", where=prefix[:40])
     accept.request_cancel(web.db, who.person, job.id)
     with web.db.read() as tx:
-        return _whole(tx, jobs.get(tx, job.id), grant)
+        return _whole(tx, jobs.get(tx, job.id), grant, web.home)
 
 
 @router.get("/{prefix}/artefacts/{name}")
@@ -106,7 +109,8 @@ def _line(tx: Connection, job: jobs.Job) -> dict[str, str | None]:
     }
 
 
-def _whole(tx: Connection, job: jobs.Job, grant: Grant) -> models.Job:
+def _whole(tx: Connection, job: jobs.Job, grant: Grant, home: BrokerHome) -> models.Job:
+    staged = copies.of_job(tx, job.id)
     decided = {item.person for item in artefacts.decisions_of(tx, job.id)}
     spec = jobs.spec_of(tx, job)
     return models.Job(
@@ -130,11 +134,24 @@ def _whole(tx: Connection, job: jobs.Job, grant: Grant) -> models.Job:
             )
             for item in jobs.attempts_of(tx, job.id)
         ],
-        copies={name: copy.state for name, copy in copies.of_job(tx, job.id).items()},
+        copies={name: copy.state for name, copy in staged.items()},
+        staging=_staging(home, staged.values()) if job.state == "STAGING" else None,
         reviews_done=len(decided),
         reviews_needed=grant.outputs.reviewers,
         artefacts=[_artefact(item, job.state) for item in artefacts.of_job(tx, job.id)],
     )
+
+
+def _staging(home: BrokerHome, staged: Iterable[Copy]) -> models.StagingProgress:
+    """The stagers' own counts of the copies that are still being made, together."""
+    total = models.StagingProgress(items_done=0, items_total=0, bytes_done=0, bytes_total=0)
+    for copy in staged:
+        told = workers.progress(home.staging_dir(copy.id)) if copy.state == "STAGING" else None
+        if told is not None:
+            total = models.StagingProgress(
+                **{name: getattr(total, name) + told[name] for name in models.StagingProgress.model_fields}
+            )
+    return total
 
 
 def _artefact(item: artefacts.Artefact, job_state: str) -> models.ArtefactState:

@@ -1,0 +1,214 @@
+"""Nothing that identifies anybody, and no pixel in clear, is anywhere but in the source: during a life and after it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.store import jobs
+from hdrs_hpc.cli.demo.canaries import read_list
+from hdrs_hpc.cli.demo.scanner import Scanner
+from hdrs_hpc.protocol import layout, outputs
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.reader import SealedCopy
+from tests.support import proofs, slurm_site
+from tests.support.canary_watch import CanaryWatch
+from tests.support.world import TestArchive, World, make_test_archive
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+READS_ALL_THEN_WAITS = """
+import os, pickle, time
+import numpy
+
+def run(context):
+    client = context.client
+    items = [(copy, row["item"]) for copy in context.data.values() for row in copy.index().to_pylist()
+             if row["kind"] == "volume"]
+    futures = [client.submit(load, item, copy, pure=False) for copy, item in items]
+    kept = client.gather(futures)                       # plaintext, in the memory of client and workers
+    with open(os.path.join(os.environ["TMPDIR"], "spilled.npy"), "wb") as spilled:
+        numpy.save(spilled, kept[0])
+    seen = [look(), *client.run(look).values(), pickle.dumps(list(context.data.values()))]
+    seen += [pickle.dumps((load, items)), pickle.dumps(client.scheduler_info(n_workers=-1))]
+    seen += [pickle.dumps(client.run_on_scheduler(messages))]
+    context.output("seen").write_bytes(b"\\n".join(seen)[: 60 << 20])
+    time.sleep(context.parameters["seconds"])
+
+def load(item, copy):
+    return copy.volume(item)[:]
+
+def messages(dask_scheduler):
+    return [(str(key), repr(task.run_spec), list(task.metadata or ())) for key, task in dask_scheduler.tasks.items()]
+
+def look():
+    parts = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        parts += [read(f"/proc/{pid}/{name}") for name in ("environ", "cmdline", "maps", "status")]
+        try:
+            parts += [read(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+    for folder in (os.environ["TMPDIR"], "/proc/self/cwd"):
+        for parent, _, names in os.walk(folder):
+            parts += [read(os.path.join(parent, name)) for name in names]
+    return b"\\n".join(parts)
+
+def read(path):
+    try:
+        if not os.path.isfile(path):
+            return os.fsencode(path)
+        with open(path, "rb") as file:
+            return os.fsencode(path) + file.read(1 << 18)
+    except OSError:
+        return b""
+"""
+SEEN = {"seen": {"class": "metrics", "path": "seen.json", "max-size": "64MiB"}}
+SECONDS = 10
+
+
+def begin(world: World) -> str:
+    return world.submit_bundle(
+        {"watching.py": READS_ALL_THEN_WAITS}, "watching:run", outputs=SEEN, parameters={"seconds": SECONDS}
+    )
+
+
+def is_waiting(world: World, job: str) -> bool:
+    """Everything was read: the workload holds it all in its memory and sleeps."""
+    with world.ctx.db.read() as tx:
+        progress = jobs.attempts_of(tx, job)[-1].progress if jobs.attempts_of(tx, job) else None
+    return bool(progress) and progress["items-read"] >= progress["items-total"] - 1 > 0
+
+
+def keys_of(world: World, job: str) -> dict[str, bytes]:
+    """The keys themselves, from a copy of keyd's store: copies', bundle's, outputs', de-identification's."""
+    folder = world.root / f"keyd-copy-{secrets.token_hex(4)}"
+    shutil.copytree(world.home.keyd_dir, folder, ignore=shutil.ignore_patterns("*.sock"))
+    store = FileKeystore(folder)
+    found = {
+        f"{record.role} {record.holder}": store.key(world.project, record.role, record.holder)
+        for record in store.live(world.project)
+    }
+    store.close()
+    shutil.rmtree(folder)
+    assert {name.split()[0] for name in found} >= {"copy", "output", "bundle", "deid"}
+    return found
+
+
+def forms(key: bytes) -> list[bytes]:
+    plain = base64.b64encode(key)
+    return [key, plain, plain.rstrip(b"="), base64.urlsafe_b64encode(key).rstrip(b"="), key.hex().encode()]
+
+
+def holds_key(content: bytes, keys: dict[str, bytes]) -> list[str]:
+    return [
+        name
+        for name, key in keys.items()
+        for form in forms(key)
+        if form in content or form.upper() in content
+    ]
+
+
+def check_no_key_outside_keyd(world: World, keys: dict[str, bytes], more: tuple[Path, ...] = ()) -> int:
+    """No file of broker, site or Slurm, and no process' environment or command line, holds a key; gives the count."""
+    known = proofs.roots(world)
+    looked = 0
+    for path in proofs.files_below(known["home"], known["scratch"], *more):
+        if path.suffix == ".tar" or not path.is_file():
+            continue
+        assert holds_key(path.read_bytes(), keys) == [], path
+        looked += 1
+    for process in Path("/proc").iterdir():
+        for part in ("environ", "cmdline"):
+            with contextlib.suppress(OSError):
+                assert holds_key((process / part).read_bytes(), keys) == [], process
+    return looked
+
+
+def what_the_workload_saw(world: World, job: str, keys: dict[str, bytes]) -> bytes:
+    """Its own dump, opened from the sealed outputs in the quarantine."""
+    with world.ctx.db.read() as tx:
+        attempt = jobs.attempts_of(tx, job)[-1].name
+    cluster = world.ctx.cluster(world.cluster, world.project)
+    raw = cluster.read_file(*layout.closing_parts(world.project, attempt), max_bytes=4096)
+    assert raw is not None
+    sealed = SealedCopy.open(
+        DirectoryStore(world.home.quarantine_dir(attempt) / "sealed"),
+        keys[f"output {attempt}"],
+        "output",
+        world.project,
+        attempt,
+        outputs.parse_pointer(raw).manifest_digest,
+    )
+    return sealed.read(f"{layout.OUTPUT_PREFIX}seen")
+
+
+def watched_life(world: World, more: tuple[Path, ...] = (), timeout_s: float = 120) -> None:
+    """A life in which everything is searched while the workload holds plaintext, in review, and at the end."""
+    watch = CanaryWatch(world, more)
+    source = Scanner(read_list(world.canaries))
+    source.scan_tree(Path(world.archive.radiology))
+    source.scan_tree(Path(world.archive.pathology))
+    assert source.report().found == world.archive.canaries, (
+        "the scanner finds every one of them in the source"
+    )
+
+    world.grant()
+    job = begin(world)
+    world.run_until(lambda: is_waiting(world, job) or world.job(job).state == "PURGED", timeout_s)
+    assert world.job(job).state == "RUNNING", world.describe()
+    keys = keys_of(world, job)
+    nothing_found(watch)
+    assert check_no_key_outside_keyd(world, keys, more) > 20
+    assert proofs.check_places(world, "home", "scratch") > 20
+    assert world.run_job(job, "IN_REVIEW", "PURGED", timeout_s=timeout_s).state == "IN_REVIEW", (
+        world.describe()
+    )
+    seen = what_the_workload_saw(world, job, keys)
+    for planted in keys.values():
+        assert all(holds_key(seen + form, keys) for form in forms(planted)), "a key would have been found"
+    assert b"HDRS_DATA_SOCKET" in seen
+    assert len(seen) > 1 << 16
+    assert holds_key(seen, keys) == []
+    nothing_found(watch)
+
+    world.close()
+    world.run_until(lambda: world.project_state() == "CLOSED", timeout_s)
+    nothing_found(watch)
+    proofs.check_closed(world)
+    assert proofs.check_places(world, "home", "scratch") > 10
+
+
+def nothing_found(watch: CanaryWatch) -> None:
+    report = watch.look()
+    assert report.found == 0, report.as_text()
+    assert report.files > 20
+    assert not report.unread, report.as_text()
+
+
+@pytest.fixture(scope="module")
+def own_archive(short_tmp: Path) -> TestArchive:
+    """Under a seed of its own, so that nobody else's archive on this machine holds the same canaries."""
+    return make_test_archive(short_tmp / "canaries", seed=secrets.randbits(32))
+
+
+@pytest.mark.parametrize(
+    "isolation", ["cooperative", pytest.param("sandboxed", marks=pytest.mark.root_parts)]
+)
+def test_local_life(make_world: Callable[..., World], own_archive: TestArchive, isolation: str) -> None:
+    world = make_world(isolation=isolation, archive=own_archive)
+    watched_life(world)
+
+
+@pytest.mark.root_parts
+def test_slurm_life(make_slurm_world: Callable[..., World], own_archive: TestArchive) -> None:
+    world = make_slurm_world(archive=own_archive)
+    slurm = tuple(slurm_site.STATE / name for name in ("spool", "slurmctld", "mysql", "log", "home", "etc"))
+    watched_life(world, slurm, timeout_s=240)

@@ -1,0 +1,74 @@
+"""Looks for a world's canaries wherever a life could have left them, while it runs and afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from hdrs_hpc.audit import places
+from hdrs_hpc.audit.places import Holds
+from hdrs_hpc.cli.demo.canaries import read_list
+from hdrs_hpc.cli.demo.scanner import Report, Scanner
+from tests.support import proofs
+from tests.support.world import World
+
+SHARED = (Path("/tmp"), Path("/dev/shm"), Path("/var/tmp"))
+
+
+@dataclass
+class CanaryWatch:
+    """Each :meth:`look` searches everything anew; ``more`` are further folders, of a Slurm say."""
+
+    world: World
+    more: tuple[Path, ...] = ()
+    begun: float = field(default_factory=time.time)
+    looks: int = 0
+
+    def look(self) -> Report:
+        scanner = Scanner(read_list(self.world.canaries))
+        for path in self._files():
+            scanner.scan_tree(path)
+        for folder in self.more:
+            scanner.scan_tree(folder)
+        for pid in psutil.pids():
+            scanner.scan_process(pid)
+        self.looks += 1
+        return scanner.report()
+
+    def _files(self) -> Iterator[Path]:
+        known = proofs.roots(self.world)
+        for name in ("home", "scratch", "node_tmp"):
+            for path in proofs.files_below(known[name]):
+                if name == "node_tmp" and not any(a in str(path) for a in proofs.attempt_names(self.world)):
+                    continue  # a node's /tmp is searched below, with what others leave there
+                if not self._is_known_plaintext_or_runtime(path, known):
+                    yield path
+        for shared in SHARED:
+            yield from self._recent(shared)
+
+    def _is_known_plaintext_or_runtime(self, path: Path, known: dict[str, Path]) -> bool:
+        """Registered plaintext stays in the data zone; the runtime is half a gigabyte pinned by digest."""
+        place = places.place_of(path, known)
+        unpacked = place.name == "node-private-folder" and "rt" in path.parts
+        return place.holds is Holds.PLAINTEXT or place.name == "runtime" or unpacked
+
+    def _recent(self, folder: Path) -> Iterator[Path]:
+        """Files that were written since the watch began, of this world or of anybody."""
+        for parent, names, files in os.walk(folder):
+            here = Path(parent)
+            if here == self.world.root or here == self.world.canaries.parent or "rt" in here.parts:
+                names.clear()
+                continue
+            for name in files:
+                path = here / name
+                try:
+                    found = path.lstat()
+                except FileNotFoundError:
+                    continue
+                if max(found.st_mtime, found.st_ctime) >= self.begun:
+                    yield path
