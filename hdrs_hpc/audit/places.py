@@ -266,8 +266,10 @@ _SCRATCH = (
         Holds.SEALED,
         "purge",
         Method.KEY_AND_LISTING,
-        "Outputs sealed on the node, and their closing list.",
+        "Outputs sealed on the node, and the pointer to the manifest that ends them.",
         "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/outputs/",
+        "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/closing.json",
+        "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/closing.json.{suffix}",
     ),
     _row(
         "attempt-progress",

@@ -40,7 +40,7 @@ def run(context):
     seen += [pickle.dumps((load, items)), pickle.dumps(client.scheduler_info(n_workers=-1))]
     seen += [pickle.dumps(client.run_on_scheduler(messages))]
     context.output("seen").write_bytes(b"\\n".join(seen)[: 60 << 20])
-    time.sleep(context.parameters["seconds"])
+    time.sleep(10)
 
 def load(item, copy):
     return copy.volume(item)[:]
@@ -71,13 +71,10 @@ def read(path):
         return b""
 """
 SEEN = {"seen": {"class": "metrics", "path": "seen.json", "max-size": "64MiB"}}
-SECONDS = 10
 
 
 def begin(world: World) -> str:
-    return world.submit_bundle(
-        {"watching.py": READS_ALL_THEN_WAITS}, "watching:run", outputs=SEEN, parameters={"seconds": SECONDS}
-    )
+    return world.submit_bundle({"watching.py": READS_ALL_THEN_WAITS}, "watching:run", outputs=SEEN)
 
 
 def is_waiting(world: World, job: str) -> bool:
@@ -190,7 +187,9 @@ def nothing_found(watch: CanaryWatch) -> None:
     report = watch.look()
     assert report.found == 0, report.as_text()
     assert report.files > 20
-    assert not report.unread, report.as_text()
+    ours = tuple(map(str, (watch.world.root, proofs.roots(watch.world)["scratch"], *watch.more)))
+    # Others may leave in /tmp what is too large to unpack, and not every process shows root its environment.
+    assert [place for place in report.unread if place.startswith(ours)] == [], report.as_text()
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.support import proofs
-from tests.support.trials import Assassin, killed_again_and_again, wait_until
+from tests.support.trials import Assassin, file_killed, killed_again_and_again, wait_until
 from tests.support.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 EVERY_ACT = {
-    *("TellKeyd", "Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
+    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
     *(
         "Bind",
         "Deliver",
@@ -117,6 +117,27 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
     kinds = Counter(boundary for _, boundary in diary.deaths())
     assert set(kinds) >= {"before", "commit", "proposed", "overwritten", "rename", "settled", "after"}
     assert not list(world.home.keyd_dir.glob("*.new"))
+
+
+def test_web_killed_at_every_boundary_of_every_acceptance(make_world) -> None:
+    world = make_world()
+    grant = world.signed("grant", world.grant_value(), "abara", "bell")
+    spec = world.signed("job-spec", world.spec_value(**SMALL), "okafor")
+    assert len(file_killed(world, grant).deaths()) >= 4
+    assert len(file_killed(world, spec).deaths()) >= 4
+    job = str(world.file_raw(spec).job)
+    world.run_job(job, "IN_REVIEW", "PURGED")
+    for checker in ("chen", "dunne"):
+        decision = world.signed("output-decision", world.decision_value(job, {}), checker)
+        assert len(file_killed(world, decision).deaths()) >= 4
+    assert world.run_job(job, "PURGED").reason == "released"
+    assert len(file_killed(world, world.closure("close")).deaths()) >= 5
+    world.run_until(lambda: world.project_state() == "CLOSED", 60)
+    seen = proofs.events(world)
+    once = ("grant-accepted", "job-received", "closure-accepted", "project-frozen", "decisions-opened")
+    assert {event: seen[event] for event in once} == dict.fromkeys(once, 1)
+    assert seen["decision-filed"] == 2
+    check_ended_as_if_nothing_had_been(world, job, 1)
 
 
 def test_stager_and_collector_killed_in_the_middle(make_world) -> None:

@@ -13,7 +13,18 @@ from tests.support.world import World
 
 pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(400)]
 
-AROUND = ("Submit", "Adopt", "Started", "Bind", "Deliver", "Ended", "StartCollector", "Show", "DestroyKeys", "Remove")
+AROUND = (
+    "Submit",
+    "Adopt",
+    "Started",
+    "Bind",
+    "Deliver",
+    "Ended",
+    "StartCollector",
+    "Show",
+    "DestroyKeys",
+    "Remove",
+)
 
 
 def test_broker_killed_around_sbatch_handover_and_collection(make_slurm_world: Callable[..., World]) -> None:

@@ -1,11 +1,11 @@
 """Runs a process of the broker and kills it with SIGKILL at every boundary of everything that it does.
 
-``python -m tests.support.killing controller|keyd --home HOME --diary FILE [--only NAME,NAME] [--settle-s S]``
+``python -m tests.support.killing controller|keyd|web --home HOME --diary FILE``
 
-The product has no fail-points.  This wraps the one function through which the controller acts (or keyd answers)
-and, while it acts, what changes the world: a committed transaction, keyd's answer, a cluster's command, a started
-worker, a rename, a removal.  The first time an act is tried, it dies before it; the second time at its first
-boundary; and so on until it got through.  The diary remembers, so that each boundary kills once.
+The product has no fail-points.  This wraps the one function through which the controller acts (keyd answers, web
+accepts) and, while it acts, what changes the world: a committed transaction, keyd's answer, a cluster's command,
+a started worker, a rename, a removal.  The first time an act is tried, it dies before it; the second time at its
+first boundary; and so on until it got through.  The diary remembers, so that each boundary kills once.
 
 The modules are imported once and a new process is forked for each life, so that hundreds of deaths are affordable.
 """
@@ -29,10 +29,13 @@ from connectors.clusters.slurm import SlurmCluster
 from hdrs_hpc.broker import context, controller, workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import master, server
+from hdrs_hpc.broker.keys import client, master, server
 from hdrs_hpc.broker.keys.keyd import Keyd
 from hdrs_hpc.broker.keys.master import MasterFile
+from hdrs_hpc.broker.store import accept
 from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
 
 PASSED = "passed"
 CLUSTER_VERBS = ("submit", "cancel", "run_in_job", "remove_tree")
@@ -154,6 +157,21 @@ def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
     return lambda: controller.run(home)
 
 
+def prepare_web(killer: Killer, home: BrokerHome, document: bytes) -> Callable[[], None]:
+    """What web does with one filed document; it ends when that got through."""
+    kind = BY_PAYLOAD_TYPE[Envelope.parse(document).payload_type].name
+
+    def file() -> None:
+        db = Database(home.database)
+        with killer.around(f"accept {kind}"):
+            accept.accept(db, lambda ask: client.ask(home.keyd_socket, ask), document, home=home)
+        db.close()
+
+    patch(client, "ask", killer.after("keyd", client.ask))
+    patch(Database, "write", killer.after_block("commit", Database.write))
+    return file
+
+
 def prepare_keyd(killer: Killer, home: BrokerHome) -> Callable[[], None]:
     answer = Keyd.answer
 
@@ -162,7 +180,17 @@ def prepare_keyd(killer: Killer, home: BrokerHome) -> Callable[[], None]:
         with killer.around(" ".join([type(ask).__name__, *(text for text in told if text)])):
             return answer(keyd, ask)
 
-    settle = MasterFile.settle
+    settle, start = MasterFile.settle, Keyd.open
+
+    def killing_open(where: BrokerHome) -> Keyd:
+        """Start after a death in the middle of a rotation, which the start has to finish: die in that too."""
+        if not list(home.keyd_dir.glob("*.new")):
+            return start(where)
+        last = [
+            f"{act}, {boundary}" for act, boundary in killer.diary.deaths() if not act.startswith("Open")
+        ][-1]
+        with killer.around(f"Open after {last}"):
+            return start(where)
 
     def killing_settle(file: MasterFile, fingerprint: str) -> None:
         killer.cross(
@@ -172,6 +200,7 @@ def prepare_keyd(killer: Killer, home: BrokerHome) -> Callable[[], None]:
         killer.cross("settled")
 
     patch(Keyd, "answer", killing_answer)
+    patch(Keyd, "open", killing_open)
     patch(MasterFile, "settle", killing_settle)
     patch(MasterFile, "propose", killer.after("proposed", MasterFile.propose))
     patch(master, "_overwrite", killer.after("overwritten", master._overwrite))
@@ -185,11 +214,12 @@ def patch(owner: Any, name: str, value: Any) -> None:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("victim", choices=("controller", "keyd"))
+    parser.add_argument("victim", choices=("controller", "keyd", "web"))
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--diary", type=Path, required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--settle-s", type=float)
+    parser.add_argument("--document", type=Path)
     asked = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
     logging.getLogger("paramiko").setLevel(logging.ERROR)
@@ -199,12 +229,14 @@ def main(argv: list[str]) -> int:
         # Only for trials that die before anything was sent, so that nothing can arrive late.
         SlurmCluster.settle_s = asked.settle_s
     home = BrokerHome.at(asked.home)
+    if asked.victim == "web":
+        return respawn(prepare_web(killer, home, asked.document.read_bytes()), until_done=True)
     prepare = prepare_controller if asked.victim == "controller" else prepare_keyd
     return respawn(prepare(killer, home))
 
 
-def respawn(work: Callable[[], None]) -> int:
-    """Fork a process for ``work`` and, whenever it was killed, another."""
+def respawn(work: Callable[[], None], *, until_done: bool = False) -> int:
+    """Fork a process for ``work`` and, whenever it was killed, another; for ever, or until one got through."""
     child = 0
     asked_to_stop = False
 
@@ -230,7 +262,7 @@ def respawn(work: Callable[[], None]) -> int:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-            return 0 if asked_to_stop else 1
+            return 0 if asked_to_stop or (until_done and status == 0) else 1
     return 0
 
 

@@ -37,6 +37,18 @@ def killed_again_and_again(
         process.wait(20)
 
 
+def file_killed(world: World, raw: bytes) -> Diary:
+    """File a document through a web that dies at every boundary of accepting it; the person sends it again."""
+    number = len(list(world.root.glob("web-diary-*")))
+    diary, document = Diary(world.root / f"web-diary-{number}"), world.root / f"document-{number}"
+    document.write_bytes(raw)
+    argv = [sys.executable, "-m", "tests.support.killing", "web", "--document", str(document)]
+    argv += ["--home", str(world.home.root), "--diary", str(diary.path)]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return diary
+
+
 @dataclass
 class Assassin:
     """Kills workers of one home in the middle of their work, each time at a later moment."""

@@ -373,7 +373,10 @@ class World:
         }
 
     def close(self, action: str = "close") -> None:
-        self.file(
+        self.file_raw(self.closure(action))
+
+    def closure(self, action: str) -> bytes:
+        return self.signed(
             "closure",
             {
                 "schema": "hdrs-hpc/closure/1",

@@ -14,8 +14,9 @@ from hdrs_hpc.core.errors import HdrsError, SiteError
 
 AskKeyd = Callable[[m.Ask], dict[str, Any]]
 TRIES = 20
-OVERTAKEN = "checkpoint-overtaken"
-"""keyd's reason code; compared as text since it comes through a socket."""
+ASK_AGAIN = frozenset({"checkpoint-overtaken", "log-not-proven"})
+"""keyd's reason codes, compared as text since they come through a socket: another process had a longer log signed,
+or keyd was started anew, between two questions of one request."""
 
 
 class LogBusyError(SiteError):
@@ -88,11 +89,11 @@ def _signed_size(ask: AskKeyd) -> int:
 
 
 def _until_in_time[Got](once: Callable[[], Got]) -> Got:
-    """Try again as long as another process was quicker with a longer log."""
+    """Try again, from the signing on, as long as something came in between."""
     for _ in range(TRIES):
         try:
             return once()
         except HdrsError as error:
-            if error.code != OVERTAKEN:
+            if error.code not in ASK_AGAIN:
                 raise
     raise LogBusyError()

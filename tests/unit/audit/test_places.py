@@ -30,6 +30,7 @@ ROOTS = {
         ("/srv/broker/released/7K3QW2/cohort.csv", "released-artefacts"),
         ("/scratch/acct/hdrs-hpc/lung-fm/copies/C0PY42/ab12", "sealed-copies"),
         ("/scratch/acct/hdrs-hpc/lung-fm/attempts/hdrs-x/outputs/ab12", "attempt-outputs"),
+        ("/scratch/acct/hdrs-hpc/lung-fm/attempts/hdrs-x/closing.json", "attempt-outputs"),
         ("/scratch/acct/hdrs-hpc/lung-fm/attempts/hdrs-x/progress.json", "attempt-progress"),
         ("/scratch/acct/hdrs-hpc/runtime/00ff.tar", "runtime"),
         ("/tmp/hdrs-x-n1/agent.sock", "node-private-folder"),
