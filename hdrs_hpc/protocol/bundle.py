@@ -97,12 +97,16 @@ def read(raw: bytes, expected_digest: str | None = None) -> Bundle:
         raise BundleDigestError()
     _check_size(0, len(raw))
     files: dict[str, bytes] = {}
+    total = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
             for info in tar:
                 if info.isdir():
                     continue
-                if not info.isreg():
+                # A sparse member claims any size in a few bytes; the tar itself can hold no more than it weighs.
+                total += info.size
+                _check_size(0, total)
+                if not info.isreg() or info.issparse():
                     raise BundleMalformedError("a link or special file", where=info.name[:100])
                 if info.name in files:
                     raise BundleMalformedError("a name appears twice", where=info.name[:100])

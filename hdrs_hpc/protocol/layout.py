@@ -82,7 +82,8 @@ def courier_argv(node_tmp: str, attempt: str) -> tuple[str, ...]:
     """
     folder = node_folder(node_tmp, attempt, "${SLURMD_NODENAME:-$(uname -n)}")
     script = (
-        f'd="{folder}"; unset LD_PRELOAD; export LD_LIBRARY_PATH="$d/{RUNTIME_FOLDER}/lib"; '
+        # A neighbour can read the attempt's name in the queue and be first with the folder: only our own counts.
+        f'd="{folder}"; [ -O "$d" ] && [ ! -L "$d" ] || exit 69; unset LD_PRELOAD; export LD_LIBRARY_PATH="$d/{RUNTIME_FOLDER}/lib"; '
         f'exec "$d/{RUNTIME_FOLDER}/bin/python3" -I -B -m hdrs_hpc.node.courier "$d/{SOCKET_NAME}"'
     )
     return ("/bin/sh", "-c", script)

@@ -14,7 +14,7 @@ import select
 import subprocess
 from pathlib import Path
 
-from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
+from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes, syscalls
 
 BWRAP = Path("/usr/bin/bwrap")
 INSIDE = Places(
@@ -45,7 +45,11 @@ class BubblewrapSandbox:
         self, argv: tuple[str, ...], env: dict[str, str], places: Places, limits: Limits
     ) -> BubblewrapRun:
         reader, writer = os.pipe()
-        files = [_memory_file(text.format(uid=os.getuid(), gid=os.getgid())) for text in _ETC.values()]
+        files = [
+            _memory_file(text.format(uid=os.getuid(), gid=os.getgid()).encode("ascii"))
+            for text in _ETC.values()
+        ]
+        allowed = _memory_file(syscalls.program())
         etc = [
             part
             for fd, name in zip(files, _ETC, strict=True)
@@ -65,6 +69,8 @@ class BubblewrapSandbox:
             str(INSIDE.out),
             "--info-fd",
             str(writer),
+            "--seccomp",
+            str(allowed),
             "--",
             *argv,
         )
@@ -75,13 +81,13 @@ class BubblewrapSandbox:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(writer, *files),
+                pass_fds=(writer, allowed, *files),
             )
         except OSError as error:
             os.close(reader)
             raise SandboxFailedError(type(error).__name__) from None
         finally:
-            for fd in (writer, *files):
+            for fd in (writer, allowed, *files):
                 os.close(fd)
         return BubblewrapRun(process, _first_pid(process, reader))
 
@@ -162,9 +168,9 @@ def _gpus(limits: Limits) -> list[str]:
     return [*found, "--ro-bind-try", "/sys/module/nvidia", "/sys/module/nvidia"]
 
 
-def _memory_file(text: str) -> int:
-    fd = os.memfd_create("etc")
-    os.write(fd, text.encode("ascii"))
+def _memory_file(content: bytes) -> int:
+    fd = os.memfd_create("given")
+    os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 
