@@ -193,6 +193,7 @@ _JOBS = (
         "project job",
         {"submitter": V.NAME},
     ),
+    _event("cancel-requested", "A person asked for a job's end.", "project job"),
     _event(
         "job-decided",
         "The policy was applied to a job.",

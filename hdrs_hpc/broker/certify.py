@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from connectors.clusters import JobPhase
 from hdrs_hpc.audit import merkle, places
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.client import KeydRefusedError
-from hdrs_hpc.broker.store import checkpoint, copies, documents, jobs, log, transition
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.projects import Project
+from hdrs_hpc.broker.workers import replace_file
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import InternalError, SiteError
 from hdrs_hpc.documents.models.certificate import Certificate
@@ -81,15 +80,21 @@ def issue(ctx: Context, project: Project) -> None:
         if not place.accepts(str(place.verified_by), found.result, verified=looked):
             raise InternalError("a finder gives a result that its place does not allow", where=name)
     with ctx.db.write() as tx:
+        said = {
+            entry.detail["place"]: dict(entry.detail)
+            for entry in log.of_event(tx, "place-verified")
+            if entry.subject["project"] == project.name
+        }
         for name, found in rows.items():
-            _log_place(tx, project.name, name, found)
+            detail = _place_detail(name, found)
+            if said.get(name) != detail:  # the same as before a crash or a refusal is not said again
+                log.append(tx, "place-verified", {"project": project.name}, detail=detail)
     checkpoint.sign(ctx.db, ctx.ask)
     payload = _payload(ctx, subject, rows)
     envelope = base64.b64decode(ctx.ask(m.SignCertificate(payload))["envelope"])
     certificate = Certificate.from_payload(payload)
     digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
     path = ctx.home.certificate_file(project.name)
-    partial = path.with_suffix(".partial")
     with ctx.db.write() as tx:
         documents.put(tx, digest, "certificate", envelope, ())
         log.append(
@@ -103,8 +108,8 @@ def issue(ctx: Context, project: Project) -> None:
             },
         )
         transition.move(tx, "project", {"project": project.name}, "CLOSING", "CLOSED", certificate=digest)
-        partial.write_bytes(envelope)
-        partial.replace(path)
+        alerts.clear(tx, f"project/{project.name}")
+        replace_file(path, envelope)
     checkpoint.sign(ctx.db, ctx.ask)
 
 
@@ -141,22 +146,16 @@ def _check_keys(ctx: Context, subject: Subject) -> None:
         raise KeyStillThereError(where=ask.purpose)
 
 
-def _log_place(tx: Connection, project: str, name: str, found: Found) -> None:
+def _place_detail(name: str, found: Found) -> dict[str, Any]:
     place = places.PLACES[name]
-    # A second look after a crash is said again; the last one counts.
-    log.append(
-        tx,
-        "place-verified",
-        {"project": project},
-        detail={
-            "place": name,
-            "method": str(place.verified_by),
-            "result": found.result,
-            "verified": place.verified_by not in places.UNVERIFIED,
-            "count": found.count,
-            "bytes": found.size,
-        },
-    )
+    return {
+        "place": name,
+        "method": str(place.verified_by),
+        "result": found.result,
+        "verified": place.verified_by not in places.UNVERIFIED,
+        "count": found.count,
+        "bytes": found.size,
+    }
 
 
 def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:

@@ -20,7 +20,7 @@ from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
 from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.steps.keys import use_key
 from hdrs_hpc.broker.store import jobs, projects
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
@@ -56,7 +56,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             spec = jobs.spec_of(tx, job)
             grant = projects.grant_of(tx, projects.get(tx, job.project))
         pointer, fetched = _fetch(ctx, job, attempt)
-        key = base64.b64decode(ctx.ask(m.UseKey("collect", job.project, attempt.name))["key"])
+        key = base64.b64decode(use_key(ctx, "collect", job.project, attempt.name)["key"])
     finally:
         ctx.close()
     store = DirectoryStore(home.quarantine_dir(attempt.name) / "sealed")
@@ -155,20 +155,13 @@ def _keep(
                 "media_type": item.media_type,
             }
             if item.rebuilt is not None and item.refused is None:
-                _write_private(folder / name, item.rebuilt)
+                workers.replace_file(folder / name, item.rebuilt)
         rows.append({"name": name, "cls": output.class_, "file": Path(output.path).name, **row})
     return rows
 
 
 def _ended_well(workload: outputs.WorkloadExit) -> bool:
     return workload.ending is outputs.Ending.EXITED and workload.exit_code == 0
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.chmod(0o600)
-    partial.replace(path)
 
 
 def main(argv: list[str]) -> int:

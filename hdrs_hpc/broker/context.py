@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from connectors.clusters import Cluster, ClusterSettings, open_cluster
+from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.keys import client
 from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
@@ -33,6 +34,7 @@ class Context:
     troubles: dict[str, str] = field(default_factory=dict)
     """What could not be done at its last turn, and the reason code; the controller's own memory."""
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
+    _lookups: dict[tuple[str, str], Lookup] = field(default_factory=dict)
 
     @classmethod
     def open(cls, home: BrokerHome) -> Context:
@@ -56,6 +58,20 @@ class Context:
         if key not in self._clusters:
             self._clusters[key] = open_cluster(self.cluster_settings(name), project)
         return self._clusters[key]
+
+    def find(self, name: str, project: str, attempt: str) -> Lookup:
+        """What the cluster shows of an attempt: one batched query a cluster, project and tick."""
+        key = (name, project)
+        known = self._lookups.get(key)
+        if known is None or attempt not in known.jobs:
+            with self.db.read() as tx:
+                names = jobs.attempts_at(tx, name, project)
+            known = self._lookups[key] = self.cluster(name, project).find(sorted({*names, attempt}))
+        return known
+
+    def forget_lookups(self) -> None:
+        """At the begin of a tick: what a cluster showed before is no longer to be believed."""
+        self._lookups.clear()
 
     def drained(self, name: str) -> bool:
         """Whether an admin stopped new work for the cluster."""

@@ -61,7 +61,8 @@ def act(action: Action, ctx: Context) -> None:
 
 
 def tick(ctx: Context) -> int:
-    """Give every living thing one turn; the number of actions taken."""
+    """Give every living thing one turn; the number of actions that moved something on."""
+    ctx.forget_lookups()
     if not _log_holds(ctx):
         return _turns_of_projects(ctx)
     done = _turns_of_projects(ctx)
@@ -97,7 +98,7 @@ def _log_holds(ctx: Context) -> bool:
         logger.error("%s: %s", BROKER, error.code)
         with ctx.db.write() as tx:
             alerts.put(tx, BROKER, error.code, error.message)
-        return error.code != "log-rolled-back"
+        return False
     with ctx.db.read() as tx:
         waiting = alerts.find(tx, BROKER) is not None
     if waiting:
@@ -128,7 +129,7 @@ def _turn(ctx: Context, table: Table[Any], row: Any, about: str) -> int:
     if action is None:
         return 0
     logger.info("%s: %s", about, type(action).__name__)
-    return 1
+    return 1 if getattr(action, "moves_on", True) else 0
 
 
 def _note_trouble(ctx: Context, about: str, error: HdrsError) -> None:

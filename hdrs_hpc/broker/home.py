@@ -27,7 +27,6 @@ class BrokerSettings:
     host: str
     port: int
     tick_s: float
-    review_poll_s: float
     handover_deadline_s: float
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -67,7 +66,6 @@ class BrokerHome:
             host=raw.get("host", "127.0.0.1"),
             port=int(raw.get("port", 8443)),
             tick_s=float(raw.get("tick-s", 30.0)),
-            review_poll_s=float(raw.get("review-poll-s", 30.0)),
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
@@ -101,10 +99,6 @@ class BrokerHome:
     def logs_dir(self) -> Path:
         return self.root / "logs"
 
-    @property
-    def audit_dir(self) -> Path:
-        return self.root / "audit"
-
     def inventory(self, digest: str) -> Path:
         """The Parquet inventory of one dataset version; it names files and stays in the data zone."""
         return self.root / "inventories" / f"{digest.removeprefix('sha256:')}.parquet"
@@ -134,6 +128,6 @@ class BrokerHome:
 
     def make_folders(self) -> None:
         """Create the home's folders, 0700 each."""
-        names = ("keyd", "clusters", "runtime", "logs", "audit", "inventories", "staging", "quarantine")
+        names = ("keyd", "clusters", "runtime", "logs", "inventories", "staging", "quarantine")
         for name in ("", *names, "artefacts", "released", "certificates"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

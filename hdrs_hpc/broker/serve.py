@@ -23,7 +23,7 @@ import httpx
 from hdrs_hpc.broker.api.server import check_listening
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import ConflictError, SiteError
+from hdrs_hpc.core.errors import ConflictError
 
 MODULES: dict[str, str] = {
     "keyd": "hdrs_hpc.broker.keys.server",
@@ -44,12 +44,6 @@ class AlreadyServingError(ConflictError):
     code = "broker-already-serving"
     meaning = "Another `broker serve` runs on this home."
     remedy = "`hdrs-hpc broker status` shows it; stop that one first."
-
-
-class NotReadyError(SiteError):
-    code = "broker-not-ready"
-    meaning = "The broker's processes did not come up in time."
-    remedy = "Look at the last lines of the files in the home's `logs/`."
 
 
 @dataclass

@@ -33,9 +33,7 @@ class RootForAnotherError(BadDocumentError):
     remedy = "Make one with this broker's name and keys: `hdrs-hpc trust init`."
 
 
-def init(
-    home: BrokerHome, *, audience: str, host: str, port: int, tick_s: float, review_poll_s: float
-) -> Path:
+def init(home: BrokerHome, *, audience: str, host: str, port: int, tick_s: float) -> Path:
     """Make the home (0700), the database, keyd's keystore and the broker's own keys.
 
     Gives the file with the broker's public keys, for ``trust init --broker-keys``.
@@ -57,7 +55,6 @@ def init(
         f"host = {json.dumps(host)}\n"
         f"port = {port}\n"
         f"tick-s = {tick_s}\n"
-        f"review-poll-s = {review_poll_s}\n"
         "\n# Needed for any host but loopback:\n"
         '# [tls]\n# certificate = "tls/cert.pem"\n# key = "tls/key.pem"\n'
     )

@@ -19,13 +19,14 @@ from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import accept, copies, projects
+from hdrs_hpc.broker.steps.keys import use_key
+from hdrs_hpc.broker.store import copies, datasets
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid.keyed import DeidKey
+from imaging.layout import REPORT
 from imaging.staging.engine import Progress, StagePlan, stage
 
 PROGRESS_EVERY_S = 0.5
@@ -43,12 +44,11 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
     try:
         with ctx.db.read() as tx:
             copy = copies.get(tx, copy_id)
-            grant = projects.grant_of(tx, projects.get(tx, copy.project))
-            registration = accept.registrations(tx, grant)[copy.dataset]
+            registration = datasets.registration(tx, copy.dataset, copy.version)
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
-        keys = ctx.ask(m.UseKey("stage", copy.project, copy.id))
+        keys = use_key(ctx, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
         cluster = ctx.cluster(copy.cluster, copy.project)
         builder = CopyBuilder(
@@ -70,23 +70,25 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,
         )
-        report = stage(
-            FolderSource(Path(registration.source.path)), inventory, builder, plan, _Meter(folder).note
-        )
+        if builder.sealed:  # we died between sealing and saying so
+            told = json.loads(builder.read(REPORT))
+        else:
+            source = FolderSource(Path(registration.source.path))
+            report = stage(source, inventory, builder, plan, _Meter(folder).note)
+            workers.replace_file(folder / "report.html", report.as_html().encode())
+            told = report.as_dict()
         sealed = builder.seal()
     finally:
         ctx.close()
-    (folder / "report.html").write_text(report.as_html(), encoding="utf-8")
-    told = report.as_dict()
     return {
         "manifest_name": sealed.manifest_name,
         "manifest_digest": sealed.manifest_digest,
         "objects": sealed.objects,
         "plaintext_bytes": sealed.plaintext_bytes,
         "sealed_bytes": sealed.sealed_bytes,
-        "items": report.staged_items,
-        "refused": report.failed,
-        "opted_out": len(report.refused.get("opted-out", ())),
+        "items": told["staged"]["items"],
+        "refused": told["failed"],
+        "opted_out": told["refused"].get("opted-out", {}).get("count", 0),
         "report": told,
         "report_digest": f"sha256:{hashlib.sha256(strict_json.dumps(told)).hexdigest()}",
     }

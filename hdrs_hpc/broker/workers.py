@@ -6,9 +6,11 @@ not to a note that a crash leaves behind.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,9 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.core import strict_json
-from hdrs_hpc.core.errors import HdrsError, InternalError
+from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
 
 RETRY_AFTER_S = 5.0
+
+
+class WorkerDiedError(SiteError):
+    code = "worker-died"
+    meaning = "A worker of the broker ended without a result: killed, out of memory, or unable to start."
+    remedy = "It is started again; if it stays so, look at its log below the broker's home and at the memory."
+
+
 PROGRESS_NAME = "progress.json"
 
 
@@ -57,7 +67,9 @@ def start(folder: Path, module: str, *arguments: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        subprocess.Popen(
+        # What stands here if it dies without a word: killed, out of memory, or unable to start.
+        write_json(folder / "result.json", {"error": WorkerDiedError().as_dict()})
+        started = subprocess.Popen(
             [sys.executable, "-m", module, *arguments, "--lock-fd", str(lock.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -65,6 +77,15 @@ def start(folder: Path, module: str, *arguments: str) -> None:
             pass_fds=(lock.fileno(),),
             start_new_session=True,
         )
+        lock.write(str(started.pid))
+
+
+def stop(folder: Path) -> None:
+    """Kill the work with all that it started, if it runs.  While the lock is held, the pid in it is its own."""
+    path = folder / "lock"
+    if _locked(path):
+        with contextlib.suppress(ValueError, ProcessLookupError):
+            os.killpg(int(path.read_text()), signal.SIGKILL)
 
 
 def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
@@ -96,12 +117,22 @@ def progress(folder: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a small file atomically and durably."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as handle:
-        handle.write(strict_json.dumps(value))
+    replace_file(path, strict_json.dumps(value))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file (0600) so that a crash or power cut leaves the old one or the new one, whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def place(error: Exception) -> str:

@@ -48,9 +48,7 @@ def init(
     from hdrs_hpc.broker.home import BrokerHome
 
     where = BrokerHome.at(home)
-    keys = setup.init(
-        where, audience=audience, host=host, port=port or setup.free_port(), tick_s=tick, review_poll_s=tick
-    )
+    keys = setup.init(where, audience=audience, host=host, port=port or setup.free_port(), tick_s=tick)
     if keys_out is not None:
         shutil.copyfile(keys, keys_out)
         keys = keys_out
@@ -157,6 +155,10 @@ def _page(found: dict[str, Any]) -> None:
             ),
             ("projects", _counts(found["projects"])),
             ("jobs", _counts(found["jobs"])),
+            (
+                "received",
+                "waits for the controller's next look" if found["jobs"].get("RECEIVED") else None,
+            ),
             ("staging", found["copies-under-way"] or None),
             ("log", f"{found['log-size']} entries, {found['signed-size']} under keyd's last checkpoint"),
         ]

@@ -10,9 +10,9 @@ import click
 from hdrs_hpc.cli import options, show, signing
 
 _DONE = {
-    "freeze": "{} is frozen: no new job, no key is given any more",
-    "close": "{} is closing: its copies' keys are destroyed; follow it with `hdrs-hpc project show {}`",
-    "revoke": "{} is revoked: all its keys are destroyed",
+    "freeze": "{} is frozen for good: no new job, no key is given any more, running jobs are being cancelled",
+    "close": "{} is closing: its keys are being destroyed; certificate follows (`hdrs-hpc project show {}`)",
+    "revoke": "{} is revoked: its keys are being destroyed; certificate follows (`hdrs-hpc project show {}`)",
 }
 
 
@@ -25,7 +25,9 @@ def close(
     from hdrs_hpc.documents.kinds import KINDS
 
     session = options.session(context)
-    if action != "freeze":
+    if action == "freeze":
+        click.echo("A freeze can't be undone; running jobs are cancelled. Going on needs a new project.", err=True)
+    else:
         _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
     kind = KINDS["closure"]
     envelope, _ = signatures.unsigned(

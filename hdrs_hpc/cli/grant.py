@@ -179,7 +179,7 @@ def diff(old: str, new: str | None, context: str | None, as_json: bool) -> None:
 def revoke(
     project: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool
 ) -> None:
-    """Take a grant back: all keys of the project die at once, reviews too.
+    """Take a grant back: all keys of the project are destroyed, reviews end too; the certificate follows.
 
     \b
     Example:

@@ -162,6 +162,7 @@ def _page(found: dict[str, Any]) -> None:
             ("state", " ".join(filter(None, (found["state"], found["outcome"])))),
             ("reason", found["reason"]),
             ("detail", watching.crash(found["detail"]) if found["detail"] else None),
+            ("remedy", watching.mend(found)),
             ("waits for", found["waits-for"]),
             ("cluster", found["cluster"]),
             ("since", f"{found['changed-at']} (received {found['received-at']})"),

@@ -93,7 +93,10 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
 @options.context
 @options.as_json
 def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
-    """Stop new jobs and hand-overs at once; nothing is destroyed.  It can't be undone but by a new grant.
+    """Stop a project at once, for good: no new job, no key is given, running jobs are cancelled.
+
+    It can't be undone: a frozen project gets no new grant, so going on needs a new project.  Staged data and keys
+    stay until the project is closed or its time is over; what is in review may still be decided.
 
     \b
     Example:
@@ -121,7 +124,9 @@ def close(
     context: str | None,
     as_json: bool,
 ) -> None:
-    """End a project: its keys are destroyed at once, then its data, and a certificate is issued.
+    """End a project: its keys are destroyed, then its data; the certificate follows.
+
+    Running jobs are cancelled.  What is in review may be decided for as long as the grant's review-grace.
 
     \b
     Example:

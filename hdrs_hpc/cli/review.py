@@ -207,7 +207,11 @@ def _find(session: Session, artefact: str) -> tuple[dict[str, Any], str]:
     if len(having) == 1:
         return having[0], artefact
     if not having:
-        raise NotFoundError("no job that waits for you has an artefact of that name", where=artefact)
+        raise NotFoundError(
+            "no job that waits for you has an artefact of that name",
+            where=artefact,
+            remedy="`hdrs-hpc review list` shows the jobs, `hdrs-hpc review show JOB` their artefacts.",
+        )
     jobs = ", ".join(f"{item['job']}/{artefact}" for item in having)
     raise click.UsageError(f"Several jobs have one of that name: {jobs}.")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 TRIES = 10
 _DOING = {
-    "RECEIVED": "rules are applied",
+    "RECEIVED": "waits for the controller's next look",
     "ADMITTED": "every rule holds",
     "STAGING": "data are staged",
     "QUEUED": "waits at the cluster",
@@ -92,14 +92,40 @@ def end(job: dict[str, Any]) -> None:
             click.echo(f"  {rule['code']}: {rule['message']}\n    → {rule['remedy']}")
     if job["detail"]:
         click.echo(f"  {crash(job['detail'])}")
+    if remedy := mend(job):
+        click.echo(f"    → {remedy}")
     released = [item["name"] for item in job["artefacts"] if item["state"] == "released"]
     if released:
         click.echo(f"  released: {', '.join(released)}; get them with `hdrs-hpc job fetch {job['id']}`")
 
 
 def crash(detail: dict[str, Any]) -> str:
-    """What may be told of a crash: the exception's type and the line of the bundle."""
-    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {}))
+    """What may be told of a crash, as a sentence: the exception's type and the line of the bundle."""
+    ending = detail.get("ending")
+    if ending == "not-started":
+        return "your code did not start: the sandbox or the workers did not come up"
+    if ending == "out-of-time":
+        return "your code was stopped at its time limit"
+    if ending not in ("crashed", "exited"):
+        return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {}))
+    place = detail.get("bundle-line")
+    at = f" at {place['file']} line {place['line']}" if place else ""
+    if detail.get("signal"):
+        why = " (the kernel does so when memory runs out)" if detail["signal"] == 9 else ""
+        return f"your code was ended by signal {detail['signal']}{at}{why}"
+    if detail.get("exception-type"):
+        return f"your code stopped with {detail['exception-type']}{at}"
+    return f"your code stopped with exit code {detail.get('exit-code')}{at}"
+
+
+def mend(job: dict[str, Any]) -> str | None:
+    """What ``explain`` says can be done about a failed job, such as one whose node failed."""
+    from hdrs_hpc.cli import reasons
+
+    if job["outcome"] != "FAILED":
+        return None
+    found = [item.remedy for item in reasons.known() if item.code == job["reason"]]
+    return found[0].replace("JOB", job["id"]) if found else None
 
 
 def _ask(session: Session, job_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.words import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -61,9 +62,17 @@ def next_version(session: Session, project: str) -> str:
     """The grant in force with its version counted up and its digest named, to be changed and signed."""
     envelope = Envelope.parse(session.api.get_bytes(f"/v1/projects/{project}/grant"))
     value: dict[str, Any] = strict_json.loads(envelope.payload)
-    ordered = {"schema": value["schema"], "project": value["project"], "version": value["version"] + 1}
-    ordered["supersedes"] = envelope.digest
-    return to_yaml(ordered | {key: item for key, item in value.items() if key not in ordered})
+    value |= {"version": value["version"] + 1, "supersedes": envelope.digest}
+    form = Grant.from_value(value).model_dump(mode="json", by_alias=True)
+    return to_yaml(_in_order({"schema": value["schema"]} | value, {"schema": ...} | form))
+
+
+def _in_order(value: Any, form: Any) -> Any:
+    """The same value with its keys in the order of the format, where signing had sorted them."""
+    if not isinstance(value, dict) or not isinstance(form, dict):
+        return value
+    keys = [*(key for key in form if key in value), *(key for key in value if key not in form)]
+    return {key: _in_order(value[key], form.get(key)) for key in keys}
 
 
 def to_yaml(value: dict[str, Any]) -> str:

@@ -156,10 +156,6 @@ class Session:
         return held
 
 
-def forget_login(session: Session) -> None:
-    (session.state_dir / "login.json").unlink(missing_ok=True)
-
-
 def _config_file() -> Path:
     return _folder("XDG_CONFIG_HOME", ".config") / "contexts.json"
 

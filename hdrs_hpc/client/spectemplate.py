@@ -28,7 +28,7 @@ resources:                        # Slurm's words, per node
   time: "00:30:00"
 outputs:                          # what is not declared is never collected
   cohort:       {class: table, path: cohort.csv, counts: [n_patients, n_series], max-size: 1MiB}
-  spacing-bins: {class: table, path: spacing-bins.csv, counts: [n_series], max-size: 1MiB}
+  spacing-bins: {class: table, path: spacing-bins.csv, counts: [n_patients, n_series], max-size: 1MiB}
   spacing:      {class: figure, path: spacing.png, data: spacing-bins, max-size: 2MiB}
   summary:      {class: metrics, path: summary.json, counts: [n_patients, n_series], max-size: 64KiB}
 """

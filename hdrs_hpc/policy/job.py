@@ -14,7 +14,7 @@ from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy import selection
 from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
-from hdrs_hpc.policy.rules import Broken, PolicyRefusedError, RuleResult, judge
+from hdrs_hpc.policy.rules import Broken, RuleResult, judge
 
 Breaches = Iterator[Broken]
 
@@ -44,10 +44,6 @@ class Decision:
             "walltime-s": self.walltime_s,
             "rules": [rule.as_dict() for rule in self.rules],
         }
-
-    def raise_if_refused(self) -> None:
-        if not self.allowed:
-            raise PolicyRefusedError(self.rules)
 
 
 def decide(spec: JobSpec, submitter: str, facts: Facts) -> Decision:
@@ -79,6 +75,12 @@ def isolation_needed(spec: JobSpec, facts: Facts) -> Isolation:
     if (unreviewed or _uses_real_data(spec, facts)) and ISOLATION_RANK[needed] < ISOLATION_RANK["sandboxed"]:
         needed = "sandboxed"
     return needed
+
+
+def _who_asks(spec: JobSpec, facts: Facts, needed: Isolation) -> str:
+    if facts.grant.limits.isolation == needed:
+        return "the grant asks"
+    return "real data ask" if _uses_real_data(spec, facts) else "code that nobody reviewed asks"
 
 
 def _uses_real_data(spec: JobSpec, facts: Facts) -> bool:
@@ -201,10 +203,12 @@ def _isolation_enough(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     needed, offered = isolation_needed(spec, facts), isolation_offered(spec, facts)
     if ISOLATION_RANK[offered] < ISOLATION_RANK[needed]:
         nodes = spec.resources.nodes
-        on = f"{nodes} nodes of {facts.cluster.name}" if nodes > 1 else facts.cluster.name
-        yield Broken(
-            r.IsolationInsufficientError, f"{needed} is needed, {on} gives {offered}", "resources.nodes"
+        on = f"{nodes} nodes" if nodes > 1 else "1 node"
+        message = (
+            f"a job on {on} runs at `{offered}` on {facts.cluster.name}; "
+            f"{_who_asks(spec, facts, needed)} for `{needed}`"
         )
+        yield Broken(r.IsolationInsufficientError, message, "resources.nodes")
 
 
 def _resources_within(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:

@@ -38,7 +38,7 @@ class ProjectUnknownError(NotAllowedError):
 class ProjectNotActiveError(NotAllowedError):
     code = "project-not-active"
     meaning = "The project is frozen, closing or closed."
-    remedy = "Ask the custodian; a closed project can not be opened again."
+    remedy = "Ask the custodian; a frozen or closed project can not be opened again, a new one is needed."
 
 
 class ProjectNotStartedError(NotAllowedError):

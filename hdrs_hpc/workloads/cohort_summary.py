@@ -7,9 +7,9 @@ name              class    content
 ================  =======  ===========================================================================
 ``cohort``        table    modality, body_part, n_patients, n_series, with TOTAL rows; counts:
                            n_patients, n_series
-``spacing-bins``  table    group, spacing_mm (a range), n_series; counts: n_series.  Neighbouring ranges
-                           are pooled until each holds ``min-count`` patients
-``spacing``       figure   PNG of exactly that table; data: spacing-bins
+``spacing-bins``  table    group, spacing_mm (a range), n_patients, n_series; counts: n_patients, n_series.
+                           Neighbouring ranges are pooled until each holds ``min-count`` patients
+``spacing``       figure   PNG of that table's n_series; data: spacing-bins
 ``summary``       metrics  intensity and spacing by modality, stain of the slides, counts
 ================  =======  ===========================================================================
 
@@ -64,7 +64,7 @@ def run(context: Context) -> None:
         _write_csv(
             context.output("spacing-bins"),
             cohort_tables.SPACING_COLUMNS,
-            [(each.group, each.label, each.n_series) for each in bins],
+            [(each.group, each.label, each.n_patients, each.n_series) for each in bins],
         )
         if "spacing" in declared:
             _draw(context.output("spacing"), bins, round_to)
@@ -130,20 +130,23 @@ def _draw(path: Path, bins: Sequence[SpacingBin], round_to: int) -> None:
 
     # Okabe and Ito's palette, which people with any common colour vision can tell apart.
     colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-    groups = list(dict.fromkeys(each.group for each in bins))
-    figure = Figure(figsize=(4.2 * max(1, len(groups)), 3.6), dpi=120, layout="constrained")
-    panels = figure.subplots(1, max(1, len(groups)), sharey=True, squeeze=False)[0]
-    for panel, group, colour in zip(panels, groups, colours * len(groups), strict=False):
-        own = [each for each in bins if each.group == group]
+    groups: dict[str, list[SpacingBin]] = {}
+    for each in bins:
+        groups.setdefault(each.group, []).append(each)
+    # Every bar gets the same room, so that labels stand upright beside each other, however many there are.
+    widths = [max(2, len(own)) for own in groups.values()] or [2]
+    figure = Figure(figsize=(1.2 + 0.85 * sum(widths), 3.6), dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for panel, (group, own), colour in zip(panels, groups.items(), colours * len(groups), strict=False):
         heights = [(each.n_series + round_to // 2) // round_to * round_to for each in own]
         bars = panel.bar(
-            [each.label for each in own], heights, color=colour, edgecolor="black", linewidth=0.6
+            [each.label.replace(" ", "\n", 1) for each in own], heights, color=colour, edgecolor="black", linewidth=0.6
         )
         panel.bar_label(bars, fontsize=8)
         panel.set_title(group)
-        panel.set_xlabel("slice spacing (mm)")
-        panel.tick_params(axis="x", labelrotation=30)
+        panel.tick_params(axis="x", labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"series (rounded to {round_to})")
+    figure.supxlabel("slice spacing (mm)", fontsize=10)
     figure.suptitle("Slice spacing of the cohort", fontsize=11)
     figure.savefig(path, format="png", metadata={"Software": None})

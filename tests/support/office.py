@@ -47,7 +47,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.home = BrokerHome.at(self.folder / "broker")
-        setup.init(self.home, audience="north-sde", host="127.0.0.1", port=1, tick_s=1.0, review_poll_s=1.0)
+        setup.init(self.home, audience="north-sde", host="127.0.0.1", port=1, tick_s=1.0)
         self.keyd = Keyd.open(self.home)
         self.db = Database(self.home.database)
         lock = threading.Lock()

@@ -84,7 +84,7 @@ class World:
         """Keys, archive, broker, trust root, cluster with runtime, datasets."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.home = BrokerHome.at(self.root / "broker")
-        setup.init(self.home, audience="demo-sde", host="127.0.0.1", port=1, tick_s=0.1, review_poll_s=0.1)
+        setup.init(self.home, audience="demo-sde", host="127.0.0.1", port=1, tick_s=0.1)
         for person in self.people:
             self._ssh_key(person)
         made = self.test_archive or make_test_archive(self.root / "source", self.patients)
@@ -260,7 +260,7 @@ class World:
                 "spacing-bins": {
                     "class": "table",
                     "path": "spacing-bins.csv",
-                    "counts": ["n_series"],
+                    "counts": ["n_patients", "n_series"],
                     "max-size": "1MiB",
                 },
                 "spacing": {

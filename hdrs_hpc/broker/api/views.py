@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from hdrs_hpc.broker import states
 from hdrs_hpc.broker.api import permissions
 from hdrs_hpc.broker.api.permissions import Who
-from hdrs_hpc.broker.store import alerts, jobs, projects, schema
+from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs, projects, schema
 from hdrs_hpc.broker.store.alerts import Alert
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.core import ids
@@ -68,8 +68,6 @@ def was_reviewed(tx: Connection, found: jobs.Job) -> bool:
 
 
 def list_artefacts(tx: Connection, job_id: str) -> list[Artefact]:
-    from hdrs_hpc.broker.store import artefacts
-
     return artefacts.of_job(tx, job_id)
 
 
@@ -92,14 +90,10 @@ def _one(tx: Connection, typed: str, among: list[tuple[projects.Project, Grant]]
 
 
 def alerts_about(tx: Connection, found: jobs.Job) -> list[Alert]:
-    """Alerts about the job itself, and about the cluster and copies it waits for."""
-    from hdrs_hpc.broker.store import copies
-
-    about = {found.id, f"job/{found.id}"}
+    """Alerts about the job itself, and about the copies it waits for."""
+    about = {f"job/{found.id}"}
     if found.state != "PURGED":
-        about |= {f"cluster/{found.cluster}", str(found.cluster)}
-        for copy in copies.of_job(tx, found.id).values():
-            about |= {copy.id, f"copy/{copy.id}"}
+        about |= {f"copy/{copy.id}" for copy in copies.of_job(tx, found.id).values()}
     return [item for item in alerts.every(tx) if item.about in about]
 
 

@@ -10,7 +10,6 @@ from hdrs_hpc.broker.context import ClusterUnknownError, Context
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import accept, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
-from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -94,16 +93,17 @@ def _cluster_facts(ctx: Context, spec: JobSpec, grant: Grant) -> ClusterFacts:
     name = policy.choose_cluster(spec, grant)
     try:
         settings = ctx.cluster_settings(name)
-    except (ClusterUnknownError, HdrsError):
+    except ClusterUnknownError:
         # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
         return ClusterFacts(name, "cooperative", 0)
     return ClusterFacts(name, settings.isolation, settings.max_nodes)
 
 
 def _promised(tx: Connection, job: Job) -> float:
-    """GPU-hours that jobs admitted earlier may still use."""
+    """GPU-hours that jobs admitted earlier may still use beyond what they have."""
     total = 0.0
     for other in jobs.of_project(tx, job.project):
-        if other.id != job.id and other.state in ("ADMITTED", "STAGING", "QUEUED"):
-            total += jobs.spec_of(tx, other).resources.gpu_hours
+        if other.id != job.id and other.state in ("ADMITTED", "STAGING", "QUEUED", "RUNNING"):
+            used = projects.gpu_hours_used(tx, job.project, other.id)
+            total += max(0.0, jobs.spec_of(tx, other).resources.gpu_hours - used)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,19 @@ from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_made
-from hdrs_hpc.broker.store import alerts, copies, log, projects, transition
+from hdrs_hpc.broker.steps.retire import still_granted
+from hdrs_hpc.broker.store import alerts, log, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
+
+logger = logging.getLogger("hdrs_hpc.controller")
 
 
 @dataclass(frozen=True)
 class Observed:
     copy: Copy
     open: bool
+    granted: bool
+    """Whether the grant in force still gives what it is to hold."""
     work: workers.Work
 
 
@@ -58,8 +64,17 @@ class Retry:
     def act(self, ctx: Context) -> None:
         with ctx.db.write() as tx:
             alerts.put(tx, f"copy/{self.copy.id}", self.error["code"], self.error["message"])
-        (ctx.home.staging_dir(self.copy.id) / "result.json").unlink(missing_ok=True)
         StartStager(self.copy).act(ctx)
+
+
+@dataclass(frozen=True)
+class StopStager:
+    """It holds keys that are to die; the copy ends once it is gone."""
+
+    copy: Copy
+
+    def act(self, ctx: Context) -> None:
+        workers.stop(ctx.home.staging_dir(self.copy.id))
 
 
 @dataclass(frozen=True)
@@ -113,9 +128,11 @@ class Fail:
 
     copy: Copy
     reason: str
+    where: str | None = None
 
     def act(self, ctx: Context) -> None:
         copy = self.copy
+        logger.error("copy/%s: %s at %s", copy.id, self.reason, self.where)
         destroy_keys(ctx, copy.project, "copies", copy.id)
         with ctx.db.write() as tx:
             log.append(tx, "copy-failed", copy.subject, detail={"code": self.reason})
@@ -127,12 +144,15 @@ class BuildCopyStep:
     def observe(self, ctx: Context, copy: Copy) -> Observed:
         with ctx.db.read() as tx:
             project = projects.get(tx, copy.project)
-        return Observed(copy, project.open, workers.observe(ctx.home.staging_dir(copy.id)))
+            granted = still_granted(projects.grant_of(tx, project), copy)
+        return Observed(copy, project.open, granted, workers.observe(ctx.home.staging_dir(copy.id)))
 
-    def decide(self, facts: Observed) -> Begin | StartStager | Retry | Seal | Fail | None:
+    def decide(self, facts: Observed) -> Begin | StartStager | StopStager | Retry | Seal | Fail | None:
         copy, work = facts.copy, facts.work
-        if not facts.open:
-            return None if work.running else Fail(copy, "project-frozen")
+        if not facts.open or not facts.granted:
+            if work.running:
+                return StopStager(copy)
+            return Fail(copy, "copy-superseded" if facts.open else "project-frozen")
         if copy.state == "PENDING":
             return Begin(copy)
         if work.running:
@@ -141,11 +161,6 @@ class BuildCopyStep:
             return Seal(copy, work.result)
         if work.error is not None:
             if not work.error["retry"]:
-                return Fail(copy, work.error["code"])
+                return Fail(copy, work.error["code"], work.error["where"])
             return Retry(copy, work.error) if work.rested else None
         return StartStager(copy)
-
-
-def of_active(ctx: Context) -> list[Copy]:
-    with ctx.db.read() as tx:
-        return copies.active(tx)

@@ -15,15 +15,11 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, superseded
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, projects, transition
+from hdrs_hpc.broker.store import checkpoint, copies, jobs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
-from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.grant import Grant
-
-REVIEWABLE = ("COLLECTING", "IN_REVIEW", "RELEASING", "PURGING")
-"""States that a closing project lets go on, within the grace for reviews."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,7 @@ class TellKeyd:
     project: Project
 
     def act(self, ctx: Context) -> None:
-        with ctx.db.read() as tx:
-            raw = documents.get(tx, self.project.grant).raw
-        checkpoint.tell_grant(ctx.db, ctx.ask, self.project.grant, raw)
+        checkpoint.tell_grants(ctx.db, ctx.ask, self.project.name)
 
 
 @dataclass(frozen=True)
@@ -90,10 +84,10 @@ class OpenStep:
         return Opened(project, grant, known, started, ended, tuple(outdated), tuple(unused))
 
     def decide(self, facts: Opened) -> TellKeyd | Begin | End | RetireCopy | UnlinkCopy | None:
-        if not facts.known and not facts.project.frozen:
-            return TellKeyd(facts.project)
         if facts.ended:
             return End(facts.project)
+        if not facts.known and not facts.project.frozen:
+            return TellKeyd(facts.project)
         if facts.started and facts.project.state == "APPROVED":
             return Begin(facts.project)
         if facts.superseded:
@@ -107,7 +101,6 @@ class OpenStep:
 class Closing:
     project: Project
     copy_keys_live: bool
-    to_cancel: tuple[Job, ...]
     jobs_left: int
     building: bool
     to_unlink: tuple[Copy, ...]
@@ -124,16 +117,6 @@ class DestroyCopyKeys:
         destroy_keys(ctx, self.project.name, "copies", None)
         with ctx.db.write() as tx:
             projects.note_copy_keys_destroyed(tx, self.project.name, clock.to_text(ctx.now()))
-
-
-@dataclass(frozen=True)
-class CancelJobs:
-    jobs: tuple[Job, ...]
-
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
-            for job in self.jobs:
-                jobs.request_cancel(tx, job.id)
 
 
 @dataclass(frozen=True)
@@ -156,8 +139,6 @@ class Certify:
         log_destroyed(ctx, self.project.name)
         TellKeyd(self.project).act(ctx)  # which signs only for the grant that it holds to
         certify.issue(ctx, self.project)
-        with ctx.db.write() as tx:
-            alerts.clear(tx, f"project/{self.project.name}")
 
 
 class ClosingStep:
@@ -166,18 +147,10 @@ class ClosingStep:
             listed = [job for job in jobs.of_project(tx, project.name) if job.state != "PURGED"]
             staged = copies.of_project(tx, project.name)
         held = ctx.ask(m.Inspect(project.name))
-        revoked = project.closing_reason == "revoked"
         return Closing(
             project=project,
             copy_keys_live=(
                 project.copy_keys_destroyed_at is None or any(r["role"] == "copy" for r in held["live"])
-            ),
-            to_cancel=tuple(
-                job
-                for job in listed
-                if not job.cancel_requested
-                and (revoked or job.state not in REVIEWABLE)
-                and job.state != "PURGING"
             ),
             jobs_left=len(listed),
             building=any(copy.state in ("PENDING", "STAGING") for copy in staged),
@@ -188,8 +161,6 @@ class ClosingStep:
     def decide(self, facts: Closing) -> Any:
         if facts.copy_keys_live:
             return DestroyCopyKeys(facts.project)
-        if facts.to_cancel:
-            return CancelJobs(facts.to_cancel)
         if facts.jobs_left or facts.building:
             return None
         if facts.to_unlink:

@@ -38,6 +38,16 @@ class StartCollector:
 
 
 @dataclass(frozen=True)
+class StopCollector:
+    """It holds a key that is to die."""
+
+    attempt: Attempt
+
+    def act(self, ctx: Context) -> None:
+        workers.stop(ctx.home.quarantine_dir(self.attempt.name))
+
+
+@dataclass(frozen=True)
 class Retry:
     """Trouble outside: say so and try again."""
 
@@ -48,7 +58,6 @@ class Retry:
     def act(self, ctx: Context) -> None:
         with ctx.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        (ctx.home.quarantine_dir(self.attempt.name) / "result.json").unlink(missing_ok=True)
         StartCollector(self.attempt).act(ctx)
 
 
@@ -150,11 +159,15 @@ class CollectStep:
         work = workers.observe(ctx.home.quarantine_dir(attempt.name))
         return Observed(job, attempt, observe_stop(ctx, job), work)
 
-    def decide(self, facts: Observed) -> EndJob | StartCollector | Retry | NoteEnd | Show | None:
+    def decide(
+        self, facts: Observed
+    ) -> EndJob | StartCollector | StopCollector | Retry | NoteEnd | Show | None:
         job, attempt, work = facts.job, facts.attempt, facts.work
         # Frozen or ended projects may still have their results reviewed; only cancel and revocation stop that.
-        if facts.stop is not None and facts.stop.reason in ("cancelled", "grant-revoked"):
-            return None if work.running else EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if facts.stop is not None and facts.stop.final:
+            if work.running:
+                return StopCollector(attempt)
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
         if work.running:
             return None
         if work.error is not None:

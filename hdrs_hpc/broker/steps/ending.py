@@ -40,16 +40,21 @@ class Stop:
     outcome: Outcome
     reason: str
 
+    @property
+    def final(self) -> bool:
+        """Whether it also ends what has run already: frozen and ended projects may still review their results."""
+        return self.reason in ("cancelled", "grant-revoked")
+
 
 def observe_stop(ctx: Context, job: Job) -> Stop | None:
     """Whether somebody cancelled the job, or its project may not be given anything any more."""
     with ctx.db.read() as tx:
         project = projects.get(tx, job.project)
         run_until = projects.grant_of(tx, project).valid.run_until
-    if job.cancel_requested:
-        return Stop(Outcome.CANCELLED, "cancelled")
     if project.closing_reason == "revoked":
         return Stop(Outcome.CANCELLED, "grant-revoked")
+    if job.cancel_requested:
+        return Stop(Outcome.CANCELLED, "cancelled")
     if not project.open:
         return Stop(Outcome.CANCELLED, "project-frozen")
     if ctx.now() >= run_until:

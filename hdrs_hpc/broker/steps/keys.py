@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,23 @@ NEVER_MADE = "K-none"
 """Ids of tombstones: keyd's promise that a key which never was will never be."""
 KEY_ENCRYPTION_KEY = "project"
 """It opens nothing but other keys, and is told of by the certificate as a whole."""
+
+
+def use_key(
+    ctx: Context, purpose: Literal["stage", "bundle", "collect"], project: str, holder: str
+) -> dict[str, Any]:
+    """keyd's reply with a key for a process of the data zone; that it is used is in the log before it is given."""
+    role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[purpose]
+    live = ctx.ask(m.Inspect(project))["live"]
+    with ctx.db.write() as tx:
+        for record in live:
+            wanted = (role, holder), ("deid", "project") if purpose == "stage" else None
+            if (record["role"], record["holder"]) in wanted:
+                log_made(tx, project, record["role"], record["holder"], record["id"])
+                log.append(
+                    tx, "key-used", {"project": project, "key": record["id"]}, detail={"purpose": purpose}
+                )
+    return ctx.ask(m.UseKey(purpose, project, holder))
 
 
 def destroy_keys(

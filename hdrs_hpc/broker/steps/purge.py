@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from connectors.clusters import JobPhase
 from hdrs_hpc.broker.context import Context
@@ -63,6 +64,8 @@ class CancelAttempts:
 @dataclass(frozen=True)
 class AwaitSubmission:
     """We died around sbatch: a cluster job that turns up later must be cancelled before anything is removed."""
+
+    moves_on: ClassVar[bool] = False
 
     job: Job
 

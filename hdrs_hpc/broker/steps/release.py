@@ -14,8 +14,9 @@ from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.artefacts import Artefact, Decision
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.workers import replace_file
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import InternalError
+from hdrs_hpc.core.errors import HdrsError, InternalError
 from hdrs_hpc.documents.models.release import ReleaseRecord
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.policy import review as policy
@@ -84,7 +85,7 @@ class ReviewStep:
 
     def decide(self, facts: Reviewed) -> EndJob | OpenDecisions | None:
         job = facts.job
-        if facts.stop is not None and facts.stop.reason in ("cancelled", "grant-revoked"):
+        if facts.stop is not None and facts.stop.final:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
         if not facts.shown:
             return EndJob(job, Outcome.SUCCEEDED, "nothing-releasable")
@@ -101,6 +102,7 @@ class ReviewStep:
 @dataclass(frozen=True)
 class Observed:
     job: Job
+    stop: Stop | None
     waiting: tuple[Artefact, ...]
     """Approved, not yet out."""
     released: int
@@ -136,9 +138,16 @@ class Release:
             )
             told = log.last_seq(tx, "artefact-released", subject)
         record = _record(ctx, job, item, attempt, audience, project.grant, decided)
-        signed = checkpoint.ask_with_proof(
-            ctx.db, ctx.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
-        )
+        try:
+            signed = checkpoint.ask_with_proof(
+                ctx.db, ctx.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
+            )
+        except HdrsError as error:
+            if error.retry:
+                raise
+            # Such as a checker who joined the project meanwhile: nothing has left, and nothing will.
+            EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+            return
         envelope = base64.b64decode(signed["envelope"])
         self._publish(ctx, envelope)
         with ctx.db.write() as tx:
@@ -153,9 +162,7 @@ class Release:
         folder = ctx.home.released_dir(self.job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in ((f"{item.name}.record.json", record), (item.name, data)):
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+            replace_file(folder / name, content)
 
 
 @dataclass(frozen=True)
@@ -175,9 +182,11 @@ class ReleaseStep:
         with ctx.db.read() as tx:
             approved = [item for item in artefacts.of_job(tx, job.id) if item.verdict == "release"]
         waiting = tuple(item for item in approved if item.release_record is None)
-        return Observed(job, waiting, len(approved) - len(waiting))
+        return Observed(job, observe_stop(ctx, job), waiting, len(approved) - len(waiting))
 
-    def decide(self, facts: Observed) -> Release | Finish:
+    def decide(self, facts: Observed) -> EndJob | Release | Finish:
+        if facts.stop is not None and facts.stop.final:
+            return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
         if facts.waiting:
             return Release(facts.job, facts.waiting[0])
         return Finish(facts.job, facts.released)

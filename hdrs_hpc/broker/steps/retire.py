@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -9,22 +10,29 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
-from hdrs_hpc.broker.steps.stage import recipe
 from hdrs_hpc.broker.store import copies, log, transition
 from hdrs_hpc.broker.store.copies import Copy
-from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.grant import Grant, GrantedDataset
+from hdrs_hpc.policy import selection
 from hdrs_hpc.protocol import layout
 
 
 def superseded(tx: Connection, grant: Grant) -> list[Copy]:
     """Sealed copies that hold other data, or more, than the grant in force gives: a patient withdrew, say."""
-    found = []
-    for copy in copies.of_project(tx, grant.project):
-        granted = grant.data.get(copy.dataset)
-        same = granted is not None and granted.version == copy.version
-        if copy.state == "READY" and not (same and recipe(grant, copy.dataset) == copy.recipe):
-            found.append(copy)
-    return found
+    staged = copies.of_project(tx, grant.project)
+    return [copy for copy in staged if copy.state == "READY" and not still_granted(grant, copy)]
+
+
+def still_granted(grant: Grant, copy: Copy) -> bool:
+    """Whether the grant in force gives all that the copy holds, made as it is made."""
+    granted = grant.data.get(copy.dataset)
+    if granted is None or granted.version != copy.version:
+        return False
+    made = GrantedDataset.model_validate({**json.loads(copy.recipe), "version": copy.version})
+    same = (made.profile, made.max_failed) == (granted.profile, granted.max_failed)
+    # Selecting by less than the grant does is holding more than it gives.
+    narrower = set(granted.select) <= set(made.select) and not selection.outside(made.select, granted.select)
+    return same and narrower
 
 
 @dataclass(frozen=True)

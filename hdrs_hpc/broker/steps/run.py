@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 
@@ -15,7 +15,8 @@ from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.steps.stage import age_s
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, transition
+from hdrs_hpc.broker.steps.submit import Wait
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
@@ -24,6 +25,7 @@ from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.protocol import handover, layout, progress, wire
 
 COURIER_TIMEOUT_S = 60.0
+FORGOTTEN_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Observed:
     progress: dict[str, Any] | None
     late: bool
     """The hand-over should have happened by now."""
+    forgotten: bool
+    """The cluster proves that it knows no such job, and the longest time that it could run is over."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Bind:
             return
         subject = {**self.job.subject, "attempt": self.attempt.name}
         with ctx.db.write() as tx:
+            projects.require_open(tx, self.job.project)
             seqs = [
                 log.append(
                     tx,
@@ -152,11 +157,11 @@ class Deliver:
     def _log_answered(self, ctx: Context, given: dict[str, Any]) -> None:
         bound = {}
         with ctx.db.read() as tx:
-            entries = log.entries(tx)
             for seq in (self.attempt.bindings or {})["seqs"]:
-                entry = Entry.from_bytes(entries[seq])
+                entry = Entry.from_bytes(log.entry(tx, seq))
                 bound[entry.subject["node"]] = entry.detail["public-key"]
         with ctx.db.write() as tx:
+            projects.require_open(tx, self.job.project)
             for node, digest in sorted(given["digests"].items()):
                 log.append(
                     tx,
@@ -189,6 +194,8 @@ class AnswerDeclinedError(NotAllowedError):
 class NoteProgress:
     """What the agent measured, for people to see."""
 
+    moves_on: ClassVar[bool] = False
+
     attempt: Attempt
     progress: dict[str, Any]
 
@@ -203,7 +210,8 @@ class Ended:
 
     job: Job
     attempt: Attempt
-    found: ClusterJob
+    found: ClusterJob | None
+    """None where the cluster forgot it, long after its end at the latest."""
 
     def act(self, ctx: Context) -> None:
         with ctx.db.write() as tx:
@@ -211,8 +219,8 @@ class Ended:
                 tx,
                 self.attempt.name,
                 ended_at=clock.to_text(ctx.now()),
-                raw_state=self.found.raw_state,
-                exit_code=self.found.exit_code,
+                raw_state=self.found.raw_state if self.found else "FORGOTTEN",
+                exit_code=self.found.exit_code if self.found else None,
             )
             alerts.clear(tx, f"job/{self.job.id}")
             transition.move(tx, "job", self.job.subject, "RUNNING", "COLLECTING")
@@ -223,30 +231,36 @@ class RunStep:
         assert job.cluster is not None
         with ctx.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
-        cluster = ctx.cluster(job.cluster, job.project)
-        found = [
-            item
-            for item in cluster.find([attempt.name]).jobs[attempt.name]
-            if item.job_id == attempt.cluster_job_id
-        ]
-        late = attempt.started_at is not None and (
-            age_s(ctx, attempt.started_at) > ctx.settings.handover_deadline_s
-        )
+            spec = jobs.spec_of(tx, job)
+        stop = observe_stop(ctx, job)
+        if stop is not None:  # what takes away does not wait for the cluster
+            return Observed(job, attempt, stop, None, None, late=False, forgotten=False)
+        lookup = ctx.find(job.cluster, job.project, attempt.name)
+        found = [item for item in lookup.jobs[attempt.name] if item.job_id == attempt.cluster_job_id]
+        running_s = age_s(ctx, attempt.started_at) if attempt.started_at else 0.0
+        longest_s = spec.resources.time + ctx.settings.handover_deadline_s + FORGOTTEN_AFTER_S
         return Observed(
             job=job,
             attempt=attempt,
-            stop=observe_stop(ctx, job),
+            stop=None,
             found=found[0] if found else None,
             progress=read_progress(ctx, job, attempt),
-            late=late,
+            late=running_s > ctx.settings.handover_deadline_s,
+            forgotten=not found and lookup.absence_proven and running_s > longest_s,
         )
 
-    def decide(self, facts: Observed) -> EndJob | Bind | Deliver | NoteProgress | Ended | None:
+    def decide(self, facts: Observed) -> EndJob | Bind | Deliver | NoteProgress | Ended | Wait | None:
         job, attempt, found = facts.job, facts.attempt, facts.found
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
-        if found is not None and found.phase is JobPhase.ENDED:
+        if facts.forgotten or (found is not None and found.phase is JobPhase.ENDED):
             return Ended(job, attempt, found)
+        if found is None:
+            return Wait(job, "cluster-job-unseen", "the cluster does not show the job that it runs")
+        if found.phase is JobPhase.UNKNOWN:
+            return Wait(
+                job, "cluster-state-unknown", "the cluster says neither that it runs nor that it ended"
+            )
         if found is not None and found.phase is JobPhase.RUNNING and attempt.handover != "closed":
             if facts.late:
                 return EndJob(job, Outcome.FAILED, "handover-timeout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hdrs_hpc.broker.context import Context
@@ -11,7 +12,9 @@ from hdrs_hpc.broker.store import copies, jobs, log, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.core import clock, strict_json
-from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.grant import GrantedDataset
+from hdrs_hpc.documents.models.selection import Values
+from hdrs_hpc.policy import selection
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,21 @@ class WantCopies:
             assert self.job.cluster is not None
             uses = {}
             for name, use in spec.data.items():
-                granted = grant.data[use.dataset]
-                copy = copies.want(
-                    tx,
-                    self.job.project,
-                    use.dataset,
-                    granted.version,
-                    self.job.cluster,
-                    recipe(grant, use.dataset),
-                )
+                granted = grant.data.get(use.dataset)
+                if granted is None or selection.outside(use.select, granted.select):
+                    # A new version of the grant came after the rules were applied.
+                    transition.move(
+                        tx,
+                        "job",
+                        self.job.subject,
+                        "ADMITTED",
+                        "PURGING",
+                        outcome=Outcome.FAILED,
+                        reason="grant-superseded",
+                    )
+                    return
+                made = recipe(granted, selection.effective(use.select, granted.select))
+                copy = copies.want(tx, self.job.project, use.dataset, granted.version, self.job.cluster, made)
                 uses[name] = copy.id
             copies.link(tx, self.job.id, uses)
             transition.move(tx, "job", self.job.subject, "ADMITTED", "STAGING")
@@ -50,6 +59,7 @@ class MakeAttempt:
     def act(self, ctx: Context) -> None:
         assert self.job.decision is not None
         with ctx.db.write() as tx:
+            projects.require_open(tx, self.job.project)
             spec = jobs.spec_of(tx, self.job)
             attempt = jobs.new_attempt(tx, self.job.id)
             jobs.note_attempt(
@@ -102,10 +112,10 @@ class AwaitCopiesStep:
         return None
 
 
-def recipe(grant: Grant, dataset: str) -> str:
+def recipe(granted: GrantedDataset, chosen: Mapping[str, Values]) -> str:
     """What makes two copies of one dataset version differ, as canonical JSON: selection and profile."""
-    granted = grant.data[dataset]
-    return strict_json.dumps(granted.model_dump(mode="json", by_alias=True, exclude={"version"})).decode()
+    narrowed = granted.model_copy(update={"select": dict(chosen)})
+    return strict_json.dumps(narrowed.model_dump(mode="json", by_alias=True, exclude={"version"})).decode()
 
 
 def age_s(ctx: Context, since: str) -> float:

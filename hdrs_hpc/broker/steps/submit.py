@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keys.client import KeydRefusedError
 from hdrs_hpc.broker.runtime import installed_runtime
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.steps.keys import log_made
+from hdrs_hpc.broker.steps.keys import log_made, use_key
 from hdrs_hpc.broker.steps.stage import age_s
 from hdrs_hpc.broker.store import alerts, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -159,6 +160,8 @@ class Started:
 class Wait:
     """Say what is waited for."""
 
+    moves_on: ClassVar[bool] = False
+
     job: Job
     code: str
     message: str
@@ -173,12 +176,15 @@ class SubmitStep:
         assert job.cluster is not None
         with ctx.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
+        stop = observe_stop(ctx, job)
+        if stop is not None:  # what takes away does not wait for the cluster
+            return Observed(job, attempt, stop, (), False, (), False)
         cluster = ctx.cluster(job.cluster, job.project)
-        lookup = cluster.find([attempt.name])
+        lookup = ctx.find(job.cluster, job.project, attempt.name)
         return Observed(
             job=job,
             attempt=attempt,
-            stop=observe_stop(ctx, job),
+            stop=None,
             found=tuple(lookup.jobs[attempt.name]),
             may_submit=is_settled(ctx, attempt, cluster, lookup),
             doubts=lookup.doubts,
@@ -195,6 +201,8 @@ class SubmitStep:
             mine = [item for item in facts.found if item.job_id == attempt.cluster_job_id]
             if mine and mine[0].phase in (JobPhase.RUNNING, JobPhase.COMPLETING, JobPhase.ENDED):
                 return Started(job, attempt, mine[0])
+            if not mine:
+                return Wait(job, "cluster-job-unseen", "the cluster shows the job's name under another id")
             return None
         if attempt.cluster_job_id is not None:
             return Wait(job, "cluster-job-unseen", "the cluster accepted the job and does not show it")
@@ -219,17 +227,19 @@ def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
     _make_key(ctx, job, attempt, "bundle")
     folder = ctx.home.staging_dir(f"bundle-{attempt.name}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    marker = folder / "sealed.json"
-    if marker.exists():
-        return
+    try:
+        reply = use_key(ctx, "bundle", job.project, attempt.name)
+    except KeydRefusedError as error:
+        if error.code == "manifest-settled":
+            return  # sealed before; keyd remembers
+        raise
     with ctx.db.read() as tx:
         content = jobs.bundle(tx, digest)
     assert content is not None
-    key = base64.b64decode(ctx.ask(m.UseKey("bundle", job.project, attempt.name))["key"])
     parts = layout.bundle_parts(job.project, attempt.name)
     builder = CopyBuilder(
         ctx.cluster(job.cluster, job.project).objects(*parts),
-        key,
+        base64.b64decode(reply["key"]),
         "copy",
         job.project,
         attempt.name,
@@ -239,7 +249,6 @@ def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
         builder.put(layout.BUNDLE_PATH, content)
     sealed = builder.seal()
     ctx.ask(m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest))
-    marker.touch()
 
 
 def _make_key(ctx: Context, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:

@@ -133,7 +133,8 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
             _log_refusal(db, error, kind_name, digest)
         raise
     if kind_name == "grant":
-        checkpoint.tell_grant(db, ask, digest, raw)
+        assert project is not None
+        checkpoint.tell_grants(db, ask, project)
     return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
 
 
@@ -191,8 +192,9 @@ def request_cancel(db: Database, person: str, job_id: str) -> None:
     """Note that a job is to end; whether ``person`` may was decided by the caller.  Idempotent."""
     with db.write() as tx:
         job = jobs.get(tx, job_id)
-        if job.state not in ("PURGING", "PURGED"):
+        if job.state not in ("PURGING", "PURGED") and not job.cancel_requested:
             jobs.request_cancel(tx, job.id)
+            log.append(tx, "cancel-requested", job.subject, actor=person)
 
 
 # --- one function a kind: judge it, file it, give (project, job)
@@ -414,8 +416,7 @@ def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) ->
         with db.read() as tx:
             closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
             project = projects.get(tx, closure.project)
-            grant = documents.get(tx, project.grant)
-        checkpoint.tell_grant(db, ask, grant.digest, grant.raw)
+        checkpoint.tell_grants(db, ask, project.name)
         ask(m.AdmitClosure(raw))
 
 

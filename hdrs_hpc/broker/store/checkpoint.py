@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import log
+from hdrs_hpc.broker.store import documents, log
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import HdrsError, SiteError
 
@@ -64,13 +65,16 @@ def ask_with_proof(
     return _until_in_time(once)
 
 
-def tell_grant(db: Database, ask: AskKeyd, digest: str, raw: bytes) -> None:
-    """Have keyd hold to a grant that was accepted here.  Idempotent."""
+def tell_grants(db: Database, ask: AskKeyd, project: str) -> None:
+    """Have keyd hold to the grants of a project that were accepted here, each version in turn.  Idempotent."""
+    held = ask(m.Inspect(project))["grant"]
     with db.read() as tx:
-        seqs = [
-            entry.seq for entry in log.of_event(tx, "grant-accepted") if entry.subject["document"] == digest
-        ]
-    ask_with_proof(db, ask, seqs, lambda proof: m.AdmitGrant(raw, proof))
+        accepted = [e for e in log.of_event(tx, "grant-accepted") if e.subject["project"] == project]
+        grants = {e.subject["document"]: documents.get(tx, e.subject["document"]).raw for e in accepted}
+    digests = list(grants)
+    for entry in accepted[digests.index(held) + 1 if held in grants else 0 :]:
+        raw = grants[entry.subject["document"]]
+        ask_with_proof(db, ask, [entry.seq], functools.partial(m.AdmitGrant, raw))
 
 
 def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import datasets
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,13 @@ def every(tx: Connection) -> list[Dataset]:
     """All versions, in the order in which they were registered within each name."""
     rows = tx.execute(select(datasets).order_by(datasets.c.name))
     return [Dataset(**row._mapping) for row in rows]
+
+
+def registration(tx: Connection, name: str, version: str) -> DatasetRegistration:
+    """The signed registration of one version."""
+    wanted = select(datasets.c.registration).where(datasets.c.name == name, datasets.c.version == version)
+    digest = tx.execute(wanted).scalar_one()
+    return DatasetRegistration.from_payload(documents.get(tx, digest).envelope.payload)
 
 
 def versions_of(tx: Connection, name: str) -> list[Dataset]:

@@ -139,6 +139,16 @@ def attempts_of(tx: Connection, job: str) -> list[Attempt]:
     return [Attempt(**row._mapping) for row in rows]
 
 
+def attempts_at(tx: Connection, cluster: str, project: str) -> list[str]:
+    """Names of the attempts of living jobs at a cluster."""
+    rows = tx.execute(
+        select(attempts.c.name)
+        .join(jobs, jobs.c.id == attempts.c.job)
+        .where(jobs.c.cluster == cluster, jobs.c.project == project, jobs.c.state != "PURGED")
+    )
+    return [row.name for row in rows]
+
+
 def note_attempt(tx: Connection, name: str, **columns: Any) -> None:
     """Write facts of an attempt; its state is the job's."""
     tx.execute(update(attempts).where(attempts.c.name == name).values(**columns))

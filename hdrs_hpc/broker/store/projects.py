@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import attempts, jobs, projects
+from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
@@ -47,6 +48,12 @@ def every(tx: Connection) -> list[Project]:
     return [Project(**row._mapping) for row in tx.execute(select(projects).order_by(projects.c.name))]
 
 
+def require_open(tx: Connection, name: str) -> None:
+    """In the transaction that logs something given: a freeze that came since we looked must win."""
+    if not get(tx, name).open:
+        raise StateMovedError("the project was frozen meanwhile")
+
+
 def grant_of(tx: Connection, project: Project) -> Grant:
     return Grant.from_payload(documents.get(tx, project.grant).envelope.payload)
 
@@ -64,15 +71,17 @@ def note_copy_keys_destroyed(tx: Connection, name: str, at: str) -> None:
     tx.execute(update(projects).where(projects.c.name == name).values(copy_keys_destroyed_at=at))
 
 
-def gpu_hours_used(tx: Connection, name: str) -> float:
-    """Allocated GPUs × hours of the project's attempts so far; a running attempt counts up to now."""
-    rows = tx.execute(
+def gpu_hours_used(tx: Connection, name: str, job: str | None = None) -> float:
+    """Allocated GPUs × hours of the project's attempts so far (or of one job's); a running one counts up to now."""
+    rows = (
         select(attempts.c.started_at, attempts.c.ended_at, attempts.c.alloc_gpus)
         .join(jobs, jobs.c.id == attempts.c.job)
         .where(jobs.c.project == name, attempts.c.started_at.is_not(None))
     )
+    if job is not None:
+        rows = rows.where(attempts.c.job == job)
     total = 0.0
-    for row in rows:
+    for row in tx.execute(rows):
         ended = clock.from_text(row.ended_at) if row.ended_at else clock.now()
         seconds = (ended - clock.from_text(row.started_at)).total_seconds()
         total += max(0.0, seconds) * row.alloc_gpus / 3600

@@ -32,7 +32,10 @@ from hdrs_hpc.documents.models.words import (
 
 MAX_VALIDITY = timedelta(days=31)
 MAX_PARAMETER_BYTES = 64 * 1024
-MAX_ARTEFACT_BYTES = 64 << 20
+MAX_NODES = 64
+"""As many as one key hand-over reaches."""
+MAX_ARTEFACT_BYTES: dict[str, int] = {"table": 8 << 20, "figure": 64 << 20, "metrics": 64 << 10}
+"""What the output check takes of a class; weights are not checked by this version."""
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "table": (".csv",),
     "figure": (".png",),
@@ -61,8 +64,8 @@ class OutputClashError(BadDocumentError):
 
 class OutputSizeError(BadDocumentError):
     code = "output-size-limit"
-    meaning = "A table, figure or metrics file declares more than any that a person can check."
-    remedy = "Declare at most 64MiB; summarise before writing."
+    meaning = "A table, figure or metrics file declares more than the output check takes."
+    remedy = "Declare at most 8MiB for a table, 64KiB for metrics, 64MiB for a figure; summarise before writing."
 
 
 class UndeclaredDataError(BadDocumentError):
@@ -191,7 +194,7 @@ class Workload(_WorkloadFields):
 class Resources(Part):
     """Slurm's words; memory, CPUs and GPUs are per node, one task a node."""
 
-    nodes: Annotated[int, Field(ge=1, le=100_000)]
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     cpus_per_task: Annotated[int, Field(ge=1, le=4096)]
     mem: MemoryMb
     """MiB per node."""
@@ -229,8 +232,9 @@ class Output(Part):
             fault(WrongSuffixError, f"a {self.class_} ends in {' or '.join(SUFFIXES[self.class_])}")
         if self.counts is not None and self.class_ not in ("table", "metrics"):
             fault(CountsMisplacedError, f"a {self.class_} has no counts")
-        if self.class_ != "weights" and self.max_size > MAX_ARTEFACT_BYTES:
-            fault(OutputSizeError, f"a {self.class_} may declare up to {size_text(MAX_ARTEFACT_BYTES)}")
+        most = MAX_ARTEFACT_BYTES.get(self.class_)
+        if most is not None and self.max_size > most:
+            fault(OutputSizeError, f"a {self.class_} may declare up to {size_text(most)}")
         if self.data is not None and self.class_ != "figure":
             fault(BadValueError, "only a figure names the table it was drawn from")
         return self

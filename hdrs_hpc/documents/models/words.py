@@ -82,7 +82,8 @@ DURATION_PATTERN = r"^(0|[1-9][0-9]{0,4})[dhm]$"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MEMORY_MIB = {"M": 1, "G": 1 << 10, "T": 1 << 20}
 _DURATIONS = {"d": 86400, "h": 3600, "m": 60}
-MAX_WALLTIME_S = 100 * 86400
+MAX_WALLTIME_S = 30 * 86400
+"""As long as the agents of a job may be told to run."""
 
 
 def _matching(pattern: str, error: type[BadDocumentError], text: str) -> AfterValidator:
@@ -141,7 +142,7 @@ def parse_walltime(text: str) -> int:
     hours, minutes, seconds = (int(part) for part in clock_part.split(":"))
     total = int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
     if not 60 <= total <= MAX_WALLTIME_S or (days and hours > 23):
-        fault(BadWalltimeError, "a run time is at least one minute and at most 100 days")
+        fault(BadWalltimeError, "a run time is at least one minute and at most 30 days")
     return total
 
 

@@ -61,9 +61,9 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
         "TOTAL,TOTAL,24,24",
     ]
     assert site.output("spacing-bins").decode().splitlines() == [
-        "group,spacing_mm,n_series",
-        "CT,0 to 1.5,12",
-        "CT,1.5 and over,12",
+        "group,spacing_mm,n_patients,n_series",
+        "CT,0 to 1.5,12,12",
+        "CT,1.5 and over,12,12",
     ]
     summary = json.loads(site.output("summary"))
     voxels = np.stack([series(number) for number in range(24)]).astype(float) - 1024
@@ -72,7 +72,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "figure": {}, "metrics": {}})
-    counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_series",)}
+    counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_patients", "n_series")}
     checked = check_set(
         [
             (

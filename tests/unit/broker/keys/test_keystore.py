@@ -157,6 +157,19 @@ def test_no_wrap_master_or_project_key_of_a_destroyed_key_stays_on_disk(
     assert not (folder / "master.key.new").exists()
 
 
+def test_the_old_master_is_overwritten_in_place_and_not_only_unlinked(
+    store: FileKeystore, folder: Path, tmp_path: Path
+) -> None:
+    same_bytes = tmp_path / "same-bytes"
+    os.link(folder / "master.key", same_bytes)  # another name for the very blocks on the disk
+    old_master = same_bytes.read_bytes()
+    store.destroy("lung", ("copy",), "C1")
+    left = same_bytes.read_bytes()
+    assert len(left) == 32
+    assert left != old_master
+    assert left != (folder / "master.key").read_bytes()
+
+
 def test_answers_that_hold_a_destroyed_key_go_with_it_and_others_stay(
     store: FileKeystore, folder: Path
 ) -> None:
