@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from hdrs_hpc.audit.entries import Entry
 
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -77,7 +82,9 @@ def fetch(folder: Path, context: str | None) -> None:
 @click.option("--event", help="Only this event.")
 @_JSON
 def show(folder: Path, project: str | None, job: str | None, event: str | None, as_json: bool) -> None:
-    """List the entries as they stand, without judging them; `audit verify` does that.
+    """List the entries as they stand, one a line, without judging them; `audit verify` does that.
+
+    Lines are cut to the terminal; --json has the whole.
 
     Example: hdrs-hpc audit show demo-site/audit --project lung-demo
     """
@@ -94,17 +101,17 @@ def show(folder: Path, project: str | None, job: str | None, event: str | None, 
     if as_json:
         click.echo(json.dumps([json.loads(entry.to_bytes()) for entry in entries], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("entry", "at", "event", "about", "by", "detail", box=None, pad_edge=False)
+    width = shutil.get_terminal_size((110, 24)).columns
     for entry in entries:
-        about = " ".join(f"{key}={_short(value)}" for key, value in entry.subject.items())
-        detail = " ".join(
-            f"{key}={_short(value)}" for key, value in entry.detail.items() if key != "envelope"
-        )
-        table.add_row(str(entry.seq), entry.at, entry.event, about, entry.actor, detail)
-    Console().print(table)
+        click.echo(_line(entry, width))
+
+
+def _line(entry: Entry, width: int) -> str:
+    """Number, time, event, what it is about, then as much of the detail as there is room for."""
+    about = " ".join(_cut(value, 18) for value in entry.subject.values())
+    told = {"by": entry.actor, **{key: value for key, value in entry.detail.items() if key != "envelope"}}
+    detail = " ".join(f"{key}={_short(value)}" for key, value in told.items())
+    return _cut(f"{entry.seq:>5} {entry.at} {entry.event:<20} {_cut(about, 34):<34} {detail}", max(60, width))
 
 
 def _short(value: object) -> str:
@@ -113,3 +120,8 @@ def _short(value: object) -> str:
         return ",".join(_short(item) for item in value)
     text = str(value)
     return f"{text[:15]}…" if text.startswith("sha256:") else text
+
+
+def _cut(text: str, length: int) -> str:
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"

@@ -26,7 +26,9 @@ def close(
 
     session = options.session(context)
     if action == "freeze":
-        click.echo("A freeze can't be undone; running jobs are cancelled. Going on needs a new project.", err=True)
+        click.echo(
+            "A freeze can't be undone; running jobs are cancelled. Going on needs a new project.", err=True
+        )
     else:
         _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
     kind = KINDS["closure"]

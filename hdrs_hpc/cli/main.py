@@ -55,26 +55,30 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
 
 
+EXTRAS = {"demo": "demo", "imaging": "imaging", "dataset": "broker", "broker": "broker", "cluster": "broker"}
+"""Which extra of the package a command needs beyond what every laptop has."""
+
+
 def load(place: str) -> click.Command:
     """The command at ``module:attribute``; a missing extra is named instead of an ImportError."""
     module, _, attribute = place.partition(":")
     try:
         command: click.Command = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise missing_part(error) from None
+        raise missing_part(error, attribute) from None
     return command
 
 
-def missing_part(error: ModuleNotFoundError) -> Exception:
-    """A part of the program that this installation lacks, as an error with a remedy."""
+def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
+    """A part of the program that this installation lacks, as an error that names the extra to install."""
     from hdrs_hpc.core.errors import NotFoundError
 
     name = (error.name or "").partition(".")[0]
     if name in ("hdrs_hpc", "imaging", "connectors", ""):
         return error
     return NotFoundError(
-        f"this installation lacks {name}, which this command needs",
-        remedy="Install the part for it: pip install 'hdrs-hpc[broker]' (or [imaging], [node]).",
+        f"this installation lacks {name}, which `hdrs-hpc {command}` needs",
+        remedy=f"Install the part for it: pip install 'hdrs-hpc[{EXTRAS.get(command, 'broker')}]'",
     )
 
 
@@ -111,6 +115,8 @@ def run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError):
+            error = missing_part(error, next((word for word in argv if not word.startswith("-")), ""))
         return _tell(error, "--json" in argv)
     return result if isinstance(result, int) else 0
 
@@ -127,8 +133,6 @@ def _tell(error: Exception, as_json: bool) -> int:
     """Code, what, where and remedy on standard error; the same as JSON on standard output if asked for."""
     from hdrs_hpc.core.errors import HdrsError, InternalError
 
-    if isinstance(error, ModuleNotFoundError):
-        error = missing_part(error)
     if not isinstance(error, HdrsError):
         if os.environ.get("HDRS_HPC_DEBUG"):
             raise error

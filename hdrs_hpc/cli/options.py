@@ -44,13 +44,18 @@ def session(name: str | None) -> Session:
     return Session.current(name)
 
 
+def login(name: str | None) -> Session | None:
+    """The context named, else the one at hand, else None."""
+    from hdrs_hpc.client.session import Session
+
+    return Session.current(name) if name else Session.at_hand()
+
+
 def key_of(given: Path | None, name: str | None = None) -> Path:
     """The key given, else the login's."""
     if given is not None:
         return given
-    from hdrs_hpc.client.session import Session
-
-    at_hand = Session.current(name) if name else Session.at_hand()
+    at_hand = login(name)
     if at_hand is None or at_hand.key is None:
         raise click.UsageError("Give your SSH key with --key, or log in first.")
     return at_hand.key
@@ -58,12 +63,11 @@ def key_of(given: Path | None, name: str | None = None) -> Path:
 
 def root_of(given: Path | None, name: str | None = None) -> TrustRoot | None:
     """The trust root given, else the login's, else none."""
-    from hdrs_hpc.client.session import Session
     from hdrs_hpc.documents.trust import load_root
 
     if given is not None:
         return load_root(given.read_bytes(), None).document
-    at_hand = Session.current(name) if name else Session.at_hand()
+    at_hand = login(name)
     return at_hand.root.document if at_hand else None
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hdrs_hpc.core.errors import ConflictError, UsageError
+from hdrs_hpc.core.errors import ConflictError, SiteError, UsageError
+
+if TYPE_CHECKING:
+    from hdrs_hpc.client.speccheck import SpecReport
+    from hdrs_hpc.documents.models.grant import Grant
 
 
 class SpecExistsError(ConflictError):
@@ -25,8 +30,9 @@ class TrustRootNeededError(UsageError):
 _SPEC = click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _NO_CONTEXT = click.option(
-    "--no-context", is_flag=True, help="Check the form only, whatever hdrs-hpc.toml says."
+    "--no-context", is_flag=True, help="Check the form only, whatever hdrs-hpc.toml or a login says."
 )
+_LOGIN = click.option("--context", "login", help="Which login to use, where you have several.")
 
 
 @click.group()
@@ -40,16 +46,19 @@ def spec() -> None:
 @spec.command()
 @click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
 @click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
-@click.option("--project", help="The project's name, where no hdrs-hpc.toml tells it.")
-def new(spec_file: Path, own_code: bool, project: str | None) -> None:
-    """Write a whole spec to begin with.
+@click.option("--project", help="The project, where neither hdrs-hpc.toml nor your login tells it.")
+@_LOGIN
+def new(spec_file: Path, own_code: bool, project: str | None, login: str | None) -> None:
+    """Write a whole spec to begin with, with the data and limits of your project.
+
+    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.
 
     Example: hdrs-hpc spec new spacing.yaml --own-code
     """
     from hdrs_hpc.client import context, spectemplate
 
     found = context.find(spec_file)
-    grant = context.load(found).facts.grant if found else None
+    grant = context.load(found).facts.grant if found else _granted(login, project)
     text = spectemplate.render(
         spectemplate.name_from(spec_file.stem), grant=grant, own_code=own_code, project=project
     )
@@ -65,9 +74,13 @@ def new(spec_file: Path, own_code: bool, project: str | None) -> None:
 @_SPEC
 @_JSON
 @_NO_CONTEXT
+@_LOGIN
 @click.pass_context
-def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool) -> None:
+def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool, login: str | None) -> None:
     """Tell every fault of a spec, with line and remedy, and the project's verdict rule by rule.
+
+    The rules are applied to the documents of the nearest hdrs-hpc.toml, else to what the broker that you are
+    logged in to shows of the project; nothing is sent.
 
     Exit code 0: good. 3: a fault in the document. 4: refused by the project's rules.
 
@@ -76,7 +89,10 @@ def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool) 
     from hdrs_hpc.client import context, speccheck
 
     found = None if no_context else context.find(spec_file)
-    report = speccheck.check(spec_file, context.load(found) if found else None)
+    if found is not None or no_context:
+        report = speccheck.check(spec_file, context.load(found) if found else None)
+    else:
+        report = _by_login(spec_file, login)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
@@ -141,3 +157,38 @@ def sign(
         click.echo(json.dumps({"file": str(target), "digest": envelope.digest}))
     else:
         click.echo(f"Signed {envelope.digest}\nWrote {target}")
+
+
+def _granted(login: str | None, project: str | None) -> Grant | None:
+    """The grant to begin with, asked of the broker; None, and said so, where there is no login that works."""
+    from hdrs_hpc.cli import options
+    from hdrs_hpc.client import projectview
+    from hdrs_hpc.client.session import NotLoggedInError
+
+    session = options.login(login)
+    if session is None:
+        return None
+    try:
+        return projectview.grant_to_begin_with(session, project)
+    except (NotLoggedInError, SiteError) as error:
+        click.echo(f"The broker was not asked ({error.message}): names to fill in were written.", err=True)
+        return None
+
+
+def _by_login(spec_file: Path, login: str | None) -> SpecReport:
+    """Checked by what the broker shows; by its form only, and said so, where there is no login that works."""
+    from hdrs_hpc.cli import options
+    from hdrs_hpc.client import projectview, speccheck
+    from hdrs_hpc.client.session import NotLoggedInError
+
+    session = options.login(login)
+    if session is not None:
+        try:
+            return speccheck.check(
+                spec_file,
+                None,
+                lambda spec: projectview.context(session, spec.project, spec.resources.cluster),
+            )
+        except (NotLoggedInError, SiteError) as error:
+            click.echo(f"The broker was not asked: {error.message}", err=True)
+    return speccheck.check(spec_file, None)

@@ -26,6 +26,8 @@ def show_report(report: SpecReport, *, error: bool = False) -> None:
             mark = "[green]✓[/green]" if rule.ok else "[red]✗[/red]"
             table.add_row(mark, rule.rule, escape(rule.message))
         console.print(table)
+    for text in report.untold:
+        console.print(f"[yellow]?[/yellow] not applied here, the broker will: {escape(text)}", soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
 
@@ -44,6 +46,8 @@ def _verdict(report: SpecReport) -> str:
         return f"[red]{count} {'fault' if count == 1 else 'faults'}[/red]; `hdrs-hpc explain CODE` tells more"
     if report.decision is None:
         return (
-            "[green]The form is right.[/green] No hdrs-hpc.toml is near, so no project's rules were applied."
+            "[green]The form is right.[/green] No hdrs-hpc.toml is near and no login was used, "
+            "so no project's rules were applied."
         )
-    return f"[green]This job may run[/green], at isolation {report.decision.isolation}."
+    by = f" by what {report.broker} shows now" if report.broker else ""
+    return f"[green]This job may run[/green]{by}, at isolation {report.decision.isolation}."

@@ -32,6 +32,7 @@ def submit(
 ) -> None:
     """Check, sign and send a job spec; what `spec sign` wrote can be sent too.
 
+    What the project's rules would refuse, by what the broker shows of it, is not signed.
     The same signed file again gives the same job.  The job's id is the last line on standard output.
 
     \b
@@ -67,15 +68,19 @@ def _sign(
     ctx: click.Context, spec_file: Path, key: Path, context: str | None, yes: bool
 ) -> tuple[Envelope, tuple[bytes, str] | None]:
     from hdrs_hpc.cli import specview
-    from hdrs_hpc.client import context as contexts
-    from hdrs_hpc.client import speccheck, specdraft
+    from hdrs_hpc.client import projectview, speccheck, specdraft
 
-    found = contexts.find(spec_file)
-    report = speccheck.check(spec_file, contexts.load(found) if found else None)
+    # The broker that will decide is asked, whatever an hdrs-hpc.toml says: that may be of another, or of another day.
+    session = options.session(context)
+    report = speccheck.check(
+        spec_file, None, lambda spec: projectview.context(session, spec.project, spec.resources.cluster)
+    )
     if not report.ok:
         specview.show_report(report, error=True)
         ctx.exit(report.exit_code)
-    drafted = specdraft.build(spec_file, options.session(context).refresh_root())
+    for text in report.untold:
+        click.echo(f"not applied here, the broker will: {text}", err=True)
+    drafted = specdraft.build(spec_file, session.root)
     specview.show_payload(drafted)
     if not yes:
         click.confirm("Sign and send this?", abort=True, err=True)

@@ -107,7 +107,9 @@ def crash(detail: dict[str, Any]) -> str:
     if ending == "out-of-time":
         return "your code was stopped at its time limit"
     if ending not in ("crashed", "exited"):
-        return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {}))
+        return ", ".join(
+            f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {})
+        )
     place = detail.get("bundle-line")
     at = f" at {place['file']} line {place['line']}" if place else ""
     if detail.get("signal"):

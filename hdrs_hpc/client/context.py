@@ -7,8 +7,8 @@ time at which they are applied, so that an example never expires.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,10 +62,13 @@ class _ContextFile(Part):
 class Context:
     """What the rules need besides the spec, each document with its signatures verified."""
 
-    file: Path
+    file: Path | None
+    """The ``hdrs-hpc.toml``; None where a broker was asked."""
     root: trust.VerifiedRoot
     person: str
     facts: Facts
+    untold: Mapping[str, str] = field(default_factory=dict)
+    """Reason codes that can't be judged here → what is not known."""
 
 
 def find(start: Path) -> Path | None:
@@ -108,11 +111,6 @@ def load(file: Path) -> Context:
         code_approvals=approvals,
     )
     return Context(file, root, named.person, facts)
-
-
-def moment(context: Context | None) -> datetime:
-    """The time at which a spec is judged: the context's, or now."""
-    return context.facts.now if context else clock.now()
 
 
 def _read_settings(file: Path) -> _ContextFile:

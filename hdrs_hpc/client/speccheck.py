@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.policy import job as job_policy
+from hdrs_hpc.policy.refusals import ProjectUnknownError
 
 _LINE = re.compile(r"line ([0-9]+)")
 # A spec that is only checked is never sent, so its nonce may be anybody's.
@@ -48,6 +50,10 @@ class SpecReport:
     findings: tuple[LocatedFinding, ...]
     decision: job_policy.Decision | None
     context_file: Path | None
+    broker: str | None = None
+    """The broker whose answers were used where no context is near."""
+    untold: tuple[str, ...] = ()
+    """What could not be judged here, so that only the broker's decision tells."""
 
     @property
     def ok(self) -> bool:
@@ -58,7 +64,8 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
-        return NotAllowedError.exit_code if self.decision is not None else BadDocumentError.exit_code
+        refused = self.decision is not None or self.findings[0].code == ProjectUnknownError.code
+        return NotAllowedError.exit_code if refused else BadDocumentError.exit_code
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,11 +74,19 @@ class SpecReport:
             "findings": [item.as_dict() for item in self.findings],
             "decision": self.decision.as_dict() if self.decision else None,
             "context": str(self.context_file) if self.context_file else None,
+            "broker": self.broker,
+            "not-applied": list(self.untold),
         }
 
 
-def check(path: Path, context: Context | None) -> SpecReport:
-    """Check a spec's form, its bundle and, with a context, every rule of the project.  Raises nothing for these."""
+def check(
+    path: Path, context: Context | None, ask: Callable[[JobSpecDraft], Context] | None = None
+) -> SpecReport:
+    """Check a spec's form, its bundle and, with a context, every rule of the project.  Raises nothing for these.
+
+    Without a context ``ask`` is called for one, once the form is right; what it raises passes through, but for a
+    project that is unknown, which is a finding.
+    """
     place = context.file if context else None
     lines: dict[strict_yaml.Path, int] = {}
     try:
@@ -84,6 +99,8 @@ def check(path: Path, context: Context | None) -> SpecReport:
     except BadDocumentError as error:
         return SpecReport(path, (_unreadable(error),), None, place)
     try:
+        if context is None and ask is not None:
+            context = ask(written.draft)
         if context is None:
             specdraft.pack(written)
             return SpecReport(path, (), None, None)
@@ -91,13 +108,25 @@ def check(path: Path, context: Context | None) -> SpecReport:
     except BadDocumentError as error:
         fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
         return SpecReport(path, (_locate(fault, lines),), None, place)
-    decision = job_policy.decide(drafted.spec, context.person, context.facts)
+    except ProjectUnknownError as error:
+        unknown = Finding(error.code, ("project",), error.message, error.remedy)
+        return SpecReport(path, (_locate(unknown, lines),), None, place)
+    decision, untold = _judged(job_policy.decide(drafted.spec, context.person, context.facts), context)
     by_text = {path_text(step): line for step, line in lines.items()}
     broken = tuple(
         LocatedFinding(rule.code or "", rule.where, _line_of(rule.where, by_text), rule.message, rule.remedy)
         for rule in decision.broken
     )
-    return SpecReport(path, broken, decision, place)
+    broker = context.root.document.audience if place is None else None
+    return SpecReport(path, broken, decision, place, broker, untold)
+
+
+def _judged(decision: job_policy.Decision, context: Context) -> tuple[job_policy.Decision, tuple[str, ...]]:
+    """The decision without the answers that what is known here can't give, and what these would have needed."""
+    left_out = [rule for rule in decision.rules if rule.code in context.untold]
+    kept = tuple(rule for rule in decision.rules if rule.code not in context.untold)
+    untold = tuple(f"{rule.rule}: {context.untold[rule.code or '']}" for rule in left_out)
+    return replace(decision, rules=kept), untold
 
 
 def _locate(found: Finding, lines: dict[strict_yaml.Path, int]) -> LocatedFinding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN
+from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
 
 _BUILTIN = """\
 workload:
@@ -19,35 +19,68 @@ workload:
   entry: cohort.main:run          # code/cohort/main.py, function run
   parameters: {bins: 64}
 """
-_REST = """\
+_RESOURCES = """\
 resources:                        # Slurm's words, per node
-  nodes: 1
+  nodes: 1{nodes}
   cpus-per-task: 4
   mem: 8G
   # gres: gpu:1
-  time: "00:30:00"
-outputs:                          # what is not declared is never collected
+  time: "{time}"{most}
+"""
+_OUTPUTS = """\
   cohort:       {class: table, path: cohort.csv, counts: [n_patients, n_series], max-size: 1MiB}
   spacing-bins: {class: table, path: spacing-bins.csv, counts: [n_patients, n_series], max-size: 1MiB}
   spacing:      {class: figure, path: spacing.png, data: spacing-bins, max-size: 2MiB}
   summary:      {class: metrics, path: summary.json, counts: [n_patients, n_series], max-size: 64KiB}
 """
+_FIRST_RUN_S = 30 * 60
 
 
 def render(name: str, *, grant: Grant | None, own_code: bool, project: str | None = None) -> str:
-    """YAML text of a new spec that passes ``spec check`` for this grant's data."""
-    datasets = tuple(grant.data) if grant else ("your-dataset",)
-    uses = "".join(f"  {_short(dataset)}: {{dataset: {dataset}}}\n" for dataset in datasets)
+    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs."""
     return (
         "schema: hdrs-hpc/job-spec/1\n"
-        f"project: {project or (grant.project if grant else 'your-project')}\n"
+        f"project: {grant.project if grant else project or 'your-project'}\n"
         f"name: {name}\n"
         "purpose: Say in a sentence what this run is for; custodians and checkers read it\n"
         "data:                             # the name by which your code opens it: the dataset granted\n"
-        f"{uses}"
+        f"{_data(grant)}"
         f"{_OWN_CODE if own_code else _BUILTIN}"
-        f"{_REST}"
+        f"{_resources(grant)}"
+        "outputs:                          # what is not declared is never collected\n"
+        f"{_outputs(grant)}"
     )
+
+
+def _data(grant: Grant | None) -> str:
+    datasets = tuple(grant.data) if grant else ("your-dataset",)
+    short = [_short(dataset) for dataset in datasets]
+    names = short if len(set(short)) == len(short) else datasets
+    return "".join(
+        f"  {name}: {{dataset: {dataset}}}\n" for name, dataset in zip(names, datasets, strict=True)
+    )
+
+
+def _resources(grant: Grant | None) -> str:
+    if grant is None:
+        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="")
+    limits = grant.limits
+    return _RESOURCES.format(
+        nodes=f"{' ' * 24}# up to {limits.nodes}; on {', '.join(limits.clusters)}",
+        time=walltime_text(min(_FIRST_RUN_S, limits.time)),
+        most=f"{' ' * 16}# up to {walltime_text(limits.time)} a job",
+    )
+
+
+def _outputs(grant: Grant | None) -> str:
+    """The outputs of the classes that may leave; a figure needs its table."""
+    lines = _OUTPUTS.splitlines(keepends=True)
+    if grant is None:
+        return _OUTPUTS
+    may_leave = {name for name in ("table", "figure", "metrics") if grant.outputs.rule(name) is not None}
+    if "table" not in may_leave:
+        may_leave.discard("figure")
+    return "".join(line for line in lines if any(f"class: {name}," in line for name in may_leave))
 
 
 def name_from(stem: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import resource
 
+from hdrs_hpc.core import seccomp
+
 # linux/prctl.h
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 3, 4, 36
 # linux/capability.h
@@ -14,10 +16,13 @@ _CAPABILITY_VERSION_3 = 0x20080522
 def harden() -> bool:
     """No capabilities, no core files, no ptrace, no /proc/<pid>/mem.  Gives whether the kernel agreed to the last.
 
-    After the last exec, since exec makes a process dumpable again.  Not dumpable matters more than the
-    limit: a piped core_pattern ignores RLIMIT_CORE.
+    After the last exec, since exec makes a process dumpable again.  The limit is for the workload, which
+    inherits it but not that: its memory holds what it read, and no core file or handler of the node may get it.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # A hard limit of 0 can't be raised; a site that sets it writes no core files, piped ones it may.
+    limit = 0 if hard == 0 else seccomp.CORE_LIMIT
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
     libc = ctypes.CDLL(None, use_errno=True)
     # In a user namespace of our own we hold every capability; none is needed once memory is mounted, and with
     # them a workload's files would be read against their mode.

@@ -12,6 +12,7 @@ import re
 import time
 from pathlib import Path
 
+from hdrs_hpc.core import seccomp
 from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
 from hdrs_hpc.protocol.handover import Isolation, Probe
 
@@ -32,7 +33,9 @@ def probe(
 ) -> Probe:
     """``secret_paths``: folders of this node that a sandboxed process must not see."""
     reached: tuple[str, ...] = ()
-    if level == "sandboxed":
+    if level == "sandboxed" and seccomp.program() is None:
+        level, reached = "cooperative", ("processor-without-filter",)
+    elif level == "sandboxed":
         found = _reached_in(sandbox, places, secret_paths)
         level, reached = ("sandboxed", found) if found is not None else ("cooperative", ("sandbox-failed",))
     return Probe(level, reached, private_memory, not_dumpable, gpus)

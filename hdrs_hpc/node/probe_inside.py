@@ -5,10 +5,18 @@ It imports nothing but the standard library, since it is started before anything
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
+import os
 import socket
 import sys
 from pathlib import Path
+
+
+_AF_VSOCK = 40
+_ADD_KEY = {"x86_64": 248, "aarch64": 217}
+_KEY_SPEC_PROCESS_KEYRING = -2  # linux/keyctl.h
 
 
 def main(question_path: str, answer_path: str) -> int:
@@ -66,6 +74,36 @@ def _fabric() -> bool:
     return Path("/dev/infiniband").exists() or Path("/dev/cxi0").exists()
 
 
+def _vsock() -> bool:
+    try:
+        socket.socket(_AF_VSOCK, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
+
+
+def _keyring() -> bool:
+    """Whether the kernel's key store answers, even if only to say that it is full."""
+    number = _ADD_KEY.get(os.uname().machine)
+    if number is None:
+        return True  # not known how to ask
+    libc = ctypes.CDLL(None, use_errno=True)
+    added = libc.syscall(number, b"user", b"hdrs-probe", b"x", ctypes.c_size_t(1), _KEY_SPEC_PROCESS_KEYRING)
+    return added != -1 or ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM, errno.EACCES)
+
+
+def _nested_user_namespace() -> bool:
+    """Tried in a child: every capability over namespaces of one's own is where kernel bugs begin."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.unshare(os.CLONE_NEWUSER)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 TESTS = {
     "run-folder": _run_folder,
     "slurm-configuration": _slurm,
@@ -74,6 +112,9 @@ TESTS = {
     "capabilities": _capabilities,
     "read-only-system": _writable,
     "fabric-device": _fabric,
+    "vsock": _vsock,
+    "kernel-keyring": _keyring,
+    "nested-user-namespace": _nested_user_namespace,
 }
 
 

@@ -6,7 +6,7 @@ Below ``<scratch>/hdrs-hpc/``::
     <project>/copies/<copy id>/                       sealed objects of a staged copy
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
     <project>/attempts/<attempt>/outputs/             sealed objects of what came out
-    <project>/attempts/<attempt>/progress.json        measured by the agent, replaced about once a second
+    <project>/attempts/<attempt>/progress.json        measured by the agent, in coarse steps
     <project>/attempts/<attempt>/closing.json         name and digest of the outputs' manifest, once sealed
 
 and on each node ``<node tmp>/<attempt>-<node>/`` (0700) with ``rt/`` (the unpacked runtime) and
@@ -83,7 +83,8 @@ def courier_argv(node_tmp: str, attempt: str) -> tuple[str, ...]:
     folder = node_folder(node_tmp, attempt, "${SLURMD_NODENAME:-$(uname -n)}")
     script = (
         # A neighbour can read the attempt's name in the queue and be first with the folder: only our own counts.
-        f'd="{folder}"; [ -O "$d" ] && [ ! -L "$d" ] || exit 69; unset LD_PRELOAD; export LD_LIBRARY_PATH="$d/{RUNTIME_FOLDER}/lib"; '
+        f'd="{folder}"; [ -O "$d" ] && [ ! -L "$d" ] || exit 69; '
+        f'unset LD_PRELOAD; export LD_LIBRARY_PATH="$d/{RUNTIME_FOLDER}/lib"; '
         f'exec "$d/{RUNTIME_FOLDER}/bin/python3" -I -B -m hdrs_hpc.node.courier "$d/{SOCKET_NAME}"'
     )
     return ("/bin/sh", "-c", script)

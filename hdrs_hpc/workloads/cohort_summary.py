@@ -140,7 +140,11 @@ def _draw(path: Path, bins: Sequence[SpacingBin], round_to: int) -> None:
     for panel, (group, own), colour in zip(panels, groups.items(), colours * len(groups), strict=False):
         heights = [(each.n_series + round_to // 2) // round_to * round_to for each in own]
         bars = panel.bar(
-            [each.label.replace(" ", "\n", 1) for each in own], heights, color=colour, edgecolor="black", linewidth=0.6
+            [each.label.replace(" ", "\n", 1) for each in own],
+            heights,
+            color=colour,
+            edgecolor="black",
+            linewidth=0.6,
         )
         panel.bar_label(bars, fontsize=8)
         panel.set_title(group)

@@ -14,6 +14,7 @@ import socket
 import sys
 from typing import Any
 
+from hdrs_hpc.core import seccomp
 from imaging.staging import wire
 from imaging.staging.sandbox import MEMORY_LIMIT_BYTES
 
@@ -51,7 +52,8 @@ def _limit() -> None:
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
         (resource.RLIMIT_CPU, _CPU_LIMIT_S),
-        (resource.RLIMIT_CORE, 0),  # a core file would be an unsealed copy of a patient's image
+        # A core file would be an unsealed copy of a patient's image; 1 byte stops piped dumps as well, 0 does not.
+        (resource.RLIMIT_CORE, seccomp.CORE_LIMIT),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 64),
     ):

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from hdrs_hpc.core import seccomp
 from hdrs_hpc.core.errors import SiteError
 from imaging.staging import sandbox, wire
 from imaging.staging.refusals import Refused
@@ -91,15 +92,15 @@ class ParserPool:
 class _Parser:
     def __init__(self, argv: list[str], timeout_s: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
+        with theirs, seccomp.filtered(argv) as (command, given):
             self._process = subprocess.Popen(
-                argv,
+                command,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=sandbox.parser_environment(),
                 cwd="/",
-                close_fds=True,
+                pass_fds=given,
             )
         self._sock = ours
         self._served = 0

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import imaging
+from hdrs_hpc.core import seccomp
 
 MEMORY_LIMIT_BYTES = 4 << 30
 """Address space of one parser; a decompression bomb ends there."""
@@ -28,13 +29,17 @@ _ENVIRONMENT = {
 
 @functools.cache
 def bubblewrap() -> str | None:
-    """Path of a bubblewrap that works here, or None: kernels and containers may forbid user namespaces."""
+    """Path of a bubblewrap that works here, or None: kernels and containers may forbid user namespaces.
+
+    None also where there is no system call filter for the processor: that would be no sandbox.
+    """
     found = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
-    if found is None:
+    if found is None or seccomp.program() is None:
         return None
     probe = [found, "--unshare-all", "--ro-bind", "/", "/", "--", "/bin/true"]
     try:
-        done = subprocess.run(probe, capture_output=True, timeout=20, check=False)
+        with seccomp.filtered(probe) as (command, given):
+            done = subprocess.run(command, capture_output=True, timeout=20, check=False, pass_fds=given)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found if done.returncode == 0 else None
@@ -53,6 +58,7 @@ def parser_environment() -> dict[str, str]:
 def parser_argv() -> list[str]:
     """The argv of one parser process; its standard input is to be one end of a socket pair.
 
+    The pool adds the system call filter at each start (:func:`hdrs_hpc.core.seccomp.filtered`).
     Resource limits are set by the parser on itself before it reads the first byte (they can't be raised
     again), so that no code has to run between fork and exec of a process with threads.
     """

@@ -36,10 +36,10 @@ def run(context):
     kept = client.gather(futures)                       # plaintext, in the memory of client and workers
     with open(os.path.join(os.environ["TMPDIR"], "spilled.npy"), "wb") as spilled:
         numpy.save(spilled, kept[0])
-    seen = [look(), *client.run(look).values(), pickle.dumps(list(context.data.values()))]
-    seen += [pickle.dumps((load, items)), pickle.dumps(client.scheduler_info(n_workers=-1))]
-    seen += [pickle.dumps(client.run_on_scheduler(messages))]
-    context.output("seen").write_bytes(b"\\n".join(seen)[: 60 << 20])
+    seen = [pickle.dumps(list(context.data.values())), pickle.dumps((load, items))]
+    seen += [pickle.dumps(client.scheduler_info(n_workers=-1)), pickle.dumps(client.run_on_scheduler(messages))]
+    seen += [look(), *client.run(look).values()]
+    context.output("seen").write_bytes(b"\\n".join(seen)[: 8 << 20])
     time.sleep(10)
 
 def load(item, copy):
@@ -66,11 +66,11 @@ def read(path):
         if not os.path.isfile(path):
             return os.fsencode(path)
         with open(path, "rb") as file:
-            return os.fsencode(path) + file.read(1 << 18)
+            return os.fsencode(path) + file.read(1 << 16)
     except OSError:
         return b""
 """
-SEEN = {"seen": {"class": "metrics", "path": "seen.json", "max-size": "64MiB"}}
+SEEN = {"seen": {"class": "table", "path": "seen.csv", "counts": ["n"], "max-size": "8MiB"}}
 
 
 def begin(world: World) -> str:

@@ -66,6 +66,9 @@ class CanaryWatch:
             if here == self.world.root or here == self.world.canaries.parent or "rt" in here.parts:
                 names.clear()
                 continue
+            if "canaries.json" in files:  # another life's source, in which the same real tile may lie
+                files.remove("canaries.json")
+                names[:] = [name for name in names if name != "archive"]
             for name in files:
                 path = here / name
                 try:

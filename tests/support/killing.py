@@ -20,6 +20,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -56,10 +57,9 @@ class Diary:
     def deaths(self) -> list[tuple[str, str]]:
         return [line for line in self.lines() if line[1] != PASSED]
 
-    def turn(self, act: str) -> int | None:
-        """At which boundary to die now; None when it died at all of them."""
-        mine = [boundary for name, boundary in self.lines() if name == act]
-        return None if PASSED in mine else len(mine)
+    def of(self, act: str) -> set[str]:
+        """Boundaries at which the act died, and :data:`PASSED` once there were no others."""
+        return {boundary for name, boundary in self.lines() if name == act}
 
     def write(self, act: str, boundary: str) -> None:
         with self.path.open("a") as file:
@@ -67,29 +67,34 @@ class Diary:
 
 
 class Killer:
-    """Counts the boundaries of one act and dies at one of them."""
+    """Dies at the first boundary of an act at which it never died before."""
 
     def __init__(self, diary: Diary, only: frozenset[str]) -> None:
         self.diary, self.only = diary, only
         self.act: str | None = None
-        self.left = 0
+        self._known: set[str] = set()
+        self._crossed: Counter[str] = Counter()
 
     def cross(self, boundary: str) -> None:
+        """``commit``, and when there are more of them in one act: ``commit 2``, ``commit 3``."""
         if self.act is None:
             return
-        if self.left == 0:
-            self.diary.write(self.act, boundary)
+        self._crossed[boundary] += 1
+        count = self._crossed[boundary]
+        name = boundary if count == 1 else f"{boundary} {count}"
+        if name not in self._known:
+            self.diary.write(self.act, name)
             os.kill(os.getpid(), signal.SIGKILL)
-        self.left -= 1
 
     @contextlib.contextmanager
     def around(self, act: str) -> Iterator[None]:
         """Die before, within or after what happens inside."""
-        turn = self.diary.turn(act) if not self.only or act.split()[0] in self.only else None
-        if turn is None or self.act is not None:
+        wanted = not self.only or act.split()[0] in self.only
+        known = self.diary.of(act)
+        if not wanted or PASSED in known or self.act is not None:
             yield
             return
-        self.act, self.left = act, turn
+        self.act, self._known, self._crossed = act, known, Counter()
         try:
             self.cross("before")
             yield

@@ -14,6 +14,7 @@ from typing import Any
 from hdrs_hpc.broker.airlock import framing
 from hdrs_hpc.broker.airlock.check import Checked, check_set
 from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.core import seccomp
 
 MEMORY_BYTES = 3 << 30
 CPU_SECONDS = 300
@@ -27,7 +28,7 @@ def limit_process() -> None:
         (resource.RLIMIT_CPU, CPU_SECONDS),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, seccomp.CORE_LIMIT),  # not 0: piped dumps ignore that
         (resource.RLIMIT_NPROC, 0),
     ):
         _, hard = resource.getrlimit(what)

@@ -19,6 +19,7 @@ from hdrs_hpc.broker.airlock.check import SCHEMA, Checked, commitment, digest
 from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
 from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError
 from hdrs_hpc.broker.airlock.report import describe
+from hdrs_hpc.core import seccomp
 from hdrs_hpc.core.errors import BadDocumentError
 
 SANDBOX_NONE = "process-limits"
@@ -71,7 +72,7 @@ def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
 
 
 def checker_command() -> list[str]:
-    """The checker's argv, sandboxed where possible."""
+    """The checker's argv, sandboxed where possible; :func:`seccomp.filtered` adds the filter at each start."""
     python = [sys.executable, "-s", "-P", "-B", "-m", _MODULE]
     bwrap = bubblewrap()
     if bwrap is None:
@@ -81,13 +82,19 @@ def checker_command() -> list[str]:
 
 @functools.cache
 def bubblewrap() -> str | None:
-    """The path of a bubblewrap that works here, tried once; some machines have no user namespaces."""
+    """The path of a bubblewrap that works here, tried once; some machines have no user namespaces.
+
+    None also where there is no system call filter for the processor: that would be no sandbox.
+    """
     found = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
-    if found is None:
+    if found is None or seccomp.program() is None:
         return None
     trial = [found, *_sandbox_arguments(), "--", sys.executable, "-I", "-c", "pass"]
     try:
-        done = subprocess.run(trial, env={}, capture_output=True, timeout=20, check=False, cwd="/")
+        with seccomp.filtered(trial) as (command, given):
+            done = subprocess.run(
+                command, env={}, capture_output=True, timeout=20, check=False, cwd="/", pass_fds=given
+            )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found if done.returncode == 0 else None
@@ -130,15 +137,16 @@ class _CheckerError(Exception):
 
 def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: float) -> bytes:
     """Feed and read at once, at most ``most`` bytes; the process is gone when this returns."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-        cwd="/",
-        close_fds=True,
-    )
+    with seccomp.filtered(command) as (started, given):
+        process = subprocess.Popen(
+            started,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            cwd="/",
+            pass_fds=given,
+        )
     assert process.stdin is not None and process.stdout is not None
     feeder = threading.Thread(target=_feed, args=(process.stdin, request), daemon=True)
     late = threading.Event()

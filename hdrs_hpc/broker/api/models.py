@@ -87,6 +87,14 @@ class GrantedData(Answer):
     max_failed: int
 
 
+class ClusterOffer(Answer):
+    """What a cluster of the grant gives a job, by the broker's settings for it."""
+
+    isolation: str
+    nodes: int = Field(description="The most that one job gets.")
+    drained: bool = Field(description="An admin has stopped new work for it.")
+
+
 class Project(Answer):
     name: str
     title: str
@@ -106,6 +114,7 @@ class Project(Answer):
     data: dict[str, GrantedData]
     workloads: dict[str, Any]
     limits: dict[str, Any]
+    clusters: dict[str, ClusterOffer] = Field(description="Those of the grant that this broker has.")
     outputs: dict[str, Any]
     closing: str | None
     copy_keys_destroyed_at: str | None

@@ -16,6 +16,7 @@ import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from rich.console import Console
 from rich.rule import Rule
 
 from hdrs_hpc.cli.demo.actors import Actor, Broker, Clock, CommandFailedError
+from hdrs_hpc.cli.main import missing_part
 from hdrs_hpc.core.errors import ConflictError, NotFoundError, SiteError
 
 MARKER = ".hdrs-hpc-demo"
 PROJECT = "lung-demo"
 SEED = "7"
+PARTS = ("ahocorasick_rs", "dask", "fastapi", "matplotlib", "pydicom", "sqlalchemy", "wsidicom_data", "zarr")
+"""Packages of the extra `demo`; each comes with another part of it."""
 CAST = {
     "abara": ("custodian", "Ama Abara", "custodian"),
     "bell": ("custodian", "Rhys Bell", "custodian"),
@@ -107,6 +111,7 @@ def demo(folder: Path, cluster: str) -> None:
 
     Example:  hdrs-hpc demo --dir demo-site
     """
+    _need_parts()
     stage = Stage(folder.absolute(), cluster, Console(stderr=False, width=min(110, Console().width)))
     _fresh_folder(stage.folder)
     broker: Broker | None = None
@@ -128,6 +133,13 @@ def demo(folder: Path, cluster: str) -> None:
         if broker is not None:
             broker.stop()
     _last_screen(stage)
+
+
+def _need_parts() -> None:
+    """A client-only install learns at once which extra it lacks, not from a broken half of a demo."""
+    for name in PARTS:
+        if find_spec(name) is None:
+            raise missing_part(ModuleNotFoundError(name=name), "demo")
 
 
 def _fresh_folder(folder: Path) -> None:

@@ -65,7 +65,9 @@ class OutputClashError(BadDocumentError):
 class OutputSizeError(BadDocumentError):
     code = "output-size-limit"
     meaning = "A table, figure or metrics file declares more than the output check takes."
-    remedy = "Declare at most 8MiB for a table, 64KiB for metrics, 64MiB for a figure; summarise before writing."
+    remedy = (
+        "Declare at most 8MiB for a table, 64KiB for metrics, 64MiB for a figure; summarise before writing."
+    )
 
 
 class UndeclaredDataError(BadDocumentError):

@@ -14,7 +14,8 @@ import select
 import subprocess
 from pathlib import Path
 
-from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes, syscalls
+from hdrs_hpc.core import seccomp
+from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
 
 BWRAP = Path("/usr/bin/bwrap")
 INSIDE = Places(
@@ -44,12 +45,16 @@ class BubblewrapSandbox:
     def start(
         self, argv: tuple[str, ...], env: dict[str, str], places: Places, limits: Limits
     ) -> BubblewrapRun:
+        # A workload could lower its limit for core files to 0, and with that bring piped dumps back.
+        filter_code = seccomp.program(keep_core_limit=True)
+        if filter_code is None:
+            raise SandboxFailedError("there is no system call filter for this kind of processor")
         reader, writer = os.pipe()
         files = [
-            _memory_file(text.format(uid=os.getuid(), gid=os.getgid()).encode("ascii"))
+            seccomp.memory_file(text.format(uid=os.getuid(), gid=os.getgid()).encode("ascii"))
             for text in _ETC.values()
         ]
-        allowed = _memory_file(syscalls.program())
+        allowed = seccomp.memory_file(filter_code)
         etc = [
             part
             for fd, name in zip(files, _ETC, strict=True)
@@ -166,13 +171,6 @@ def _gpus(limits: Limits) -> list[str]:
     names = [*GPU_DEVICES, *(path.name for path in Path("/dev").glob("nvidia[0-9]*"))]
     found = [part for name in names for part in ("--dev-bind-try", f"/dev/{name}", f"/dev/{name}")]
     return [*found, "--ro-bind-try", "/sys/module/nvidia", "/sys/module/nvidia"]
-
-
-def _memory_file(content: bytes) -> int:
-    fd = os.memfd_create("given")
-    os.write(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
 
 
 def _first_pid(process: subprocess.Popen[bytes], reader: int) -> int:

@@ -140,10 +140,10 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_part_that_is_not_installed_is_named_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
-    error = main.missing_part(ModuleNotFoundError("no", name="sqlalchemy.orm"))
+    error = main.missing_part(ModuleNotFoundError("no", name="sqlalchemy.orm"), "broker")
     assert "sqlalchemy" in str(error)
     own = ModuleNotFoundError("no", name="hdrs_hpc.no_such")
-    assert main.missing_part(own) is own
+    assert main.missing_part(own, "broker") is own
 
 
 def test_a_mistyped_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,7 @@ outputs:
   metrics: {}
   weights: {keep: project}
 """
+METRICS_OF_65_KIB = {"class": "metrics", "path": "m.json", "max-size": "65KiB"}
 
 
 def _codes(model, value) -> list[tuple[str, str]]:
@@ -179,7 +180,11 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
         ("outputs/cohort/path", "a.pkl", "output-suffix", "outputs.cohort"),
         ("outputs/cohort/class", "notebook", "bad-value", "outputs.cohort.class"),
         ("outputs/cohort/max-size", "1MB", "bad-size", "outputs.cohort.max-size"),
-        ("outputs/cohort/max-size", "65MiB", "output-size-limit", "outputs.cohort"),
+        ("outputs/cohort/max-size", "9MiB", "output-size-limit", "outputs.cohort"),
+        ("outputs/spacing/max-size", "65MiB", "output-size-limit", "outputs.spacing"),
+        ("outputs/cohort", METRICS_OF_65_KIB, "output-size-limit", "outputs.cohort"),
+        ("resources/nodes", 65, "bad-value", "resources.nodes"),
+        ("resources/time", "30-00:00:01", "bad-walltime", "resources.time"),
         ("outputs/spacing/data", "spacing", "figure-without-data", "outputs"),
         ("outputs/spacing/data", ..., "figure-without-data", "outputs"),
         ("outputs/spacing/counts", ["n"], "counts-misplaced", "outputs.spacing"),
@@ -299,6 +304,21 @@ def test_run_times_are_read_as_slurm_does():
     assert parse_walltime("02:00:00") == 7200
     assert parse_walltime("1-12:00:01") == 129601
     assert parse_walltime("99:59:59") == 359999
+
+
+def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
+    from hdrs_hpc.broker.airlock import declared
+    from hdrs_hpc.broker.airlock.rules import metrics, table
+    from hdrs_hpc.documents.models import job_spec, words
+    from hdrs_hpc.protocol import handover
+
+    assert job_spec.MAX_NODES == handover.MAX_NODES == 64
+    assert job_spec.MAX_ARTEFACT_BYTES == {
+        "table": table.MAX_BYTES,
+        "metrics": metrics.MAX_BYTES,
+        "figure": declared.MAX_ARTEFACT_BYTES,
+    }
+    assert words.MAX_WALLTIME_S == 30 * 86400
 
 
 def test_every_kind_of_document_has_its_own_type_and_namespace():

@@ -6,8 +6,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
+from hdrs_hpc.broker import sites
 from hdrs_hpc.broker.api import models, views
 from hdrs_hpc.broker.api.web import Asker, WebHere
+from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, projects
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
@@ -20,14 +22,14 @@ router = APIRouter(prefix="/projects", tags=["projects"])
 def every(web: WebHere, who: Asker) -> list[models.Project]:
     """The projects that you may see."""
     with web.db.read() as tx:
-        return [_shown(tx, project, grant) for project, grant in views.visible_projects(tx, who)]
+        return [_shown(tx, web.home, project, grant) for project, grant in views.visible_projects(tx, who)]
 
 
 @router.get("/{name}")
 def one(name: str, web: WebHere, who: Asker) -> models.Project:
     """Data, people, limits, days and GPU-hours left."""
     with web.db.read() as tx:
-        return _shown(tx, *views.project(tx, who, name))
+        return _shown(tx, web.home, *views.project(tx, who, name))
 
 
 @router.get("/{name}/grant")
@@ -84,7 +86,7 @@ def closing_plan(name: str, web: WebHere, who: Asker) -> models.ClosingPlan:
         )
 
 
-def _shown(tx: Connection, project: projects.Project, grant: Grant) -> models.Project:
+def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: Grant) -> models.Project:
     left = grant.valid.run_until - clock.now()
     versions = {(item.name, item.version): item for item in datasets.every(tx)}
     data = {}
@@ -118,8 +120,19 @@ def _shown(tx: Connection, project: projects.Project, grant: Grant) -> models.Pr
         data=data,
         workloads=grant.workloads.model_dump(mode="json"),
         limits=grant.limits.model_dump(mode="json"),
+        clusters=_offers(home, grant),
         outputs=grant.outputs.model_dump(mode="json", exclude_none=True),
         closing=project.closing_reason,
         copy_keys_destroyed_at=project.copy_keys_destroyed_at,
         certificate=project.certificate,
     )
+
+
+def _offers(home: BrokerHome, grant: Grant) -> dict[str, models.ClusterOffer]:
+    return {
+        item.name: models.ClusterOffer(
+            isolation=item.isolation, nodes=item.max_nodes, drained=sites.drained(home, item.name)
+        )
+        for item in sites.every(home)
+        if item.name in grant.limits.clusters
+    }
