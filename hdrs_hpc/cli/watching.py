@@ -124,8 +124,8 @@ def mend(job: dict[str, Any]) -> str | None:
     """What ``explain`` says can be done about a failed job, such as one whose node failed."""
     from hdrs_hpc.cli import reasons
 
-    if job["outcome"] != "FAILED":
-        return None
+    if job["outcome"] != "FAILED" or job["reason"] == "workload-failed":
+        return None  # of one's own code the crash itself tells what there is to tell
     found = [item.remedy for item in reasons.known() if item.code == job["reason"]]
     return found[0].replace("JOB", job["id"]) if found else None
 

@@ -19,6 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+CORE_LIMIT = 1
+"""For RLIMIT_CORE, in bytes: a core file is always larger, so there is none; and where core_pattern is a pipe,
+which ignores a limit of 0, the kernel takes exactly 1 for "no dump" (fs/coredump.c; man 5 core)."""
+
 _LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h, 32-bit words
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 # struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits, low half first
@@ -122,9 +126,7 @@ def program(machine: str | None = None, *, keep_core_limit: bool = False) -> byt
     code += [(_LD, 0, 0, _NR), (_JGE, 0, 1, _X32), _fail(errno.ENOSYS)]
     for name, number in _DENIED.items():
         code += [(_JEQ, 0, 1, nr[name]), _fail(number)]
-    families: list[_Line] = [
-        (_JEQ, len(_FAMILIES) - at, 0, family) for at, family in enumerate(_FAMILIES)
-    ]
+    families: list[_Line] = [(_JEQ, len(_FAMILIES) - at, 0, family) for at, family in enumerate(_FAMILIES)]
     code += _only(nr["socket"], [_argument(0), *families, _fail(errno.EAFNOSUPPORT)])
     for name in ("clone", "unshare"):
         code += _only(nr[name], [_argument(0), (_JSET, 0, 1, _CLONE_NEWUSER), _fail(errno.EPERM)])
@@ -136,11 +138,6 @@ def program(machine: str | None = None, *, keep_core_limit: bool = False) -> byt
         code += _only(nr["prlimit64"], [*asked, *given])
     code += [(_RET, 0, 0, _ALLOW)]
     return b"".join(struct.pack("<HBBI", *line) for line in code)
-
-
-CORE_LIMIT = 1
-"""For RLIMIT_CORE, in bytes: a core file is always larger, so there is none; and where core_pattern is a pipe,
-which ignores a limit of 0, the kernel takes exactly 1 for "no dump" (fs/coredump.c; man 5 core)."""
 
 
 @contextlib.contextmanager

@@ -127,6 +127,7 @@ def _run_workload(
     limits = Limits(memory_mb=max(64, order.mem_mb // 4), gpus=given.gpus)
     running = sandbox.start(argv, _environment(inside, ranks, given), places, limits)
     meter.pids = running.pids
+    meter.ranks_planned = 1 + (2 if ranks.first else 0) + ranks.workers  # launcher; scheduler and client
     meter.phase = Phase.RUNNING
     meter.workload_started()
     try:
@@ -217,7 +218,7 @@ def _seal_outputs(
         node=given.node,
         workload=ended,
         outputs=tuple(outputs),
-        undeclared=collect.count_undeclared(folders.places.out, order.outputs),
+        undeclared=int(collect.has_undeclared(folders.places.out, order.outputs)),
         items_read=items_read,
         bytes_read=bytes_read,
         running_s=meter.running_s,

@@ -1,7 +1,7 @@
 """Collecting the declared outputs after the workload is dead: regular files only, no link ever followed.
 
 The folder was written by the workload, so every name in it is hostile.  Nothing is collected but what the job
-spec declared; all else is only counted.
+spec declared; of all else it is only said that there is some.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from hdrs_hpc.protocol.outputs import CollectedOutput, OutputProblem
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 
 _PIECE_BYTES = 1 << 20
-_MAX_WALKED = 100_000
 # O_NONBLOCK: opening a fifo must not wait for a writer that never comes.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -35,17 +34,11 @@ def collect(out: Path, declared: tuple[OutputOrder, ...], builder: CopyBuilder) 
     return [_collect_one(out, order, builder) for order in declared]
 
 
-def count_undeclared(out: Path, declared: tuple[OutputOrder, ...]) -> int:
-    """Entries that are no declared output and no folder on the way to one; at most 100,000 are counted."""
+def has_undeclared(out: Path, declared: tuple[OutputOrder, ...]) -> bool:
+    """Whether there is an entry that is no declared output and no folder on the way to one."""
     wanted = {order.path for order in declared}
     folders = {"/".join(path.split("/")[:n]) for path in wanted for n in range(1, path.count("/") + 1)}
-    count = 0
-    for name, is_folder in _walk(out):
-        if name not in wanted and not (is_folder and name in folders):
-            count += 1
-            if count >= _MAX_WALKED:
-                break
-    return count
+    return any(name not in wanted and not (is_folder and name in folders) for name, is_folder in _walk(out))
 
 
 def _collect_one(out: Path, order: OutputOrder, builder: CopyBuilder) -> CollectedOutput:

@@ -1,8 +1,9 @@
-"""What the agent counts itself, and the small file on scratch that tells the broker."""
+"""What the agent counts itself, and the small file on scratch that tells the broker in coarse steps."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from hdrs_hpc.node.sandbox.processes import memory_bytes
 from hdrs_hpc.protocol import progress
 from hdrs_hpc.protocol.progress import Phase, Progress, Stop
 
-PERIOD_S = 1.0
+LOOK_S = 1.0
+"""How often it is looked whether there is anything to tell."""
+PERIOD_S = 15.0
+"""Between two reports of the same phase: a workload must not write by the times of reports."""
 
 
 class Meter:
-    """Counters of one agent.  Thread safe."""
+    """Counters of one agent, exact: only :meth:`snapshot` and :attr:`totals` leave the node.  Thread safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,6 +32,8 @@ class Meter:
         self.phase = Phase.WAITING
         self.stop = Stop.NONE
         self.items_total = 0
+        self.ranks_planned = 0
+        """Processes that the plan has on this node, launcher included."""
         self.pids: Callable[[], list[int]] = list
 
     def served(self, name: str, items: set[str], size_bytes: int) -> None:
@@ -56,32 +62,39 @@ class Meter:
         return int(self._running_s if since is None else time.monotonic() - since)
 
     @property
-    def totals(self) -> tuple[int, int]:
-        """Items read and plaintext bytes served."""
+    def exact(self) -> tuple[int, int, int, int]:
+        """Items read, plaintext bytes served, requests, alarms."""
         with self._lock:
-            return len(self._items), self._bytes
+            return len(self._items), self._bytes, self._requests, self._alarms
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Items read and plaintext bytes served, in the steps of a progress report."""
+        items, size_bytes, _, _ = self.exact
+        return progress.full_steps(items, self.items_total), progress.power_of_two(size_bytes)
 
     def snapshot(self, alarms: int = 0) -> Progress:
         """``alarms``: those counted elsewhere."""
         pids = self.pids()
-        items, size_bytes = self.totals
-        return Progress(
-            phase=self.phase,
-            stop=self.stop,
-            elapsed_s=int(time.monotonic() - self._started),
-            running_s=self.running_s,
-            items_total=self.items_total,
-            items_read=items,
-            bytes_read=size_bytes,
-            requests=self._requests,
-            ranks_alive=len(pids),
-            memory_bytes=memory_bytes(pids),
-            alarms=self._alarms + alarms,
+        items, size_bytes, _, own_alarms = self.exact
+        return progress.quantised(
+            Progress(
+                phase=self.phase,
+                stop=self.stop,
+                elapsed_s=int(time.monotonic() - self._started),
+                running_s=self.running_s,
+                items_total=self.items_total,
+                items_read=items,
+                bytes_read=size_bytes,
+                ranks_alive=min(len(pids), self.ranks_planned),
+                memory_bytes=memory_bytes(pids),
+                alarms=own_alarms + alarms,
+            )
         )
 
 
 class ProgressFile:
-    """Writes snapshots to ``path`` about once a second and whenever :meth:`write` is called.
+    """Writes snapshots to ``path``: at once where the phase changes, else every 15 s where a number changed.
 
     Scratch may be full or slow: progress is then missing, and nothing else happens.
     """
@@ -91,22 +104,34 @@ class ProgressFile:
         self._take = take
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._told: Progress | None = None
+        self._told_at = 0.0
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.write()
+        self.look()
         threading.Thread(target=self._run, name="progress", daemon=True).start()
 
-    def write(self) -> None:
+    def look(self) -> None:
+        """Write a report if it is time for one."""
         with self._lock, contextlib.suppress(OSError):
-            replace(self._path, progress.to_bytes(self._take()))
+            now, found = time.monotonic(), self._take()
+            told = self._told
+            if told is not None and found.phase == told.phase:
+                # Time passes whatever the workload does: that alone is no news.
+                same = dataclasses.replace(found, elapsed_s=told.elapsed_s, running_s=told.running_s) == told
+                if same or now - self._told_at < PERIOD_S:
+                    return
+            self._told, self._told_at = found, now
+            replace(self._path, progress.to_bytes(found))
 
     def close(self) -> None:
+        """The last report; the phase is one of an end, and so it is written."""
         self._ended.set()
-        self.write()
+        self.look()
 
     def _run(self) -> None:
-        while not self._ended.wait(PERIOD_S):
-            self.write()
+        while not self._ended.wait(LOOK_S):
+            self.look()
 
 
 def replace(path: Path, data: bytes) -> None:

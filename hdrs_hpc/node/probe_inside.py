@@ -13,7 +13,6 @@ import socket
 import sys
 from pathlib import Path
 
-
 _AF_VSOCK = 40
 _ADD_KEY = {"x86_64": 248, "aarch64": 217}
 _KEY_SPEC_PROCESS_KEYRING = -2  # linux/keyctl.h

@@ -1,16 +1,20 @@
 """What the agent says of how a workload ended: from facts it saw itself, and what it can check of a report.
 
-The report was written on the workload's side.  A type name is passed on only where it is one of Python's, one
-of a short list, or stands as a word in the bundle; a line only where the bundle has it.  So what a crash can say
-was fixed when the bundle was signed, before the code saw any data.
+The report was written on the workload's side, which may have chosen it to carry what it read.  So everything in
+it is one of a list that was fixed when the bundle was signed, before the code saw any data, and the lists are
+short: a type out of at most 64 classes of the bundle and about 100 known ones, the beginning of one of at most
+10,000 statements, an exit code that is 0 or 1, or, instead of all these, one of seven signals.  Together that is
+less than 21 bits in a whole attempt.
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
 import os
-import re
+import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
@@ -27,6 +31,22 @@ KNOWN_TYPES = frozenset(
     | {"DataServerError", "NoSuchInputError", "NoSuchItemError", "NoSuchOutputError", "EntryError"}
     | {"ArrayNotFoundError", "GroupNotFoundError", "NodeNotFoundError", "AxisError", "OutOfMemoryError"}
 )
+ANY_TYPE = "Exception"
+MAX_OWN_TYPES = 64
+MAX_STATEMENTS = 10_000
+MAX_SOURCE_BYTES = 1 << 20
+"""Of all source of a bundle: more is not parsed, since trees take a hundred times the memory of their text."""
+SIGNALS = frozenset(
+    {
+        signal.SIGILL,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        signal.SIGTERM,
+    }
+)
 _NOTHING = CrashReport(None, None, None)
 
 
@@ -36,12 +56,15 @@ def judge(code: int, out_of_time: bool, report_folder: Path, bundle: dict[str, b
         return WorkloadExit(Ending.OUT_OF_TIME, None, None, None, None)
     if code == 0:
         return WorkloadExit(Ending.EXITED, 0, None, None, None)
-    report = _read(report_folder)
-    name, line = _known_type(report, bundle), _bundle_line(report, bundle)
     if code > 128:
-        return WorkloadExit(Ending.CRASHED, None, min(code - 128, 64), name, line)
-    ending = Ending.NOT_STARTED if code == EXIT_NO_RANKS and report is _NOTHING else Ending.CRASHED
-    return WorkloadExit(ending, code, None, name, line)
+        number = code - 128
+        return WorkloadExit(Ending.CRASHED, None, number if number in SIGNALS else None, None, None)
+    report = _read(report_folder)
+    if report == _NOTHING:
+        ending = Ending.NOT_STARTED if code == EXIT_NO_RANKS else Ending.CRASHED
+        return WorkloadExit(ending, 1, None, None, None)
+    trees = dict(_trees(bundle))
+    return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), _statement(report, trees))
 
 
 def _read(folder: Path) -> CrashReport:
@@ -59,18 +82,39 @@ def _read(folder: Path) -> CrashReport:
         return _NOTHING
 
 
-def _known_type(report: CrashReport, bundle: dict[str, bytes]) -> str | None:
+def _trees(bundle: dict[str, bytes]) -> Iterator[tuple[str, ast.Module]]:
+    """The Python files that can be parsed; none where they are too many to be looked at."""
+    sources = {name: data for name, data in bundle.items() if name.endswith(".py")}
+    if sum(map(len, sources.values())) > MAX_SOURCE_BYTES:
+        return
+    for name, data in sources.items():
+        try:
+            yield name, ast.parse(data)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # nothing was ever run from it
+
+
+def _known_type(report: CrashReport, trees: dict[str, ast.Module]) -> str | None:
     name = report.exception_type
     if name is None or name in KNOWN_TYPES:
         return name
-    word = re.compile(rb"\b" + re.escape(name.encode("ascii")) + rb"\b")
-    return name if any(word.search(data) for data in bundle.values()) else None
+    own = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    return name if name in sorted(own)[:MAX_OWN_TYPES] else ANY_TYPE
 
 
-def _bundle_line(report: CrashReport, bundle: dict[str, bytes]) -> BundleLine | None:
-    if report.file is None or report.line is None:
+def _statement(report: CrashReport, trees: dict[str, ast.Module]) -> BundleLine | None:
+    """The beginning of the innermost statement that holds the reported line."""
+    if report.file is None or report.line is None or report.file not in trees:
         return None
-    source = bundle.get(report.file)
-    if source is None or report.line > source.count(b"\n") + 1:
+    spans = {
+        name: {
+            (node.lineno, node.end_lineno or node.lineno)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.stmt)
+        }
+        for name, tree in trees.items()
+    }
+    if sum(len({first for first, _ in found}) for found in spans.values()) > MAX_STATEMENTS:
         return None
-    return BundleLine(report.file, report.line)
+    holding = [first for first, last in spans[report.file] if first <= report.line <= last]
+    return BundleLine(report.file, max(holding)) if holding else None

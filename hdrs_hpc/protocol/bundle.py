@@ -106,7 +106,7 @@ def read(raw: bytes, expected_digest: str | None = None) -> Bundle:
                 # A sparse member claims any size in a few bytes; the tar itself can hold no more than it weighs.
                 total += info.size
                 _check_size(0, total)
-                if not info.isreg() or info.issparse():
+                if not info.isreg() or info.issparse() or info.size < 0:
                     raise BundleMalformedError("a link or special file", where=info.name[:100])
                 if info.name in files:
                     raise BundleMalformedError("a name appears twice", where=info.name[:100])

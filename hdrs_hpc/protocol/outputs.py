@@ -46,7 +46,7 @@ class Ending(StrEnum):
     """How the workload ended."""
 
     EXITED = "exited"
-    """By itself; ``exit_code`` tells whether well."""
+    """By itself, and well."""
     CRASHED = "crashed"
     """An exception left the entry, or a signal ended it."""
     OUT_OF_TIME = "out-of-time"
@@ -64,12 +64,15 @@ class BundleLine:
 
 @dataclass(frozen=True)
 class WorkloadExit:
+    """What the node says of the end; ``node/verdict.py`` tells how many bits a workload could put in."""
+
     ending: Ending
-    exit_code: Annotated[int, Between(0, 255)] | None
+    exit_code: Annotated[int, Between(0, 1)] | None
     signal: Annotated[int, Between(1, 64)] | None
     exception_type: Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,79}")] | None
-    """Bare class name, and only where it is a known one or stands in the bundle's own source."""
+    """Bare class name: a known one, one of a class that the bundle defines, or ``Exception`` for any other."""
     bundle_line: BundleLine | None
+    """Where a statement of the bundle begins."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ class ClosingList:
     node: NodeName
     workload: WorkloadExit
     outputs: tuple[CollectedOutput, ...]
-    undeclared: Count
-    """Files found beside the declared ones; never collected, only counted."""
+    undeclared: Annotated[int, Between(0, 1)]
+    """1 where files lay beside the declared ones; they are never collected."""
     items_read: Count
+    """In steps as in a progress report, and so are ``bytes_read``."""
     bytes_read: Count
     running_s: Count
     schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL

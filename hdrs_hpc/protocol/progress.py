@@ -1,18 +1,23 @@
 """What flows out of a job while it runs: a few numbers that the agent itself measured, and nothing else.
 
-A text or a number that the workload chose could carry patient data, so there is no field for one.
+A text or a number that the workload chose could carry patient data, so there is no field for one.  But a
+workload also chooses how much it reads and how much memory it takes, and could write with that.  So what
+depends on it is told in coarse steps (:func:`quantised`) and at most four times a minute (``node/meter.py``),
+and a report in finer steps is none: the file lies where others of the account could write too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from hdrs_hpc.protocol import PROTOCOL, wire
-from hdrs_hpc.protocol.wire import Count
+from hdrs_hpc.protocol.wire import Between, Count, MessageError
 
 MAX_BYTES = 4096
+STEPS = 20
+"""Steps in which ``items_read`` goes from none to all: 5 % each."""
 
 
 class Phase(StrEnum):
@@ -56,17 +61,40 @@ class Progress:
     items_total: Count
     """Series and slides in the inputs."""
     items_read: Count
-    """How many of them the workload has read from."""
+    """How many of them the workload has read from: the last full twentieth of ``items_total``; never falls."""
     bytes_read: Count
-    """Plaintext bytes served to the workload."""
-    requests: Count
+    """Plaintext bytes served to the workload: the next power of two."""
     ranks_alive: Count
-    """Processes of the workload on this node, launcher included."""
+    """Processes of the workload on this node, launcher included; never more than were planned."""
     memory_bytes: Count
-    """Resident memory of those processes."""
-    alarms: Count
-    """Refused answers, requests to the data server that were no requests."""
+    """Resident memory of those processes: the next power of two."""
+    alarms: Annotated[int, Between(0, 1)]
+    """1 where there was a refused answer, or a request to the data server that was no request."""
     schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+
+
+def quantised(progress: Progress) -> Progress:
+    """The same in coarse steps; what is in them already stays as it is."""
+    return replace(
+        progress,
+        items_read=full_steps(progress.items_read, progress.items_total),
+        bytes_read=power_of_two(progress.bytes_read),
+        memory_bytes=power_of_two(progress.memory_bytes),
+        alarms=min(1, progress.alarms),
+    )
+
+
+def full_steps(items: int, total: int) -> int:
+    """The fewest items of ``total`` that are as many full twentieths as ``items``: all are all, few are exact."""
+    if total <= 0:
+        return 0
+    steps = min(items, total) * STEPS // total
+    return -(-steps * total // STEPS)
+
+
+def power_of_two(number: int) -> int:
+    """The next one, or ``number`` itself where it is one or 0."""
+    return 1 << (number - 1).bit_length() if number > 0 else 0
 
 
 def to_bytes(progress: Progress) -> bytes:
@@ -74,5 +102,8 @@ def to_bytes(progress: Progress) -> bytes:
 
 
 def from_bytes(raw: bytes) -> Progress:
-    """Raises BadDocumentError for anything that is not exactly a progress report."""
-    return wire.from_bytes(Progress, raw, MAX_BYTES)
+    """Raises BadDocumentError for anything that is not exactly a progress report in coarse steps."""
+    found = wire.from_bytes(Progress, raw, MAX_BYTES)
+    if quantised(found) != found:
+        raise MessageError("numbers finer than progress is told in", where="Progress")
+    return found

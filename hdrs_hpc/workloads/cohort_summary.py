@@ -147,6 +147,8 @@ def _draw(path: Path, bins: Sequence[SpacingBin], round_to: int) -> None:
             linewidth=0.6,
         )
         panel.bar_label(bars, fontsize=8)
+        middle, room = (len(own) - 1) / 2, max(2, len(own))
+        panel.set_xlim(middle - room / 2, middle + room / 2)
         panel.set_title(group)
         panel.tick_params(axis="x", labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)

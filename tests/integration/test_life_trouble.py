@@ -91,7 +91,7 @@ def check_broken_files_are_named_by_number(world: World) -> None:
         (copy,) = copies.of_project(tx, world.project)
     assert copy.report is not None
     refused = {code: told for code, told in copy.report["refused"].items() if code != "opted-out"}
-    numbers = [number for told in refused.values() for number in told["numbers"]]
+    numbers = [number for told in refused.values() for number in told["items"]]
     assert len(numbers) == copy.report["failed"] == world.archive.odd_files
     assert all(isinstance(number, int) for number in numbers)
     told = json.dumps(copy.report)

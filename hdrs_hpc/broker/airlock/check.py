@@ -152,9 +152,9 @@ def _read(case: _Case, rules: OutputRules) -> None:
     seen = identify.check_type(declared.cls, data)
     match declared.cls:
         case "table":
-            case.parsed = table.parse(declared, data)
+            case.parsed = table.parse(declared, data, _count_rules("table", rules).digits)
         case "metrics":
-            case.parsed = metrics.parse(declared, data)
+            case.parsed = metrics.parse(declared, data, _count_rules("metrics", rules).digits)
         case "figure":
             case.parsed = figure.parse(declared, data, seen)
 

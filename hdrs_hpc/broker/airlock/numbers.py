@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
@@ -28,6 +29,20 @@ def rounded(text: str, digits: int) -> str:
     value = value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), ROUND_HALF_EVEN)
     plain = format(value, "f")
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+def whole_once_rounded(texts: Sequence[str], digits: int) -> bool:
+    """Whether all of these numbers leave as counts would look, however they were written: 3.0, 3e0, 3.00001.
+
+    Rounding takes every fraction of a large number, which says nothing: one must be small enough to keep its
+    own, or all must be whole as written.
+    """
+    if not all(is_count(rounded(text, digits)) for text in texts):
+        return False
+    values = [Decimal(text) for text in texts]
+    return any(value.adjusted() < digits - 1 for value in values) or all(
+        value == value.to_integral_value() for value in values
+    )
 
 
 def _exponent(text: str) -> int:

@@ -36,9 +36,7 @@ def _counts(report: Mapping[str, Any]) -> list[str]:
             f"others to {rules['significant-digits']} significant digits."
         )
     if repaired.get("rows-reordered"):
-        sentences.append(
-            "Rows put in the order of their labels, since their order told about hidden numbers."
-        )
+        sentences.append("Rows put in the order of their labels, since an order can tell what no cell shows.")
     if repaired.get("byte-order-mark-removed"):
         sentences.append("A byte order mark was removed.")
     return sentences

@@ -266,12 +266,6 @@ Gres = Annotated[
     _matching(GRES_PATTERN, BadGresError, "a generic resource is gpu:4 or gpu:TYPE:4"),
     WithJsonSchema({"type": "string", "pattern": GRES_PATTERN, "examples": ["gpu:4"]}),
 ]
-Day = Annotated[
-    date,
-    _from_text(parse_day),
-    PlainSerializer(lambda day: day.isoformat()),
-    _text_schema(DAY_PATTERN, "2026-12-01"),
-]
 _WHEN = WithJsonSchema({"type": "string", "anyOf": [{"pattern": DAY_PATTERN}, {"pattern": MOMENT_PATTERN}]})
 Moment = Annotated[
     datetime,

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from hdrs_hpc.cli import grantview, main
 from hdrs_hpc.client import grantdraft
-from hdrs_hpc.core import strict_yaml
+from hdrs_hpc.client.session import Session
+from hdrs_hpc.core import strict_json, strict_yaml
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.grant import Grant
 from tests.support.party import GRANT, changed
 
@@ -66,6 +71,23 @@ def test_yaml_of_a_grant_reads_back_as_the_same_value() -> None:
     """`24:00:00` and dates must stay text, or the next version would differ where nobody changed it."""
     value, _ = strict_yaml.load(grantdraft.to_yaml(GRANT).encode())
     assert value == GRANT
+
+
+def test_the_next_version_is_written_in_the_order_in_which_people_read_grants() -> None:
+    """Signing sorts keys; a draft that kept that would begin with the approval and end with its title."""
+    payload = strict_json.dumps(GRANT)
+    kind = KINDS["grant"]
+    raw = Envelope(kind.payload_type, payload).to_bytes()
+    session = SimpleNamespace(api=SimpleNamespace(get_bytes=lambda path: raw))
+    text = grantdraft.next_version(cast(Session, session), "lung-fm")
+    top = [line.partition(":")[0] for line in text.splitlines() if not line.startswith((" ", "-"))]
+    assert top == [
+        "schema", "project", "version", "supersedes", "title", "approval", "valid", "people", "data",
+        "workloads", "limits", "outputs",
+    ]  # fmt: skip
+    assert text.index("from:") < text.index("run-until:") < text.index("destroy-by:")
+    value, _ = strict_yaml.load(text.encode())
+    assert value == GRANT | {"version": 2, "supersedes": Envelope(kind.payload_type, payload).digest}
 
 
 def test_a_fault_in_a_draft_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,9 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_that_is_not_installed_is_named_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     error = main.missing_part(ModuleNotFoundError("no", name="sqlalchemy.orm"), "broker")
     assert "sqlalchemy" in str(error)
+    assert "'hdrs-hpc[broker]'" in vars(error)["remedy"]
+    demo = main.missing_part(ModuleNotFoundError("no", name="wsidicom_data"), "demo")
+    assert "pip install 'hdrs-hpc[demo]'" in vars(demo)["remedy"]
     own = ModuleNotFoundError("no", name="hdrs_hpc.no_such")
     assert main.missing_part(own, "broker") is own
 

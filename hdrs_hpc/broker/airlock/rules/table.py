@@ -80,7 +80,7 @@ class CountNotWholeError(ArtefactRefusedError):
 
 class UndeclaredCountError(ArtefactRefusedError):
     code = "undeclared-count"
-    meaning = "A column of whole numbers is named like a count, but not declared as one."
+    meaning = "A column of whole numbers, 3.0 included, is named like a count, but not declared as one."
     remedy = "Name it under counts in the job spec, or give it another name if it counts nothing."
 
 
@@ -131,8 +131,11 @@ class Table:
         )
 
 
-def parse(declared: Declared, data: bytes) -> Table:
-    """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one."""
+def parse(declared: Declared, data: bytes, digits: int) -> Table:
+    """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one.
+
+    ``digits``: how many significant ones the grant leaves to numbers that are no counts.
+    """
     if not declared.counts:
         raise TableWithoutCountsError("no counts are declared for this table")
     if len(data) > MAX_BYTES:
@@ -142,7 +145,7 @@ def parse(declared: Declared, data: bytes) -> Table:
     missing = [column for column in declared.counts if column not in header]
     if missing:
         raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
-    kinds, findings = _classify(declared, header, cells)
+    kinds, findings = _classify(declared, header, cells, digits)
     scan = IdentifierScan()
     scan.look(header, "the header")
     for column, name in enumerate(header):
@@ -174,19 +177,18 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
             else:
                 row[column] = numbers.rounded(row[column], rules.digits)
                 rounded += row[column] != table.cells[index][column]
-    reordered = bool(pattern.hidden) and _order_tells(table)
-    if reordered:
-        made.sort(key=lambda row: _neutral_order(table, row))
+    # Always: the order of rows could hold a number that is hidden, or one that was written by ordering.
+    ordered = sorted(made, key=lambda row: _neutral_order(table, row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.header)
-    writer.writerows(made)
+    writer.writerows(ordered)
     repaired = {
         "counts-suppressed-as-small": len(pattern.primary),
         "counts-suppressed-to-protect-them": len(pattern.secondary),
         "statistics-suppressed": hidden_statistics,
         "numbers-rounded": rounded,
-        "rows-reordered": reordered,
+        "rows-reordered": ordered != made,
         "byte-order-mark-removed": table.had_byte_order_mark,
     }
     return out.getvalue().encode("utf-8"), repaired
@@ -254,7 +256,7 @@ def _read_line(part: str, line: int) -> tuple[str, ...]:
 
 
 def _classify(
-    declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]
+    declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...], digits: int
 ) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
     kinds: list[ColumnKind] = []
     findings: list[Finding] = []
@@ -269,16 +271,17 @@ def _classify(
         filled = [value for value in values if value]
         numeric = sum(numbers.is_number(value) for value in filled)
         if filled and numeric == len(filled):
-            kinds.append(_numeric_kind(name, filled, findings))
+            kinds.append(_numeric_kind(name, filled, digits, findings))
         else:
             _check_categories(filled, numeric, where)
             kinds.append(ColumnKind.CATEGORY)
     return tuple(kinds), findings
 
 
-def _numeric_kind(name: str, filled: Sequence[str], findings: list[Finding]) -> ColumnKind:
+def _numeric_kind(name: str, filled: Sequence[str], digits: int, findings: list[Finding]) -> ColumnKind:
     where = f"column {name}"
-    whole = all(numbers.is_count(value) for value in filled)
+    # By what would be released: counts written as 3.0 are counts.
+    whole = numbers.whole_once_rounded(filled, digits)
     if _AXIS_NAME.fullmatch(name) and _steps_evenly(filled):
         return ColumnKind.AXIS
     if whole and _COUNT_NAME.fullmatch(name):
@@ -312,25 +315,11 @@ def _check_categories(filled: Sequence[str], numeric: int, where: str) -> None:
             raise FreeTextError("a text too long for a category", where=where)
 
 
-def _order_tells(table: Table) -> bool:
-    """Whether rows stand in the order of a number: a hidden one would lie between its neighbours."""
-    rows = [
-        row
-        for row in table.cells
-        if not any(is_total_label(row[column]) for column in table.of_kind(ColumnKind.CATEGORY))
-    ]
-    for column in table.of_kind(ColumnKind.COUNT, ColumnKind.STATISTIC):
-        values = [Decimal(row[column]) for row in rows if row[column]]
-        if len(values) >= 2 and (values == sorted(values) or values == sorted(values, reverse=True)):
-            return True
-    return False
-
-
 def _neutral_order(table: Table, row: Sequence[str]) -> tuple[Any, ...]:
-    """By what labels the rows, totals last, numbers inside texts as numbers; else by what is shown."""
+    """By what labels the rows, totals last, numbers inside texts as numbers; then by what is shown."""
     labels = table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
     keys = [(is_total_label(row[column]), _natural(row[column])) for column in labels]
-    return (*keys, tuple(row))
+    return (*keys, [_natural(cell) for cell in row], tuple(row))
 
 
 def _natural(text: str) -> tuple[tuple[int, Decimal, str], ...]:

@@ -270,9 +270,10 @@ def test_keyd_is_closed_to_other_accounts(keyd: BrokerHome) -> None:
         pytest.skip("no python3 of the system's, to run as another account")
     account = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
     done = subprocess.run(
-        [*account, system, "-c", code, str(keyd.keyd_socket)], capture_output=True, check=True, cwd="/"
+        [*account, system, "-c", code, str(keyd.keyd_socket)], capture_output=True, check=False, cwd="/"
     )
-    assert b"keyd-stranger" in done.stdout
+    # keyd answers without reading what a stranger sent, so the kernel may reset the connection before the answer.
+    assert b"keyd-stranger" in done.stdout or b"ConnectionResetError" in done.stderr
     assert b"ssh-ed25519" not in done.stdout
 
 

@@ -88,12 +88,12 @@ def test_a_job_at_the_cluster_ends_whatever_the_reason(stop: Stop) -> None:
         job=at("QUEUED"), attempt=ATTEMPT, stop=stop, found=(), may_submit=True, doubts=(), drained=False
     )
     assert ends(submit.SubmitStep().decide(queued), "QUEUED", stop)
-    running = run.Observed(at("RUNNING"), ATTEMPT, stop, on_cluster(JobPhase.RUNNING), None, late=False)
+    running = run.Observed(at("RUNNING"), ATTEMPT, stop, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False)
     assert ends(run.RunStep().decide(running), "RUNNING", stop)
 
 
 def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
-    late = run.Observed(at("RUNNING"), ATTEMPT, None, on_cluster(JobPhase.RUNNING), None, late=True)
+    late = run.Observed(at("RUNNING"), ATTEMPT, None, on_cluster(JobPhase.RUNNING), None, late=True, forgotten=False)
     assert run.RunStep().decide(late) == EndJob(at("RUNNING"), Outcome.FAILED, "handover-timeout")
     done = replace(late, attempt=replace(ATTEMPT, handover="closed"))
     assert run.RunStep().decide(done) is None
@@ -104,14 +104,23 @@ def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
 )
 def test_the_hand_over_goes_on_where_a_crash_left_it(handover: str, action: type) -> None:
     attempt = replace(ATTEMPT, handover=handover)
-    facts = run.Observed(at("RUNNING"), attempt, None, on_cluster(JobPhase.RUNNING), None, late=False)
+    facts = run.Observed(at("RUNNING"), attempt, None, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False)
     assert type(run.RunStep().decide(facts)) is action
 
 
 def test_an_unknown_phase_keeps_a_running_job_alive() -> None:
-    for found in (None, on_cluster(JobPhase.UNKNOWN), on_cluster(JobPhase.COMPLETING)):
-        facts = run.Observed(at("RUNNING"), ATTEMPT, None, found, None, late=True)
-        assert run.RunStep().decide(facts) is None
+    for found, code in ((None, "cluster-job-unseen"), (on_cluster(JobPhase.UNKNOWN), "cluster-state-unknown")):
+        facts = run.Observed(at("RUNNING"), ATTEMPT, None, found, None, late=True, forgotten=False)
+        waits = run.RunStep().decide(facts)
+        assert isinstance(waits, submit.Wait)
+        assert waits.code == code
+    facts = replace(facts, found=on_cluster(JobPhase.COMPLETING))
+    assert run.RunStep().decide(facts) is None
+
+
+def test_a_job_that_the_cluster_forgot_long_after_its_end_is_collected() -> None:
+    facts = run.Observed(at("RUNNING"), ATTEMPT, None, None, None, late=True, forgotten=True)
+    assert run.RunStep().decide(facts) == run.Ended(at("RUNNING"), ATTEMPT, None)
 
 
 @pytest.mark.parametrize("stop", [CANCELLED, REVOKED], ids=lambda stop: stop.reason)
@@ -119,7 +128,7 @@ def test_what_was_cancelled_or_revoked_is_not_collected(stop: Stop) -> None:
     facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
     assert ends(collect.CollectStep().decide(facts), "COLLECTING", stop)
     busy = replace(facts, work=replace(IDLE, running=True))
-    assert collect.CollectStep().decide(busy) is None  # not while the collector writes
+    assert collect.CollectStep().decide(busy) == collect.StopCollector(ATTEMPT)  # it holds a key that is to die
 
 
 @pytest.mark.parametrize("stop", [FROZEN, ENDED, None], ids=["frozen", "ended", "open"])

@@ -1,0 +1,158 @@
+"""The rules on the laptop, by what a real API shows of a project: nothing is signed that would be refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hdrs_hpc.broker import sites
+from hdrs_hpc.cli.spec import spec
+from hdrs_hpc.cli.submit import submit
+from hdrs_hpc.client import login
+from hdrs_hpc.core import clock, ids
+from tests.integration.api.conftest import Open
+from tests.support.party import REGISTRATION
+
+CLUSTER = b"""\
+name = "isambard-ai"
+type = "slurm"
+isolation = "sandboxed"
+max-nodes = 4
+
+[slurm]
+bin = "/usr/bin"
+"""
+OWN_CODE = """\
+workload:
+  kind: dask
+  bundle: ./code
+  entry: main:run
+"""
+
+
+def run(command: object, *words: object) -> Result:
+    return CliRunner().invoke(command, [str(word) for word in words])  # type: ignore[arg-type]
+
+
+def at_work(opened: Open, person: str = "rae") -> Path:
+    """Logged in, the cluster of the grants there; gives where the spec goes."""
+    sites.add(opened.office.home, CLUSTER, replace=True)
+    login.login(opened.url, opened.key(person), context=person, root_digest=opened.office.root.digest)
+    return opened.folder / "first.yaml"
+
+
+def codes(result: Result) -> list[str]:
+    return [item["code"] for item in json.loads(result.stdout)["findings"]]
+
+
+def closure(opened: Open, action: str) -> None:
+    value = {
+        "schema": "hdrs-hpc/closure/1",
+        "project": "lung-fm",
+        "action": action,
+        "reason": "a query of the ethics committee",
+        "nonce": ids.new_id(26),
+        "at": clock.to_text(clock.now()),
+    }
+    opened.office.accept("closure", value, "ada")
+
+
+def test_a_new_spec_names_the_persons_project_and_data_and_passes_the_check(opened: Open) -> None:
+    file = at_work(opened)
+    assert run(spec, "new", file).exit_code == 0
+    text = file.read_text()
+    assert "project: lung-fm" in text and "{dataset: north-chest-ct}" in text
+    checked = run(spec, "check", file, "--json")
+    assert checked.exit_code == 0, checked.output
+    report = json.loads(checked.stdout)
+    assert report["decision"]["allowed"] is True
+    assert (report["broker"], report["context"], report["not-applied"]) == ("north-sde", None, [])
+
+
+def test_what_the_grant_does_not_give_is_refused_before_it_is_sent(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    file.write_text(file.read_text().replace("nodes: 1 ", "nodes: 9 "))
+    result = run(spec, "check", file, "--json")
+    assert result.exit_code == 4
+    assert codes(result) == ["isolation-insufficient", "nodes-over-limit"]
+
+
+def test_submit_signs_nothing_that_the_rules_refuse(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    file.write_text(file.read_text().replace("{dataset: north-chest-ct}", "{dataset: south-knee-mr}"))
+    before = opened.office.events()
+    result = run(submit, file, "--yes")
+    assert result.exit_code == 4
+    assert "dataset-not-granted" in result.stderr and "about to sign" not in result.stderr
+    assert opened.office.events() == before
+
+
+@pytest.mark.parametrize("action", ["freeze", "close"])
+def test_submit_to_a_project_that_was_stopped_is_refused_before_signing(opened: Open, action: str) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    closure(opened, action)
+    before = opened.office.events()
+    result = run(submit, file, "--yes")
+    assert result.exit_code == 4
+    assert "project-not-active" in result.stderr and "about to sign" not in result.stderr
+    assert opened.office.events() == before
+
+
+def test_a_good_spec_is_signed_and_becomes_a_job(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    result = run(submit, file, "--yes")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() and "about to sign" in result.stderr
+
+
+def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file, "--own-code")
+    text = file.read_text()
+    begin, end = text.index("workload:"), text.index("resources:")
+    file.write_text(text[:begin] + OWN_CODE + text[end:])
+    (opened.folder / "code").mkdir()
+    (opened.folder / "code/main.py").write_text("def run(context): pass\n")
+    result = run(spec, "check", file, "--json")
+    assert result.exit_code == 0, result.output
+    (untold,) = json.loads(result.stdout)["not-applied"]
+    assert untold.startswith("workload-granted: whether a code reviewer")
+    assert "not applied here" in run(spec, "check", file).stdout
+
+
+def test_another_persons_project_is_unknown_and_says_no_more(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    file.write_text(file.read_text().replace("project: lung-fm", "project: skin-fm"))
+    result = run(spec, "check", file, "--json")
+    assert (result.exit_code, codes(result)) == (4, ["project-unknown"])
+    assert (
+        getattr(run(spec, "new", "b.yaml", "--project", "skin-fm").exception, "code", "") == "project-unknown"
+    )
+
+
+def test_a_new_version_of_the_data_is_seen_on_the_laptop(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    opened.office.accept("dataset-registration", {**REGISTRATION, "version": "sha256:" + "5" * 64}, "ada")
+    # The version that the grant names stays registered, so the project goes on with it.
+    assert run(spec, "check", file, "--json").exit_code == 0
+
+
+def test_a_login_that_ran_out_leaves_the_form_and_says_so(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    (opened.folder / "home/.local/state/hdrs-hpc/rae/login.json").unlink()
+    result = run(spec, "check", file, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["decision"] is None
+    assert "The broker was not asked" in result.stderr
+    assert run(spec, "new", "later.yaml").exit_code == 0
+    assert "your-project" in Path("later.yaml").read_text()
