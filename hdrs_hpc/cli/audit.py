@@ -108,10 +108,13 @@ def show(folder: Path, project: str | None, job: str | None, event: str | None, 
 
 def _line(entry: Entry, width: int) -> str:
     """Number, time, event, what it is about, then as much of the detail as there is room for."""
-    about = " ".join(_cut(value, 18) for value in entry.subject.values())
-    told = {"by": entry.actor, **{key: value for key, value in entry.detail.items() if key != "envelope"}}
+    subject = sorted(entry.subject.items(), key=lambda pair: pair[0] != "project")
+    about = " ".join(_cut(value, 12) for _, value in subject)
+    told = {key: value for key, value in entry.detail.items() if key != "envelope"}
+    if not entry.actor.startswith("broker/"):
+        told = {"by": entry.actor, **told}
     detail = " ".join(f"{key}={_short(value)}" for key, value in told.items())
-    return _cut(f"{entry.seq:>5} {entry.at} {entry.event:<20} {_cut(about, 34):<34} {detail}", max(60, width))
+    return _cut(f"{entry.seq:>5} {entry.at} {entry.event:<20} {_cut(about, 26):<26} {detail}", max(60, width))
 
 
 def _short(value: object) -> str:

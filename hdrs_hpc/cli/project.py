@@ -70,7 +70,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("people", f"{', '.join(found['researchers'])}; lead {found['lead']}"),
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
-            ("clusters", f"{', '.join(limits['clusters'])}, at least {limits['isolation']}"),
+            ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
             ("a job", f"up to {limits['nodes']} nodes for {limits['time']}"),
             ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
             ("outputs", _outputs(found["outputs"])),
@@ -179,6 +179,17 @@ def _state(found: dict[str, Any]) -> str:
 
 def _gpu_hours(found: dict[str, Any]) -> str:
     return f"{max(0.0, found['gpu-hours'] - found['gpu-hours-used']):.1f}"
+
+
+def _clusters(found: dict[str, Any]) -> str:
+    told = []
+    for name in found["limits"]["clusters"]:
+        offer = found["clusters"].get(name)
+        most = (
+            f"{offer['isolation']}, {show.count(offer['nodes'], 'node')}" if offer else "not at this broker"
+        )
+        told.append(f"{name} ({most}{', drained' if offer and offer['drained'] else ''})")
+    return ", ".join(told)
 
 
 def _outputs(rules: dict[str, Any]) -> str:

@@ -123,6 +123,18 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "cancelled", "Somebody of the project cancelled the job.", _NOTHING),
     (END, "grant-revoked", "The custodians took the grant back.", "Ask the custodian."),
     (END, "project-closing", "The project is closing, so its copies are destroyed.", _NOTHING),
+    (
+        END,
+        "copy-superseded",
+        "A newer grant version replaced the data that this copy was being made of.",
+        "Submit again: a copy by the present grant is staged.",
+    ),
+    (
+        END,
+        "grant-superseded",
+        "A newer grant version no longer gives the job what it was admitted for.",
+        "See `hdrs-hpc project show`, change the spec, submit again.",
+    ),
     (END, "copy-destroyed", "A staged copy that the job needed was destroyed.", "Submit again."),
     (
         END,

@@ -25,6 +25,7 @@ class ClusterFacts:
     name: str
     isolation: Isolation
     max_nodes: int = 1
+    """The most that one job gets; 0: the broker has no such cluster."""
 
 
 @dataclass(frozen=True)

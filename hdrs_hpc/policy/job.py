@@ -195,11 +195,13 @@ def _cluster_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     asked = choose_cluster(spec, facts.grant)
     if asked not in facts.grant.limits.clusters:
         yield Broken(r.ClusterNotGrantedError, f"{asked} is not in the grant", "resources.cluster")
-    elif asked != facts.cluster.name:
+    elif asked != facts.cluster.name or not facts.cluster.max_nodes:
         yield Broken(r.ClusterNotGrantedError, f"{asked} is not available here", "resources.cluster")
 
 
 def _isolation_enough(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if not facts.cluster.max_nodes:
+        return  # named by the rule on clusters
     needed, offered = isolation_needed(spec, facts), isolation_offered(spec, facts)
     if ISOLATION_RANK[offered] < ISOLATION_RANK[needed]:
         nodes = spec.resources.nodes
@@ -217,7 +219,7 @@ def _resources_within(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         yield Broken(
             r.TooManyNodesError, f"{asked.nodes} where the grant gives {limits.nodes}", "resources.nodes"
         )
-    elif asked.nodes > facts.cluster.max_nodes:
+    elif asked.nodes > facts.cluster.max_nodes > 0:
         message = f"{asked.nodes} where {facts.cluster.name} has {facts.cluster.max_nodes}"
         yield Broken(r.TooManyNodesError, message, "resources.nodes")
     if asked.time > limits.time:

@@ -14,10 +14,10 @@ import socket
 import sys
 from typing import Any
 
-from hdrs_hpc.core import seccomp
 from imaging.staging import wire
-from imaging.staging.sandbox import MEMORY_LIMIT_BYTES
 
+MEMORY_LIMIT_BYTES = 4 << 30
+"""Address space of one parser; a decompression bomb ends there."""
 _CPU_LIMIT_S = 3600
 
 
@@ -52,8 +52,9 @@ def _limit() -> None:
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
         (resource.RLIMIT_CPU, _CPU_LIMIT_S),
-        # A core file would be an unsealed copy of a patient's image; 1 byte stops piped dumps as well, 0 does not.
-        (resource.RLIMIT_CORE, seccomp.CORE_LIMIT),
+        # A core file would be an unsealed copy of a patient's image.  1 byte stops dumps into a pipe as well, which
+        # ignore 0 (hdrs_hpc.core.seccomp.CORE_LIMIT; not imported, since the sandbox shows nothing but imaging).
+        (resource.RLIMIT_CORE, 1),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 64),
     ):

@@ -14,9 +14,6 @@ from pathlib import Path
 import imaging
 from hdrs_hpc.core import seccomp
 
-MEMORY_LIMIT_BYTES = 4 << 30
-"""Address space of one parser; a decompression bomb ends there."""
-
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",

@@ -15,6 +15,16 @@ from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.api.app import create
 from tests.support.office import Office
 
+CLUSTER = b"""\
+name = "isambard-ai"
+type = "slurm"
+isolation = "sandboxed"
+max-nodes = 4
+
+[slurm]
+bin = "/usr/bin"
+"""
+
 
 @dataclass
 class Open:

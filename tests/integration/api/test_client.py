@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.broker import sites
 from hdrs_hpc.broker.store import accept, log
 from hdrs_hpc.broker.store import artefacts as store
 from hdrs_hpc.cli import main
@@ -19,7 +20,7 @@ from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
-from tests.integration.api.conftest import Open
+from tests.integration.api.conftest import CLUSTER, Open
 from tests.support.office import TABLE, digest
 from tests.support.party import Party, changed
 
@@ -365,10 +366,9 @@ def test_submit_signs_what_it_shows_and_prints_the_job_last(
     opened: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged_in(opened, "rae")
+    sites.add(opened.office.home, CLUSTER, replace=False)
     spec = Path("first.yaml")
     assert main.run(["spec", "new", str(spec), "--project", "lung-fm"]) == 0
-    text = spec.read_text().replace("your-dataset", "north-chest-ct").replace("  dataset: {", "  ct: {")
-    spec.write_text(text)
     capsys.readouterr()
     assert main.run(["submit", str(spec), "--yes"]) == 0
     shown = capsys.readouterr()

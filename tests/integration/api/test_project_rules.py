@@ -13,18 +13,9 @@ from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.cli.submit import submit
 from hdrs_hpc.client import login
 from hdrs_hpc.core import clock, ids
-from tests.integration.api.conftest import Open
+from tests.integration.api.conftest import CLUSTER, Open
 from tests.support.party import REGISTRATION
 
-CLUSTER = b"""\
-name = "isambard-ai"
-type = "slurm"
-isolation = "sandboxed"
-max-nodes = 4
-
-[slurm]
-bin = "/usr/bin"
-"""
 OWN_CODE = """\
 workload:
   kind: dask
@@ -79,6 +70,13 @@ def test_what_the_grant_does_not_give_is_refused_before_it_is_sent(opened: Open)
     result = run(spec, "check", file, "--json")
     assert result.exit_code == 4
     assert codes(result) == ["isolation-insufficient", "nodes-over-limit"]
+
+
+def test_a_cluster_that_the_broker_does_not_have_is_named_once(opened: Open) -> None:
+    file = at_work(opened)
+    run(spec, "new", file)
+    (opened.office.home.clusters_dir / "isambard-ai.toml").unlink()
+    assert codes(run(spec, "check", file, "--json")) == ["cluster-not-granted"]
 
 
 def test_submit_signs_nothing_that_the_rules_refuse(opened: Open) -> None:

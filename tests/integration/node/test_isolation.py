@@ -7,12 +7,19 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.core import seccomp
+from hdrs_hpc.node import probe_inside
+from hdrs_hpc.node.probe import probe
+from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError
+from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
 from hdrs_hpc.node.sandbox.processes import descendants
 from hdrs_hpc.protocol.handover import OutputOrder, WorkloadOrder, satisfies
 
@@ -100,7 +107,7 @@ def test_the_agent_can_be_neither_dumped_nor_traced_by_its_own_account(site: Sit
     agent = agent_of(site)
     found = Path(f"/proc/{agent}")
     assert (found / "mem").stat().st_uid == 0  # what the kernel gives to processes that are not dumpable
-    assert "Max core file size        0                    0" in (found / "limits").read_text()
+    assert "Max core file size        1                    1" in (found / "limits").read_text()
 
 
 LOOKING = """
@@ -165,10 +172,44 @@ def test_a_sandboxed_workload_sees_neither_home_nor_scratch_nor_run_nor_network(
 
 def test_each_level_reports_itself_and_only_the_sandbox_satisfies_sandboxed(site: Site) -> None:
     site.submit()
-    probe = site.hello().probe
-    assert (probe.level, probe.reached, probe.private_memory) == (site.isolation, (), True)
-    assert satisfies(probe, "cooperative")
-    assert satisfies(probe, "sandboxed") == (site.isolation == "sandboxed")
+    found = site.hello().probe
+    # Among what was tried and not reached: vsock, the kernel's keyring, a user namespace in the sandbox.
+    assert (found.level, found.reached, found.private_memory) == (site.isolation, (), True)
+    assert satisfies(found, "cooperative")
+    assert satisfies(found, "sandboxed") == (site.isolation == "sandboxed")
+
+
+@pytest.mark.root_parts
+def test_a_sandbox_without_its_filter_is_told_in_the_hello(
+    make_site: Callable[..., Site],
+) -> None:
+    """The probe itself, in a bubblewrap that does everything but filter."""
+    folder = make_site("sandboxed").root  # another account can look into it
+    (folder / "question.json").write_text(json.dumps({"paths": [], "namespaces": {}}))
+    folder.chmod(0o777)
+    probe = [sys.executable, "-I", "-S", "-B", probe_inside.__file__]
+    bare = ["/usr/bin/bwrap", "--unshare-all", "--bind", "/", "/", "--", *probe]
+    command = [*bare, str(folder / "question.json"), str(folder / "found.json")]
+    subprocess.run(command, check=True)
+    unfiltered = set(json.loads((folder / "found.json").read_text()))
+    with seccomp.filtered(command) as (filtered, given):
+        subprocess.run(filtered, check=True, pass_fds=given)
+    found = set(json.loads((folder / "found.json").read_text()))
+    assert "nested-user-namespace" in unfiltered
+    assert not found & {"vsock", "kernel-keyring", "nested-user-namespace"}
+
+
+def test_a_node_with_an_unknown_processor_offers_no_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "ppc64le")
+    places = Places(*[tmp_path] * 7)
+    sandbox = BubblewrapSandbox()
+    found = probe("sandboxed", sandbox, places, (), private_memory=True, not_dumpable=True, gpus=0)
+    assert (found.level, found.reached) == ("cooperative", ("processor-without-filter",))
+    assert not satisfies(found, "sandboxed")
+    with pytest.raises(SandboxFailedError):
+        sandbox.start(("/bin/true",), {}, places, Limits(16, ""))
 
 
 def test_an_order_that_requires_more_than_the_node_gives_starts_nothing(

@@ -19,6 +19,7 @@ from hdrs_hpc.broker.airlock import framing, run
 from hdrs_hpc.broker.airlock.check import check_set
 from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
 from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.core import seccomp
 
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
@@ -138,7 +139,7 @@ def test_checker_limits_itself() -> None:
     limits, written = done.stdout.splitlines()
     pairs = json.loads(limits.replace("(", "[").replace(")", "]"))
     assert all(soft == hard != resource.RLIM_INFINITY for soft, hard in pairs)
-    assert [pairs[2][0], pairs[4][0], pairs[5][0]] == [0, 0, 0]
+    assert [pairs[2][0], pairs[4][0], pairs[5][0]] == [0, 1, 0]  # 1: no core file, and no piped one
     assert written == "File too large"
 
 
@@ -154,7 +155,13 @@ def test_environment_of_the_broker_does_not_reach_the_checker(monkeypatch: pytes
 
 PROBE = """
 import json, os, socket, sys
+import ctypes
 found = {}
+libc = ctypes.CDLL(None, use_errno=True)
+def add_key():
+    number = {"x86_64": 248, "aarch64": 217}[os.uname().machine]
+    if libc.syscall(number, b"user", b"x", b"x", ctypes.c_size_t(1), -2) < 0:
+        raise OSError(ctypes.get_errno(), "")
 def attempt(name, call):
     try:
         found[name] = repr(call())
@@ -165,6 +172,9 @@ attempt("interfaces", lambda: sorted(name for _, name in socket.if_nameindex()))
 attempt("home", lambda: open(sys.argv[2]).read())
 attempt("repository", lambda: open(sys.argv[3]).read())
 attempt("write", lambda: open(sys.argv[4], "w"))
+attempt("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
+attempt("keyring", add_key)
+attempt("user namespace", lambda: os.unshare(os.CLONE_NEWUSER))
 attempt("run", lambda: os.listdir("/run"))
 attempt("passwd", lambda: open("/etc/passwd").read())
 attempt("others", lambda: sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
@@ -198,16 +208,46 @@ def test_checker_sandbox_has_no_network_no_home_and_nothing_to_write_to(
             str(repository),
             str(package),
         ]
-        done = subprocess.run(
-            inner, capture_output=True, text=True, env={"BROKER_SECRET": "CANARY"}, check=True
-        )
+        with seccomp.filtered(inner) as (filtered, given):
+            done = subprocess.run(
+                filtered,
+                capture_output=True,
+                text=True,
+                env={"BROKER_SECRET": "CANARY"},
+                check=True,
+                pass_fds=given,
+            )
     found = json.loads(done.stdout)
     assert found["connect"].startswith("refused")
     assert found["interfaces"] == "['lo']"
-    for place in ("home", "repository", "write", "run", "passwd"):
+    for place in ("vsock", "keyring", "user namespace", "home", "repository", "write", "run", "passwd"):
         assert found[place].startswith("refused"), place
     assert len(json.loads(found["others"])) <= 2
     assert "BROKER_SECRET" not in found["environment"]
+
+
+def test_a_processor_without_a_filter_has_no_sandbox_and_the_report_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "ppc64le")
+    run.bubblewrap.cache_clear()
+    try:
+        assert run.bubblewrap() is None
+        assert run_checker(REQUEST, timeout_s=60)[0].report["checker"] == {"sandbox": "process-limits"}
+    finally:
+        run.bubblewrap.cache_clear()
+
+
+def test_the_running_checker_is_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is started for real, asked by way of its exit status."""
+    if run.bubblewrap() is None:
+        pytest.skip("bubblewrap is missing or does not work here")
+    command = run.checker_command()
+    ask = HEADER + "sys.exit(6 + ('Seccomp:\\t2' in open('/proc/self/status').read()))"
+    inner = [*command[: command.index("--") + 2], "-c", ask]
+    monkeypatch.setattr(run, "checker_command", lambda: inner)
+    (checked, _) = run_checker(REQUEST, timeout_s=60)
+    assert "status 7" in checked.report["refusal"]["message"]
 
 
 @pytest.mark.root_parts

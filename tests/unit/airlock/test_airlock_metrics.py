@@ -49,6 +49,9 @@ def rebuilt(data: bytes, counts: tuple[str, ...] = ()) -> dict[str, object]:
         (b"{}", "malformed-metrics"),
         (b'{"":1}', "malformed-metrics"),
         (b'{"Smith, John":1}', "malformed-metrics"),
+        (b'{"a@b":1}', "malformed-metrics"),
+        (b'{"a/b":1}', "malformed-metrics"),
+        (b'{"' + b"a" * 41 + b'":1}', "malformed-metrics"),
         (b'{"\\ud800":1}', "malformed-metrics"),
         (json.dumps({f"m{i}": i for i in range(65)}).encode(), "malformed-metrics"),
         (b'{"a":1}{"b":2}', "malformed-document"),
@@ -89,6 +92,54 @@ def test_count_by_name_is_protected_without_a_declaration() -> None:
     checked = check(b'{"n_rare":4,"auc":0.93}')
     assert checked.rebuilt is not None and json.loads(checked.rebuilt) == {"n_rare": None, "auc": None}
     assert checked.report["findings"][0]["code"] == "treated-as-count"
+
+
+def test_counts_written_as_fractions_are_counts() -> None:
+    """Attack: a float is no whole number, so no rule for counts would reach it."""
+    checked = check(b'{"n_patients": 3.0, "count_hiv": 1.0}')
+    assert checked.rebuilt is not None
+    assert json.loads(checked.rebuilt) == {"n_patients": None, "count_hiv": None}
+    assert rebuilt(b'{"n_patients": 123.0, "n_rare": 4e0}', ("n_patients", "n_rare")) == {
+        "n_patients": 125,
+        "n_rare": None,
+    }
+    assert rebuilt(b'{"n_patients": 123, "n_rare": 4.00001}') == {"n_patients": 125, "n_rare": None}
+
+
+def test_whole_numbers_that_are_not_declared_are_shown_to_the_reviewers() -> None:
+    checked = check(b'{"deaths": 3.0, "auc": 0.93, "n_patients": 200}', ("n_patients",))
+    assert checked.report["findings"] == [
+        {
+            "code": "whole-numbers-not-counts",
+            "message": "a whole number that was not declared as a count",
+            "where": "entry deaths",
+        }
+    ]
+
+
+def test_the_order_of_names_carries_nothing() -> None:
+    one, other = (check(data).rebuilt for data in (b'{"b":0.5,"a":0.25}', b'{"a":0.25,"b":0.5}'))
+    assert one == other == b'{\n "a": 0.25,\n "b": 0.5\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("aGVsbG8gd29ybGQgc2VjcmV0", True),
+        ("result.Zm9yIHRoZSByZWNvcmQ", True),
+        ("deadbeef00c0ffee12ab34cd", True),
+        ("mfrggzdfmztwq2lknnwg23tpob", True),
+        ("CT.slice_spacing_mm.median", False),
+        ("MeanDiceOfLeftLungLobe", False),
+        ("sensitivity_at_specificity_095", False),
+        ("few_slides.haematoxylin_od", False),
+        ("intersectionoverunion.fold3", False),
+        ("hounsfield.p95", False),
+    ],
+)
+def test_names_that_read_like_a_code_are_shown_to_the_reviewers(name: str, told: bool) -> None:
+    codes = [finding["code"] for finding in check(json.dumps({name: 0.5}).encode()).report["findings"]]
+    assert ("name-like-code" in codes) == told
 
 
 def test_counts_that_add_up_cannot_be_subtracted() -> None:

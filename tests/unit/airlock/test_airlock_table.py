@@ -53,6 +53,10 @@ def check(data: bytes, counts: tuple[str, ...] = ("n",), size: int = 20 << 20) -
         ("site,n\na,\u0662\u0660\n".encode(), "count-not-whole"),
         (b"site,m\na,20\n", "table-without-counts"),
         (b"site,n,n_scans\na,20,3\nb,30,4\n", "undeclared-count"),
+        (b"site,n,n_deaths\na,20,1.0\nb,30,2.0\n", "undeclared-count"),
+        (b"site,n,n_deaths\na,20,1e0\nb,30,2.00001\n", "undeclared-count"),
+        (b"site,n,n_deaths\na,20,1.0\nb,30,15234.5\n", "undeclared-count"),
+        (b"site,n,deaths_count\na,20,\nb,30,0.0\n", "undeclared-count"),
         (b"site,n,x\na,20,1.5\nb,30,nan\n", "mixed-column"),
         (b"site,n,x\na,20,1.5\nb,30,Total\n", "mixed-column"),
         (b"site,n\n" + b"x" * 65 + b",20\n", "free-text-in-table"),
@@ -94,6 +98,31 @@ def test_good_table_comes_back_rounded_and_plain() -> None:
     assert checked.rebuilt == b'site,n,mean\n"a, b",20,-1.235\nc,40,0.00000015\n'
     assert checked.report["repaired"]["byte-order-mark-removed"] is True
     assert checked.report["repaired"]["numbers-rounded"] == 4
+
+
+def test_whole_numbers_written_as_fractions_are_shown_to_the_reviewers() -> None:
+    checked = check(b"site,n,deaths\na,20,1.0\nb,30,2.0\n")
+    assert [finding["code"] for finding in checked.report["findings"]] == ["whole-numbers-not-counts"]
+
+
+def test_sums_that_are_no_counts_keep_their_name() -> None:
+    checked = check(b"site,n,total_volume_ml\na,20,15234.71\nb,30,18211.43\n")
+    assert checked.refused is None
+    assert checked.report["findings"] == []
+
+
+def test_the_order_of_rows_carries_nothing() -> None:
+    """Attack: a permutation of twenty rows holds 61 bits."""
+    rows = [
+        b"%s,%d" % (name, 20 + at) for at, name in enumerate([b"c", b"grade 10", b"Total", b"b", b"grade 2"])
+    ]
+    made = {
+        check(b"\n".join([b"site,n", *order, b""])).rebuilt
+        for order in (rows, rows[::-1], rows[2:] + rows[:2])
+    }
+    assert made == {b"site,n\nb,25\nc,20\ngrade 2,25\ngrade 10,20\nTotal,20\n"}
+    unlabelled = {check(b"n,x\n" + body).rebuilt for body in (b"20,1.5\n110,2.5\n", b"110,2.5\n20,1.5\n")}
+    assert unlabelled == {b"n,x\n20,1.5\n110,2.5\n"}
 
 
 def test_missing_statistic_stays_empty() -> None:

@@ -13,6 +13,7 @@ from hdrs_hpc.broker.api.tokens import (
     Tokens,
 )
 from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.errors import BadDocumentError
 from tests.support.office import Office
 from tests.support.party import Party
 
@@ -126,6 +127,50 @@ def test_a_restart_keeps_everybody_logged_in(tmp_path: Path) -> None:
     text = Tokens.open(path).issue("rae").text
     assert Tokens.open(path).person(text) == "rae"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_start_replaces_a_secret_older_than_a_day_and_logs_nobody_out(tmp_path: Path) -> None:
+    path, time = tmp_path / "web" / "token-secret", FakeClock()
+    time.at = datetime.now(UTC)
+    old = Tokens.open(path, time)
+    first = path.read_bytes()
+    time.at += timedelta(hours=23)
+    assert Tokens.open(path, time).person(old.issue("rae").text) == "rae"
+    assert path.read_bytes() == first
+    time.at += timedelta(hours=2)
+    issued = old.issue("rae").text
+    web = Tokens.open(path, time)
+    assert path.read_bytes()[:32] != first
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["token-secret"]
+    assert web.person(issued) == "rae"
+    time.at += timedelta(minutes=30)
+    again = Tokens.open(path, time)  # a second restart within the hour
+    assert (again.person(issued), again.person(web.issue("cy").text)) == ("rae", "cy")
+    with pytest.raises(TokenInvalidError):
+        old.person(web.issue("cy").text)
+
+
+def test_a_secret_that_was_replaced_believes_nobody_after_an_hour(tmp_path: Path) -> None:
+    """Attack: who has an old backup of the broker makes tokens with the secret in it."""
+    path, time = tmp_path / "token-secret", FakeClock()
+    time.at = datetime.now(UTC)
+    stolen = Tokens.open(path, time)
+    time.at += timedelta(days=2)
+    web = Tokens.open(path, time)
+    time.at += timedelta(hours=1)
+    for tokens in (web, Tokens.open(path, time)):
+        with pytest.raises(TokenInvalidError):
+            tokens.person(stolen.issue("ada").text)
+    assert web.person(web.issue("rae").text) == "rae"
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 65])
+def test_a_secret_that_is_cut_short_is_not_used(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "token-secret"
+    path.write_bytes(bytes(size))
+    with pytest.raises(BadDocumentError):
+        Tokens.open(path)
 
 
 def test_somebody_who_left_the_trust_root_is_out_at_once(office: Office) -> None:

@@ -85,7 +85,7 @@ def test_the_log_is_shown_one_entry_a_line_that_fits(tmp_path: Any, monkeypatch:
     (line,) = CliRunner().invoke(audit.audit, ["show", str(tmp_path)]).stdout.splitlines()
     assert len(line) == 110, "cut, not wrapped"
     assert line.startswith("    7 2027-01-15T12:00:00Z job-decided          lung-fm 7K3QW2 ")
-    assert "by=broker/controller allowed=False" in line
+    assert "allowed=False codes=nodes-over" in line
 
 
 def test_a_client_only_install_learns_which_extra_the_demo_needs(

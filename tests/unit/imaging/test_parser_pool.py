@@ -112,6 +112,33 @@ def test_a_parser_outlives_the_thread_that_first_asked_for_it() -> None:
         assert children() - before == first
 
 
+def test_a_running_parser_is_filtered_and_leaves_no_core() -> None:
+    if sandbox.bubblewrap() is None:
+        pytest.skip("bubblewrap does not work here")
+    before = children()
+    with ParserPool(1) as pool:
+        header(pool)
+        (wrap,) = children() - before
+        (parser,) = [
+            each for each in psutil.Process(wrap).children(recursive=True) if "python" in each.name()
+        ]
+        status = Path(f"/proc/{parser.pid}/status").read_text()
+        limits = Path(f"/proc/{parser.pid}/limits").read_text()
+    assert "Seccomp:\t2" in status
+    assert "Max core file size        1                    1" in limits
+
+
+def test_a_processor_without_a_filter_has_no_sandbox_and_the_report_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "ppc64le")
+    sandbox.bubblewrap.cache_clear()
+    try:
+        assert sandbox.isolation() == "process-limits"
+    finally:
+        sandbox.bubblewrap.cache_clear()
+
+
 def test_the_parsers_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDRS_CANARY", "sensitive")
     assert "sensitive" not in str(sandbox.parser_environment())

@@ -27,10 +27,11 @@ def put(folder: Path, *fields: object) -> Path:
         ("Mine", "Mine"),
         ("ValueError", "ValueError"),
         ("KilledWorker", "KilledWorker"),
-        ("NHS_9434765919", None),
+        ("NHS_9434765919", "Exception"),
+        ("secret", "Exception"),  # it stands in the source, but not as a class
     ],
 )
-def test_only_known_or_own_type_names_pass(tmp_path: Path, name: str, passed: str | None) -> None:
+def test_only_known_or_own_type_names_pass(tmp_path: Path, name: str, passed: str) -> None:
     ended = judge(1, False, put(tmp_path, name, "mine.py", 4), BUNDLE)
     assert (ended.ending, ended.exception_type) == (Ending.CRASHED, passed)
     assert ended.bundle_line == BundleLine("mine.py", 4)
@@ -41,6 +42,63 @@ def test_only_known_or_own_type_names_pass(tmp_path: Path, name: str, passed: st
 )
 def test_only_lines_that_the_bundle_has_pass(tmp_path: Path, file: str, line: int) -> None:
     assert judge(1, False, put(tmp_path, "Mine", file, line), BUNDLE).bundle_line is None
+
+
+WORDS = b"class A(Exception):\n    pass\nWORDS = (\n    'alpha',\n    'beta',\n)\nx = 1; y = 2\n\n# end\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "passed"), [(1, 1), (2, 2), (3, 3), (4, 3), (6, 3), (7, 7), (8, None), (9, None)]
+)
+def test_a_line_is_told_as_the_beginning_of_its_statement(
+    tmp_path: Path, line: int, passed: int | None
+) -> None:
+    ended = judge(1, False, put(tmp_path, "A", "mine.py", line), {"mine.py": WORDS})
+    assert ended.bundle_line == (BundleLine("mine.py", passed) if passed else None)
+
+
+def test_a_bundle_that_is_a_code_book_says_hardly_anything(tmp_path: Path) -> None:
+    """Attack: words and lines by the thousand, so that which one is reported carries what was read."""
+    book = b"".join(b"class W%05d: pass\n" % number for number in range(10_001))
+    ended = judge(1, False, put(tmp_path, "W05000", "book.py", 5000), {"book.py": book})
+    assert (ended.exception_type, ended.bundle_line) == ("Exception", None)
+    assert (
+        judge(1, False, put(tmp_path, "W00063", "book.py", 1), {"book.py": book}).exception_type == "W00063"
+    )
+    assert (
+        judge(1, False, put(tmp_path, "W00064", "book.py", 1), {"book.py": book}).exception_type
+        == "Exception"
+    )
+    text = {"words.txt": b"class Word: pass\n" * 9, "blank.py": b"\n" * 9000}
+    for file in text:
+        ended = judge(1, False, put(tmp_path, "Word", file, 5), text)
+        assert (ended.exception_type, ended.bundle_line) == ("Exception", None)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [b"class Word(:\n", b"\x00", b"\xff\xfe", b"(" * 100_000, b"-" * 100_000 + b"1", b"x = 1\n" * 200_000],
+)
+def test_source_that_can_not_be_parsed_says_nothing_and_stops_nobody(tmp_path: Path, source: bytes) -> None:
+    bundle = {"bad.py": source, **(BUNDLE if len(source) < 1 << 20 else {})}
+    ended = judge(1, False, put(tmp_path, "Word", "bad.py", 1), bundle)
+    assert (ended.ending, ended.exception_type, ended.bundle_line) == ("crashed", "Exception", None)
+
+
+@pytest.mark.parametrize("code", [1, 2, 71, 77, 128])
+def test_an_exit_code_is_zero_or_one(tmp_path: Path, code: int) -> None:
+    assert judge(code, False, put(tmp_path, "Mine", None, None), BUNDLE).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "signal"), [(137, 9), (139, 11), (134, 6), (129 + 40, None), (255, None), (138, None)]
+)
+def test_a_signal_is_one_of_seven_and_comes_without_a_report(
+    tmp_path: Path, code: int, signal: int | None
+) -> None:
+    ended = judge(code, False, put(tmp_path, "Mine", "mine.py", 4), BUNDLE)
+    assert (ended.ending, ended.signal) == ("crashed", signal)
+    assert (ended.exit_code, ended.exception_type, ended.bundle_line) == (None, None, None)
 
 
 @pytest.mark.parametrize(

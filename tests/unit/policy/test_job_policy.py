@@ -111,7 +111,8 @@ def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where)
         ({"gpu_hours_used": 97.0}, "gpu-hours-exhausted"),
         ({"registrations": {}}, "dataset-version-mismatch"),
         ({"cluster": ClusterFacts("isambard-ai", "cooperative", 16)}, "isolation-insufficient"),
-        ({"cluster": ClusterFacts("isambard-ai", "sandboxed", 0)}, "nodes-over-limit"),
+        ({"cluster": ClusterFacts("isambard-ai", "sandboxed", 0)}, "cluster-not-granted"),
+        ({"cluster": ClusterFacts("elsewhere", "sandboxed", 16)}, "cluster-not-granted"),
     ],
 )
 def test_facts_that_forbid_are_named(facts, changes, code):

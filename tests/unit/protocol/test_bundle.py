@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,58 @@ def info(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.
 )
 def test_anything_but_simple_regular_files_is_refused(raw: bytes) -> None:
     with pytest.raises(BundleMalformedError):
+        bundle.read(raw)
+
+
+def sparse_gnu(real_size: int) -> bytes:
+    """A member of GNU's old sparse format: no data at all, and any size it likes."""
+    made = info("hole.py", tarfile.GNUTYPE_SPARSE)
+    head = bytearray(made.tobuf(tarfile.GNU_FORMAT))
+    head[483:495] = b"%011o\0" % real_size
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + bytes(1024)
+
+
+def with_pax(**headers: str) -> bytes:
+    made = info("hole.py")
+    made.pax_headers = {name.replace("__", "."): value for name, value in headers.items()}
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(made, io.BytesIO())
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        sparse_gnu(1 << 32),
+        sparse_gnu(100),
+        with_pax(GNU__sparse__map="0,0", GNU__sparse__size=str(1 << 40)),
+        with_pax(GNU__sparse__map="0,0", GNU__sparse__size="100"),
+        with_pax(size=str(1 << 40)),
+        with_pax(size="-1024"),
+    ],
+    ids=["gnu huge", "gnu", "pax huge", "pax", "claimed", "negative"],
+)
+def test_a_member_that_claims_a_size_it_does_not_have_is_refused_unread(raw: bytes) -> None:
+    """Attack: a few bytes that are read as gibibytes of zeros."""
+    tracemalloc.start()
+    try:
+        with pytest.raises((BundleMalformedError, BundleTooLargeError)):
+            bundle.read(raw)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_limit_is_on_all_files_together(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"part{number}.bin").write_bytes(bytes(6 << 20))
+    with pytest.raises(BundleTooLargeError):
+        bundle.pack(tmp_path)
+    raw = tar_of(*[info(f"part{number}.bin") for number in range(3)], data=bytes(6 << 20))
+    with pytest.raises(BundleTooLargeError):
         bundle.read(raw)
 
 
