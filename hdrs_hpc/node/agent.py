@@ -12,7 +12,6 @@ import os
 import pwd
 import signal
 import sys
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +54,8 @@ class Agent:
         self._memory = memory
         self._deadline = time.monotonic() + given.lifetime_s
         self._not_after: datetime | None = None
-        self._signalled = threading.Event()
+        # No threading.Event: a second signal in the middle of its set() would wait for the first for ever.
+        self._signalled = False
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._folders = AttemptFolders.make(memory, given.private / layout.RUNTIME_FOLDER)
@@ -125,13 +125,13 @@ class Agent:
 
     def _reason(self) -> Stop | None:
         """Why the agent must stop now, if it must."""
-        if self._signalled.is_set() or self._handover.stop_asked:
+        if self._signalled or self._handover.stop_asked:
             return Stop.SIGNAL
         late = self._not_after is not None and clock.now() >= self._not_after
         return Stop.NOT_AFTER if late or time.monotonic() >= self._deadline else None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signalled.set()
+        self._signalled = True
 
     def _progress_file(self) -> meter.ProgressFile:
         path = self._given.scratch.joinpath(*layout.progress_parts(self._given.project, self._given.attempt))

@@ -88,12 +88,15 @@ def test_a_job_at_the_cluster_ends_whatever_the_reason(stop: Stop) -> None:
         job=at("QUEUED"), attempt=ATTEMPT, stop=stop, found=(), may_submit=True, doubts=(), drained=False
     )
     assert ends(submit.SubmitStep().decide(queued), "QUEUED", stop)
-    running = run.Observed(at("RUNNING"), ATTEMPT, stop, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False)
+    there = on_cluster(JobPhase.RUNNING)
+    running = run.Observed(at("RUNNING"), ATTEMPT, stop, there, None, late=False, forgotten=False)
     assert ends(run.RunStep().decide(running), "RUNNING", stop)
 
 
 def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
-    late = run.Observed(at("RUNNING"), ATTEMPT, None, on_cluster(JobPhase.RUNNING), None, late=True, forgotten=False)
+    late = run.Observed(
+        at("RUNNING"), ATTEMPT, None, on_cluster(JobPhase.RUNNING), None, late=True, forgotten=False
+    )
     assert run.RunStep().decide(late) == EndJob(at("RUNNING"), Outcome.FAILED, "handover-timeout")
     done = replace(late, attempt=replace(ATTEMPT, handover="closed"))
     assert run.RunStep().decide(done) is None
@@ -104,12 +107,17 @@ def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
 )
 def test_the_hand_over_goes_on_where_a_crash_left_it(handover: str, action: type) -> None:
     attempt = replace(ATTEMPT, handover=handover)
-    facts = run.Observed(at("RUNNING"), attempt, None, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False)
+    facts = run.Observed(
+        at("RUNNING"), attempt, None, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False
+    )
     assert type(run.RunStep().decide(facts)) is action
 
 
 def test_an_unknown_phase_keeps_a_running_job_alive() -> None:
-    for found, code in ((None, "cluster-job-unseen"), (on_cluster(JobPhase.UNKNOWN), "cluster-state-unknown")):
+    for found, code in (
+        (None, "cluster-job-unseen"),
+        (on_cluster(JobPhase.UNKNOWN), "cluster-state-unknown"),
+    ):
         facts = run.Observed(at("RUNNING"), ATTEMPT, None, found, None, late=True, forgotten=False)
         waits = run.RunStep().decide(facts)
         assert isinstance(waits, submit.Wait)
@@ -128,7 +136,9 @@ def test_what_was_cancelled_or_revoked_is_not_collected(stop: Stop) -> None:
     facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
     assert ends(collect.CollectStep().decide(facts), "COLLECTING", stop)
     busy = replace(facts, work=replace(IDLE, running=True))
-    assert collect.CollectStep().decide(busy) == collect.StopCollector(ATTEMPT)  # it holds a key that is to die
+    assert collect.CollectStep().decide(busy) == collect.StopCollector(
+        ATTEMPT
+    )  # it holds a key that is to die
 
 
 @pytest.mark.parametrize("stop", [FROZEN, ENDED, None], ids=["frozen", "ended", "open"])
