@@ -93,13 +93,17 @@ def slurm_scratch(built_runtime: RuntimeFile) -> Iterator[slurm_site.Scratch]:
 
 
 @pytest.fixture(scope="module")
-def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -> MakeWorld:
-    """Makes worlds whose one cluster is the throw-away Slurm, over SSH."""
+def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -> Iterator[MakeWorld]:
+    """Makes worlds whose one cluster is the throw-away Slurm, over SSH; each has a scratch of its own."""
+    made: list[slurm_site.Scratch] = []
 
     def make(port: int | None = None, **settings: Any) -> World:
-        return make_world(cluster="testsite", settings_toml=slurm_scratch.settings(port), **settings)
+        made.append(slurm_scratch.beside())
+        return make_world(cluster="testsite", settings_toml=made[-1].settings(port), **settings)
 
-    return make
+    yield make
+    for scratch in made:
+        scratch.remove()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,33 @@ class Scratch:
     account: Path
     folder: Path
     user: str
+    runtime: str
+    """Digest of the runtime that is in it."""
 
     @classmethod
     def make(cls, runtime: RuntimeFile) -> Scratch:
         first = next(iter(settings()["projects"].values()))
         account = Path(first["scratch"])
-        made = cls(account, account / f"t-{secrets.token_hex(4)}", first["user"])
+        made = cls(account, account / f"t-{secrets.token_hex(4)}", first["user"], runtime.digest)
         target = made.folder.joinpath(*layout.runtime_parts(runtime.digest))
         target.parent.mkdir(parents=True)
         shutil.copyfile(runtime.path, target)
-        subprocess.run(["chown", "-R", f"{made.user}:", str(made.folder)], check=True)
-        subprocess.run(["chmod", "-R", "go-rwx", str(made.folder)], check=True)
+        made._give_away()
         return made
+
+    def beside(self) -> Scratch:
+        """Another one, empty but for the runtime."""
+        made = replace(self, folder=self.account / f"t-{secrets.token_hex(4)}")
+        parts = layout.runtime_parts(self.runtime)
+        target = made.folder.joinpath(*parts)
+        target.parent.mkdir(parents=True)
+        os.link(self.folder.joinpath(*parts), target)
+        made._give_away()
+        return made
+
+    def _give_away(self) -> None:
+        subprocess.run(["chown", "-R", f"{self.user}:", str(self.folder)], check=True)
+        subprocess.run(["chmod", "-R", "go-rwx", str(self.folder)], check=True)
 
     def settings(self, through: int | None = None) -> str:
         """The cluster's settings with this folder as the project's scratch, reached ``through`` another port."""

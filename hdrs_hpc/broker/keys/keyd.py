@@ -99,6 +99,8 @@ class Keyd:
                 return {kind: self._public(kind) for kind in BROKER_KINDS}
             case m.PinRoot():
                 return self._roots.pin(ask.envelope, ask.digest)
+            case m.HeldGrant():
+                return {"grant": self._grants.digest(ask.project)}
             case m.AdmitGrant():
                 return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
             case m.AdmitClosure():

@@ -54,6 +54,13 @@ class LogProof:
 
 
 @dataclass(frozen=True)
+class HeldGrant:
+    """→ ``{grant}``: digest of the grant that keyd holds to, null for a project that it does not know."""
+
+    project: Name
+
+
+@dataclass(frozen=True)
 class AdmitGrant:
     """Verify a grant and hold to it; ``logged`` is its ``grant-accepted``.  → ``{project}``"""
 
@@ -197,6 +204,7 @@ Ask = (
     Status
     | SigningKeys
     | PinRoot
+    | HeldGrant
     | AdmitGrant
     | AdmitClosure
     | CreateKey

@@ -78,7 +78,7 @@ class OpenStep:
         with ctx.db.read() as tx:
             grant = projects.grant_of(tx, project)
             outdated, unused = superseded(tx, grant), copies.unused(tx, project.name)
-        known = ctx.ask(m.Inspect(project.name))["grant"] == project.grant
+        known = ctx.ask(m.HeldGrant(project.name))["grant"] == project.grant
         now = ctx.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
         return Opened(project, grant, known, started, ended, tuple(outdated), tuple(unused))

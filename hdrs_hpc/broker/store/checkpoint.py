@@ -67,7 +67,7 @@ def ask_with_proof(
 
 def tell_grants(db: Database, ask: AskKeyd, project: str) -> None:
     """Have keyd hold to the grants of a project that were accepted here, each version in turn.  Idempotent."""
-    held = ask(m.Inspect(project))["grant"]
+    held = ask(m.HeldGrant(project))["grant"]
     with db.read() as tx:
         accepted = [e for e in log.of_event(tx, "grant-accepted") if e.subject["project"] == project]
         grants = {e.subject["document"]: documents.get(tx, e.subject["document"]).raw for e in accepted}

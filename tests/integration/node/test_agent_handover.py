@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -57,6 +58,30 @@ def test_the_same_answer_again_is_accepted_and_another_one_is_an_alarm(waiting: 
     progress = waiting.progress()
     assert progress is not None
     assert (progress.stop, progress.alarms) == ("signal", 1)
+
+
+def test_signals_in_the_middle_of_each_other_end_the_agent_once(waiting: Site) -> None:
+    """A cancel reaches the whole step, and the shell passes it on: an agent gets two within a millisecond."""
+    waiting.hello()
+    (agent,) = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and {b"hdrs_hpc.node.agent", waiting.attempt.encode()} <= set(command_of(entry))
+    ]
+    with contextlib.suppress(ProcessLookupError):
+        for _ in range(2000):
+            os.kill(agent, signal.SIGTERM)
+    assert waiting.wait(20) == 75
+    progress = waiting.progress()
+    assert progress is not None
+    assert (progress.phase, progress.stop) == ("stopped", "signal")
+
+
+def command_of(process: Path) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_bytes().split(b"\0")
+    return []
 
 
 BOUND_TO_ANOTHER = [
