@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from imaging.layout import NAMESPACE
 
@@ -31,12 +31,16 @@ def _montage(group: zarr.Group) -> Image.Image:
     low, high = np.percentile(np.stack(slices), (1, 99))
     inverted = _ours(group)["dicom"].get("PhotometricInterpretation") == "MONOCHROME1"
     columns = math.ceil(math.sqrt(len(slices)))
-    sheet = Image.new("L", (columns * TILE_PX, math.ceil(len(slices) / columns) * TILE_PX))
+    side = TILE_PX if len(slices) > 4 else 2 * TILE_PX
+    sheet = Image.new("L", (columns * side, math.ceil(len(slices) / columns) * side))
     for number, pixels in enumerate(slices):
         grey = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1)
         tile = Image.fromarray(np.uint8(255 * (1 - grey if inverted else grey)))
-        tile.thumbnail((TILE_PX, TILE_PX))
-        sheet.paste(tile, (number % columns * TILE_PX, number // columns * TILE_PX))
+        # A slice smaller than its tile is enlarged with its pixels left square: they are what there is to see.
+        how = Image.Resampling.NEAREST if max(tile.size) < side else Image.Resampling.LANCZOS
+        tile = ImageOps.contain(tile, (side, side), how)
+        left, top = number % columns * side, number // columns * side
+        sheet.paste(tile, (left + (side - tile.width) // 2, top + (side - tile.height) // 2))
     return sheet
 
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from connectors.sources import Source
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
+from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -143,15 +144,16 @@ def open_copy(dest: Path, secret: bytes) -> SealedCopy:
     described = _read_copy_file(dest)
     if described is None or "digest" not in described:
         raise NotACopyError(where=str(dest))
-    copy = str(described["copy"])
-    return SealedCopy.open(
-        DirectoryStore(dest / "objects"),
-        copy_key(secret, copy),
-        "copy",
-        PROJECT,
-        copy,
-        str(described["digest"]),
-    )
+    copy, objects = str(described["copy"]), DirectoryStore(dest / "objects")
+    try:
+        return SealedCopy.open(
+            objects, copy_key(secret, copy), "copy", PROJECT, copy, str(described["digest"])
+        )
+    except SealBrokenError:
+        raise SealBrokenError(
+            "the copy does not open under this secret",
+            remedy="Give the secret that it was staged with; if this is it, the copy is damaged: stage it anew.",
+        ) from None
 
 
 def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | None = None) -> Verified:

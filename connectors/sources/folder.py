@@ -27,7 +27,11 @@ class FolderSource:
         self.max_items = max_items
         self.max_depth = max_depth
         if not self.root.is_dir():
-            raise SourceItemMissingError("there is no such folder", where=str(path))
+            raise SourceItemMissingError(
+                "there is no such folder",
+                where=str(path),
+                remedy="Give a folder that exists and can be read.",
+            )
 
     def items(self) -> Iterator[SourceItem]:
         """See :meth:`connectors.sources.Source.items`; memory is one folder's listing per level."""

@@ -24,7 +24,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Write the result a
 
 @click.group("imaging")
 def imaging() -> None:
-    """Turn DICOM series and slides into sealed, de-identified zarr.
+    """Turn DICOM series and slides into sealed, de-identified Zarr.
 
     \b
     Example:

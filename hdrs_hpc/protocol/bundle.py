@@ -62,7 +62,11 @@ def pack(folder: Path) -> bytes:
     Caches, hidden files and version control are left out; a link is refused rather than followed.
     """
     if not folder.is_dir():
-        raise BundleMalformedError("the bundle is not a folder", where=folder.name)
+        raise BundleMalformedError(
+            "there is no such folder",
+            where=folder.name,
+            remedy="`bundle` is a folder's path, relative to the spec.",
+        )
     chosen: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

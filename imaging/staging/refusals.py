@@ -20,6 +20,9 @@ class Reason:
 
 
 _ASK = "Nothing to do: the grant or the profile says so."
+_KIND = "Nothing to do: this version does not stage such objects."
+_OPTED_OUT = "Nothing to do: the opt-out list says so."
+_TAKEN = "Nothing to do: the first of the equal instances was taken."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
@@ -53,12 +56,12 @@ _TABLE = (
     ("parser-crashed", True, "The process that parsed it died; no other item was affected.", _REPORT),
     ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
     # Rules
-    ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _ASK),
-    ("unsupported-modality", False, "A modality that this version does not stage.", _ASK),
+    ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _KIND),
+    ("unsupported-modality", False, "A modality that this version does not stage.", _KIND),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
-    ("opted-out", False, "Kept out by the opt-out list.", _ASK),
+    ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
-    ("duplicate-instance", False, "The same instance was already taken from another item.", _ASK),
+    ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
 

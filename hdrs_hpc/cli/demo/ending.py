@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -35,11 +36,12 @@ def show_ending(console: Console, folder: Path, facts: dict[str, Any], seconds: 
     console.print(Rule(f"[bold]The whole life, in {seconds:.0f} seconds[/]", align="left"))
     console.print(table)
     shown = _relative(folder)
+    program = _relative(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "hdrs-hpc" else "hdrs-hpc"
     trust = f"--trust {shown}/trust-root.json"
     console.print(f"\nLook   {shown}/released/spacing.png", highlight=False)
     console.print(f"Read   {shown}/staging-report-1.html", highlight=False)
     console.print(
-        f"Prove  hdrs-hpc certificate verify {shown}/certificate.json {trust}",
+        f"Prove  {program} certificate verify {shown}/certificate.json {trust}",
         highlight=False,
         soft_wrap=True,
     )
@@ -84,8 +86,8 @@ def _destroyed(entries: list[Any]) -> str:
     objects = sum(d["objects"] for e in ("copy-removed", "attempt-removed") for d in _details(entries, e))
     keys = len(_details(entries, "key-destroyed"))
     return (
-        f"{keys} keys, the last within {(ended - begun).total_seconds():.0f} s of closing; {objects} objects; "
-        "certificate verified"
+        f"{keys} keys and the project's own, the last within {(ended - begun).total_seconds():.0f} s of closing; "
+        f"{objects} objects; certificate verified"
     )
 
 
