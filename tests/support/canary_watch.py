@@ -44,10 +44,11 @@ class CanaryWatch:
 
     def _files(self) -> Iterator[Path]:
         known = proofs.roots(self.world)
-        for name in ("home", "scratch", "node_tmp"):
-            for path in proofs.files_below(known[name]):
-                if name == "node_tmp" and not any(a in str(path) for a in proofs.attempt_names(self.world)):
-                    continue  # a node's /tmp is searched below, with what others leave there
+        mine = proofs.attempt_names(self.world)
+        # Of a node's /tmp only the attempts' own folders: the rest is searched below, with what others leave there.
+        nodes = [path for path in known["node_tmp"].iterdir() if any(name in path.name for name in mine)]
+        for folder in (known["home"], known["scratch"], *nodes):
+            for path in proofs.files_below(folder):
                 if not self._is_known_plaintext_or_runtime(path, known):
                     yield path
         for shared in SHARED:
