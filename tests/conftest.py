@@ -56,8 +56,8 @@ def short_tmp() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def shared_archive(short_tmp: Path) -> Any:
-    """One archive for all worlds: the broker only reads it."""
-    return make_test_archive(short_tmp / "source")
+    """One archive for all worlds: the broker only reads it.  Large enough that not every count is suppressed."""
+    return make_test_archive(short_tmp / "source", patients=36)
 
 
 @pytest.fixture(scope="module")
