@@ -13,7 +13,7 @@ from tests.support import proofs
 from tests.support.trials import Assassin, file_killed, killed_again_and_again, wait_until
 from tests.support.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVERY_ACT = {
     *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def live_on(world: World, job: str, turn: Callable[[], None] = lambda: None, timeout_s: float = 150) -> None:
+def live_on(world: World, job: str, turn: Callable[[], None] = lambda: None, timeout_s: float = 300) -> None:
     """People do their part of a life while others run (and kill) the broker."""
 
     def until(*states: str) -> None:

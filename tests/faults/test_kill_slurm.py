@@ -11,7 +11,7 @@ from tests.faults.test_kill_local import SMALL, check_ended_as_if_nothing_had_be
 from tests.support.trials import killed_again_and_again
 from tests.support.world import World
 
-pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(900)]
 
 AROUND = (
     "Submit",
