@@ -6,7 +6,6 @@ import base64
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from hdrs_hpc.cli.demo.scanner import Scanner
 from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
+from tests.conftest import MakeWorld, has_bubblewrap
 from tests.support import proofs, slurm_site
 from tests.support.canary_watch import CanaryWatch
 from tests.support.world import TestArchive, World, make_test_archive
@@ -201,16 +201,13 @@ def own_archive(short_tmp: Path) -> TestArchive:
     return make_test_archive(short_tmp / "canaries", seed=secrets.randbits(32))
 
 
-@pytest.mark.parametrize(
-    "isolation", ["cooperative", pytest.param("sandboxed", marks=pytest.mark.root_parts)]
-)
-def test_local_life(make_world: Callable[..., World], own_archive: TestArchive, isolation: str) -> None:
-    world = make_world(isolation=isolation, archive=own_archive)
-    watched_life(world)
+def test_local_life(make_world: MakeWorld, own_archive: TestArchive) -> None:
+    isolation = "sandboxed" if has_bubblewrap() else "cooperative"
+    watched_life(make_world(isolation=isolation, archive=own_archive))
 
 
 @pytest.mark.root_parts
-def test_slurm_life(make_slurm_world: Callable[..., World], own_archive: TestArchive) -> None:
+def test_slurm_life(make_slurm_world: MakeWorld, own_archive: TestArchive) -> None:
     world = make_slurm_world(archive=own_archive)
     slurm = tuple(slurm_site.STATE / name for name in ("spool", "slurmctld", "mysql", "log", "home", "etc"))
     watched_life(world, slurm, timeout_s=240)
