@@ -39,8 +39,8 @@ import pyarrow.parquet as pq
 from imaging.deid.keyed import parse_date
 from imaging.deid.rules import Value
 from imaging.layout import series_path, slide_path
-from imaging.staging.assembly import Volume
 from imaging.staging.headers import SlideHeader
+from imaging.staging.radiology.assembly import Volume
 
 SCHEMA = pa.schema(
     [

@@ -15,14 +15,14 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import series_path, slide_path
 from imaging.staging import index
-from imaging.staging.assembly import Volume
 from imaging.staging.headers import SlideHeader
 from imaging.staging.metadata import slide_attributes, volume_attributes
-from imaging.staging.parsing.transfer_syntaxes import LOSSY
+from imaging.staging.parsing.dicom.transfer_syntaxes import LOSSY
+from imaging.staging.pathology.slide_writer import derived_sizes, write_slide
+from imaging.staging.radiology.assembly import Volume
+from imaging.staging.radiology.volume_writer import SliceRefused, write_volume
 from imaging.staging.reading import ItemReader
 from imaging.staging.refusals import Refused
-from imaging.staging.slide_writer import derived_sizes, write_slide
-from imaging.staging.volume_writer import SliceRefused, write_volume
 
 
 @dataclass(frozen=True, slots=True)

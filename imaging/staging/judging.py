@@ -12,10 +12,10 @@ from pydicom import uid
 from imaging.deid.keyed import DeidKey
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Patient, Value, age_between
-from imaging.staging.assembly import Instance, Volume, assemble
 from imaging.staging.headers import InstanceHeader, SlideHeader
 from imaging.staging.items import SlideTask, VolumeTask
-from imaging.staging.parsing.transfer_syntaxes import DECODERS
+from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
+from imaging.staging.radiology.assembly import Instance, Volume, assemble
 from imaging.staging.selection import Selection
 
 SOP_CLASSES = frozenset(

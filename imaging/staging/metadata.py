@@ -10,8 +10,8 @@ import numpy as np
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, NGFF_VERSION, SLIDE_SCHEMA, VOLUME_SCHEMA
-from imaging.staging.assembly import Volume
 from imaging.staging.headers import SlideHeader
+from imaging.staging.radiology.assembly import Volume
 
 
 def volume_axes(volume: Volume) -> list[dict[str, str]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from imaging.staging.parsing import dicom, dicom_pixels
+from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
@@ -57,7 +58,7 @@ def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 def _svs() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
-    from imaging.staging.parsing import svs
+    from imaging.staging.parsing.slides import svs
 
     return svs
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging.staging.assembly import Assembled, Instance, assemble
 from imaging.staging.headers import FrameHeader, InstanceHeader
+from imaging.staging.radiology.assembly import Assembled, Instance, assemble
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

@@ -7,7 +7,7 @@ from archive import tissue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imaging.staging.parsing.jpeg import complete_tile
+from imaging.staging.parsing.slides.jpeg import complete_tile
 from imaging.staging.parsing.unreadable import Unreadable
 
 PIXELS = tissue(64, 64)

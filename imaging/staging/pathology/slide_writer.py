@@ -25,7 +25,7 @@ from zarr.codecs import TransposeCodec
 
 from imaging.layout import chunk_path, level_path
 from imaging.staging.headers import LevelHeader, SlideHeader
-from imaging.staging.parsing.halving import halve
+from imaging.staging.parsing.slides.halving import halve
 from imaging.staging.refusals import Refused
 
 SHARD_TILES = 32

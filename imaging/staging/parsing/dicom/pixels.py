@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_fragments
 from pydicom.pixels.decoders.base import get_decoder
 
-from imaging.staging.parsing.dicom import MALFORMED, open_dataset, transfer_syntax
-from imaging.staging.parsing.transfer_syntaxes import DECODERS
+from imaging.staging.parsing.dicom.header import MALFORMED, open_dataset, transfer_syntax
+from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
 from imaging.staging.parsing.unreadable import Unreadable
 
 

@@ -18,9 +18,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from imaging.staging.headers import LevelHeader, SlideHeader, Value
-from imaging.staging.parsing.dicom import MALFORMED
-from imaging.staging.parsing.halving import halve
-from imaging.staging.parsing.jpeg import complete_tile
+from imaging.staging.parsing.dicom.header import MALFORMED
+from imaging.staging.parsing.slides.halving import halve
+from imaging.staging.parsing.slides.jpeg import complete_tile
 from imaging.staging.parsing.unreadable import Unreadable
 
 _JPEG = 7

@@ -14,7 +14,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pydicom.valuerep import IS, DSfloat
 
 from imaging.staging.headers import FrameHeader, InstanceHeader, Value
-from imaging.staging.parsing.geometry import frame_headers
+from imaging.staging.parsing.dicom.geometry import frame_headers
 from imaging.staging.parsing.unreadable import Unreadable
 
 MALFORMED = (

@@ -16,8 +16,8 @@ from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
 
 from imaging.layout import level_path
-from imaging.staging.assembly import Slice, Volume
 from imaging.staging.metadata import volume_axes
+from imaging.staging.radiology.assembly import Slice, Volume
 from imaging.staging.refusals import Refused
 
 CHUNK = (32, 128, 128)

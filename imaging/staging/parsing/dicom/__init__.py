@@ -1,0 +1,1 @@
+"""DICOM files, read in the parser."""

@@ -1,0 +1,1 @@
+"""Slide files, read in the parser."""

@@ -1,0 +1,1 @@
+"""DICOM images: instances of a series → ordered volumes → sharded arrays."""
