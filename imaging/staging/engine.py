@@ -28,13 +28,17 @@ from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.layout import INDEX, REPORT
 from imaging.staging import index, inventory, sandbox
-from imaging.staging.items import SlideTask, VolumeTask, Writer
-from imaging.staging.judging import Judge, Judged
+from imaging.staging.items import Bench, Task, Told
+from imaging.staging.judging import Judge, Judged, Kind, Rules
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
+from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import ItemReader
-from imaging.staging.refusals import REASONS, Refused
+from imaging.staging.refusals import REASONS, ItemRefused, Refused
 from imaging.staging.report import StageReport
 from imaging.staging.selection import Selection
+
+KINDS: dict[str, Callable[[Rules], Kind]] = {"radiology": Radiology}
+"""An explicit table: a profile's kind → its rules."""
 
 _BATCH = 64
 """Items a Dask task: small enough for smooth progress, large enough that Dask's cost does not show."""
@@ -111,12 +115,36 @@ def stage(
         judged = run.judge.judge(headers, table.column("path").to_pylist())
         run.refuse_all(judged.refused)
         _check_finished(builder, judged, reader)
-        run.write_items(judged, Writer(reader, builder, threads))
+        run.write_items(judged, builder, Bench(reader, threads))
     rows = [meta["row"] for item, meta in sorted(builder.finished().items()) if item in run.written]
     report = run.report(version, rows, time.monotonic() - started)
     builder.put(INDEX, index.to_bytes(index.to_table(rows)))
     builder.put(REPORT, strict_json.dumps(report.as_dict()))
     return report
+
+
+def write_item(task: Task, builder: CopyBuilder, bench: Bench) -> list[Told]:
+    """Make, seal and finish one item; gives what its parts told.
+
+    Raises :class:`Refused` with nothing of the item left behind, and what the builder raises.
+    """
+    told: list[Told] = []
+    try:
+        for parts in task.steps(told):
+            for part in parts:
+                made = part.make(bench, {path: builder.read(path) for path in part.inputs})
+                if part.path:
+                    builder.put(part.path, made.data)
+                told.append(made.told)
+        task.begin(builder.store(), told)
+    except Refused:
+        builder.drop_item(task.path)
+        raise
+    fingerprint = task.fingerprint(bench.reader.digest)
+    builder.finish_item(
+        task.path, {"row": dict(task.row(told)), "source": fingerprint, "notes": task.notes(told)}
+    )
+    return told
 
 
 def _check_finished(builder: CopyBuilder, judged: Judged, reader: ItemReader) -> None:
@@ -136,12 +164,13 @@ class _Run:
         self.table = table
         self.key = DeidKey(plan.deid_key)
         names = [plan.profile] if plan.kind != "any" else list(profiles.names())
+        selection = Selection.parse(plan.select)
         self.judge = Judge(
-            self.key,
-            {profile.kind: profile for profile in map(profiles.load, names)},
-            Selection.parse(plan.select),
-            plan.opt_out,
-            plan.issuer,
+            [
+                KINDS[profile.kind](Rules(self.key, profile, selection, plan.opt_out, plan.issuer))
+                for profile in map(profiles.load, names)
+                if profile.kind in KINDS
+            ]
         )
         self.written: set[str] = set()
         self.refused: dict[int, str] = {}
@@ -174,19 +203,26 @@ class _Run:
         )
         return headers
 
-    def write_items(self, judged: Judged, writer: Writer) -> None:
+    def write_items(self, judged: Judged, builder: CopyBuilder, bench: Bench) -> None:
         """Write what is not finished yet; a volume that breaks on the way is dropped whole."""
-        total = (len(judged.tasks), sum(task.source_bytes(self.table) for task in judged.tasks))
+        sizes = self.table.column("size").to_pylist()
+        weights = {task.path: sum(sizes[number - 1] for number in task.numbers()) for task in judged.tasks}
+        total = (len(judged.tasks), sum(weights.values()))
 
-        def write(task: VolumeTask | SlideTask) -> None:
-            refused = writer.write(task)
-            if refused:
-                self.refuse_all(refused)
+        def write(task: Task) -> None:
+            try:
+                if task.path not in builder.finished():
+                    write_item(task, builder, bench)
+            except ItemRefused as refused:
+                others = dict.fromkeys(task.numbers(), "volume-incomplete")
+                self.refuse_all({**others, refused.number: refused.code})
+            except Refused as refused:
+                self.refuse_all(dict.fromkeys(task.numbers(), refused.code))
             else:
                 with self._lock:
                     self.written.add(task.path)
-                    self.notes.update(task.notes())
-            self._advance("writing", 1, task.source_bytes(self.table), total)
+                    self.notes.update(builder.finished()[task.path]["notes"])
+            self._advance("writing", 1, weights[task.path], total)
 
         self._done = [0, 0]
         self._in_threads(write, judged.tasks)

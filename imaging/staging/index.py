@@ -37,10 +37,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imaging.deid.keyed import parse_date
-from imaging.deid.rules import Value
-from imaging.layout import series_path, slide_path
-from imaging.staging.headers import SlideHeader
-from imaging.staging.radiology.assembly import Volume
 
 SCHEMA = pa.schema(
     [
@@ -70,59 +66,6 @@ SCHEMA = pa.schema(
 )
 
 
-def volume_row(
-    item: str, volume: Volume, kept: dict[str, Value], image_bytes: int, dtype: str
-) -> dict[str, Any]:
-    """The row of a volume, as JSON values; ``kept`` are the de-identified attributes."""
-    slices = volume.all_slices()
-    return {
-        "item": series_path(item),
-        "kind": "volume",
-        "patient": kept.get("PatientID"),
-        "study": kept.get("StudyInstanceUID"),
-        "series": kept.get("SeriesInstanceUID"),
-        "frame_of_reference": kept.get("FrameOfReferenceUID"),
-        "modality": kept.get("Modality"),
-        "body_part": kept.get("BodyPartExamined"),
-        "study_date": kept.get("StudyDate"),
-        "age_years": _years(kept.get("PatientAge")),
-        "sex": kept.get("PatientSex"),
-        "manufacturer": kept.get("Manufacturer"),
-        "axes": "zyx" if len(volume.slices) == 1 else "tzyx",
-        "shape": list(volume.shape),
-        "spacing_mm": list(volume.spacing_mm),
-        "uniform_spacing": volume.uniform,
-        "n_slices": len(slices),
-        "n_levels": 1,
-        "dtype": dtype,
-        "image_bytes": image_bytes,
-        "source_items": len({one.instance.number for one in slices}),
-    }
-
-
-def slide_row(
-    item: str, header: SlideHeader, kept: dict[str, Value], image_bytes: int, levels: int
-) -> dict[str, Any]:
-    """The row of a slide, as JSON values."""
-    full = header.levels[0]
-    size = [] if header.mpp is None else [header.mpp / 1000] * 2
-    return {
-        "item": slide_path(item),
-        "kind": "slide",
-        "modality": kept.get("Modality"),
-        "manufacturer": kept.get("Manufacturer"),
-        "axes": "cyx",
-        "shape": [3, full.height, full.width],
-        "spacing_mm": size,
-        "uniform_spacing": True,
-        "n_slices": 1,
-        "n_levels": levels,
-        "dtype": "uint8",
-        "image_bytes": image_bytes,
-        "source_items": 1,
-    }
-
-
 def to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
     """Rows (in any order) as the table, sorted by item."""
     ordered = sorted(rows, key=lambda row: str(row["item"]))
@@ -145,11 +88,3 @@ def from_bytes(raw: bytes) -> pa.Table:
 
 def _date(value: Any) -> date | None:
     return parse_date(value) if isinstance(value, str) else None
-
-
-def _years(age: Value | None) -> int | None:
-    """Whole years of a de-identified Age String."""
-    if not isinstance(age, str):
-        return None
-    number = int(age[:3])
-    return {"Y": number, "M": number // 12, "W": number // 52, "D": number // 365}[age[3]]

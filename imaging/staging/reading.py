@@ -14,8 +14,9 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, ValidationError
 
 from connectors.sources import Source, SourceItemMissingError
-from imaging.staging.headers import InstanceHeader, SlideHeader
+from imaging.staging.pathology.headers import SlideHeader
 from imaging.staging.pool import ParserPool
+from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
 
 _HEADER: TypeAdapter[InstanceHeader | SlideHeader] = TypeAdapter(

@@ -93,3 +93,14 @@ class Refused(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code if code in REASONS else "parser-crashed"
+
+
+class ItemRefused(Refused):
+    """The same, naming the source item at fault: the others of its volume are ``volume-incomplete``."""
+
+    def __init__(self, number: int, code: str) -> None:
+        super().__init__(code)
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[ItemRefused], tuple[int, str]]:
+        return (ItemRefused, (self.number, self.code))

@@ -48,6 +48,11 @@ class Selection:
             values[key] = frozenset(word.strip().upper() for word in words)
         return cls(values, dates)
 
+    @property
+    def keywords(self) -> frozenset[str]:
+        """Attributes that it looks at."""
+        return frozenset(self.values) | ({"StudyDate"} if self.dates is not None else frozenset())
+
     def holds(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item with these raw attributes is selected."""
         for key, wanted in self.values.items():

@@ -24,8 +24,8 @@ from zarr.abc.store import Store
 from zarr.codecs import TransposeCodec
 
 from imaging.layout import chunk_path, level_path
-from imaging.staging.headers import LevelHeader, SlideHeader
 from imaging.staging.parsing.slides.halving import halve
+from imaging.staging.pathology.headers import LevelHeader, SlideHeader
 from imaging.staging.refusals import Refused
 
 SHARD_TILES = 32

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.headers import FrameHeader, InstanceHeader
+from imaging.staging.radiology.headers import Coordinate, FrameHeader, InstanceHeader
 
 ORIENTATION_TOLERANCE = 1e-3
 """Direction cosines written with three decimals are still one orientation."""
@@ -244,8 +244,19 @@ def _position(slice_: Slice) -> tuple[float, float, float]:
     return position
 
 
+_ORDER: tuple[Coordinate, ...] = (
+    "temporal-position",
+    "b-value",
+    "trigger-time-ms",
+    "acquisition-number",
+    "instance-number",
+    "frame-number",
+)
+
+
 def _order_key(slice_: Slice) -> tuple[Any, ...]:
-    return (*slice_.header.order, slice_.instance.header.sop_instance, slice_.frame)
+    told = slice_.header.coordinates
+    return (*(told.get(name, 0.0) for name in _ORDER), slice_.instance.header.sop_instance, slice_.frame)
 
 
 def _volume_key(volume: Volume) -> tuple[Any, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -14,44 +15,112 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore
 
-from imaging.layout import level_path
-from imaging.staging.metadata import volume_axes
-from imaging.staging.radiology.assembly import Slice, Volume
-from imaging.staging.refusals import Refused
+from imaging.layout import chunk_path, level_path
+from imaging.staging.items import Bench, Made
+from imaging.staging.radiology.assembly import Volume
+from imaging.staging.radiology.metadata import volume_axes
+from imaging.staging.refusals import ItemRefused, Refused
 
 CHUNK = (32, 128, 128)
 """(z, y, x): 1 MiB of 16-bit voxels, good for whole slices and for 3-D patches."""
 SHARD_BYTES = 64 << 20
 """Plaintext of one object at most, and of one slab in memory: few, large objects."""
 
-Decode = Callable[[int, list[int]], Iterator[tuple[bytes, bytearray]]]
-"""(item number, frame indices) → answers of a parser; raises :class:`Refused`."""
+
+@dataclass(frozen=True, slots=True)
+class SlabPart:
+    """One shard of a volume's array: slices of the source, decoded and encoded."""
+
+    path: str
+    slices: tuple[tuple[int, int], ...]
+    """(item number, frame), times-major, in the order of the slab."""
+    shape: tuple[int, ...]
+    """Of the slab: ([t,] z, y, x)."""
+    dtype: str
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...]
+    share: float
+    inputs: tuple[str, ...] = ()
+
+    def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
+        slab = np.empty((len(self.slices), *self.shape[-2:]), dtype=self.dtype)
+        _fill(slab, self.slices, bench)
+        return Made(encoded(slab.reshape(self.shape), self.chunks, self.shards))
 
 
-class SliceRefused(Exception):
-    """A slice could not be decoded: the whole volume stays out, this item under its own code."""
+def create_volume(store: Store, path: str, volume: Volume, attributes: dict[str, Any]) -> None:
+    """Write the metadata of the group and array at ``path``; the shards (:func:`slab_parts`) stay."""
+    dtype = volume_dtype(volume)
+    chunks, shards = layout(volume.shape, dtype.itemsize)
+    zarr.create_group(store, path=path, attributes=attributes)
+    _create(
+        store,
+        level_path(path),
+        volume.shape,
+        dtype,
+        chunks,
+        shards,
+        [axis["name"] for axis in volume_axes(volume)],
+    )
 
-    def __init__(self, number: int, code: str) -> None:
-        super().__init__(code)
-        self.number = number
-        self.code = code
 
-
-def write_volume(
-    store: Store, path: str, volume: Volume, attributes: dict[str, Any], decode: Decode, threads: Executor
-) -> tuple[int, str]:
-    """Write the group and array at ``path``; gives the plaintext voxel bytes and the dtype's name.
-
-    Raises :class:`SliceRefused`; what was written until then is the caller's to drop.
-    """
+def slab_parts(path: str, volume: Volume) -> list[SlabPart]:
+    """The shards of the array at ``path``/0, each a part."""
     dtype = volume_dtype(volume)
     shape = volume.shape
     chunks, shards = layout(shape, dtype.itemsize)
-    zarr.create_group(store, path=path, attributes=attributes, overwrite=True)
-    array = zarr.create_array(
+    slabs = list(_slabs(shape, shards))
+    parts = []
+    for times, slices in slabs:
+        wanted = tuple(
+            (one.instance.number, one.frame)
+            for time in times
+            for one in volume.slices[time][slices.start : slices.stop]
+        )
+        four = len(shape) == 4
+        extent = (*((len(times),) if four else ()), len(slices), *shape[-2:])
+        place = (
+            (slices.start // shards[-3],)
+            if len(shape) == 3
+            else (times.start // shards[0], slices.start // shards[-3])
+        )
+        parts.append(
+            SlabPart(
+                chunk_path(level_path(path), *place, 0, 0),
+                wanted,
+                extent,
+                dtype.str,
+                chunks,
+                shards,
+                1 / len(slabs),
+            )
+        )
+    return parts
+
+
+def encoded(slab: NDArray[Any], chunks: tuple[int, ...], shards: tuple[int, ...]) -> bytes:
+    """The bytes of the one shard that ``slab`` fills (an edge slab is padded with the fill value)."""
+    store = MemoryStore()
+    array = _create(store, "a", slab.shape, slab.dtype, chunks, shards, None)
+    array[...] = slab
+    (key,) = (key for key in store._store_dict if key.startswith("a/c/"))
+    return store._store_dict[key].to_bytes()
+
+
+def _create(
+    store: Store,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...],
+    names: list[str] | None,
+) -> zarr.Array[Any]:
+    return zarr.create_array(
         store,
-        name=level_path(path),
+        name=name,
         shape=shape,
         dtype=dtype,
         chunks=chunks,
@@ -59,22 +128,10 @@ def write_volume(
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         filters=None,
         fill_value=0,
-        dimension_names=[axis["name"] for axis in volume_axes(volume)],
+        dimension_names=names,
         # Chunks of zeros are written too: which chunks exist would draw the body's outline.
         config={"write_empty_chunks": True},
-        overwrite=True,
     )
-    for times, slices in _slabs(shape, shards):
-        wanted = [volume.slices[time][place] for time in times for place in slices]
-        slab = np.empty((len(wanted), *shape[-2:]), dtype=dtype)
-        _fill(slab, wanted, decode, threads)
-        if len(shape) == 4:
-            array[times.start : times.stop, slices.start : slices.stop] = slab.reshape(
-                len(times), len(slices), *shape[-2:]
-            )
-        else:
-            array[slices.start : slices.stop] = slab
-    return math.prod(shape) * dtype.itemsize, dtype.name
 
 
 def volume_dtype(volume: Volume) -> np.dtype[Any]:
@@ -114,13 +171,13 @@ def _slabs(shape: tuple[int, ...], shards: tuple[int, ...]) -> Iterator[tuple[ra
             yield range(time, min(time + times_each, count)), range(place, min(place + deep, depth))
 
 
-def _fill(slab: NDArray[Any], wanted: list[Slice], decode: Decode, threads: Executor) -> None:
+def _fill(slab: NDArray[Any], wanted: Sequence[tuple[int, int]], bench: Bench) -> None:
     """Decode the wanted slices into ``slab``, asking once per run of frames of one instance, in parallel."""
     at = 0
     under_way: list[Future[None]] = []
-    for number, run in groupby(wanted, key=lambda one: one.instance.number):
-        frames = [one.frame for one in run]
-        under_way.append(threads.submit(_fill_run, slab[at : at + len(frames)], number, frames, decode))
+    for number, run in groupby(wanted, key=lambda one: one[0]):
+        frames = [frame for _, frame in run]
+        under_way.append(bench.threads.submit(_fill_run, slab[at : at + len(frames)], number, frames, bench))
         at += len(frames)
     failures = [future.exception() for future in under_way]  # all have ended: nobody writes on
     for failure in failures:
@@ -128,18 +185,18 @@ def _fill(slab: NDArray[Any], wanted: list[Slice], decode: Decode, threads: Exec
             raise failure
 
 
-def _fill_run(part: NDArray[Any], number: int, frames: list[int], decode: Decode) -> None:
+def _fill_run(part: NDArray[Any], number: int, frames: list[int], bench: Bench) -> None:
     got = 0
     try:
-        for header, blob in decode(number, frames):
+        for header, blob in bench.reader.ask(number, "frames", frames=frames):
             if got == len(frames):
                 raise Refused("parser-crashed")
             part[got] = _checked(header, blob, part.shape[1:], part.dtype)
             got += 1
     except Refused as refused:
-        raise SliceRefused(number, refused.code) from None
+        raise ItemRefused(number, refused.code) from None
     if got != len(frames):
-        raise SliceRefused(number, "truncated-pixel-data")
+        raise ItemRefused(number, "truncated-pixel-data")
 
 
 def _checked(header: bytes, blob: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

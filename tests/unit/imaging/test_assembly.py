@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging.staging.headers import FrameHeader, InstanceHeader
 from imaging.staging.radiology.assembly import Assembled, Instance, assemble
+from imaging.staging.radiology.headers import FrameHeader, InstanceHeader
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -28,7 +28,7 @@ def instance(number: int, *frames: FrameHeader, **changes: Any) -> Instance:
         "sop_class": "1.2", "sop_instance": f"1.{number}", "transfer_syntax": "1.2.840.10008.1.2.1", "study": "1",
         "series": "2", "frame_of_reference": "3", "patient_id": "P", "issuer": "", "modality": "CT", "rows": 4,
         "columns": 6, "samples": 1, "photometric": "MONOCHROME2", "bits_allocated": 16, "bits_stored": 16,
-        "high_bit": 15, "signed": True, "burned_in": False, "frames": frames, "attributes": {},
+        "high_bit": 15, "signed": True, "frames": frames, "attributes": {},
     }  # fmt: skip
     return Instance(number, InstanceHeader(**{**values, **changes}))
 
@@ -82,7 +82,9 @@ def test_a_tilted_gantry_shears_the_step() -> None:
 
 
 def test_equal_repeats_of_every_position_become_a_time_axis() -> None:
-    frames = [frame(z, order=(time,)) for time in (3.0, 1.0, 2.0) for z in (0.0, 5.0)]
+    frames = [
+        frame(z, coordinates={"temporal-position": time}) for time in (3.0, 1.0, 2.0) for z in (0.0, 5.0)
+    ]
     made = assemble([instance(number, one) for number, one in enumerate(frames, 1)])
     assert numbers(made) == [[[3, 4], [5, 6], [1, 2]]]
     assert made.volumes[0].shape == (3, 2, 4, 6)
@@ -90,7 +92,12 @@ def test_equal_repeats_of_every_position_become_a_time_axis() -> None:
 
 def test_unequal_repeats_are_split_so_that_no_time_has_a_hole() -> None:
     places = [0.0, 5.0, 10.0, 0.0, 5.0]
-    made = assemble([instance(number, frame(z, order=(number,))) for number, z in enumerate(places, 1)])
+    made = assemble(
+        [
+            instance(number, frame(z, coordinates={"temporal-position": float(number)}))
+            for number, z in enumerate(places, 1)
+        ]
+    )
     assert numbers(made) == [[[1, 2, 3]], [[4, 5]]]
 
 
@@ -174,7 +181,9 @@ def test_every_instance_is_in_exactly_one_place_and_order_of_input_is_nothing(
     drawn: list[tuple[int, int, tuple[float, ...]]], random: Any
 ) -> None:
     instances = [
-        instance(number, frame(float(z), order=(float(time),), orientation=orientation))
+        instance(
+            number, frame(float(z), coordinates={"temporal-position": float(time)}, orientation=orientation)
+        )
         for number, (z, time, orientation) in enumerate(drawn, 1)
     ]
     first = assemble(instances)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from imaging.staging.headers import FrameHeader
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.radiology.headers import Coordinate, FrameHeader
 
 _MAX_FRAMES = 100_000
 
@@ -44,12 +44,14 @@ def _single(dataset: Dataset) -> FrameHeader:
         spacing_mm=_vector(dataset.get("PixelSpacing"), 2),
         slope=_number(dataset.get("RescaleSlope"), 1.0),
         intercept=_number(dataset.get("RescaleIntercept"), 0.0),
-        order=(
-            _number(dataset.get("TemporalPositionIdentifier"), 0.0),
-            _number(dataset.get("DiffusionBValue"), 0.0),
-            _number(dataset.get("TriggerTime"), 0.0),
-            _number(dataset.get("AcquisitionNumber"), 0.0),
-            _number(dataset.get("InstanceNumber"), 0.0),
+        coordinates=_present(
+            {
+                "temporal-position": dataset.get("TemporalPositionIdentifier"),
+                "b-value": dataset.get("DiffusionBValue"),
+                "trigger-time-ms": dataset.get("TriggerTime"),
+                "acquisition-number": dataset.get("AcquisitionNumber"),
+                "instance-number": dataset.get("InstanceNumber"),
+            }
         ),
         split=(
             _joined(dataset.get("ImageType")),
@@ -75,12 +77,16 @@ def _multi(dataset: Dataset, shared: Dataset, frame: Dataset, index: int) -> Fra
         spacing_mm=_vector(group("PixelMeasuresSequence").get("PixelSpacing"), 2),
         slope=_number(values.get("RescaleSlope"), 1.0),
         intercept=_number(values.get("RescaleIntercept"), 0.0),
-        order=(
-            _number(content.get("TemporalPositionIndex"), 0.0),
-            _number(diffusion.get("DiffusionBValue"), 0.0),
-            _number(group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime"), 0.0),
-            _number(content.get("FrameAcquisitionNumber"), 0.0),
-            float(index),
+        coordinates=_present(
+            {
+                "temporal-position": content.get("TemporalPositionIndex"),
+                "b-value": diffusion.get("DiffusionBValue"),
+                "trigger-time-ms": group("CardiacSynchronizationSequence").get(
+                    "NominalCardiacTriggerDelayTime"
+                ),
+                "acquisition-number": content.get("FrameAcquisitionNumber"),
+                "frame-number": index + 1,
+            }
         ),
         split=(
             _joined(kind or dataset.get("ImageType")),
@@ -113,6 +119,12 @@ def _number(value: Any, default: float) -> float:
     except (TypeError, ValueError):
         return default
     return number if math.isfinite(number) else default
+
+
+def _present(values: dict[Coordinate, Any]) -> dict[Coordinate, float]:
+    """Those of ``values`` that are finite numbers."""
+    numbers = {name: _number(value, math.nan) for name, value in values.items()}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
 def _joined(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -13,9 +13,11 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pydicom.valuerep import IS, DSfloat
 
-from imaging.staging.headers import FrameHeader, InstanceHeader, Value
+from imaging.staging.headers import Value
 from imaging.staging.parsing.dicom.geometry import frame_headers
+from imaging.staging.parsing.dicom.transfer_syntaxes import LOSSY
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.radiology.headers import FrameHeader, InstanceHeader
 
 MALFORMED = (
     InvalidDicomError,
@@ -103,7 +105,11 @@ def _header(dataset: Dataset, keywords: frozenset[str]) -> InstanceHeader:
         bits_stored=stored,
         high_bit=int(dataset.get("HighBit") or stored - 1),
         signed=bool(int(dataset.get("PixelRepresentation") or 0)),
-        burned_in=_burned_in(dataset),
+        lossy=_text(dataset, "LossyImageCompression") == "01" or str(transfer_syntax(dataset)) in LOSSY,
+        burned_in=_yes_no(dataset, "BurnedInAnnotation"),
+        recognizable=_yes_no(dataset, "RecognizableVisualFeatures"),
+        image_type=tuple(str(part)[:_LIMIT] for part in _many(dataset.get("ImageType"))[:16]),
+        conversion_type=_text(dataset, "ConversionType"),
         frames=frames,
         attributes=_attributes(dataset, keywords),
     )
@@ -119,12 +125,9 @@ _REQUIRED = (
 )
 
 
-def _burned_in(dataset: Dataset) -> bool:
-    """Says so, or is of a kind that carries text: screen captures filed under an image class."""
-    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
-        return True
-    kinds = [str(part).upper() for part in _many(dataset.get("ImageType"))]
-    return any(word in kind for kind in kinds for word in ("SCREEN", "SECONDARY CAPTURE", "REPORT"))
+def _yes_no(dataset: Dataset, keyword: str) -> Literal["YES", "NO", ""]:
+    said = _text(dataset, keyword).upper()
+    return "YES" if said == "YES" else "NO" if said == "NO" else ""
 
 
 def _attributes(dataset: Dataset, keywords: frozenset[str]) -> dict[str, Value]:

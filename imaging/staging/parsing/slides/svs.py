@@ -17,11 +17,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from imaging.staging.headers import LevelHeader, SlideHeader, Value
+from imaging.staging.headers import Value
 from imaging.staging.parsing.dicom.header import MALFORMED
 from imaging.staging.parsing.slides.halving import halve
 from imaging.staging.parsing.slides.jpeg import complete_tile
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.pathology.headers import LevelHeader, SlideHeader
 
 _JPEG = 7
 _RGB, _YCBCR = 2, 6
