@@ -9,6 +9,8 @@
     series/<id>/0/…               array (z, y, x) or (t, z, y, x), raw stored integers
     slides/<id>/zarr.json         group: NGFF 0.5 multiscale + "hdrs-hpc" namespace
     slides/<id>/<level>/…         array (c, y, x), uint8, JPEG tiles in shards
+    tables/<id>/<n>.parquet       rows of a linked table, a million and a few an object
+    tables/<id>/table.json        its columns, each with the rule that made it
 
 ``<id>`` is pseudonymous: keyed, so that it says nothing outside the project.
 """
@@ -19,6 +21,7 @@ INDEX = "index.parquet"
 REPORT = "report.json"
 SERIES = "series"
 SLIDES = "slides"
+TABLES = "tables"
 
 NAMESPACE = "hdrs-hpc"
 """Key below a group's ``attributes`` for what NGFF cannot say."""
@@ -26,6 +29,7 @@ NAMESPACE = "hdrs-hpc"
 NGFF_VERSION = "0.5"
 VOLUME_SCHEMA = "hdrs-hpc/volume/1"
 SLIDE_SCHEMA = "hdrs-hpc/slide/1"
+TABLE_SCHEMA = "hdrs-hpc/table/1"
 
 
 def series_path(item: str) -> str:
@@ -36,6 +40,11 @@ def series_path(item: str) -> str:
 def slide_path(item: str) -> str:
     """``slides/<id>`` of an id."""
     return f"{SLIDES}/{item}"
+
+
+def table_path(item: str) -> str:
+    """``tables/<id>`` of an id."""
+    return f"{TABLES}/{item}"
 
 
 def level_path(group: str, level: int = 0) -> str:

@@ -20,7 +20,7 @@ from imaging.deid.rules import RULES, Patient, Value
 class UnknownProfileError(BadDocumentError):
     code = "profile-unknown"
     meaning = "There is no de-identification profile of that name and version."
-    remedy = "Choose one of: radiology-basic@1, slide-basic@1."
+    remedy = "Choose one of: radiology-basic@1, slide-basic@1, table-basic@1."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def names() -> tuple[str, ...]:
 
 def default_for(kind: str) -> str:
     """The newest basic profile of a dataset's kind (``radiology`` or ``pathology``)."""
-    return {"radiology": "radiology-basic@1", "pathology": "slide-basic@1"}[kind]
+    return {"radiology": "radiology-basic@1", "pathology": "slide-basic@1", "table": "table-basic@1"}[kind]
 
 
 def _folder() -> Any:

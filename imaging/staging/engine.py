@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +36,7 @@ from imaging.staging.reading import ItemReader
 from imaging.staging.refusals import REASONS, ItemRefused, Refused
 from imaging.staging.report import StageReport
 from imaging.staging.selection import Selection
-
-KINDS: dict[str, Callable[[Rules], Kind]] = {"radiology": Radiology}
-"""An explicit table: a profile's kind → its rules."""
+from imaging.staging.tables.judging import Tables
 
 _BATCH = 64
 """Items a Dask task: small enough for smooth progress, large enough that Dask's cost does not show."""
@@ -60,9 +58,10 @@ class StagingChangedError(ConflictError):
 class StagePlan:
     """What to stage, and how.
 
-    ``kind``: ``radiology`` or ``pathology`` (or ``any``, for use without a broker).  ``select``: see
+    ``kind``: ``radiology``, ``pathology`` or ``table`` (or ``any``, for use without a broker).  ``select``: see
     :class:`Selection`.  ``opt_out``: :meth:`DeidKey.opt_out_hash` of each patient to leave out.
     ``max_failed``: broken items tolerated.  ``workers``: parser processes and writing threads.
+    ``columns``: of tables, see :mod:`imaging.staging.tables.columns`; without them no table is staged.
     ``issuer``: stands in for an absent Issuer of Patient ID, so that two archives' equal ids are two people.
     """
 
@@ -74,7 +73,15 @@ class StagePlan:
     max_failed: int = 0
     workers: int = 2
     issuer: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
     item_timeout_s: float = ITEM_TIMEOUT_S
+
+
+KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
+    "radiology": lambda rules, _: Radiology(rules),
+    "table": lambda rules, plan: Tables(rules, plan.columns),
+}
+"""An explicit table: a profile's kind → its rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +174,9 @@ class _Run:
         selection = Selection.parse(plan.select)
         self.judge = Judge(
             [
-                KINDS[profile.kind](Rules(self.key, profile, selection, plan.opt_out, plan.issuer))
+                KINDS[profile.kind](Rules(self.key, profile, selection, plan.opt_out, plan.issuer), plan)
                 for profile in map(profiles.load, names)
-                if profile.kind in KINDS
+                if profile.kind in KINDS and (profile.kind != "table" or plan.columns)
             ]
         )
         self.written: set[str] = set()
@@ -259,10 +266,10 @@ class _Run:
             profile=self.plan.profile if self.plan.kind != "any" else ", ".join(profiles.names()),
             items_in=self.table.num_rows,
             bytes_in=sum(self.table.column("size").to_pylist()),
-            staged={"volumes": kinds["volume"], "slides": kinds["slide"]},
+            staged={"volumes": kinds["volume"], "slides": kinds["slide"], "tables": kinds["table"]},
             staged_items=self.table.num_rows - len(self.refused),
             patients=len({row["patient"] for row in rows if row.get("patient")}),
-            image_bytes=sum(row["image_bytes"] for row in rows),
+            image_bytes=sum(row["image_bytes"] for row in rows if "image_bytes" in row),
             failed=self.failed,
             refused={code: tuple(sorted(numbers)) for code, numbers in by_code.items()},
             notes=dict(self.notes),

@@ -18,10 +18,10 @@ from imaging.staging.pathology.headers import SlideHeader
 from imaging.staging.pool import ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
+from imaging.staging.tables.headers import TableHeader
 
-_HEADER: TypeAdapter[InstanceHeader | SlideHeader] = TypeAdapter(
-    Annotated[InstanceHeader | SlideHeader, Field(discriminator="kind")]
-)
+AnyHeader = InstanceHeader | SlideHeader | TableHeader
+_HEADER: TypeAdapter[AnyHeader] = TypeAdapter(Annotated[AnyHeader, Field(discriminator="kind")])
 _BLOCK = 1 << 20
 
 
@@ -41,7 +41,7 @@ class ItemReader:
         """The item's SHA-256 as registered, 64 hex."""
         return self._digests[number - 1]
 
-    def header(self, number: int, keywords: frozenset[str]) -> InstanceHeader | SlideHeader:
+    def header(self, number: int, keywords: frozenset[str]) -> AnyHeader:
         """What a parser says of the item; raises :class:`Refused`."""
         with self._open(number) as file:
             answers = list(self._pool.ask(file, "header", keywords=sorted(keywords)))

@@ -52,6 +52,9 @@ _TABLE = (
     # Slides
     ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
     ("truncated-tile", True, "A tile of the slide is cut short or is no JPEG image.", _REPAIR),
+    # Tables
+    ("malformed-table", True, "The file begins as Parquet or CSV and then breaks its format.", _REPAIR),
+    ("patient-column-missing", True, "The table lacks the column of patient ids that the grant names.", _REPAIR),
     # Parsers
     ("parser-crashed", True, "The process that parsed it died; no other item was affected.", _REPORT),
     ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),

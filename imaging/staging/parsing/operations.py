@@ -31,6 +31,8 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
     if start[128:] != b"DICM" and start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         yield _svs().read_header(file).model_dump_json().encode(), b""
+    elif start[128:] != b"DICM" and _is_table(start, file):
+        yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
@@ -56,6 +58,26 @@ def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
     yield json.dumps({"shape": pixels.shape, "dtype": "|u1"}).encode(), pixels.tobytes()
 
 
+def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Cells of a table's columns as JSON text, some rows an answer."""
+    for cells in _tables().read_rows(file, request["columns"], request["rows"]):
+        yield b"{}", json.dumps(cells).encode()
+
+
+def _is_table(start: bytes, file: BinaryIO) -> bool:
+    if start[:4] != b"PAR1" and (b"," not in start or b"\0" in start):
+        return False  # before the library is loaded for it
+    beginning = file.read(1 << 16)
+    file.seek(0)
+    return bool(_tables().is_parquet(beginning) or _tables().is_csv(beginning))
+
+
+def _tables() -> ModuleType:
+    from imaging.staging.parsing import tables
+
+    return tables
+
+
 def _svs() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
     from imaging.staging.parsing.slides import svs
@@ -68,4 +90,5 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "frames": _frames,
     "tiles": _tiles,
     "halved": _halved,
+    "rows": _rows,
 }
