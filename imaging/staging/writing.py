@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,7 +96,7 @@ class Writer:
         self._in_flight_bytes = 0
         self._in_flight = 0
 
-    def write(self, tasks: Iterable[Task]) -> Iterator[Written | Dropped]:
+    def write(self, tasks: Iterable[Task]) -> Generator[Written | Dropped]:
         """Outcomes as they come.  Raises what the builder and the scheduler raise; closing it stops all."""
         coming = iter(tasks)
         try:
@@ -210,9 +210,7 @@ class Writer:
 
     def _end(self, opened: _Open, how: Callable[[], Written | Dropped]) -> None:
         opened.parts = ()
-        self._in_sealer(
-            how, lambda future: self._events.put(lambda: self._ended(opened, future))
-        )
+        self._in_sealer(how, lambda future: self._events.put(lambda: self._ended(opened, future)))
 
     def _ended(self, opened: _Open, future: Future[Written | Dropped]) -> None:
         try:
@@ -239,4 +237,3 @@ class Writer:
         assert opened.refused is not None
         self._builder.drop_item(opened.task.path)
         return Dropped(opened.task, opened.refused[1])
-
