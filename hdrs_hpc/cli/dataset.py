@@ -29,25 +29,33 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("name")
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source")
 @options.home
 @click.option("--out", type=options.NEW_FILE, help="Write what was found for `dataset register --scan`.")
 @options.as_json
-def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: bool) -> None:
-    """List and hash every item of a folder, in the data zone; the digest of the list is the version.
+def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: bool) -> None:
+    """List and hash every item of a source, in the data zone; the digest of the list is the version.
+
+    SOURCE is a folder, a .zip file, a DICOMDIR, an address (dicomweb+https, dimse, dimses, s3, sftp), or a
+    .yaml file that describes one; docs/sources.md shows each.
 
     The list itself stays in the broker's home, since file names can tell about patients.
 
     \b
     Example:
       hdrs-hpc dataset scan north-chest-ct /archive/ct --out scan.json
+      hdrs-hpc dataset scan north-mr 'dicomweb+https://pacs.example/dicom-web?modalities=MR&token-file=/etc/t'
     """
-    from connectors.sources.folder import FolderSource
+    import contextlib
+
+    from connectors.sources.opening import absolute, open_source, read_place
     from hdrs_hpc.cli.signing import write
     from imaging.staging import inventory
 
     broker = options.broker_home(home)
-    found = _scan(FolderSource(source))
+    place = absolute(read_place(source))
+    with contextlib.closing(open_source(place)) as opened:
+        found = _scan(opened)
     version = inventory.digest(found)
     target = broker.inventory(version)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,7 +65,7 @@ def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: 
     draft.replace(target)
     told = {
         "name": name,
-        "source": str(source.resolve()),
+        "source": place.model_dump(mode="json", exclude_defaults=True),
         "version": version,
         "items": found.num_rows,
         "bytes": sum(found["size"].to_pylist()),
@@ -93,7 +101,7 @@ def _scan(source: Source) -> pa.Table:
 @dataset.command()
 @click.option("--scan", "scanned", type=options.FILE, help="What `dataset scan --out` wrote.")
 @click.option("--name", help="The dataset's name.  [default: the scan's]")
-@click.option("--source", help="The folder, as the data zone sees it.  [default: the scan's]")
+@click.option("--source", help="Folder or address, as the data zone sees it.  [default: the scan's]")
 @click.option("--version", help="Digest of the inventory.  [default: the scan's]")
 @click.option("--items", type=click.IntRange(0), help="How many items it has.  [default: the scan's]")
 @click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
@@ -127,6 +135,7 @@ def register(
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import strict_json
     from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.source import place_from_text
 
     found = strict_json.loads(scanned.read_bytes()) if scanned else {}
     value = {
@@ -134,7 +143,9 @@ def register(
         "name": name or found.get("name"),
         "kind": kind,
         "sensitivity": sensitivity,
-        "source": {"type": "folder", "path": source or found.get("source")},
+        "source": place_from_text(source).model_dump(mode="json", exclude_defaults=True)
+        if source
+        else found.get("source"),
         "version": version or found.get("version"),
         "items": items if items is not None else found.get("items"),
     }
