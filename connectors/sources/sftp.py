@@ -30,7 +30,7 @@ from hdrs_hpc.documents.models.source import SftpPlace
 T = TypeVar("T")
 MAX_DEPTH = 64
 CLIENTS_KEPT = 16
-_WINDOW = 4 << 20
+_WINDOW = 2 << 20
 """Asked for at once: many requests under way hide the latency, few bytes bound the memory."""
 _REQUESTS_AT_ONCE = 128
 _FOLDERS_REMEMBERED = 4096
@@ -55,23 +55,27 @@ class SftpCarrier:
         )
         self._lock = threading.Lock()
         self._ssh: SshRunner | None = None
+        self._given_up: list[SshRunner] = []
         self._idle: list[paramiko.SFTPClient] = []
-        self._root: bytes | None = None
-        self._real_folders: OrderedDict[bytes, None] = OrderedDict()
+        self._root: str | None = None
+        self._real_folders: OrderedDict[str, None] = OrderedDict()
 
     def items(self) -> Iterator[SourceItem]:
         """Links are neither followed nor listed; memory is one folder's listing per level."""
-        yield from self._walk(self._real_root(), b"", 0)
+        yield from self._walk(self._real_root(), "", 0)
 
     def fetch(self, path: str, partial: Partial) -> None:
         """Goes on where a transfer broke, as long as size and time of change are the same."""
-        full = self._real_root() + b"/" + to_name(path)
+        try:
+            full = f"{self._real_root()}/{to_name(path).decode('utf-8')}"
+        except UnicodeDecodeError:
+            raise SourceItemMissingError("a path of another form than the source gives") from None
         with self._client() as client:
-            self._check_folder(client, full.rpartition(b"/")[0])
-            found = client.lstat(_name(full))
+            self._check_folder(client, full.rpartition("/")[0])
+            found = client.lstat(full)
             if not stat.S_ISREG(found.st_mode or 0):
                 raise SourceItemMissingError("an item is not a regular file")
-            with client.open(_name(full), "rb") as file:
+            with client.open(full, "rb") as file:
                 mark = _mark(file.stat())
                 if mark != _mark(found):
                     raise LineBrokenError("a file was replaced while it was opened")
@@ -91,46 +95,49 @@ class SftpCarrier:
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-            ssh, self._ssh = self._ssh, None
+            runners = [*self._given_up, *([self._ssh] if self._ssh else ())]
+            self._ssh, self._given_up = None, []
         for client in idle:
             client.close()
-        if ssh is not None:
-            ssh.close()
+        for runner in runners:
+            runner.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SftpCarrier, (self._place, self._retrying))
 
-    def _walk(self, folder: bytes, prefix: bytes, depth: int) -> Iterator[SourceItem]:
+    def _walk(self, folder: str, prefix: str, depth: int) -> Iterator[SourceItem]:
         if depth > MAX_DEPTH:
             raise SourceTooLargeError(f"folders nested deeper than {MAX_DEPTH}")
-        found = self._ask(lambda client: client.listdir_attr(_name(folder)))
-        entries = [(_raw(entry.filename), entry.st_mode or 0, entry.st_size or 0) for entry in found]
+        found = self._ask(lambda client: client.listdir_attr(folder or "/"))
+        entries = [(entry.filename, entry.st_mode or 0, entry.st_size or 0) for entry in found]
         # A folder sorts as its name followed by "/", which is how its items' paths compare.
-        entries.sort(key=lambda entry: to_text(entry[0]).encode() + (b"/" if stat.S_ISDIR(entry[1]) else b""))
+        entries.sort(
+            key=lambda entry: to_text(entry[0].encode()).encode() + (b"/" if stat.S_ISDIR(entry[1]) else b"")
+        )
         for name, mode, size in entries:
             if stat.S_ISDIR(mode):
-                yield from self._walk(folder + b"/" + name, prefix + name + b"/", depth + 1)
+                yield from self._walk(f"{folder}/{name}", f"{prefix}{name}/", depth + 1)
             elif stat.S_ISREG(mode):
-                yield SourceItem(to_text(prefix + name), size)
+                yield SourceItem(to_text(f"{prefix}{name}".encode()), size)
 
-    def _real_root(self) -> bytes:
+    def _real_root(self) -> str:
         with self._lock:
             root = self._root
         if root is None:
-            root = _raw(self._ask(lambda client: client.normalize(self._place.path))).rstrip(b"/")
-            mode = self._ask(lambda client: client.stat(_name(root or b"/"))).st_mode or 0
+            root = self._ask(lambda client: client.normalize(self._place.path)).rstrip("/")
+            mode = self._ask(lambda client: client.stat(root or "/")).st_mode or 0
             if not stat.S_ISDIR(mode):
                 raise SourceItemMissingError("there is no such folder on the server")
             with self._lock:
                 self._root = root
         return root
 
-    def _check_folder(self, client: paramiko.SFTPClient, folder: bytes) -> None:
+    def _check_folder(self, client: paramiko.SFTPClient, folder: str) -> None:
         """A folder on the way that is (or became) a link would lead out of the source."""
         with self._lock:
             if folder in self._real_folders:
                 return
-        if _raw(client.normalize(_name(folder or b"/"))) != (folder or b"/"):
+        if client.normalize(folder or "/") != (folder or "/"):
             raise SourceItemMissingError("an item's folder is a link")
         with self._lock:
             self._real_folders[folder] = None
@@ -170,9 +177,23 @@ class SftpCarrier:
         except ClusterUnreachableError as error:
             if "refused" in error.message and "key" in error.message:
                 raise SourceLoginError("the server refused our key") from None
+            self._give_up_runner()
             raise LineBrokenError("the server can't be reached over SSH") from None
+        except UnicodeDecodeError:
+            raise SourceUnreadableError(
+                "a file's name is not UTF-8",
+                remedy="Rename the file, or mount the folder and give it as a folder.",
+            ) from None
         except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
             raise LineBrokenError(f"SFTP broke off ({type(error).__name__})") from None
+
+    def _give_up_runner(self) -> None:
+        """It would refuse to connect for a while; when to try again is for :class:`Retrying` to say.  Others may
+        still read over its connections."""
+        with self._lock:
+            if self._ssh is not None:
+                self._given_up.append(self._ssh)
+                self._ssh = None
 
     def _take(self) -> paramiko.SFTPClient:
         with self._lock:
@@ -189,13 +210,3 @@ class SftpCarrier:
 
 def _mark(found: paramiko.SFTPAttributes) -> str:
     return f"{found.st_size}/{found.st_mtime}"
-
-
-def _raw(name: str | bytes) -> bytes:
-    """The library gives names as text where they are UTF-8 and as bytes where they are not."""
-    return name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
-
-
-def _name(raw: bytes) -> str:
-    # The library passes bytes through as they are; its annotations know text only.
-    return raw  # type: ignore[return-value]

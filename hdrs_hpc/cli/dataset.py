@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,7 +56,7 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
     broker = options.broker_home(home)
     place = absolute(read_place(source))
     with contextlib.closing(open_source(place)) as opened:
-        found = _scan(opened)
+        found, unreadable = _scan(opened)
     version = inventory.digest(found)
     target = broker.inventory(version)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,6 +70,7 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
         "version": version,
         "items": found.num_rows,
         "bytes": sum(found["size"].to_pylist()),
+        "unreadable": dict(unreadable),
     }
     if out is not None:
         write(out, json.dumps(told, indent=2).encode())
@@ -76,13 +78,17 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
         show.emit_json(told)
         return
     show.done(f"{name}: {told['items']} items, {show.size(told['bytes'])}")
+    for code, count in sorted(unreadable.items()):
+        click.echo(f"  {count} listed items could not be read and are left out: {code}")
     click.echo(f"  version {version}")
     if out is not None:
         click.echo(f"  wrote {out}; next: hdrs-hpc dataset register --scan {out} --kind … --sensitivity …")
 
 
-def _scan(source: Source) -> pa.Table:
-    """The inventory, with a line of progress on standard error where a person watches."""
+def _scan(source: Source) -> tuple[pa.Table, Counter[str]]:
+    """The inventory, and how many items the source could not give, by reason.
+
+    A line of progress goes to standard error where a person watches."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -95,7 +101,18 @@ def _scan(source: Source) -> pa.Table:
         def tell(items: int, count: int) -> None:
             progress.update(line, description=f"{items} items, {show.size(count)} hashed")
 
-        return inventory.scan(source, tell)
+        unreadable: Counter[str] = Counter()
+
+        def note(code: str) -> None:
+            unreadable[code] += 1
+
+        return inventory.scan(source, tell, note), unreadable
+
+
+def _place(text: str) -> dict[str, Any]:
+    from hdrs_hpc.documents.models.source import place_from_text
+
+    return place_from_text(text).model_dump(mode="json", exclude_defaults=True)
 
 
 @dataset.command()
@@ -135,7 +152,6 @@ def register(
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import strict_json
     from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.source import place_from_text
 
     found = strict_json.loads(scanned.read_bytes()) if scanned else {}
     value = {
@@ -143,9 +159,7 @@ def register(
         "name": name or found.get("name"),
         "kind": kind,
         "sensitivity": sensitivity,
-        "source": place_from_text(source).model_dump(mode="json", exclude_defaults=True)
-        if source
-        else found.get("source"),
+        "source": _place(source) if source else found.get("source"),
         "version": version or found.get("version"),
         "items": items if items is not None else found.get("items"),
     }
