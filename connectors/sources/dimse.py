@@ -12,10 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # the module makes its names when loaded
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-)
 
 from connectors.sources import (
     SourceItem,
@@ -25,7 +21,14 @@ from connectors.sources import (
     SourceUnreadableError,
 )
 from connectors.sources.dicom_archive import InstanceRef, Level, Row, selected_items
-from connectors.sources.dimse_associations import Associations, Lent
+from connectors.sources.dimse_associations import (
+    GROUPS_OF_CLASSES,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    Associations,
+    Classes,
+    Lent,
+)
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
 from hdrs_hpc.documents.models.source import DimsePlace
@@ -47,6 +50,7 @@ class DimseCarrier:
         self._retrying = retrying or Retrying()
         self._associations = Associations(place, read_timeout_s)
         self._classes: OrderedDict[tuple[str, str], Row] = OrderedDict()
+        self._likely: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def items(self) -> Iterator[SourceItem]:
@@ -55,21 +59,47 @@ class DimseCarrier:
     def fetch(self, path: str, partial: Partial) -> None:
         """From the start each time: C-GET knows no offsets."""
         ref = InstanceRef.parse(path)
-        sop_class = self._class_of(ref)
+        told = self._class_of(ref)
+        with self._lock:
+            # The others of a series are mostly of the same class.
+            likely = self._likely.get(ref.series)
+        untold = [(likely,), *GROUPS_OF_CLASSES] if likely else GROUPS_OF_CLASSES
+        for classes in [(told,)] if told else untold:
+            if self._get(ref, classes, partial, last=bool(told)):
+                return
+        raise SourceUnreadableError(
+            "the archive tells no SOP class of an instance, and sends it as none that we know",
+            remedy="Fetch it over DICOMweb, or leave it out by the selection.",
+        )
+
+    def _get(self, ref: InstanceRef, classes: Classes, partial: Partial, *, last: bool) -> bool:
+        """Bring it if it is of one of these classes.  Unless ``last``, gives False where the archive did not."""
         identifier = Dataset()
         identifier.QueryRetrieveLevel = "IMAGE"
         identifier.StudyInstanceUID = ref.study
         identifier.SeriesInstanceUID = ref.series
         identifier.SOPInstanceUID = ref.instance
-        with self._associations.lend(sop_class) as lent:
+        with self._associations.lend(classes) as lent:
             partial.restart()
             lent.wanted = (ref.instance, partial)
-            answers = lent.association.send_c_get(identifier, StudyRootQueryRetrieveInformationModelGet)
+            answers = lent.association.send_c_get(identifier, STUDY_ROOT_GET)
             status = Dataset()
             for status, _ in answers:
                 if status.get("Status") not in _PENDING:
                     break
+            if (
+                lent.arrived is None
+                and lent.failure is None
+                and status.get("Status") is not None
+                and not last
+            ):
+                return False
             self._check(status, lent)
+            with self._lock:
+                self._likely[ref.series] = str(lent.arrived)
+                while len(self._likely) > MAX_SERIES_REMEMBERED:
+                    self._likely.popitem(last=False)
+        return True
 
     def close(self) -> None:
         self._associations.close()
@@ -83,7 +113,7 @@ class DimseCarrier:
         code = status.get("Status")
         if code is None:
             raise LineBrokenError("the association broke off")
-        if lent.arrived and code == 0x0000:
+        if lent.arrived is not None and code == 0x0000:
             return
         if code in _RETRIEVABLE_LATER:
             # Archives say so too when it is the instance that they can't send.
@@ -98,8 +128,8 @@ class DimseCarrier:
         raise SourceRefusedError(f"the archive ended a retrieval with status {code:04X}")
 
     def _class_of(self, ref: InstanceRef) -> str:
-        """The instance's SOP class: an association can name 128 contexts, and there are more classes times
-        syntaxes, so it is made for one class."""
+        """The instance's SOP class, or nothing where the archive does not tell: an association can name 128
+        contexts, and there are more classes times syntaxes, so it is made for one class."""
         key = (ref.study, ref.series)
         with self._lock:
             known = self._classes.get(key)
@@ -111,8 +141,6 @@ class DimseCarrier:
                 known = self._classes.get(key, {})
         if ref.instance not in known:
             raise SourceItemMissingError("the archive no longer has an instance")
-        if not known[ref.instance]:
-            raise SourceRefusedError("the archive does not tell the SOP class of its instances")
         return known[ref.instance]
 
     def _find(self, level: Level, keys: Row) -> Iterator[Row]:
@@ -131,8 +159,8 @@ class DimseCarrier:
         for keyword, value in keys.items():
             setattr(identifier, keyword, value)
         rows: list[Row] = []
-        with self._associations.lend(None) as lent:
-            answers = lent.association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)
+        with self._associations.lend(()) as lent:
+            answers = lent.association.send_c_find(identifier, STUDY_ROOT_FIND)
             for status, found in answers:
                 code = status.get("Status")
                 if code is None:

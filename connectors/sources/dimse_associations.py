@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import pydicom
+from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, AllTransferSyntaxes
-from pynetdicom import AE, _config, build_context, build_role, evt
+from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # the module makes its names when loaded
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-)
 
 from connectors.sources import SourceLoginError, SourceRefusedError
 from connectors.sources.credentials import tls_context
@@ -32,9 +29,13 @@ from connectors.sources.spool import Partial
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.source import DimsePlace
 
-IDLE_KEPT = 8
 MAX_PDU_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 15.0
+STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
+STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
+"""Query/Retrieve information models, PS3.4 C.6.2."""
+Classes = tuple[str, ...]
+"""SOP classes to be brought; none for searching."""
 _ALERT_WAIT_S = 1.0
 IMPLEMENTATION_UID = UID("2.25.281146541137834921716353541239911632271")
 """Ours, in the file meta information that we write: an item's bytes must not change with a library's version."""
@@ -42,7 +43,16 @@ _BLOCK = 1 << 20
 _FOR_STREAMS_ONLY = ("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205", "1.2.840.10008.1.2.7.")
 _NEWER = "1.2.840.10008.1.2.8.1"
 """Deflated Image Frame Compression."""
-_SYNTAXES = [*(str(uid) for uid in AllTransferSyntaxes if not uid.startswith(_FOR_STREAMS_ONLY)), _NEWER]
+_SYNTAXES = list(
+    dict.fromkeys(
+        [
+            # First, since some archives send by the first context of a class: the one that keeps the VRs.
+            str(uids.ExplicitVRLittleEndian),
+            *(str(uid) for uid in AllTransferSyntaxes if not uid.startswith(_FOR_STREAMS_ONLY)),
+            _NEWER,
+        ]
+    )
+)
 
 # Instances go to a file as they arrive instead of into memory.  There is no such setting for one association.
 _config.STORE_RECV_CHUNKED_DATASET = True
@@ -53,6 +63,35 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
+CLASSES_AT_ONCE = 127 // len(_SYNTAXES)
+"""PS3.8 9.3.2.2: an association has at most 128 presentation contexts."""
+_COMMON = (
+    uids.CTImageStorage,
+    uids.MRImageStorage,
+    uids.ComputedRadiographyImageStorage,
+    uids.DigitalXRayImageStorageForPresentation,
+    uids.SecondaryCaptureImageStorage,
+    uids.EnhancedMRImageStorage,
+    uids.EnhancedCTImageStorage,
+    uids.UltrasoundImageStorage,
+    uids.PositronEmissionTomographyImageStorage,
+    uids.UltrasoundMultiFrameImageStorage,
+    uids.DigitalMammographyXRayImageStorageForPresentation,
+    uids.VLWholeSlideMicroscopyImageStorage,
+    uids.ComprehensiveSRStorage,
+    uids.EnhancedSRStorage,
+    uids.SegmentationStorage,
+    uids.RTDoseStorage,
+    uids.RTStructureSetStorage,
+    uids.NuclearMedicineImageStorage,
+    uids.XRayAngiographicImageStorage,
+)
+_ALL = list(dict.fromkeys([*_COMMON, *(str(cx.abstract_syntax) for cx in AllStoragePresentationContexts)]))
+GROUPS_OF_CLASSES: list[Classes] = [
+    tuple(map(str, _ALL[at : at + CLASSES_AT_ONCE])) for at in range(0, len(_ALL), CLASSES_AT_ONCE)
+]
+"""Every storage class, the common ones first: for archives that don't tell an instance's class."""
+
 
 @dataclass(slots=True)
 class Lent:
@@ -60,67 +99,85 @@ class Lent:
 
     association: Association
     wanted: tuple[str, Partial] | None = None
-    arrived: bool = False
+    arrived: str | None = None
+    """The SOP class of what came."""
     failure: HdrsError | None = None
 
 
 class Associations:
-    """By SOP class to be brought, or None for searching."""
+    """At most so many as the place says, each for searching (no classes) or for bringing some SOP classes."""
 
     def __init__(self, place: DimsePlace, read_timeout_s: float) -> None:
         self._place = place
         self._read_timeout_s = read_timeout_s
-        self._idle: list[tuple[str | None, Lent]] = []
-        self._lock = threading.Lock()
+        self._idle: list[tuple[Classes, Lent]] = []
+        self._count = 0
+        self._changed = threading.Condition()
 
     @contextmanager
-    def lend(self, sop_class: str | None) -> Iterator[Lent]:
-        """Raises :class:`LineBrokenError`, :class:`SourceLoginError`, :class:`SourceRefusedError`."""
-        lent = self._take(sop_class) or self._open(sop_class)
-        lent.wanted, lent.arrived, lent.failure = None, False, None
+    def lend(self, classes: Classes) -> Iterator[Lent]:
+        """Waits for its turn.  Raises :class:`LineBrokenError`, :class:`SourceLoginError`."""
+        lent = self._take(classes)
         try:
+            if lent is None:
+                lent = self._open(classes)
+            lent.wanted, lent.arrived, lent.failure = None, None, None
             yield lent
         except BaseException:
-            lent.association.abort()
+            if lent is not None:
+                lent.association.abort()
+            with self._changed:
+                self._count -= 1
+                self._changed.notify()
             raise
         lent.wanted = None
-        with self._lock:
-            self._idle.append((sop_class, lent))
-            surplus = [self._idle.pop(0)] if len(self._idle) > IDLE_KEPT else []
-        for _, old in surplus:
-            old.association.release()
+        with self._changed:
+            self._idle.append((classes, lent))
+            self._changed.notify()
 
     def close(self) -> None:
-        with self._lock:
+        with self._changed:
             idle, self._idle = self._idle, []
+            self._count -= len(idle)
         for _, lent in idle:
             lent.association.release()
 
-    def _take(self, sop_class: str | None) -> Lent | None:
+    def _take(self, classes: Classes) -> Lent | None:
+        """An idle one, or None for leave to open one."""
         while True:
-            with self._lock:
-                at = next((at for at, (cls, _) in enumerate(self._idle) if cls == sop_class), None)
-                if at is None:
+            with self._changed:
+                while not self._idle and self._count >= self._place.associations:
+                    self._changed.wait()
+                at = next((at for at, (theirs, _) in enumerate(self._idle) if theirs == classes), None)
+                if at is not None:
+                    _, lent = self._idle.pop(at)
+                elif self._count < self._place.associations:
+                    self._count += 1
                     return None
-                _, lent = self._idle.pop(at)
-            if lent.association.is_established:
+                else:
+                    _, lent = self._idle.pop(0)
+            if at is not None and lent.association.is_established:
                 return lent
+            # Of no use, or dead: its place goes to another.
+            lent.association.release()
+            with self._changed:
+                self._count -= 1
 
-    def _open(self, sop_class: str | None) -> Lent:
+    def _open(self, classes: Classes) -> Lent:
         place = self._place
         ae = AE(place.calling_ae)
         ae.connection_timeout = ae.acse_timeout = CONNECT_TIMEOUT_S
         ae.dimse_timeout = ae.network_timeout = self._read_timeout_s
         ae.maximum_pdu_size = MAX_PDU_BYTES
         roles = []
-        if sop_class is None:
-            ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+        if not classes:
+            ae.add_requested_context(STUDY_ROOT_FIND)
         else:
-            ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
             # One context a syntax: of several in one context the archive would choose, and decode to fit.
-            storage = [build_context(sop_class, syntax) for syntax in _SYNTAXES]
+            storage = [build_context(uid, syntax) for uid in classes for syntax in _SYNTAXES]
+            ae.add_requested_context(STUDY_ROOT_GET)
             ae.requested_contexts = [*ae.requested_contexts, *storage]
-            roles = [build_role(UID(sop_class), scp_role=True)]
+            roles = [build_role(UID(uid), scp_role=True) for uid in classes]
         kept: list[Lent] = []
         association = ae.associate(
             place.host,
@@ -156,7 +213,11 @@ def _store(event: evt.Event, lent: Lent) -> int:
     with path.open("rb") as file:
         path.unlink()  # no patient data stays behind by name
         request = cast(C_STORE, event.request)
-        if lent.wanted is None or str(request.AffectedSOPInstanceUID) != lent.wanted[0] or lent.arrived:
+        if (
+            lent.wanted is None
+            or str(request.AffectedSOPInstanceUID) != lent.wanted[0]
+            or lent.arrived is not None
+        ):
             lent.failure = SourceRefusedError("the archive sent another instance than was asked for")
             return 0xA900
         instance, partial = lent.wanted
@@ -168,7 +229,7 @@ def _store(event: evt.Event, lent: Lent) -> int:
         except HdrsError as error:
             lent.failure = error
             return 0xA700
-    lent.arrived = True
+    lent.arrived = str(request.AffectedSOPClassUID)
     return 0x0000
 
 

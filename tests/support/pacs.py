@@ -6,11 +6,15 @@ import contextlib
 import json
 import shutil
 import socket
+import socketserver
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -77,8 +81,24 @@ def same_data_set(read: bytes, held: bytes) -> bool:
     if first.file_meta.TransferSyntaxUID != second.file_meta.TransferSyntaxUID:
         return False
     for dataset in (first, second):
-        for tag in [element.tag for element in dataset if element.tag.element == 0]:
-            del dataset[tag]  # group lengths
+        # Group lengths, and padding behind the data set.
+        for tag in [item.tag for item in dataset if item.tag.element == 0 or item.tag == 0xFFFCFFFC]:
+            del dataset[tag]
+    pixels = [dataset.pop("PixelData", None) for dataset in (first, second)]
+    bytes_ = [None if element is None else bytes(element.value) for element in pixels]
+    return bool(first == second) and bytes_[0] == bytes_[1]
+
+
+def same_values(read: bytes, held: bytes) -> bool:
+    """Equal in elements and decoded pixels, in whichever uncompressed syntax."""
+    first, second = (pydicom.dcmread(DicomBytesIO(data)) for data in (read, held))
+    if "PixelData" in second and not np.array_equal(first.pixel_array, second.pixel_array):
+        return False
+    for dataset in (first, second):
+        dataset.pop("PixelData", None)
+        dataset.pop(0xFFFCFFFC, None)
+        for tag in [item.tag for item in dataset if item.tag.element == 0]:
+            del dataset[tag]
     return bool(first == second)
 
 
@@ -128,12 +148,11 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, tls: TlsFiles | None = None, https: Path | None = None) -> Iterator[Orthanc]:
-    """An Orthanc with nothing in it; ``tls`` for DIMSE with certificates at both ends, ``https`` (a PEM with
-    key and certificate) for DICOMweb."""
+def orthanc(folder: Path, tls: TlsFiles | None = None) -> Iterator[Orthanc]:
+    """An Orthanc with nothing in it; ``tls`` for DIMSE with certificates at both ends."""
     folder.mkdir(exist_ok=True)
     http_port, dicom_port = free_port(), free_port()
-    settings = {
+    settings: dict[str, Any] = {
         "Name": "test",
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
@@ -149,7 +168,7 @@ def orthanc(folder: Path, tls: TlsFiles | None = None, https: Path | None = None
         "DicomAlwaysAllowGet": True,
         "DicomAlwaysAllowStore": True,
         "DicomCheckCalledAet": True,
-        "ExecuteLuaEnabled": False,
+        "DicomThreadsCount": 16,
     }
     if tls is not None:
         settings |= {
@@ -159,8 +178,6 @@ def orthanc(folder: Path, tls: TlsFiles | None = None, https: Path | None = None
             "DicomTlsTrustedCertificates": str(tls.ca),
             "DicomTlsRemoteCertificateRequired": True,
         }
-    if https is not None:
-        settings |= {"SslEnabled": True, "SslCertificate": str(https)}
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with running([ORTHANC, folder / "orthanc.json"], dicom_port, folder):
         yield Orthanc(http_port, dicom_port, "stager:of-tests")
@@ -175,6 +192,40 @@ class TlsFiles:
     client_key: Path
 
 
+@contextlib.contextmanager
+def tls_in_front(port: int, tls: TlsFiles) -> Iterator[int]:
+    """HTTPS in front of a plain HTTP port, as a proxy gives it to an archive; asks for our certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.server_certificate, tls.server_key)
+    context.load_verify_locations(tls.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with (
+                contextlib.suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as near,
+                socket.create_connection(("127.0.0.1", port)) as far,
+            ):
+                thread = threading.Thread(target=_copy, args=(far, near), daemon=True)
+                thread.start()
+                _copy(near, far)
+                thread.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def _copy(giver: socket.socket, taker: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := giver.recv(65_536):
+            taker.sendall(data)
+        taker.shutdown(socket.SHUT_WR)
+
+
 def make_tls(folder: Path) -> TlsFiles:
     """An authority with a server's and a client's certificate for 127.0.0.1, made by openssl."""
     folder.mkdir()
@@ -182,22 +233,9 @@ def make_tls(folder: Path) -> TlsFiles:
     def openssl(*arguments: str | Path) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60, cwd=folder)
 
+    new_key = ["-newkey", "rsa:2048", "-nodes"]
     openssl(
-        *[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.crt",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=ca",
-        ],
+        *["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=ca"],
         *["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"],
     )
     for name in ("server", "client"):
@@ -210,8 +248,6 @@ def make_tls(folder: Path) -> TlsFiles:
             *f"-out {name}.crt -extfile {name}.ext".split(),
         )
         (folder / f"{name}.key").chmod(0o600)
-    both = (folder / "server.key").read_text() + (folder / "server.crt").read_text()
-    (folder / "server.pem").write_text(both)
     return TlsFiles(
         *(folder / name for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"))
     )

@@ -156,6 +156,8 @@ class DimsePlace(Part):
     port: Port = 104
     called_ae: AeTitle
     calling_ae: AeTitle = "HDRS-HPC"
+    associations: Annotated[int, Field(ge=1, le=64)] = 4
+    """Open at once, at most; an archive lets further ones wait or rejects them."""
     select: StudySelection
     tls: DimseTls | None = None
 
@@ -281,9 +283,15 @@ def _dicomweb(text: str, _: dict[str, Any], __: str, fields: dict[str, Any]) -> 
 
 
 def _dimse(text: str, value: dict[str, Any], _: str, fields: dict[str, Any]) -> dict[str, Any]:
-    found = {"type": "dimse", "host": value["host"], "called-ae": unquote(value["user"] or "")}
+    found: dict[str, Any] = {
+        "type": "dimse",
+        "host": value["host"],
+        "called-ae": unquote(value["user"] or ""),
+    }
     if value["port"] is not None:
         found["port"] = value["port"]
+    if fields.get("associations", "").isdecimal():
+        found["associations"] = int(fields.pop("associations"))
     found["select"] = _select(fields)
     if text.startswith("dimses:"):
         found["tls"] = {
