@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
@@ -78,6 +79,11 @@ def _tables() -> ModuleType:
     return tables
 
 
+def _media(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """The files that a DICOMDIR refers to, as JSON: a list of lists of components."""
+    yield b"{}", json.dumps(dicom_media.referenced_files(file)).encode()
+
+
 def _svs() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
     from imaging.staging.parsing.slides import svs
@@ -91,4 +97,5 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "tiles": _tiles,
     "halved": _halved,
     "rows": _rows,
+    "media": _media,
 }
