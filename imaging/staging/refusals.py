@@ -46,8 +46,8 @@ _TABLE = (
     ("unsupported-pixel-format", True, "Pixels of a kind this version does not store (colour, float, 1 bit).", _REPORT),
     ("too-large", True, "Reading the item needs more memory than a parser may have.", _REPORT),
     # Geometry
-    ("geometry-missing", True, "No position, orientation or pixel spacing: no volume can be made of it.", _REPAIR),
-    ("geometry-invalid", True, "Orientation vectors or spacing that no scanner can have produced.", _REPAIR),
+    ("geometry-missing", True, "A segmentation of frames without a place: nobody knows what they label.", _REPAIR),
+    ("label-ambiguous", True, "A segmentation with several frames of one segment at one place.", _REPORT),
     ("volume-incomplete", False, "Sound itself, but another slice of its volume was refused.", _OTHER_SLICE),
     # Slides
     ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
@@ -60,7 +60,6 @@ _TABLE = (
     ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
     # Rules
     ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _KIND),
-    ("unsupported-modality", False, "A modality that this version does not stage.", _KIND),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),

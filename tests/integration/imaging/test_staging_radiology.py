@@ -190,10 +190,6 @@ def make_broken_files(folder: Path) -> None:
     (folder / "long-length").write_bytes(
         whole[: length_at + 8] + b"\xf0\xff\xff\xff" + whole[length_at + 12 :]
     )
-    write(
-        instance(ImagePositionPatient=None, SeriesInstanceUID=uid("g"), SOPInstanceUID=uid("g1")),
-        folder / "nowhere",
-    )
     write(instance(SeriesInstanceUID=None), folder / "no-series")
     shutil.copy(real("rtplan.dcm"), folder / "plan")
     shutil.copy(real("MR_small_RLE.dcm"), folder / "rle")
@@ -206,13 +202,12 @@ def make_broken_files(folder: Path) -> None:
 BROKEN = {
     "empty": "empty-file",
     "random": "not-dicom",
-    "text": "not-dicom",
+    "text": "wrong-kind",  # lines with commas could be a table
     "cut-header": "malformed-dicom",
     "cut-pixels": "truncated-pixel-data",
     "no-pixels": "pixel-data-missing",
     "tiff": "unsupported-slide",
     "long-length": "too-large",
-    "nowhere": "geometry-missing",
     "no-series": "required-attribute-missing",
     "plan": "unsupported-sop-class",
     "rle": "decode-failed",
