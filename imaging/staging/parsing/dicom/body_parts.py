@@ -59,6 +59,9 @@ _TABLE = """
 """
 
 BODY_PARTS: dict[str, str] = {
-    code: part for *codes, part in map(str.split, _TABLE.strip().splitlines()) for code in codes if code != "0"
+    code: part
+    for *codes, part in map(str.split, _TABLE.strip().splitlines())
+    for code in codes
+    if code != "0"
 }
 """SNOMED CT identifiers, today's and those replaced, and old SNOMED RT codes."""

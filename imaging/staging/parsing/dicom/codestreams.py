@@ -56,7 +56,7 @@ class JpegInfo:
     """What a JPEG codestream's markers say."""
 
     process: int
-    """Low byte of the start-of-frame marker."""
+    """Second byte of the start-of-frame marker: C0 and C1 sequential, C2 progressive, C3 lossless, F7 JPEG-LS."""
     precision: int
     rows: int
     columns: int
@@ -87,22 +87,26 @@ def jpeg_info(data: bytes) -> JpegInfo:
             adobe = segment[11]
         elif marker == 0xE0 and segment[:5] == b"JFIF\0":
             jfif = True
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             precision, rows, columns, count = struct.unpack_from(">BHHB", segment)
             components = tuple((segment[6 + 3 * n], segment[7 + 3 * n]) for n in range(count))
-            return JpegInfo(marker & 15, precision, rows, columns, components, adobe, jfif)
+            return JpegInfo(marker, precision, rows, columns, components, adobe, jfif)
         elif marker in (0xD9, 0xDA):
             raise ValueError("no frame header")
         at += length
 
 
-_LOSSLESS = (3, 7, 11, 15)
+_LOSSLESS = (0xC3, 0xCB)
 
 
 def _jpeg(data: bytes, form: PixelFormat) -> Decoded:
     info = jpeg_info(data)
     # Rows may be 0: a DNL marker tells them later; the decoder checks.
-    if info.columns != form.columns or info.rows not in (0, form.rows) or len(info.components) != form.samples:
+    if (
+        info.columns != form.columns
+        or info.rows not in (0, form.rows)
+        or len(info.components) != form.samples
+    ):
         raise Unreadable("decode-failed")
     if form.samples == 1:
         return Decoded(_sized(_jpeg_samples(data, info), form), info.precision, "")
@@ -141,7 +145,7 @@ def _is_rgb(info: JpegInfo, form: PixelFormat) -> bool:
 
 def _jpeg_ls(data: bytes, form: PixelFormat) -> Decoded:
     info = jpeg_info(data)
-    if info.process != 7 or (info.rows, info.columns) != (form.rows, form.columns):
+    if info.process != 0xF7 or (info.rows, info.columns) != (form.rows, form.columns):
         raise Unreadable("decode-failed")
     return Decoded(_sized(imagecodecs.jpegls_decode(data), form), info.precision, "")
 
@@ -228,7 +232,7 @@ def _jpeg_xl(data: bytes, form: PixelFormat) -> Decoded:
 
 def _rle(data: bytes, form: PixelFormat) -> Decoded:
     if form.value_type == "bit":
-        packed = imagecodecs.dicomrle_decode(data, np.dtype("u1"))
+        packed = bytes(imagecodecs.dicomrle_decode(data, np.dtype("u1")))
         return Decoded(unpacked_bits(packed, 0, form), 1, "")
     width = form.container // 8
     segments = struct.unpack_from("<L", data)[0]
@@ -280,7 +284,9 @@ def native_samples(raw: bytes, first: int, form: PixelFormat) -> NDArray[Any]:
     if form.allocated not in (8, 16, 32, 64):
         return _odd_bits(raw, first, form).reshape(shape)
     kind = "f" if form.value_type != "integer" else "u"
-    samples = np.frombuffer(raw, dtype=f"<{kind}{form.allocated // 8}", count=form.frame_bits // form.allocated)
+    samples = np.frombuffer(
+        raw, dtype=f"<{kind}{form.allocated // 8}", count=form.frame_bits // form.allocated
+    )
     if form.samples == 1:
         return samples.reshape(shape)
     if form.subsampled:
@@ -307,9 +313,8 @@ def _odd_bits(raw: bytes, first: int, form: PixelFormat) -> NDArray[Any]:
     """Pixel cells of any size, packed without gaps, lowest bit first (PS3.5 8.1.1)."""
     size, width, container = form.rows * form.columns, form.allocated, form.container
     bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8), bitorder="little")
-    bits = bits[first : first + size * width].reshape(size, width)
     padded = np.zeros((size, container), dtype=np.uint8)
-    padded[:, :width] = bits
+    padded[:, :width] = bits[first : first + size * width].reshape(size, width)
     return np.packbits(padded, axis=1, bitorder="little").view(f"<u{container // 8}")[:, 0]
 
 
@@ -334,7 +339,7 @@ _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
 
 def sniffed(data: bytes) -> str:
     """The decoder that a codestream asks for by its first bytes; "" where they tell nothing."""
-    if data.startswith(b"\xff\xd8\xff\xf7") or data.startswith(b"\xff\xd8\xff\xe8"):
+    if data.startswith((b"\xff\xd8\xff\xf7", b"\xff\xd8\xff\xe8")):
         return "jpeg-ls"
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"

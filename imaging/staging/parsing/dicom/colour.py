@@ -37,4 +37,5 @@ def to_rgb(samples: NDArray[Any], photometric: str) -> NDArray[Any]:
     centre = np.array([0 if full else 1 << (bits - 4), 1 << (bits - 1), 1 << (bits - 1)], dtype=np.float64)
     matrix = _FULL if full else _PARTIAL
     mixed = (samples.astype(np.float64) - centre) @ matrix.T
-    return np.clip(np.rint(mixed), 0, (1 << bits) - 1).astype(samples.dtype)
+    rgb: NDArray[Any] = np.clip(np.rint(mixed), 0, (1 << bits) - 1).astype(samples.dtype)
+    return rgb

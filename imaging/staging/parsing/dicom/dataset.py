@@ -53,7 +53,8 @@ class Opened:
     dataset: Dataset
     syntax: UID
     media_class: str
-    """Media Storage SOP Class UID of the file meta."""
+    """Media Storage SOP Class UID of the file meta; "" where absent, as the next."""
+    media_instance: str
     big_endian: bool
     pixels: PixelElement | None
     stream: BinaryIO
@@ -83,18 +84,17 @@ def open_dataset(file: BinaryIO) -> Opened:
         stream.seek(128)
         prefixed = stream.read(4) == b"DICM"
         stream.seek(132 if prefixed else _start(stream))
-        declared, media_class = _meta(stream)
+        meta = _meta(stream)
+        declared = meta[0x00020010]
         if declared == uid.DeflatedExplicitVRLittleEndian:
             stream, size = _inflated(stream)
         implicit, big_endian = _encoding(stream, declared)
-        return _read(stream, size, declared, media_class, implicit, big_endian)
+        return _read(stream, size, meta, implicit, big_endian)
     except MALFORMED:
         raise Unreadable("malformed-dicom" if prefixed else "not-dicom") from None
 
 
-def _read(
-    stream: BinaryIO, size: int, declared: str, media_class: str, implicit: bool, big_endian: bool
-) -> Opened:
+def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big_endian: bool) -> Opened:
     stopped: list[tuple[str, str, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -104,42 +104,27 @@ def _read(
         stopped.append((keyword, vr or "", length))
         return True
 
-    start = stream.tell()
     dataset = read_dataset(stream, implicit, not big_endian, stop_when=at_pixels)
-    if len(dataset) == 0 or (size - start > 8 and min(dataset.keys()) > 0x00100000):
-        # The first elements of any dataset are of groups 0002 to 0010; random bytes make others.
-        if not stopped:
-            raise ValueError("no dataset")
+    # The first elements of any dataset are of groups up to 0010; random bytes make others.
+    if not stopped and (len(dataset) == 0 or min(dataset.keys()) > 0x00110000):
+        raise ValueError("no dataset")
     dataset.set_original_encoding(implicit, not big_endian, dataset._character_set)
     pixels = None
     if stopped:
         keyword, vr, length = stopped[-1]
         offset = stream.tell() + (12 if vr.encode() in _LONG else 8)
         pixels = PixelElement(keyword, vr, offset, None if length == 0xFFFFFFFF else length)
-    return Opened(
-        dataset, _syntax(declared, implicit, big_endian), media_class, big_endian, pixels, stream, size
-    )
+    syntax = _syntax(meta[0x00020010], implicit, big_endian)
+    return Opened(dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size)
 
 
 def _syntax(declared: str, implicit: bool, big_endian: bool) -> UID:
-    """The declared transfer syntax if its pixels are compressed, else what the bytes are."""
-    native = (
-        uid.ImplicitVRLittleEndian
-        if implicit
-        else uid.ExplicitVRBigEndian
-        if big_endian
-        else uid.ExplicitVRLittleEndian
-    )
-    known = declared in (
-        "",
-        uid.ImplicitVRLittleEndian,
-        uid.ExplicitVRLittleEndian,
-        uid.ExplicitVRBigEndian,
-        "1.2.840.113619.5.2",  # GE's: implicit, pixels big-endian
-    )
-    if declared == "1.2.840.113619.5.2":
+    """The declared transfer syntax if it says more than the bytes do, else what the bytes are."""
+    if declared not in ("", uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian):
         return UID(declared)
-    return native if known else UID(declared)
+    if implicit:
+        return uid.ImplicitVRLittleEndian
+    return uid.ExplicitVRBigEndian if big_endian else uid.ExplicitVRLittleEndian
 
 
 def _readable(file: BinaryIO) -> tuple[BinaryIO, int]:
@@ -156,15 +141,17 @@ def _start(stream: BinaryIO) -> int:
     head = stream.read(136)
     for start in (0, 128):
         group, element = struct.unpack_from("<HH", head, start) if len(head) >= start + 8 else (0xFFFF, 0)
-        if group in (0, 2, 8) and element <= 0x1000 or group in (0x0200, 0x0800) and head[start + 4 :][:1].isalpha():
+        if (group in (0, 2, 8) and element <= 0x1000) or (
+            group in (0x0200, 0x0800) and head[start + 4 :][:1].isalpha()
+        ):
             return start
     raise ValueError("no element")
 
 
-def _meta(stream: BinaryIO) -> tuple[str, str]:
-    """Transfer syntax and media class of the file meta, which ends where group 0002 does, whatever its
-    declared length; "" where absent.  A command set (group 0000) is passed over."""
-    found = {0x00020010: "", 0x00020002: ""}
+def _meta(stream: BinaryIO) -> dict[int, str]:
+    """Transfer syntax, media class and instance by tag from the file meta, which ends where group 0002 does,
+    whatever its declared length; "" where absent.  A command set (group 0000) is passed over."""
+    found = {0x00020002: "", 0x00020003: "", 0x00020010: ""}
     while True:
         start = stream.tell()
         head = stream.read(8)
@@ -187,7 +174,7 @@ def _meta(stream: BinaryIO) -> tuple[str, str]:
         content = stream.read(length)
         if group == 2 and group << 16 | element in found:
             found[group << 16 | element] = content.decode("latin-1").strip(" \0")[:64]
-    return found[0x00020010], found[0x00020002]
+    return found
 
 
 def _encoding(stream: BinaryIO, declared: str) -> tuple[bool, bool]:

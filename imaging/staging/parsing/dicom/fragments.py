@@ -6,6 +6,7 @@ empty, others fill them wrongly.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -95,7 +96,7 @@ def _by_offsets(
     fragments: list[Fragment], starts: tuple[int, ...], frames: int
 ) -> list[list[Fragment]] | None:
     """Fragments grouped by an offset table, or None where the table doesn't fit them."""
-    if len(starts) != frames or starts[0] != 0 or any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
+    if len(starts) != frames or starts[0] != 0 or any(b <= a for a, b in itertools.pairwise(starts)):
         return None
     base = fragments[0].offset - 8
     index = {fragment.offset - 8 - base: number for number, fragment in enumerate(fragments)}
@@ -103,7 +104,7 @@ def _by_offsets(
     if any(place is None for place in places):
         return None
     bounds = [*(place for place in places if place is not None), len(fragments)]
-    return [fragments[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [fragments[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _by_codestream(stream: BinaryIO, fragments: list[Fragment]) -> list[list[Fragment]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from imaging.staging.parsing.dicom.values import first, number, numbers, vector
@@ -14,7 +16,7 @@ from imaging.staging.radiology.headers import Coordinate, FrameHeader
 def increment_frames(dataset: Dataset, count: int, whole: FrameHeader) -> list[FrameHeader]:
     """One header a frame.  Without a rule for its place a frame has none: the object has but one position."""
     positions = _dose_positions(dataset, count, whole)
-    orientation = whole.orientation
+    orientation: tuple[float, ...] | None = whole.orientation
     if positions is None and _vector(dataset, "SliceVector", count) is not None:
         positions, orientation = _nuclear_positions(dataset, count, whole)
     times = _times(dataset, count)
@@ -54,10 +56,11 @@ def _dose_positions(dataset: Dataset, count: int, whole: FrameHeader) -> Positio
     if offsets is None or whole.position_mm is None or whole.orientation is None:
         return None
     first_place = np.asarray(whole.position_mm)
-    if offsets[0] == 0:
-        direction = np.cross(whole.orientation[:3], whole.orientation[3:])
-    else:
-        direction = np.array([0.0, 0.0, 1.0])
+    direction = (
+        np.cross(whole.orientation[:3], whole.orientation[3:])
+        if offsets[0] == 0
+        else np.array([0.0, 0.0, 1.0])
+    )
     return _placed(first_place, direction, np.asarray(offsets) - offsets[0])
 
 
@@ -76,7 +79,7 @@ def _nuclear_positions(
     return _placed(np.asarray(corner), normal, (np.asarray(slices) - 1) * gap), orientation
 
 
-def _placed(corner: np.ndarray, direction: np.ndarray, offsets: np.ndarray) -> Positions:
+def _placed(corner: NDArray[Any], direction: NDArray[Any], offsets: NDArray[Any]) -> Positions:
     return [(float(x), float(y), float(z)) for x, y, z in corner + offsets[:, None] * direction]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.frame_increments import increment_frames
+from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.mosaic import Mosaic, mosaic_frames
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.dicom.regions import read_regions
+from imaging.staging.parsing.dicom.sop_classes import PARAMETRIC_MAP
 from imaging.staging.parsing.dicom.values import as_text, first, integer, number, numbers, text, value, vector
 from imaging.staging.parsing.dicom.vendors import complex_component, diffusion
 from imaging.staging.radiology.headers import Coordinate, FrameHeader
@@ -174,17 +175,14 @@ def _mapping(dataset: Dataset, groups: FunctionalGroups, index: int) -> tuple[fl
     values = groups.group("PixelValueTransformationSequence", index)
     if values is not None and number(values, "RescaleSlope") is not None:
         return number(values, "RescaleSlope") or 0.0, number(values, "RescaleIntercept") or 0.0
-    mapped = groups.group("RealWorldValueMappingSequence", index) or first(
-        dataset, "RealWorldValueMappingSequence"
-    )
-    if mapped is not None and number(mapped, "RealWorldValueSlope") is not None:
-        if text(dataset, "SOPClassUID") == _PARAMETRIC_MAP:
-            return number(mapped, "RealWorldValueSlope") or 0.0, number(mapped, "RealWorldValueIntercept") or 0.0
+    if text(dataset, "SOPClassUID") == PARAMETRIC_MAP:
+        keyword = "RealWorldValueMappingSequence"
+        mapped = groups.group(keyword, index) or first(dataset, keyword) or Dataset()
+        told = number(mapped, "RealWorldValueSlope")
+        if told is not None:
+            return told, number(mapped, "RealWorldValueIntercept") or 0.0
     slope = number(dataset, "RescaleSlope")
     return (1.0, 0.0) if slope is None else (slope, number(dataset, "RescaleIntercept") or 0.0)
-
-
-_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 
 def _diffusion(group: Dataset) -> dict[Coordinate, float]:

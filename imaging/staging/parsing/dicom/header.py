@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import BinaryIO, Literal
 
 from pydantic import ValidationError
@@ -24,8 +25,6 @@ from imaging.staging.parsing.dicom.values import MALFORMED as MALFORMED
 from imaging.staging.parsing.dicom.values import text, texts
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.headers import InstanceHeader
-
-_REQUIRED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 
 
 def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
@@ -52,15 +51,15 @@ def _check_kind(opened: Opened, sop_class: str) -> None:
     shaped = "Rows" in dataset and "Columns" in dataset
     if not shaped and opened.pixels is None and not is_image(sop_class):
         raise Unreadable("unsupported-sop-class" if sop_class else "malformed-dicom")
-    if any(not text(dataset, name) for name in _REQUIRED) or not sop_class:
+    if not sop_class or not (text(dataset, "SOPInstanceUID") or opened.media_instance):
         raise Unreadable("required-attribute-missing")
 
 
 def _whole_slide(dataset: Dataset, file: BinaryIO) -> Header:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
     try:
-        from imaging.staging.parsing.slides import wsm
-    except ImportError:
+        wsm = importlib.import_module("imaging.staging.parsing.slides.wsm")
+    except ModuleNotFoundError:
         raise Unreadable("unsupported-sop-class") from None
     header: Header = wsm.read_header(dataset, file)
     return header
@@ -75,16 +74,18 @@ def _header(opened: Opened, sop_class: str, keywords: frozenset[str]) -> Instanc
     mosaic = read_mosaic(dataset, form)
     series, instances = sources(dataset, groups)
     allocated, stored, high, signed = _given_bits(form)
+    instance = text(dataset, "SOPInstanceUID") or opened.media_instance
     return InstanceHeader(
         sop_class=sop_class,
-        sop_instance=text(dataset, "SOPInstanceUID"),
+        sop_instance=instance,
         transfer_syntax=str(opened.syntax),
-        study=text(dataset, "StudyInstanceUID"),
-        series=text(dataset, "SeriesInstanceUID"),
+        # An image that names no study or series is one of its own.
+        study=text(dataset, "StudyInstanceUID") or instance,
+        series=text(dataset, "SeriesInstanceUID") or instance,
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         patient_id=text(dataset, "PatientID"),
         issuer=text(dataset, "IssuerOfPatientID"),
-        modality=text(dataset, "Modality"),
+        modality=text(dataset, "Modality") or "OT",
         rows=form.rows if mosaic is None else mosaic.rows,
         columns=form.columns if mosaic is None else mosaic.columns,
         samples=3 if form.colour else 1,

@@ -35,7 +35,9 @@ def read_mosaic(dataset: Dataset, form: PixelFormat) -> Mosaic | None:
     return Mosaic(tiles, across, form.rows // across, form.columns // across)
 
 
-def mosaic_frames(dataset: Dataset, form: PixelFormat, mosaic: Mosaic, whole: FrameHeader) -> list[FrameHeader]:
+def mosaic_frames(
+    dataset: Dataset, form: PixelFormat, mosaic: Mosaic, whole: FrameHeader
+) -> list[FrameHeader]:
     """A header for each tile.
 
     Image Position of a mosaic is where its corner would lie if the mosaic were one slice as large as itself,

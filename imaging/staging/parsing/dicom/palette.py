@@ -58,7 +58,7 @@ def read_palette(dataset: Dataset, big_endian: bool) -> Palette:
         depths.append(bits)
     if len({len(column) for column in columns}) != 1 or len(set(firsts)) != 1:
         raise Unreadable("malformed-dicom")
-    table = np.stack(columns, axis=1)
+    table: NDArray[Any] = np.stack(columns, axis=1)
     deep = max(depths) > 8
     if not deep and table.max() > 255:
         # Eight bits declared, sixteen used: they lie in the high byte.

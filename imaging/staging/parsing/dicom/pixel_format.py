@@ -148,7 +148,7 @@ def _check_colour(form: PixelFormat) -> None:
     """Photometric Interpretation and Samples per Pixel belong together; those retired long ago are refused."""
     colour = form.photometric in (*_YBR, "RGB")
     grey = form.photometric in (*_MONOCHROME, "PALETTE COLOR")
-    if not colour and not grey or form.samples not in (1, 3):
+    if (not colour and not grey) or form.samples not in (1, 3):
         raise Unreadable("unsupported-pixel-format")
     if colour != (form.samples == 3):
         raise Unreadable("malformed-dicom")

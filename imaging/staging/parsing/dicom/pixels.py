@@ -157,15 +157,14 @@ def _stored_values(decoded: Decoded, form: PixelFormat, high: int) -> NDArray[An
     samples = decoded.samples
     if samples.dtype.kind not in "iu":
         raise Unreadable("decode-failed")
-    container = form.container
-    stored = form.stored
-    if samples.dtype.itemsize * 8 > container:
-        if int(samples.max(initial=0)) >> container or int(samples.min(initial=0)) < -(1 << container - 1):
-            raise Unreadable("decode-failed")
-    if form.signed and samples.dtype.kind == "u" and decoded.precision < stored:
-        # The sign is the top bit of fewer bits than the header says.
-        stored = decoded.precision
-        high = stored - 1
+    container, stored = form.container, form.stored
+    wide = samples.dtype.itemsize * 8 > container
+    if wide and (int(samples.max()) >> container or int(samples.min()) < -(1 << (container - 1))):
+        raise Unreadable("decode-failed")
+    narrow = form.signed and samples.dtype.kind == "u" and decoded.precision < stored
+    if narrow and int(samples.max()) >> (decoded.precision - 1):
+        # Fewer bits than the header says, none of them called a sign: a value that fills them may be negative.
+        raise Unreadable("decode-failed")
     values = samples.astype(f"<{'i' if form.signed else 'u'}{container // 8}", copy=False)
     if stored < container and not (samples.dtype.kind == "i" and form.signed):
         # Up to the top of the container, then back: the second shift keeps the sign of signed types.

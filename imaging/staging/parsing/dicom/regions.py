@@ -17,7 +17,12 @@ def read_regions(dataset: Dataset) -> list[Region]:
     for item in items(dataset, "SequenceOfUltrasoundRegions")[:_MAX_REGIONS]:
         corners = [
             integer(item, name)
-            for name in ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+            for name in (
+                "RegionLocationMinX0",
+                "RegionLocationMinY0",
+                "RegionLocationMaxX1",
+                "RegionLocationMaxY1",
+            )
         ]
         if any(corner is None or corner < 0 for corner in corners):
             continue

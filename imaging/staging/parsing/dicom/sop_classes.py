@@ -26,4 +26,4 @@ def is_image(sop_class: str) -> bool:
 def is_other_object(sop_class: str) -> bool:
     """Whether objects of this class are known to have no pixels: reports, plans, structure sets, waveforms."""
     known = UID(sop_class).name != sop_class
-    return sop_class in _IMAGES_WITHOUT_PIXELS or known and not is_image(sop_class)
+    return sop_class in _IMAGES_WITHOUT_PIXELS or (known and not is_image(sop_class))

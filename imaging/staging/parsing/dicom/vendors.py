@@ -122,5 +122,3 @@ def mosaic_tiles(dataset: Dataset) -> int:
 def mosaic_normal(dataset: Dataset) -> tuple[float, ...] | None:
     """Direction in which a mosaic's tiles follow each other."""
     return as_numbers(csa_header(dataset).get("SliceNormalVector") or None)
-
-
