@@ -66,6 +66,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             profile=recipe["profile"],
             deid_key=deid,
             select=recipe["select"],
+            columns=recipe.get("columns", {}),
             opt_out=_opt_out(home, deid),
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents.models.columns import Columns
 from hdrs_hpc.documents.models.document import Document, Items, Part, fault
 from hdrs_hpc.documents.models.selection import Selection
 from hdrs_hpc.documents.models.words import Digest, Duration, End, Line, Name, Start, Versioned, WalltimeS
@@ -63,6 +64,8 @@ class GrantedDataset(Part):
     version: Digest
     select: Selection = Field(default_factory=dict)
     """Which part is granted; empty for the whole."""
+    columns: Columns = Field(default_factory=dict)
+    """Of a table: the columns that are granted."""
     profile: Versioned
     """De-identification profile, such as ``radiology-basic@1``."""
     max_failed: Annotated[int, Field(ge=0, le=10_000_000)] = 0
