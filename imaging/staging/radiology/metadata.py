@@ -151,11 +151,11 @@ def rescale(slices: Sequence[Slice]) -> dict[str, Any]:
     """Stored value × slope + intercept; lists (t-major, as the slices) where they differ by slice."""
     slopes = [one.header.slope for one in slices]
     intercepts = [one.header.intercept for one in slices]
-    same = len(set(slopes)) == 1 and len(set(intercepts)) == 1
+    one_slope, one_intercept = len(set(slopes)) == 1, len(set(intercepts)) == 1
     return {
-        "slope": slopes[0] if same else slopes,
-        "intercept": intercepts[0] if same else intercepts,
-        "per_slice": not same,
+        "slope": slopes[0] if one_slope else slopes,
+        "intercept": intercepts[0] if one_intercept else intercepts,
+        "per_slice": not (one_slope and one_intercept),
     }
 
 

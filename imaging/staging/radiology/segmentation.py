@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from imaging.staging.radiology.assembly import ORIENTATION_TOLERANCE
-from imaging.staging.radiology.frames import Floats, Frames
+from imaging.staging.radiology.frames import Floats, Frames, Indices
 from imaging.staging.radiology.headers import Code, InstanceHeader
-from imaging.staging.radiology.stacks import axes_of, geometry_of, places, triple
+from imaging.staging.radiology.stacks import geometry_of, places, triple
 from imaging.staging.radiology.volume import Geometry, Instance, Slice
 
 POSITION_TOLERANCE = 0.1
@@ -145,7 +145,7 @@ def on_grid(frames: Frames, geometry: Geometry) -> list[int] | None:
     return None if in_plane > POSITION_TOLERANCE else [int(place) for place in where]
 
 
-def _nearest(ascending: Floats, values: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _nearest(ascending: Floats, values: Floats) -> Indices:
     right = np.clip(np.searchsorted(ascending, values), 1, len(ascending) - 1)
     left_is_nearer = np.abs(values - ascending[right - 1]) < np.abs(values - ascending[right])
     return np.asarray(np.where(left_is_nearer, right - 1, right), dtype=np.intp)
@@ -162,26 +162,35 @@ def _own_grid(frames: Frames) -> tuple[Geometry, list[int]] | None:
     place = places(frames)
     _, first = np.unique(place, return_index=True)
     geometry, _ = geometry_of(frames, first)
-    where = place
-    if not geometry.uniform:
-        _, _, normal = axes_of(frames)
-        positions = frames.position[first]
-        gaps = np.diff(positions @ normal)
-        gap = _told_gap(frames.slices[0]) or float(gaps.min())
+    index = (
+        None if geometry.uniform else _multiples(frames.slices[0], frames.position[first] @ geometry.normal)
+    )
+    if index is None:
+        return geometry, [int(at) for at in place]
+    start = frames.position[first[0]]
+    step = (frames.position[first[-1]] - start) / index[-1]
+    filled = replace(
+        geometry,
+        uniform=True,
+        step_mm=triple(step),
+        spacing_mm=(round(float(step @ geometry.normal), 6), *geometry.spacing_mm[1:]),
+        positions_mm=tuple(triple(start + step * at) for at in range(int(index[-1]) + 1)),
+    )
+    return filled, [int(at) for at in index[place]]
+
+
+def _multiples(slice_: Slice, ascending: Floats) -> Indices | None:
+    """Numbers of slices, if all gaps are multiples of the spacing that is told, else of the smallest gap."""
+    gaps = np.diff(ascending)
+    for gap in (_told_gap(slice_), float(gaps.min())):
+        if gap is None:
+            continue
         steps = gaps / gap
         if np.abs(steps - steps.round()).max() <= POSITION_TOLERANCE and steps.round().min() >= 1:
             index = np.concatenate(([0], np.cumsum(steps.round()))).astype(np.intp)
             if index[-1] < MAX_SLICES:
-                step = (positions[-1] - positions[0]) / index[-1]
-                geometry = replace(
-                    geometry,
-                    uniform=True,
-                    step_mm=triple(step),
-                    spacing_mm=(round(float(step @ normal), 6), *geometry.spacing_mm[1:]),
-                    positions_mm=tuple(triple(positions[0] + step * at) for at in range(int(index[-1]) + 1)),
-                )
-                where = index[place]
-    return geometry, [int(at) for at in where]
+                return index
+    return None
 
 
 def _told_gap(slice_: Slice) -> float | None:
