@@ -162,6 +162,8 @@ class Jpeg2000Info:
     components: int
     precision: int
     signed: bool
+    reversible: bool
+    """Whether the wavelet is the 5/3 one, which loses nothing."""
     transformed: bool
     """Whether a multiple component transform was applied: then the decoder gives RGB."""
     subsampled: bool
@@ -189,6 +191,7 @@ def jpeg_2000_info(data: bytes) -> Jpeg2000Info:
         components=count,
         precision=(depths[0] & 0x7F) + 1,
         signed=bool(depths[0] & 0x80),
+        reversible=data[at + 13] == 1,
         transformed=bool(data[at + 8]),
         subsampled=steps != {b"\x01\x01"},
     )
@@ -202,10 +205,14 @@ def _jpeg_2000(data: bytes, form: PixelFormat) -> Decoded:
 
 def _htj2k(data: bytes, form: PixelFormat) -> Decoded:
     info = _checked_2000(data, form)
-    try:
-        samples = imagecodecs.htj2k_decode(data, planar=False)
-    except RuntimeError:
-        samples = imagecodecs.jpeg2k_decode(data, planar=False)  # some old codestreams, and plain JPEG 2000
+    if not info.reversible:
+        # OpenJPH hands out what lies beyond the range wrapped round: 256 as 0.  OpenJPEG clips.
+        samples = imagecodecs.jpeg2k_decode(data, planar=False)
+    else:
+        try:
+            samples = imagecodecs.htj2k_decode(data, planar=False)
+        except RuntimeError:
+            samples = imagecodecs.jpeg2k_decode(data, planar=False)  # some old codestreams, and plain JPEG 2000
     return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "")
 
 

@@ -42,7 +42,7 @@ DECODERS: dict[str, str] = {
     uid.JPEG2000MC: "jpeg-2000",
     uid.HTJ2KLossless: "htj2k",
     uid.HTJ2KLosslessRPCL: "htj2k",
-    uid.HTJ2K: "htj2k",
+    uid.HTJ2K: "jpeg-2000",
     JPEG_XL_LOSSLESS: "jpeg-xl",
     JPEG_XL_RECOMPRESSED: "jpeg-xl",
     JPEG_XL: "jpeg-xl",
