@@ -70,6 +70,9 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             opt_out=_opt_out(home, deid),
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,
+            burned_in=recipe["pixels"]["burned-in"],
+            find_text=recipe["pixels"]["find-text"],
+            deface=recipe["pixels"]["deface"],
         )
         if builder.sealed:  # we died between sealing and saying so
             told = json.loads(builder.read(REPORT))

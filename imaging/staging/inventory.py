@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,8 +33,8 @@ class BadInventoryError(BadDocumentError):
     remedy = "Make it anew with `hdrs-hpc dataset scan`."
 
 
-def scan(source: Source, progress: Callable[[int, int], None] | None = None) -> pa.Table:
-    """List and hash every item of ``source``; memory is the table itself.
+def scan(source: Source, progress: Callable[[int, int], None] | None = None, *, threads: int = 4) -> pa.Table:
+    """List and hash every item of ``source``, ``threads`` at once; memory is the table itself.
 
     ``progress`` gets (items, bytes) so far.  Raises what the source raises.
     """
@@ -40,9 +42,8 @@ def scan(source: Source, progress: Callable[[int, int], None] | None = None) -> 
     sizes: list[int] = []
     digests: list[str] = []
     total = 0
-    for item in source.items():
-        size, digest = _measure(source, item.path)
-        paths.append(item.path)
+    for path, size, digest in _measured(source, threads):
+        paths.append(path)
         sizes.append(size)
         digests.append(digest)
         total += size
@@ -100,6 +101,23 @@ def read(path: Path) -> pa.Table:
     table = table.replace_schema_metadata(None)
     check(table)
     return table
+
+
+def _measured(source: Source, threads: int) -> Iterator[tuple[str, int, str]]:
+    """(path, size, digest) in the source's order."""
+    under_way: deque[tuple[str, Future[tuple[int, str]]]] = deque()
+    with ThreadPoolExecutor(threads, "scan") as pool:
+        try:
+            for item in source.items():
+                under_way.append((item.path, pool.submit(_measure, source, item.path)))
+                if len(under_way) > 4 * threads:
+                    path, future = under_way.popleft()
+                    yield (path, *future.result())
+            while under_way:
+                path, future = under_way.popleft()
+                yield (path, *future.result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _measure(source: Source, path: str) -> tuple[int, str]:

@@ -60,6 +60,17 @@ class People(Part):
     researchers: Annotated[Items[Name], Field(min_length=1, max_length=200)]
 
 
+class PixelRules(Part):
+    """Identity in the pixels themselves: text burned into images, faces in head scans."""
+
+    burned_in: Literal["blank", "hold", "refuse"] = "refuse"
+    """Of images that may carry burned-in text: blank the places, hold the image for a person, or refuse it."""
+    find_text: bool = False
+    """Search every image for text, also where no rule suspects any."""
+    deface: bool = False
+    """Remove the face from head scans; what can't be defaced with certainty is held."""
+
+
 class GrantedDataset(Part):
     version: Digest
     select: Selection = Field(default_factory=dict)
@@ -70,6 +81,7 @@ class GrantedDataset(Part):
     """De-identification profile, such as ``radiology-basic@1``."""
     max_failed: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """How many items may be refused at staging before the whole copy is."""
+    pixels: PixelRules = PixelRules()
 
 
 class Workloads(Part):
