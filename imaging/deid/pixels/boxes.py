@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def outside(keep: Sequence[Box], rows: int, columns: int) -> list[Box]:
     inside = [box for box in (one.clipped(rows, columns) for one in keep) if box.area]
     edges_y = sorted({0, rows, *(edge for box in inside for edge in (box.y0, box.y1))})
     found: list[Box] = []
-    for y0, y1 in zip(edges_y, edges_y[1:], strict=False):
+    for y0, y1 in itertools.pairwise(edges_y):
         # Within a band between two edges, what is kept does not change from row to row.
         x = 0
         for left, right in sorted((box.x0, box.x1) for box in inside if box.y0 <= y0 and box.y1 >= y1):

@@ -86,7 +86,7 @@ def _grey(frame: NDArray[Any]) -> Picture:
 
 def _flattened(grey: Picture) -> Picture:
     """Local contrast about 0.5: anatomy flattened, faint text on it as strong as bright text on black."""
-    from scipy import ndimage
+    from scipy import ndimage  # type: ignore[import-untyped]
 
     detail = grey - ndimage.gaussian_filter(grey, 10)
     spread = np.sqrt(ndimage.gaussian_filter(detail * detail, 20))
@@ -209,7 +209,7 @@ def _networks() -> _Networks:
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
