@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 GRID_MM = 2.0
 _HEAD_TALL_MM = 260.0
 """From crown to below the chin of a large head: what lies lower is neck and trunk."""
+_BRAIN_TALL_MM = 165.0
+"""From crown to the end of the medulla."""
+_COVER_MM = 6.0
+"""Skin and skull over the brain are never thinner together."""
 _AIR_HU = -300.0
 _BRAIN_HU = (-5.0, 90.0)
-_SKULL_HU = 300.0
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.float32]
@@ -116,33 +119,38 @@ def brain_of(values: Grey, head: Mask, *, ct: bool) -> Mask:
     from scipy import ndimage
 
     grey = np.nan_to_num(values, nan=-np.inf)
+    levels = np.flatnonzero(head.any(axis=(1, 2)))
+    inner = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1, 1:-1] * GRID_MM > _COVER_MM
+    inner[: max(0, int(levels[-1] - _BRAIN_TALL_MM / GRID_MM))] = False
     if ct:
-        tissue = head & (grey > _BRAIN_HU[0]) & (grey < _BRAIN_HU[1])
-        radii = (3, 4, 5)
+        choices = [inner & (grey > _BRAIN_HU[0]) & (grey < _BRAIN_HU[1])]
     else:
-        tissue = head & (grey > 1.6 * _noise_level(values))
-        radii = (2, 3, 4, 5, 6)
-    for radius in radii:
-        # Skin, muscle and eyes hang together with the brain by bridges thinner than this.
-        core = ndimage.distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1, 1:-1] > radius
-        core = _upper(core, head)
-        grown = ndimage.distance_transform_edt(~core) <= radius + 0.5 if core.any() else core
-        brain = np.asarray(grown & head, bool)
-        if _is_brain(brain, head):
-            return brain
+        noise = _noise_level(values)
+        choices = [inner & (grey > noise * step) for step in (1.3, 1.6, 1.9, 2.2, 2.5, 2.8, 3.1, 3.4)]
+    for tissue in choices:
+        away = ndimage.distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1, 1:-1]
+        for radius in (2, 3, 4, 5, 6):
+            # Muscle and eyes hang together with the brain by bridges thinner than this.
+            core = _upper(away > radius, head)
+            if _litres(core) < 0.1:
+                break
+            brain = np.asarray((ndimage.distance_transform_edt(~core) <= radius + 0.5) & head, bool)
+            if _is_brain(brain, int(levels[-1])):
+                return brain
     raise DefaceRefused("the brain could not be told from the rest of the head")
 
 
-def _is_brain(brain: Mask, head: Mask) -> bool:
-    """By size, and by staying away from the skin in front."""
-    from scipy import ndimage
-
-    if not 0.5 <= _litres(brain) <= 2.3:
+def _is_brain(brain: Mask, crown: int) -> bool:
+    """By size, and by having no part where the face is: low, and as far in front as the frontal lobes."""
+    if not 0.5 <= _litres(brain) <= 2.0:
         return False
-    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1, 1:-1] * GRID_MM
-    half = head.shape[1] // 2 if not brain.any() else int(np.median(np.nonzero(brain)[1]))
-    front = brain[:, :half]
-    return bool(front.any()) and float((depth[:, :half][front] < 4).mean()) < 0.02
+    levels, fronts, _ = np.nonzero(brain)
+    upper = fronts[levels >= crown - 75 / GRID_MM]
+    if upper.size < 1000:
+        return False
+    front = float(np.percentile(upper, 0.5))
+    in_face = (levels < crown - 115 / GRID_MM) & (fronts <= front + 30 / GRID_MM)
+    return float(in_face.mean()) < 0.001 and float((fronts < front - 6 / GRID_MM).mean()) < 0.001
 
 
 def _upper(core: Mask, head: Mask) -> Mask:
