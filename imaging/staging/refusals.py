@@ -19,6 +19,7 @@ class Reason:
     remedy: str
 
 
+_LOOK = "Look at it, and release it by its number if it shows nobody."
 _ASK = "Nothing to do: the grant or the profile says so."
 _KIND = "Nothing to do: this version does not stage such objects."
 _OPTED_OUT = "Nothing to do: the opt-out list says so."
@@ -63,6 +64,8 @@ _TABLE = (
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
+    ("held-for-person", False, "It may carry burned-in text, and waits for a person to look at it.", _LOOK),
+    ("deface-uncertain", False, "A head scan whose face could not be found with confidence.", _LOOK),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip

@@ -161,7 +161,9 @@ def _upper(core: Mask, head: Mask) -> Mask:
     if not count:
         return core
     levels = np.flatnonzero(head.any(axis=(1, 2)))
-    middle = int(levels[-1] - 90 / GRID_MM)  # the brain's own middle lies about here, whatever is below in view
+    middle = int(
+        levels[-1] - 90 / GRID_MM
+    )  # the brain's own middle lies about here, whatever is below in view
     sizes = np.bincount(labels.ravel())
     reaching = np.unique(labels[max(middle, 0) :])
     reaching = reaching[reaching > 0]

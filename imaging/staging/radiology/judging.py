@@ -13,8 +13,10 @@ from imaging.layout import series_path
 from imaging.staging.headers import Header
 from imaging.staging.judging import Judged, Rules
 from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
+from imaging.staging.radiology import burned_in
 from imaging.staging.radiology.arrays import stored_dtype
 from imaging.staging.radiology.assembly import assemble
+from imaging.staging.radiology.burned_in import TextRules
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.label_task import LabelTask
 from imaging.staging.radiology.metadata import EXTRA_KEYWORDS
@@ -62,7 +64,12 @@ class Radiology:
 
     @property
     def keywords(self) -> frozenset[str]:
-        return self._rules.profile.keywords | self._rules.selection.keywords | EXTRA_KEYWORDS
+        return (
+            self._rules.profile.keywords
+            | self._rules.selection.keywords
+            | EXTRA_KEYWORDS
+            | burned_in.KEYWORDS
+        )
 
     def takes(self, header: Header) -> bool:
         return isinstance(header, InstanceHeader)
@@ -71,7 +78,7 @@ class Radiology:
         judged = Judged()
         found = _Sorted()
         for number, header in headers.items():
-            code = self._code(header)
+            code = self._code(header) or self._text_code(number, header)
             if code is not None:
                 judged.refused[number] = code
                 continue
@@ -98,15 +105,27 @@ class Radiology:
                 return "opted-out"
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
-        if header.burned_in == "YES" or any(
-            word in kind.upper()
-            for kind in header.image_type
-            for word in ("SCREEN", "SECONDARY CAPTURE", "REPORT")
-        ):
-            return "burned-in-annotation"
         if header.transfer_syntax not in DECODERS:
             return "unsupported-transfer-syntax"
         return _pixel_fault(header)
+
+    def _text_code(self, number: int, header: InstanceHeader) -> str | None:
+        """Why an image is kept out for burned-in text, as far as its header tells."""
+        _, action = burned_in.judged(number, header, self._rules.pixels)
+        return action.code or None
+
+    def _text_rules(self, volume: Volume) -> TextRules | None:
+        if volume.nature in EACH_BY_ITSELF:
+            return None
+        headers = {one.instance.number: one.instance.header for one in volume.all_slices()}
+        policy = self._rules.pixels
+        verdicts = (
+            (number, burned_in.judged(number, header, policy)[0]) for number, header in headers.items()
+        )
+        # What is clean by its header is only asked about again where the detector looks.
+        return TextRules(
+            policy, tuple(one for one in sorted(verdicts) if policy.find_text or one[1].finding != "clean")
+        )
 
     def _assembled(
         self, key: SeriesKey, instances: list[Instance], judged: Judged
@@ -167,7 +186,8 @@ class Radiology:
             if number not in kept:
                 kept[number] = self._rules.profile.apply(patient, _completed(one.instance.header, pseudonym))
         constant, per_slice = _combined([kept[one.instance.number] for one in volume.all_slices()])
-        return VolumeTask(item, volume, constant, per_slice, self._rules.profile, links, noted)
+        text = self._text_rules(volume)
+        return VolumeTask(item, volume, constant, per_slice, self._rules.profile, links, noted, text)
 
 
 def _pixel_fault(header: InstanceHeader) -> str | None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.deid.pixels.blanking import blank
+from imaging.deid.pixels.boxes import Box
 from imaging.layout import level_path
 from imaging.staging.items import Bench, Made
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
@@ -43,11 +45,19 @@ class SlabPart:
     shape: tuple[int, ...]
     """Of the slab, in the order of the array's axes."""
     share: float
+    blanks: tuple[tuple[int, tuple[Box, ...]], ...] = ()
+    """What to paint over, by item number, on each of its frames."""
+    padding: int | None = None
     inputs: tuple[str, ...] = ()
+
+    @property
+    def memory_bytes(self) -> int:
+        """The slab, its encoded bytes, and a frame on its way into it."""
+        return 3 * math.prod(self.shape) * self.array.itemsize
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         slab = empty_slab(self.array, self.shape)
-        fill(slab, self.planes, bench)
+        fill(slab, self.planes, bench, dict(self.blanks), self.padding)
         return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape)))
 
 
@@ -56,14 +66,23 @@ def volume_array(volume: Volume) -> ArrayPlan:
     return ArrayPlan(volume.axes, volume.shape, stored_dtype(volume.header))
 
 
-def slab_parts(path: str, volume: Volume) -> list[SlabPart]:
-    """The shards of the array at ``path``/0, each a part."""
+def slab_parts(
+    path: str, volume: Volume, blanks: Mapping[int, tuple[Box, ...]], padding: int | None
+) -> list[SlabPart]:
+    """The shards of the array at ``path``/0, each a part.  ``blanks``: boxes to paint over with ``padding`` (the
+    least value of the type where None), by item number."""
     array = volume_array(volume)
     slabs = list(array.slabs())
-    return [
-        SlabPart(slab.path(level_path(path)), array, _planes(volume, slab), slab.shape, share=1 / len(slabs))
-        for slab in slabs
-    ]
+    parts = []
+    for slab in slabs:
+        planes = _planes(volume, slab)
+        here = tuple(
+            (number, blanks[number]) for number in sorted({one.number for one in planes} & set(blanks))
+        )
+        parts.append(
+            SlabPart(slab.path(level_path(path)), array, planes, slab.shape, 1 / len(slabs), here, padding)
+        )
+    return parts
 
 
 def _planes(volume: Volume, slab: Slab) -> tuple[Plane, ...]:
@@ -89,13 +108,19 @@ def in_order(slab: NDArray[Any], axes: str, shape: tuple[int, ...]) -> NDArray[A
     return slab.reshape(shape)
 
 
-def fill(slab: NDArray[Any], planes: Sequence[Plane], bench: Bench) -> None:
+def fill(
+    slab: NDArray[Any],
+    planes: Sequence[Plane],
+    bench: Bench,
+    blanks: Mapping[int, tuple[Box, ...]],
+    padding: int | None,
+) -> None:
     """Decode into ``slab``, asking once per run of frames of one instance, in parallel.
 
     Segments that share a plane are of one instance and come one after the other: the later lies on top.
     """
     under_way: list[Future[None]] = [
-        bench.threads.submit(_fill_run, slab, list(run), number, bench)
+        bench.threads.submit(_fill_run, slab, list(run), number, bench, blanks.get(number, ()), padding)
         for number, run in groupby(planes, key=lambda plane: plane.number)
     ]
     failures = [future.exception() for future in under_way]  # all have ended: nobody writes on
@@ -104,7 +129,14 @@ def fill(slab: NDArray[Any], planes: Sequence[Plane], bench: Bench) -> None:
             raise failure
 
 
-def _fill_run(slab: NDArray[Any], planes: list[Plane], number: int, bench: Bench) -> None:
+def _fill_run(
+    slab: NDArray[Any],
+    planes: list[Plane],
+    number: int,
+    bench: Bench,
+    boxes: tuple[Box, ...],
+    padding: int | None,
+) -> None:
     got = 0
     try:
         for header, blob in bench.reader.ask(number, "frames", frames=[plane.frame for plane in planes]):
@@ -117,11 +149,21 @@ def _fill_run(slab: NDArray[Any], planes: list[Plane], number: int, bench: Bench
                 target[pixels != 0] = plane.value
             else:
                 target[...] = pixels
+            if boxes:
+                _blank(target, boxes, padding)
             got += 1
     except Refused as refused:
         raise ItemRefused(number, refused.code) from None
     if got != len(planes):
         raise ItemRefused(number, "truncated-pixel-data")
+
+
+def _blank(target: NDArray[Any], boxes: tuple[Box, ...], padding: int | None) -> None:
+    """Paint over boxes of a frame (y, x) or (c, y, x), in place."""
+    if target.ndim == 2:
+        target[...] = blank(target, boxes, padding)
+    else:
+        target[...] = blank(target.transpose(1, 2, 0), boxes).transpose(2, 0, 1)
 
 
 def checked(header: bytes, blob: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.abc.store import Store
 
+from imaging.deid.pixels.boxes import Box
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
-from imaging.layout import level_path, series_path
+from imaging.layout import NAMESPACE, level_path, series_path
 from imaging.staging import index
 from imaging.staging.items import Part, Told
-from imaging.staging.radiology.metadata import pixel_size, units, volume_attributes
+from imaging.staging.radiology.burned_in import TextRules, found_text, text_parts
+from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
 from imaging.staging.radiology.slabs import slab_parts, volume_array
 from imaging.staging.radiology.volume import Volume
 
@@ -47,6 +50,8 @@ class VolumeTask:
     profile: Profile
     links: Links = field(default_factory=Links)
     noted: tuple[str, ...] = ()
+    text: TextRules | None = None
+    """None for what has no text by nature: doses, maps."""
 
     @property
     def path(self) -> str:
@@ -66,7 +71,7 @@ class VolumeTask:
         return sorted({one.instance.number for one in self.volume.all_slices()})
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n".encode())
+        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{self.text}\n".encode())
         for one in self.volume.all_slices():
             running.update(f"{digest(one.instance.number)}:{one.frame}\n".encode())
         return running.hexdigest()
@@ -82,15 +87,36 @@ class VolumeTask:
             found.append("modality-lut")
         if len({one.instance.header.padding for one in slices}) > 1:
             found.append("padding-varies")
+        if self._blanks(told):
+            found.append("blanked")
         return sorted(set(found))
 
     def steps(self, told: Sequence[Told]) -> Iterator[Sequence[Part]]:
-        yield slab_parts(self.path, self.volume)
+        if self.text is not None and self.text.policy.find_text:
+            yield list(text_parts(self.volume))
+        pads = padding(self.volume.all_slices())
+        fill = None if pads is None or not self._holds(pads["first"]) else pads["first"]
+        yield slab_parts(self.path, self.volume, self._blanks(told), fill)
+
+    def _blanks(self, told: Sequence[Told]) -> dict[int, tuple[Box, ...]]:
+        """Raises :class:`ItemRefused` for an instance that is held or refused."""
+        if self.text is None:
+            return {}
+        return self.text.boxes(found_text(told) if self.text.policy.find_text else None)
+
+    def _holds(self, value: int) -> bool:
+        dtype = np.dtype(volume_array(self.volume).dtype)
+        return dtype.kind in "iu" and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
     def begin(self, store: Store, told: Sequence[Told]) -> None:
         attributes = volume_attributes(
             self.volume, self.kept, self.per_slice, self.profile, self.links.as_dict()
         )
+        blanked = sorted({box for boxes in self._blanks(told).values() for box in boxes})
+        if blanked:
+            attributes[NAMESPACE]["blanked"] = [
+                {"rows": [box.y0, box.y1 - 1], "columns": [box.x0, box.x1 - 1]} for box in blanked
+            ]
         # Shards lie there already: nothing may be overwritten, which would remove them.
         zarr.create_group(store, path=self.path, attributes=attributes)
         volume_array(self.volume).create(store, level_path(self.path))

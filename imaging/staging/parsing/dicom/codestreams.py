@@ -212,7 +212,9 @@ def _htj2k(data: bytes, form: PixelFormat) -> Decoded:
         try:
             samples = imagecodecs.htj2k_decode(data, planar=False)
         except RuntimeError:
-            samples = imagecodecs.jpeg2k_decode(data, planar=False)  # some old codestreams, and plain JPEG 2000
+            samples = imagecodecs.jpeg2k_decode(
+                data, planar=False
+            )  # some old codestreams, and plain JPEG 2000
     return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "")
 
 
