@@ -91,6 +91,14 @@ def _svs() -> ModuleType:
     return svs
 
 
+def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Where frames show text: a list of boxes [y0, x0, y1, x1] a frame, in the order asked."""
+    from imaging.staging.parsing import text  # needs an optional detector, and only where a grant wants it
+
+    boxes = text.find(file, [int(index) for index in request["frames"]])
+    yield json.dumps({"boxes": [[list(map(int, box)) for box in found] for found in boxes]}).encode(), b""
+
+
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
     "frames": _frames,
@@ -98,4 +106,5 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "halved": _halved,
     "rows": _rows,
     "media": _media,
+    "text": _text,
 }
