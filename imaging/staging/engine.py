@@ -30,6 +30,7 @@ from imaging.layout import INDEX, REPORT
 from imaging.staging import index, inventory, sandbox
 from imaging.staging.items import Bench, Task, Told
 from imaging.staging.judging import Judge, Judged, Kind, Rules
+from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import ItemReader
@@ -79,6 +80,7 @@ class StagePlan:
 
 KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
     "radiology": lambda rules, _: Radiology(rules),
+    "pathology": lambda rules, _: Pathology(rules),
     "table": lambda rules, plan: Tables(rules, plan.columns),
 }
 """An explicit table: a profile's kind → its rules."""
