@@ -67,6 +67,7 @@ _TABLE = (
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
     ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
+    ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -12,6 +13,9 @@ from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
+
+_WSM = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![.0-9])")
+"""VL Whole Slide Microscopy Image Storage."""
 
 Answers = Iterator[tuple[bytes, bytes]]
 
@@ -34,8 +38,18 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     elif start[128:] != b"DICM" and _is_table(start, file):
         yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
+        if _is_wsm(start, file):
+            yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
+            return
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
+
+
+def _is_wsm(start: bytes, file: BinaryIO) -> bool:
+    """Whether it says so near its beginning: the SOP class is among the first elements."""
+    beginning = file.read(1 << 14)
+    file.seek(0)
+    return _WSM.search(beginning) is not None
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:

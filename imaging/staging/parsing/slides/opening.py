@@ -7,7 +7,6 @@ from collections import OrderedDict
 from typing import BinaryIO
 
 from imaging.staging.parsing.slides.grid import SlideFile
-from imaging.staging.parsing.unreadable import Unreadable
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REMEMBERED = 4
@@ -52,8 +51,12 @@ def open_slide(file: BinaryIO) -> SlideFile:
 def _open(file: BinaryIO) -> SlideFile:
     file.seek(0)
     start = file.read(132)
+    # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
     if start[128:] == b"DICM" or start[:4] not in TIFF_STARTS:
-        raise Unreadable("unsupported-slide")
+        file.seek(0)
+        from imaging.staging.parsing.slides import wsm
+
+        return wsm.open_wsm(file)
     from imaging.staging.parsing.slides import tiff_formats
 
     return tiff_formats.open_tiff_slide(file)
