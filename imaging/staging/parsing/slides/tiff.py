@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any, BinaryIO, Literal
 
 import imagecodecs
@@ -273,10 +272,3 @@ def _jpeg_color(page: Page) -> Color:
     if page.samples == 1:
         return "gray"
     return "rgb" if page.photometric == RGB else "ycbcr"
-
-
-def first_offset(file: BinaryIO) -> int:
-    """Where a Hamamatsu file's first directory is: they write 64-bit offsets into classic TIFF."""
-    file.seek(4)
-    raw = file.read(8)
-    return int(struct.unpack("<Q", raw)[0]) if len(raw) == 8 else 0

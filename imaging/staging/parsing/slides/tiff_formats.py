@@ -4,68 +4,52 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from imaging.staging.headers import Value
-from imaging.staging.parsing.slides import icc
-from imaging.staging.parsing.slides.grid import Grid
+from imaging.staging.parsing.slides import icc, ndpi
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import Page, PageGrid, is_whole_downsample, open_tiff, resolution_um
+from imaging.staging.parsing.slides.tiff_slide import MAX_PAGES, TiffSlide
 from imaging.staging.parsing.unreadable import Unreadable
-from imaging.staging.pathology.headers import ChannelHeader, SlideFormat, SlideHeader
+from imaging.staging.pathology.headers import ChannelHeader, SlideFormat
 
-MAX_PAGES = 64
 _DESCRIPTION = 65_536
-
-
-@dataclass
-class TiffSlide:
-    """``grids[level][plane]``: the planes of each level, channel by channel, each with all focal planes."""
-
-    source: Source
-    format: SlideFormat
-    grids: list[list[Grid]]
-    levels: list[Any]
-    mpp: tuple[float, float] | None
-    attributes: dict[str, Value]
-    channels: list[ChannelHeader] = field(default_factory=lambda: [ChannelHeader()])
-    focal_um: tuple[float, ...] = (0.0,)
-    background: str = "white"
-    icc: str = ""
-
-    def header(self, keywords: frozenset[str]) -> SlideHeader:
-        first = self.grids[0][0]
-        return SlideHeader.model_validate(
-            {
-                "format": self.format,
-                "levels": tuple(self.levels),
-                "samples": first.samples,
-                "dtype": np.dtype(first.dtype).name,
-                "channels": tuple(self.channels),
-                "focal_um": self.focal_um,
-                "mpp": self.mpp,
-                "background": self.background,
-                "icc": self.icc,
-                "attributes": {"Modality": "SM", **self.attributes},
-            }
-        )
-
-    def grid(self, level: int, plane: int) -> Grid:
-        return self.grids[level][plane]
 
 
 def open_tiff_slide(file: BinaryIO) -> TiffSlide:
     """Raises :class:`Unreadable`, and what tifffile raises on broken files."""
     source = Source(file)
+    if _is_hamamatsu(file):
+        with open_tiff(file, is_ndpi=True) as tiff:
+            return ndpi.read(tiff, source)
     with open_tiff(file) as tiff:
         for known, read in _FORMATS:
             if known(tiff):
                 return read(tiff, source)
     raise Unreadable("unsupported-slide")
+
+
+def _is_hamamatsu(file: BinaryIO) -> bool:
+    """By the tag that all their pages carry.  They write 64-bit offsets into classic TIFF, so that a large
+    file's first directory is found by their rule only."""
+    file.seek(0)
+    start = file.read(12)
+    if start[:4] != b"II*\0" or len(start) < 12:
+        return False
+    short, long = struct.unpack_from("<I", start, 4)[0], struct.unpack_from("<Q", start, 4)[0]
+    size = file.seek(0, 2)
+    return any(_has_tag(file, offset, ndpi.FORMAT_FLAG) for offset in (short, long) if offset + 2 <= size)
+
+
+def _has_tag(file: BinaryIO, offset: int, tag: int) -> bool:
+    file.seek(offset)
+    raw = file.read(2)
+    count = struct.unpack("<H", raw)[0] if len(raw) == 2 else 0
+    entries = file.read(12 * count)
+    return any(struct.unpack_from("<H", entries, at)[0] == tag for at in range(0, len(entries) - 11, 12))
 
 
 def _svs(tiff: Any, source: Source) -> TiffSlide:
