@@ -17,6 +17,16 @@ __all__ = ["Unreadable", "answer"]
 _WSM = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![.0-9])")
 """VL Whole Slide Microscopy Image Storage."""
 
+_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE")
+"""TIFF and BigTIFF in both byte orders, Zeiss CZI."""
+_LISTS_OF_FILES = (
+    b"[Virtual Microscope Specimen]",
+    b"[Uncompressed Virtual Microscope Specimen]",
+    b"[NanoZoomer Digital Pathology Image Set]",
+    b"[GENERAL]\r\nSLIDE_",
+)
+"""How the file begins that lists the others of a slide: VMS, VMU, NDPIS, MIRAX."""
+
 Answers = Iterator[tuple[bytes, bytes]]
 
 
@@ -33,8 +43,10 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     if not start:
         raise Unreadable("empty-file")
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
-    if start[128:] != b"DICM" and start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if start[128:] != b"DICM" and start.startswith(_SLIDE_STARTS):
         yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
+    elif start.startswith(_LISTS_OF_FILES):
+        raise Unreadable("unsupported-slide-layout")
     elif start[128:] != b"DICM" and _is_table(start, file):
         yield _tables().read_header(file).model_dump_json().encode(), b""
     else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from imaging.staging.headers import Attributes, Header, Text, Uid
+from imaging.staging.pathology.fluorophores import known
 
 Encoding = Literal["jpeg", "jpeg2000", "lossy", "lossless"]
 """``jpeg``, ``jpeg2000``: codestreams that can be kept as they are.  ``lossy``, ``lossless``: the parser gives
@@ -17,6 +18,12 @@ SlideFormat = Literal[
 Micrometres = Annotated[FiniteFloat, Field(gt=0, le=1000)]
 Nanometres = Annotated[FiniteFloat, Field(gt=0, le=100_000)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _fluorophore(name: str) -> str:
+    if known(name) != name:
+        raise ValueError("not in the list")
+    return name
 
 
 class LevelHeader(Header):
@@ -32,7 +39,7 @@ class LevelHeader(Header):
 class ChannelHeader(Header):
     """What a plane's light was; everything may be unknown.  ``fluorophore`` is a word of a closed list."""
 
-    fluorophore: Annotated[str, Field(max_length=32)] | None = None
+    fluorophore: Annotated[str, AfterValidator(_fluorophore)] | None = None
     excitation_nm: Nanometres | None = None
     emission_nm: Nanometres | None = None
     color: tuple[Byte, Byte, Byte] | None = None

@@ -7,8 +7,10 @@ from collections import OrderedDict
 from typing import BinaryIO
 
 from imaging.staging.parsing.slides.grid import SlideFile
+from imaging.staging.parsing.slides.source import Source
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+CZI_START = b"ZISRAWFILE"
 _REMEMBERED = 4
 
 
@@ -51,6 +53,10 @@ def open_slide(file: BinaryIO) -> SlideFile:
 def _open(file: BinaryIO) -> SlideFile:
     file.seek(0)
     start = file.read(132)
+    if start[:10] == CZI_START:
+        from imaging.staging.parsing.slides import openslide_file
+
+        return openslide_file.OpenSlideFile(Source(file))
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
     if start[128:] == b"DICM" or start[:4] not in TIFF_STARTS:
         file.seek(0)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from imaging.staging.headers import Value
-from imaging.staging.parsing.slides import icc, ndpi
+from imaging.staging.parsing.slides import icc, ndpi, ome_tiff, openslide_file, philips, qptiff
+from imaging.staging.parsing.slides.grid import SlideFile
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import Page, PageGrid, is_whole_downsample, open_tiff, resolution_um
 from imaging.staging.parsing.slides.tiff_slide import MAX_PAGES, TiffSlide
@@ -19,7 +20,7 @@ from imaging.staging.pathology.headers import ChannelHeader, SlideFormat
 _DESCRIPTION = 65_536
 
 
-def open_tiff_slide(file: BinaryIO) -> TiffSlide:
+def open_tiff_slide(file: BinaryIO) -> SlideFile:
     """Raises :class:`Unreadable`, and what tifffile raises on broken files."""
     source = Source(file)
     if _is_hamamatsu(file):
@@ -29,6 +30,10 @@ def open_tiff_slide(file: BinaryIO) -> TiffSlide:
         for known, read in _FORMATS:
             if known(tiff):
                 return read(tiff, source)
+        if openslide_file.vendor(source) not in (None, "generic-tiff"):
+            return openslide_file.OpenSlideFile(source)
+        if Page(tiff.pages[0]).tiled:
+            return _generic(tiff, source)
     raise Unreadable("unsupported-slide")
 
 
@@ -130,5 +135,7 @@ def _described(description: str, key: str) -> float | None:
 
 _FORMATS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Source], TiffSlide]], ...] = (
     (lambda tiff: tiff.is_svs, _svs),
-    (lambda tiff: tiff.pages[0].is_tiled, _generic),
+    (lambda tiff: tiff.is_philips, philips.read),
+    (lambda tiff: tiff.is_ome, ome_tiff.read),
+    (lambda tiff: tiff.is_qpi, qptiff.read),
 )
