@@ -221,13 +221,13 @@ class StandaloneStore(SealedStore):
         super().__init__(folder.open())
         self._folder = folder
 
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:  # type: ignore[override]
         return (StandaloneStore, (self._folder,))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StandaloneStore) and self._folder == other._folder
 
-    __hash__ = None  # type: ignore[assignment]  # as zarr's own stores
+    __hash__ = None  # as zarr's own stores
 
     def __repr__(self) -> str:
         return "StandaloneStore()"
