@@ -127,7 +127,9 @@ def test_slide_patches_are_the_slides_pixels(copy: StagedCopy) -> None:
 
 
 def test_a_pixel_size_chooses_the_level_and_what_is_between_is_resampled(copy: StagedCopy) -> None:
-    exact = SlidePatches(copy, size=100, mpp=0.998, positions="grid")  # scanned at 0.499: level 1 is twice that
+    exact = SlidePatches(
+        copy, size=100, mpp=0.998, positions="grid"
+    )  # scanned at 0.499: level 1 is twice that
     (first, *_) = loaded(exact)
     assert int(first["level"]) == 1
     between = SlidePatches(copy, size=100, mpp=0.75, positions="grid")
@@ -209,9 +211,7 @@ def test_tissue_is_where_light_is_taken_away(glass_and_tissue: StagedCopy) -> No
 def test_windows_of_series_with_time_and_channels(tmp_path: Path) -> None:
     stored = np.arange(2 * 3 * 4 * 8 * 8, dtype=np.int16).reshape(2, 3, 4, 8, 8)
     slopes = {"slope": list(range(1, 9)), "intercept": 0}
-    seal_by_hand(
-        tmp_path / "copy", tmp_path / "secret", {"series/v": ({"rescale": slopes}, stored, "tczyx")}
-    )
+    seal_by_hand(tmp_path / "copy", tmp_path / "secret", {"series/v": ({"rescale": slopes}, stored, "tczyx")})
     copy = standalone.open_staged(tmp_path / "copy", tmp_path / "secret")
     samples = loaded(VolumePatches(copy, patch=(2, 8, 4), positions="grid"))
     assert len(samples) == 2 * 2 * 2
