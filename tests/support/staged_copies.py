@@ -45,9 +45,13 @@ def small_archive(folder: Path) -> Path:
 
 
 def seal_by_hand(
-    dest: Path, secret_file: Path, images: dict[str, tuple[dict[str, Any], np.ndarray[Any, Any], str]]
+    dest: Path,
+    secret_file: Path,
+    images: dict[str, tuple[dict[str, Any], np.ndarray[Any, Any], str]],
+    others: dict[str, bytes] | None = None,
 ) -> None:
-    """A standalone copy of ``{"series/<id>": (our namespace, array, axes)}``, and an index that lists them."""
+    """A standalone copy of ``{"series/<id>": (our namespace, array, axes)}``, an index that lists them, and other
+    objects by their paths."""
     standalone.new_secret(secret_file)
     secret, copy = standalone.read_secret(secret_file), "handmade"
     builder = CopyBuilder(
@@ -96,6 +100,8 @@ def seal_by_hand(
     blank: dict[str, Any] = dict.fromkeys(index.SCHEMA.names)
     table = pa.Table.from_pylist([blank | row for row in rows], schema=index.SCHEMA)
     builder.put("index.parquet", index.to_bytes(table))
+    for path, data in (others or {}).items():
+        builder.put(path, data)
     sealed = builder.seal()
     builder.close()
     described = {"schema": standalone.SCHEMA, "copy": copy, "digest": sealed.manifest_digest}

@@ -6,31 +6,28 @@ import multiprocessing
 import pickle
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import dask
 import numpy as np
 import pytest
 from archive import series, tissue
-from staged_copies import served, small_archive, stage_archive
+from staged_copies import served, stage_archive
 
 from hdrs_hpc.sealing.cipher import KeyStaysHereError
 from imaging import standalone
 from imaging.reading import NoSuchItemError, StagedCopy, open_staged
 
 
-@dataclass
-class Place:
+class Place(NamedTuple):
     dest: Path
     secret: Path
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    root = tmp_path_factory.mktemp("api")
-    stage_archive(small_archive(root / "archive"), root / "copy", root / "secret")
-    return Place(root / "copy", root / "secret")
+def place(small_copy: tuple[Path, Path]) -> Place:
+    return Place(*small_copy)
 
 
 @pytest.fixture(scope="module")

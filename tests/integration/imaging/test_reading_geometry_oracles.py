@@ -64,47 +64,59 @@ def check_against_itk(
     assert geometry.spacing_xyz == pytest.approx(image.GetSpacing(), abs=MM)
 
 
-def oblique(
-    root: Path, template: str, slices: int, row: list[float], column: list[float], gap: float
-) -> None:
-    """A series in a plane of one's choice, of a real file's pixels, file names in no order of space."""
-    normal = np.cross(row, column)
-    source = instance(template)
-    for number in range(slices):
-        place = (number * 2) % slices if slices % 2 else number
+TEMPLATES = {"CT": "CT_small.dcm", "MR": "MR_small.dcm"}
+PLANES = {
+    "axial": ([1, 0, 0], [0, 1, 0]),
+    "sagittal": ([0, 1, 0], [0, 0, -1]),
+    "coronal": ([1, 0, 0], [0, 0, -1]),
+    "oblique": ([0.8, 0.6, 0], [-0.36, 0.48, -0.8]),
+}
+
+
+def write_plane(folder: Path, modality: str, plane: str) -> None:
+    """Five slices of a real file's pixels, 1.75 mm apart, file names in no order of space."""
+    row, column = PLANES[plane]
+    pixels = instance(TEMPLATES[modality]).pixel_array
+    for number in range(5):
+        place = (number * 2) % 5
+        position = np.array([-31.5, 12.25, 77]) + np.cross(row, column) * 1.75 * place
         dataset = instance(
-            template,
+            TEMPLATES[modality],
             StudyInstanceUID=uid("study"),
-            SeriesInstanceUID=uid("series"),
-            SOPInstanceUID=uid("sop", place),
+            SeriesInstanceUID=uid(modality, plane),
+            SOPInstanceUID=uid(modality, plane, place),
             ImageOrientationPatient=[*row, *column],
-            ImagePositionPatient=[
-                round(float(v), 6) for v in np.array([-31.5, 12.25, 77]) + normal * gap * place
-            ],
+            ImagePositionPatient=[round(float(value), 6) for value in position],
             InstanceNumber=number + 1,
         )
-        dataset.PixelData = np.roll(source.pixel_array, 3 * place, axis=0).tobytes()
-        write(dataset, root / "archive" / f"{number:03d}.dcm")
+        dataset.PixelData = np.roll(pixels, 3 * place, axis=0).tobytes()
+        write(dataset, folder / f"{number:03d}.dcm")
 
 
-@pytest.mark.parametrize("template", ["CT_small.dcm", "MR_small.dcm"])
-@pytest.mark.parametrize(
-    ("row", "column"),
-    [
-        ([1, 0, 0], [0, 1, 0]),
-        ([0, 1, 0], [0, 0, -1]),
-        ([1, 0, 0], [0, 0, -1]),
-        ([0.8, 0.6, 0], [-0.36, 0.48, -0.8]),
-    ],
-    ids=["axial", "sagittal", "coronal", "oblique"],
-)
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StagedCopy]:
+    root = tmp_path_factory.mktemp("planes")
+    for modality, plane in product(TEMPLATES, PLANES):
+        write_plane(root / "archive" / modality / plane, modality, plane)
+    return root / "archive", staged(root)
+
+
+@pytest.mark.parametrize("modality", TEMPLATES)
+@pytest.mark.parametrize("plane", PLANES)
 def test_series_in_any_plane_are_where_simpleitk_has_them(
-    tmp_path: Path, template: str, row: list[float], column: list[float]
+    planes: tuple[Path, StagedCopy], modality: str, plane: str
 ) -> None:
-    oblique(tmp_path, template, 5, row, column, 1.75)
-    copy = staged(tmp_path)
-    image = from_itk(sorted((tmp_path / "archive").iterdir()))
-    check_against_itk(copy, only_item(copy), image, copy.physical(only_item(copy)))
+    archive, copy = planes
+    row, column = PLANES[plane]
+    found = []
+    for each in copy.index().to_pylist():
+        geometry = copy.geometry(each["item"])
+        assert geometry is not None
+        if each["modality"] == modality and np.allclose(geometry.direction[:, :2].T, [row, column]):
+            found.append(each["item"])
+    (item,) = found
+    image = from_itk(sorted((archive / modality / plane).iterdir()))
+    check_against_itk(copy, item, image, copy.physical(item))
 
 
 def test_a_real_philips_multi_frame_series_is_where_simpleitk_and_nibabel_have_it(tmp_path: Path) -> None:
