@@ -69,7 +69,7 @@ def _coordinate(image: Multiscale, axis: str, size: int, level: int) -> tuple[An
         stated: Mapping[str, Any] = image.ours.get("axis_t") or {"meaning": "index", "values": range(size)}
         return np.asarray(list(stated["values"]), dtype=np.float64), {"meaning": stated["meaning"]}
     if axis == "c":
-        return np.asarray(_channel_names(image.ours, size), dtype=object), {}
+        return np.asarray(_channel_names(image.ours, size)), {}
     place = image.axes.index(axis)
     scale, shift = image.levels[level].scale[place], image.levels[level].translation[place]
     attributes = {"units": image.units[place]} if image.units[place] else {}

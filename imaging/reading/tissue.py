@@ -35,17 +35,19 @@ def windows_with_tissue(image: PatchImage, mask: NDArray[np.bool_], share: float
     """Which windows of ``image.grid`` have at least ``share`` of their area on the mask of the whole slide."""
     total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
     total[1:, 1:] = mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    edges = []
-    for axis, size, place in (("y", image.size[1], 0), ("x", image.size[2], 1)):
-        scale = mask.shape[place] / image.extent(axis)
-        starts = [image.start(axis, number) for number in range(image.grid[2 + place])]
-        low = np.floor(np.asarray(starts) * scale).astype(np.int64)
-        high = np.ceil(np.asarray([start + size for start in starts]) * scale).astype(np.int64)
-        edges.append((np.minimum(low, mask.shape[place] - 1), np.clip(high, low + 1, mask.shape[place])))
-    (top, bottom), (left, right) = ((low[:], high[:]) for low, high in edges)
-    inside = (total[np.ix_(bottom, right)] - total[np.ix_(top, right)] - total[np.ix_(bottom, left)]) + total[
-        np.ix_(top, left)
-    ]
+    top, bottom = _on_mask(image, "y", mask.shape[0])
+    left, right = _on_mask(image, "x", mask.shape[1])
+    below = total[np.ix_(bottom, right)] - total[np.ix_(bottom, left)]
+    above = total[np.ix_(top, right)] - total[np.ix_(top, left)]
+    inside = below - above
     area = (bottom - top)[:, None] * (right - left)[None, :]
-    found = inside >= share * area
-    return np.broadcast_to(found & (inside > 0), image.grid).copy()
+    return np.broadcast_to((inside > 0) & (inside >= share * area), image.grid).copy()
+
+
+def _on_mask(image: PatchImage, axis: str, extent: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last pixel + 1 of the mask under each window of the grid along ``y`` or ``x``."""
+    scale = extent / image.extent(axis)
+    starts = np.asarray([image.start(axis, number) for number in range(image.grid["tzyx".index(axis)])])
+    stops = np.minimum(starts + image.size["zyx".index(axis)], image.extent(axis))
+    low = np.minimum(np.floor(starts * scale).astype(np.int64), extent - 1)
+    return low, np.clip(np.ceil(stops * scale).astype(np.int64), low + 1, extent)

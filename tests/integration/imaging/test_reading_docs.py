@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 from staged_copies import seal_by_hand, served
@@ -53,8 +52,7 @@ def test_the_code_of_a_page_runs(job: Path, name: str, monkeypatch: pytest.Monke
     text = (PAGES / f"{name}.md").read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) >= 2
-    # A page that uses pyarrow's functions in passing may take this one name for known.
-    known: dict[str, Any] = {"pc": pyarrow.compute, "__name__": "page"}
+    known: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
         exec(compile(block, f"{name}.md", "exec"), known)
     assert len(text.splitlines()) <= 80
