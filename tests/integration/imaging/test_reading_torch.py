@@ -95,11 +95,13 @@ def test_stored_values_keep_their_type(copy: StagedCopy) -> None:
     assert first["image"].dtype == torch.int16
 
 
-def check_workers(copy: StagedCopy, start: str) -> None:
+def check_workers(copy: StagedCopy, start: str, workers: int = 2) -> None:
     dataset = SlidePatches(copy, size=224)
     dataset.set_epoch(3)
     alone = loaded(dataset, sampler=ShardSampler(dataset))
-    together = loaded(dataset, sampler=ShardSampler(dataset), num_workers=2, multiprocessing_context=start)
+    together = loaded(
+        dataset, sampler=ShardSampler(dataset), num_workers=workers, multiprocessing_context=start
+    )
     assert [where(sample) for sample in together] == [where(sample) for sample in alone]
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(alone, together, strict=True))
 
@@ -109,7 +111,7 @@ def test_forked_workers_read_the_same(copy: StagedCopy) -> None:
 
 
 def test_spawned_workers_read_the_same(job: None) -> None:
-    check_workers(open_staged("both"), "spawn")
+    check_workers(open_staged("both"), "spawn", workers=1)  # torch is slow to import
 
 
 def test_workers_share_a_stream_out(copy: StagedCopy) -> None:
