@@ -107,7 +107,9 @@ def listed(tag: int) -> str | None:
     code = _exact().get(tag)
     if code is None:
         for group, element, group_mask, element_mask, masked in _repeating():
-            if (tag >> 16) & group_mask == group & group_mask and tag & element_mask == element & element_mask:
+            if (
+                tag >> 16
+            ) & group_mask == group & group_mask and tag & element_mask == element & element_mask:
                 return masked
     return code
 

@@ -7,25 +7,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments, generate_frames
 from pydicom.pixels.utils import get_expected_length
 
+from imaging.deid.attribute_kinds import kind
 from imaging.deid.codestreams import without_comments
 from imaging.deid.reading_elements import BROKEN
 
 BYTES = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "OB or OW"})
 
-_TABLES = ("RedPalette", "GreenPalette", "BluePalette", "AlphaPalette")
-KEPT = frozenset(
-    [
-        *(f"{colour}ColorLookupTableData" for colour in _TABLES),
-        *(f"Segmented{colour}ColorLookupTableData" for colour in _TABLES),
-        *"""
-        PixelData FloatPixelData DoubleFloatPixelData LUTData ICCProfile ExtendedOffsetTable
-        ExtendedOffsetTableLengths VectorGridData PointCoordinatesData DoublePointCoordinatesData
-        LongPrimitivePointIndexList LongTrianglePointIndexList LongEdgePointIndexList LongVertexPointIndexList
-        PrimitivePointIndexList TrianglePointIndexList EdgePointIndexList VertexPointIndexList WaveformData
-        WaveformPaddingValue ChannelMinimumValue ChannelMaximumValue
-        """.split(),
-    ]
-)
+KEPT = kind("samples")
 """Keywords of elements that hold samples, coordinates or tables and nothing else."""
 
 

@@ -81,7 +81,9 @@ def deidentify_folder(
             refused[error.code] = refused.get(error.code, 0) + 1
             continue
         header = pydicom.dcmread(part, stop_before_pixels=True)
-        folder = dest / str(header.get("StudyInstanceUID", "none")) / str(header.get("SeriesInstanceUID", "none"))
+        folder = (
+            dest / str(header.get("StudyInstanceUID", "none")) / str(header.get("SeriesInstanceUID", "none"))
+        )
         folder.mkdir(parents=True, exist_ok=True)
         part.replace(folder / f"{header.SOPInstanceUID}.dcm")
         written += 1

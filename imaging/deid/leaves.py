@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom import config
+from pydicom import _uid_dict, config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID_dictionary
 
 from imaging.deid import annex_e, rules
 from imaging.deid.annex_e import TEMPORAL, Action, Option
+from imaging.deid.attribute_kinds import kind
 from imaging.deid.keyed import DeidKey
 from imaging.deid.object_profiles import ObjectProfile
 from imaging.deid.reading_elements import values_of
@@ -24,25 +24,14 @@ from imaging.deid.words import is_safe
 
 TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})
 
-_DEVICE_WRITTEN = frozenset(
-    """
-    Manufacturer ManufacturerModelName SoftwareVersions ConvolutionKernel SequenceName PulseSequenceName FilterType
-    TransmitCoilName ReceiveCoilName ReceiveCoilManufacturerName TransmitCoilManufacturerName MultiCoilElementName
-    RescaleType ReconstructionMethod AttenuationCorrectionMethod ScatterCorrectionMethod CodingSchemeDesignator
-    CodingSchemeVersion CodingSchemeName StackID DimensionDescriptionLabel RadiopharmaceuticalRoute
-    Radiopharmaceutical ContrastBolusRoute AlgorithmName AlgorithmVersion SegmentationAlgorithmName
-    SecondaryCaptureDeviceManufacturer SecondaryCaptureDeviceManufacturerModelName
-    SecondaryCaptureDeviceSoftwareVersions GridID ProcessingFunction TransducerType ApplicationVersion
-    OpticalPathIdentifier LUTExplanation WindowCenterWidthExplanation
-    """.split()
-)
+_DEVICE_WRITTEN = kind("device_written")
 """Text that a device writes of itself: kept as it is unless it names somebody or has the shape of an id."""
 
-_STANDARD_SCHEMES = frozenset(
-    "DCM SCT SRT SNM3 LN UCUM RADLEX ACR BI FMA NCIt UMLS MA ISO3166_1 ISO639_1 RFC5646 NEU ITIS_TSN".split()
-)
+_STANDARD_SCHEMES = kind("standard_schemes")
 _CODED = frozenset({"CodeValue", "CodeMeaning", "LongCodeValue"})
-_STRUCTURAL_UID = re.compile(r"(?:SOPClass|TransferSyntax|CodingScheme|Context|MappingResource|Template)\w*UID$")
+_STRUCTURAL_UID = re.compile(
+    r"(?:SOPClass|TransferSyntax|CodingScheme|Context|MappingResource|Template)\w*UID$"
+)
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+")
 _CODE_STRING = re.compile(r"[A-Za-z0-9_ ]{0,16}")
 _LONG_NUMBER = re.compile(r"\d{5,}")
@@ -123,7 +112,7 @@ def _uids(
 
     def replaced(value: Any) -> str:
         text = str(value).strip("\0 ")
-        if text in UID_dictionary or (structural and len(text) <= 64 and _UID.fullmatch(text)):
+        if text in _uid_dict.UID_dictionary or (structural and len(text) <= 64 and _UID.fullmatch(text)):
             return text
         return subject.key.uid(text) if text else ""
 
@@ -147,7 +136,9 @@ def _text(
     element: DataElement, action: Action | None, parent: Dataset, known: Identifiers
 ) -> DataElement | None:
     coded = element.keyword in _CODED and str(parent.get("CodingSchemeDesignator")) in _STANDARD_SCHEMES
-    as_it_is = coded or element.keyword == "CodeValue" or (action is None and element.keyword in _DEVICE_WRITTEN)
+    as_it_is = (
+        coded or element.keyword == "CodeValue" or (action is None and element.keyword in _DEVICE_WRITTEN)
+    )
 
     def judged(value: Any) -> str:
         text = str(value)
@@ -177,7 +168,7 @@ def _code_string(keyword: str, value: str, known: Identifiers) -> str:
     return text if keyword != "BodyPartExamined" else ""
 
 
-def _each(element: DataElement, change: Callable[[Any], str]) -> DataElement:
+def _each(element: DataElement, change: Callable[[Any], Any]) -> DataElement:
     values = [change(value) for value in values_of(element)]
     return _with(element, values if len(values) > 1 else values[0])
 

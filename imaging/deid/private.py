@@ -41,7 +41,7 @@ def safe_elements(dataset: Dataset, known: Identifiers) -> Iterator[DataElement]
 def _is_safe(creator: DataElement, element: DataElement, known: Identifiers) -> bool:
     name = str(creator.value).strip()
     vr = _table().get((name, element.tag.group, element.tag.element & 0xFF))
-    if vr is None or element.VR != vr:
+    if vr is None or vr != element.VR:
         return False
     values = values_of(element)
     if vr in _NUMERIC:

@@ -14,27 +14,16 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from imaging.deid.attribute_kinds import kind
 from imaging.deid.reading_elements import elements, values_of
 from imaging.deid.words import is_safe
 
-_IDS = frozenset(
-    """
-    PatientID OtherPatientIDs AccessionNumber StudyID AdmissionID MedicalRecordLocator InsurancePlanIdentification
-    PatientTelephoneNumbers ReferringPhysicianTelephoneNumbers PersonTelephoneNumbers OrderCallbackPhoneNumber
-    PatientAddress PersonAddress InstitutionAddress ReferringPhysicianAddress InstitutionName DeviceSerialNumber
-    StationName InstitutionalDepartmentName RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID
-    PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest ServiceEpisodeID MilitaryRank
-    PatientTelecomInformation PersonTelecomInformation ClinicalTrialSubjectID SpecimenIdentifier ContainerIdentifier
-    PatientReligiousPreference Occupation PatientInstitutionResidence IssuerOfPatientID
-    """.split()
-)
+_IDS = kind("identifying")
 _MONTHS = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
-_STREETS = (
-    r"(?i:street|st|road|rd|avenue|ave|lane|drive|close|way|court|crescent|place|square|terrace|gardens|boulevard)"
-)
+_STREETS = r"(?i:street|st|road|rd|avenue|ave|lane|drive|close|way|court|crescent|place|square|terrace|gardens|boulevard)"
 _NAME = r"[A-Z][\w'’-]*\.?"
 _CUES = (
     r"(?:\b(?i:dr|mr|mrs|miss|mx|prof|professor|sir|dame|lord|lady|nurse|sister|doctor|name|referred by|reported by|"
@@ -52,10 +41,12 @@ _SHAPES = (
     # Dates in figures or with the month's name, and years.
     re.compile(r"(?<!\d)\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}(?!\d)"),
     re.compile(
-        rf"(?<!\w)\d{{1,2}}(?:st|nd|rd|th)?[-\s.,/]*{_MONTHS}(?![a-z])[-\s.,/]*(?:\d{{4}}|\d{{2}})?(?!\w)", re.I
+        rf"(?<!\w)\d{{1,2}}(?:st|nd|rd|th)?[-\s.,/]*{_MONTHS}(?![a-z])[-\s.,/]*(?:\d{{4}}|\d{{2}})?(?!\w)",
+        re.I,
     ),
     re.compile(
-        rf"(?<!\w){_MONTHS}(?![a-z])[-\s.,/]*\d{{1,2}}(?:st|nd|rd|th)?(?:[-\s.,/]+(?:\d{{4}}|\d{{2}}))?(?!\w)", re.I
+        rf"(?<!\w){_MONTHS}(?![a-z])[-\s.,/]*\d{{1,2}}(?:st|nd|rd|th)?(?:[-\s.,/]+(?:\d{{4}}|\d{{2}}))?(?!\w)",
+        re.I,
     ),
     re.compile(rf"(?<!\w){_MONTHS}[-\s.,/]*\d{{4}}(?!\w)", re.I),
     re.compile(r"(?<![\d.])(?:19|20)\d{2}(?![\da-zA-Z])"),
@@ -82,8 +73,6 @@ class Identifiers:
                 names.update(token for token in _tokens(text) if len(token) > 1 and not token.isdigit())
                 phrases.update(token for token in _tokens(text) if len(token) > 3 and token.isdigit())
             elif keyword in _IDS and len(text.strip()) > 2:
-                phrases.add(_folded(text.strip()))
-            elif keyword == "PatientBirthDate" and len(text) >= 8:
                 phrases.add(_folded(text.strip()))
         self._names = frozenset(names)
         self._compact = frozenset(
@@ -150,9 +139,7 @@ def is_technical(text: str, known: Identifiers) -> bool:
         and text.isprintable()
         and not known.is_in(text)
         and not any(shape.search(text) for shape in _SHAPES if shape is not _GROUPED)
-        and not any(
-            _keep_technical(match) == " " for match in _GROUPED.finditer(text)
-        )
+        and not any(_keep_technical(match) == " " for match in _GROUPED.finditer(text))
     )
 
 

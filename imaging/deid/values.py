@@ -66,5 +66,3 @@ def moved(key: DeidKey, patient: str, vr: str, value: str) -> str | None:
     if vr == "DT":
         return shifted_datetime(key, patient, value)
     return value.strip() if is_time(value) else None
-
-
