@@ -23,12 +23,17 @@ _MONTHS = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
-_STREETS = r"(?i:street|st|road|rd|avenue|ave|lane|drive|close|way|court|crescent|place|square|terrace|gardens|boulevard)"
+_STREETS = (
+    r"(?i:street|st|road|rd|avenue|ave|lane|drive|close|way|court|crescent|place|square|terrace|gardens|"
+    r"boulevard)"
+)
 _NAME = r"[A-Z][\w'’-]*\.?"
 _CUES = (
     r"(?:\b(?i:dr|mr|mrs|miss|mx|prof|professor|sir|dame|lord|lady|nurse|sister|doctor|name|referred by|reported by|"
     r"read by|seen by|performed by|signed by|attn|contact)|\bMs)\b"
 )
+_ANNOUNCED = re.compile(rf"({_CUES})[\s.:]*(?:{_NAME}[\s,]*){{1,3}}")
+"""Whoever is announced by a title or by words that come before names."""
 _GROUPED = re.compile(r"(?<![\w.])\+?\(?\d{2,5}\)?(?:[\s.-]?\(?\d{2,5}\)?){1,4}(?![\w.])")
 """Telephone, NHS and other long numbers, however they are grouped."""
 _SHAPES = (
@@ -50,8 +55,6 @@ _SHAPES = (
     ),
     re.compile(rf"(?<!\w){_MONTHS}[-\s.,/]*\d{{4}}(?!\w)", re.I),
     re.compile(r"(?<![\d.])(?:19|20)\d{2}(?![\da-zA-Z])"),
-    # Whoever is announced by a title or by words that come before names.
-    re.compile(rf"{_CUES}[\s.:]*(?:{_NAME}[\s,]*){{1,3}}"),
     _GROUPED,
     # Dotted numbers (UIDs, network addresses), and what has five digits or more in a row.
     re.compile(r"(?<!\d)\d+(?:\.\d+){3,}(?!\d)"),
@@ -116,7 +119,7 @@ class Identifiers:
 
 def cleaned(text: str, known: Identifiers) -> str:
     """The harmless rest of a text, in its order; empty if nothing is left."""
-    rest = known.without(text)
+    rest = _ANNOUNCED.sub(r"\1 ", known.without(text))
     for shape in _SHAPES:
         rest = shape.sub(_keep_technical if shape is _GROUPED else " ", rest)
     compact = known.compact_ids()
@@ -138,6 +141,7 @@ def is_technical(text: str, known: Identifiers) -> bool:
         len(text) <= 64
         and text.isprintable()
         and not known.is_in(text)
+        and _ANNOUNCED.search(text) is None
         and not any(shape.search(text) for shape in _SHAPES if shape is not _GROUPED)
         and not any(_keep_technical(match) == " " for match in _GROUPED.finditer(text))
     )
@@ -164,3 +168,7 @@ def _tokens(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
+
+
+NOBODY = Identifiers(Dataset())
+"""Where nothing is known of whom a text may name."""

@@ -135,7 +135,9 @@ class _Run:
         self.plan = plan
         self.table = table
         self.key = DeidKey(plan.deid_key)
-        names = [plan.profile] if plan.kind != "any" else list(profiles.names())
+        names = (
+            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+        )
         self.judge = Judge(
             self.key,
             {profile.kind: profile for profile in map(profiles.load, names)},
@@ -220,7 +222,9 @@ class _Run:
         kinds = Counter(row["kind"] for row in rows)
         return StageReport(
             inventory=version,
-            profile=self.plan.profile if self.plan.kind != "any" else ", ".join(profiles.names()),
+            profile=self.plan.profile
+            if self.plan.kind != "any"
+            else ", ".join(map(profiles.default_for, profiles.KINDS)),
             items_in=self.table.num_rows,
             bytes_in=sum(self.table.column("size").to_pylist()),
             staged={"volumes": kinds["volume"], "slides": kinds["slide"]},
