@@ -28,6 +28,7 @@ _DEVICE_WRITTEN = kind("device_written")
 """Text that a device writes of itself: kept as it is unless it names somebody or has the shape of an id."""
 
 _STANDARD_SCHEMES = kind("standard_schemes")
+_STRUCTURAL, _TERMS = kind("structural"), kind("terms")
 _CODED = frozenset({"CodeValue", "CodeMeaning", "LongCodeValue"})
 _STRUCTURAL_UID = re.compile(
     r"(?:SOPClass|TransferSyntax|CodingScheme|Context|MappingResource|Template)\w*UID$"
@@ -158,14 +159,22 @@ def _text(
 
 
 def _code_string(keyword: str, value: str, known: Identifiers) -> str:
+    """A code string is from a closed vocabulary: one that holds a name or a long number is not."""
     text = value.strip()
-    words = text.replace("_", " ").split()
-    if text.upper() in BODY_PARTS or all(is_safe(word) for word in words):
+    if keyword == "BodyPartExamined" and text.upper() in BODY_PARTS:
         return text
-    # Code strings are a closed vocabulary: one that holds a name or a long number is not from it.
-    if _CODE_STRING.fullmatch(text) is None or _LONG_NUMBER.search(text) or known.is_in(text):
-        return ""
-    return text if keyword != "BodyPartExamined" else ""
+    if keyword in _STRUCTURAL and text in _TERMS:
+        return text
+    words = text.replace("_", " ").split()
+    if any(len(word) > 3 and known.names(word) for word in words):
+        return REMOVED
+    if all(is_safe(word) for word in words):
+        return text
+    # Of a body part and of what follows an image's first two types anybody may write anything.
+    is_open = keyword in ("BodyPartExamined", "ImageType")
+    if is_open or _CODE_STRING.fullmatch(text) is None or _LONG_NUMBER.search(text) or known.is_in(text):
+        return "" if keyword == "BodyPartExamined" else REMOVED
+    return text
 
 
 def _each(element: DataElement, change: Callable[[Any], Any]) -> DataElement:

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from imaging.deid.attribute_kinds import kind
 from imaging.deid.reading_elements import elements, values_of
-from imaging.deid.words import is_safe
+from imaging.deid.words import eponym_pattern, is_safe
 
 _IDS = kind("identifying")
 _MONTHS = (
@@ -29,14 +29,17 @@ _STREETS = (
 )
 _NAME = r"[A-Z][\w'’-]*\.?"
 _CUES = (
-    r"(?:\b(?i:dr|mr|mrs|miss|mx|prof|professor|sir|dame|lord|lady|nurse|sister|doctor|name|referred by|reported by|"
-    r"read by|seen by|performed by|signed by|attn|contact)|\bMs)\b"
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|Miss|Mx|Prof|Sir|Dame|Lord|Lady|Sister|MRS|PROF|(?i:professor|nurse|doctor|name|"
+    r"referred by|reported by|read by|seen by|performed by|signed by|attn|contact)))\b"
 )
 _ANNOUNCED = re.compile(rf"({_CUES})[\s.:]*(?:{_NAME}[\s,]*){{1,3}}")
 """Whoever is announced by a title or by words that come before names."""
+_POSSESSIVE = re.compile(r"(?<=\w\w\w)['’]s\b(?! (?:disease|cyst|view|lymphoma|diverticulum)\b)")
 _GROUPED = re.compile(r"(?<![\w.])\+?\(?\d{2,5}\)?(?:[\s.-]?\(?\d{2,5}\)?){1,4}(?![\w.])")
 """Telephone, NHS and other long numbers, however they are grouped."""
 _SHAPES = (
+    # Dotted numbers (UIDs, network addresses) before their parts look like dates.
+    re.compile(r"(?<!\d)\d+(?:\.\d+){3,}(?!\d)"),
     re.compile(r"\S+@\S+"),
     re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+", re.I),
     # Street addresses, then post codes of the United Kingdom and the United States.
@@ -56,12 +59,11 @@ _SHAPES = (
     re.compile(rf"(?<!\w){_MONTHS}[-\s.,/]*\d{{4}}(?!\w)", re.I),
     re.compile(r"(?<![\d.])(?:19|20)\d{2}(?![\da-zA-Z])"),
     _GROUPED,
-    # Dotted numbers (UIDs, network addresses), and what has five digits or more in a row.
-    re.compile(r"(?<!\d)\d+(?:\.\d+){3,}(?!\d)"),
+    # What has five digits or more in a row.
     re.compile(r"\b[A-Za-z]{0,4}[-_#:]?\d{5,}\w*"),
 )
 _TOKEN = re.compile(r"[^\W_]+")
-_EDGE = " \t\r\n-_,;:./\\|#&*+=^~"
+_EDGE = " \t\r\n-_,;:./\\|#&*=^~'’\"()[]{}<>"
 
 
 class Identifiers:
@@ -83,11 +85,12 @@ class Identifiers:
             for compact in ("".join(_tokens(phrase)) for phrase in phrases)
             if len(compact) > 4 and any(char.isdigit() for char in compact)
         )
-        wholes = sorted((phrase for phrase in phrases if len(phrase) > 2), key=len, reverse=True)
+        wholes = [re.escape(phrase) for phrase in phrases if len(phrase) > 2]
+        # An id is also written in groups, with whatever between them.
+        wholes += [r"[\W_]{0,2}".join(map(re.escape, compact)) for compact in self._compact]
+        wholes.sort(key=len, reverse=True)
         self._phrases = (
-            re.compile(r"(?<![^\W_])(?:" + "|".join(map(re.escape, wholes)) + r")(?![^\W_])", re.I)
-            if wholes
-            else None
+            re.compile(r"(?<![^\W_])(?:" + "|".join(wholes) + r")(?![^\W_])", re.I) if wholes else None
         )
 
     def names(self, token: str) -> bool:
@@ -109,8 +112,8 @@ class Identifiers:
 
     def without(self, text: str) -> str:
         """``text`` without phrases of this instance's people."""
-        folded = unicodedata.normalize("NFKC", text)
-        return self._phrases.sub(" ", folded) if self._phrases is not None else folded
+        plain = _unaccented(text)
+        return self._phrases.sub(" ", plain) if self._phrases is not None else plain
 
     def compact_ids(self) -> frozenset[str]:
         """Ids without punctuation, as they may also be written."""
@@ -119,15 +122,17 @@ class Identifiers:
 
 def cleaned(text: str, known: Identifiers) -> str:
     """The harmless rest of a text, in its order; empty if nothing is left."""
-    rest = _ANNOUNCED.sub(r"\1 ", known.without(text))
+    rest = _ANNOUNCED.sub(r"\1 ", known.without(_POSSESSIVE.sub(" ", text)))
     for shape in _SHAPES:
         rest = shape.sub(_keep_technical if shape is _GROUPED else " ", rest)
     compact = known.compact_ids()
+    eponyms = [match.span() for match in eponym_pattern().finditer(rest)]
 
     def judge(match: re.Match[str]) -> str:
         token = match.group()
         harmful = known.names(token) or any(one in token.lower() for one in compact)
-        return token if is_safe(token) and not harmful else " "
+        harmless = is_safe(token) or any(start <= match.start() < end for start, end in eponyms)
+        return token if harmless and not harmful else " "
 
     rest = _TOKEN.sub(judge, rest)
     rest = re.sub(r"[^\x20-\x7e]+", " ", rest)
@@ -163,11 +168,34 @@ def _all_values(dataset: Dataset) -> Iterator[tuple[str, str, Any]]:
 
 
 def _tokens(text: str) -> list[str]:
-    return [_folded(token) for token in _TOKEN.findall(unicodedata.normalize("NFKC", text))]
+    return [_folded(token) for token in _TOKEN.findall(_unaccented(text))]
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return _unaccented(text).casefold()
+
+
+_LETTERS = str.maketrans(
+    {
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "đ": "d",
+        "Đ": "D",
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "ı": "i",
+    }
+)
+
+
+def _unaccented(text: str) -> str:
+    """Letters without their marks: a name is also written in the capitals of a code string or of a telegram."""
+    apart = unicodedata.normalize("NFKD", text.translate(_LETTERS))
+    return "".join(char for char in apart if not unicodedata.combining(char))
 
 
 NOBODY = Identifiers(Dataset())

@@ -33,11 +33,22 @@ def safe_words() -> frozenset[str]:
     for _, _, name, _, _ in _dicom_dict.DicomDictionary.values():
         # Possessives tell whose the thing is and are no part of the name of a kind of thing.
         words.update(word.lower() for word in _WORD.findall(name.replace("'s", "")))
-    ours = tomllib.loads((resources.files("imaging.deid") / "objects" / "words.toml").read_text("utf-8"))
+    ours = _ours()
     words -= set(ours["names"].split())
     words |= {part.lower() for part in BODY_PARTS} | set(ours["short_forms"].split())
     words |= {word.lower() for _, maker in MANUFACTURERS for word in _WORD.findall(maker)}
     return frozenset(words)
+
+
+@functools.cache
+def eponym_pattern() -> re.Pattern[str]:
+    """Anatomy that bears a name: harmless as this phrase, while the name alone is not."""
+    return re.compile(r"\b(?:" + "|".join(map(re.escape, _ours()["eponyms"])) + r")\b", re.I)
+
+
+@functools.cache
+def _ours() -> dict[str, Any]:
+    return tomllib.loads((resources.files("imaging.deid") / "objects" / "words.toml").read_text("utf-8"))
 
 
 _UNIT = (

@@ -7,6 +7,7 @@ vocabulary, nor its tables, nor how it makes pseudonyms.
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -31,16 +32,70 @@ TYPES = (
 """The ten action types that the MIDI-B challenge scored."""
 
 # Family names: some rare, some also words, some short, some not ASCII.
-FAMILIES = (
-    "Pemberthy Okonjo-Reyes Trzebiatowski O'Shaughnessy Müllerová Abdulkarimov Featherstonhaugh Nguyễn Brown Young "
-    "Grey Foot Marsh Ng Zellweger-Quist Haldorsen Umarji Tchernavin Wolstencroft Ibarretxe Long May Baptiste "
-    "Kowalczyk Sørensen D'Angelillo Vanderbilke Yilmazoglu Quartermaine Hepplewhite"
-).split()
-GIVEN = (
-    "Josephine Bartholomew Xiomara Thorvald Agnieszka Desdemona Cornelius Wilhelmina Fitzgerald Persephone Rose "
-    "Grace Mark Olufemi Ngozi Søren Zbigniew Clementine Ignatius Marguerite"
-).split()
-OTHERS = "Pettigrew Blenkinsop Oyelaran Dzhugashvili Castellanos Winterbottom Achterberg Llewellyn-Rhys".split()
+FAMILIES = [
+    "Pemberthy",
+    "Okonjo-Reyes",
+    "Trzebiatowski",
+    "O'Shaughnessy",
+    "Müllerová",
+    "Abdulkarimov",
+    "Featherstonhaugh",
+    "Nguyễn",
+    "Brown",
+    "Young",
+    "Grey",
+    "Foot",
+    "Marsh",
+    "Ng",
+    "Zellweger-Quist",
+    "Haldorsen",
+    "Umarji",
+    "Tchernavin",
+    "Wolstencroft",
+    "Ibarretxe",
+    "Long",
+    "May",
+    "Baptiste",
+    "Kowalczyk",
+    "Sørensen",
+    "D'Angelillo",
+    "Vanderbilke",
+    "Yilmazoglu",
+    "Quartermaine",
+    "Hepplewhite",
+]
+GIVEN = [
+    "Josephine",
+    "Bartholomew",
+    "Xiomara",
+    "Thorvald",
+    "Agnieszka",
+    "Desdemona",
+    "Cornelius",
+    "Wilhelmina",
+    "Fitzgerald",
+    "Persephone",
+    "Rose",
+    "Grace",
+    "Mark",
+    "Olufemi",
+    "Ngozi",
+    "Søren",
+    "Zbigniew",
+    "Clementine",
+    "Ignatius",
+    "Marguerite",
+]
+OTHERS = [
+    "Pettigrew",
+    "Blenkinsop",
+    "Oyelaran",
+    "Dzhugashvili",
+    "Castellanos",
+    "Winterbottom",
+    "Achterberg",
+    "Llewellyn-Rhys",
+]
 STREETS = ("Birchwood Close", "Old Mill Lane", "Kingsbury Road", "Station Terrace", "Harbour View Gardens")
 TOWNS = ("Biggleswade", "Llandudno", "Auchtermuchty", "Cleethorpes", "Ballymoney")
 
@@ -129,7 +184,17 @@ def phantoms(count_persons: int = 84, each: int = 7) -> Iterator[Phantom]:
 
 def _phantom(name: str, dataset: Dataset, person: Person, place: int, rng: random.Random) -> Phantom:
     phantom = Phantom(name, dataset, person)
-    for write in (_identity, _uids, _dates, _descriptions, _nested, _private, _technical, _pixels):
+    for write in (
+        _identity,
+        _uids,
+        _dates,
+        _descriptions,
+        _nested,
+        _private,
+        _technical,
+        _odd_places,
+        _pixels,
+    ):
         write(phantom, place, rng)
     return phantom
 
@@ -176,7 +241,7 @@ def _identity(phantom: Phantom, place: int, rng: random.Random) -> None:
     _removed(phantom, OTHERS[(place + 3) % len(OTHERS)], "OperatorsName")
     _removed(phantom, OTHERS[place % len(OTHERS)], "PatientMotherBirthName")
     _removed(phantom, who.email, "PatientComments")
-    if years > 89:
+    if years > 90:
         _removed(phantom, f"{years:03d}Y", "PatientAge", canary=False)
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality",
                     "AccessionNumber"):  # fmt: skip
@@ -195,13 +260,23 @@ def _uids(phantom: Phantom, place: int, rng: random.Random) -> None:
     reference.ReferencedSOPInstanceUID = f"{who.study_uid}.{(place + 1) % 7}.1"
     ds.ReferencedImageSequence = Sequence([reference])
     nested = ("ReferencedImageSequence", 0, "ReferencedSOPInstanceUID")
-    for path in (("StudyInstanceUID",), ("SeriesInstanceUID",), ("SOPInstanceUID",), ("FrameOfReferenceUID",), nested):
+    for path in (
+        ("StudyInstanceUID",),
+        ("SeriesInstanceUID",),
+        ("SOPInstanceUID",),
+        ("FrameOfReferenceUID",),
+        nested,
+    ):
         value = str(_at(ds, path))
         phantom.checks.append(Check("uid_changed", path, value))
         phantom.checks.append(Check("uid_consistent", path, value))
         phantom.canaries.add(value)
     phantom.checks.append(
-        Check("text_retained", ("ReferencedImageSequence", 0, "ReferencedSOPClassUID"), ("1.2.840.10008.5.1.4.1.1.2",))
+        Check(
+            "text_retained",
+            ("ReferencedImageSequence", 0, "ReferencedSOPClassUID"),
+            ("1.2.840.10008.5.1.4.1.1.2",),
+        )
     )
     phantom.checks.append(Check("text_retained", ("SOPClassUID",), (str(ds.SOPClassUID),)))
 
@@ -212,10 +287,16 @@ def _dates(phantom: Phantom, place: int, rng: random.Random) -> None:
     ds.StudyDate = ds.SeriesDate = ds.ContentDate = day
     ds.AcquisitionDateTime = f"{day}{rng.randrange(8, 18):02d}3015.250000+0100"
     ds.StudyTime = "093015"
-    earlier = Dataset()
-    earlier.PerformedProcedureStepStartDate = (who.study_day - timedelta(days=3)).strftime("%Y%m%d")
-    earlier.ScheduledProcedureStepDescription = "CHEST"
-    for keyword in ("StudyDate", "SeriesDate", "ContentDate", "AcquisitionDateTime"):
+    ds.PerformedProcedureStepStartDate = (who.study_day - timedelta(days=3)).strftime("%Y%m%d")
+    ds.InstanceCreationDate = (who.study_day + timedelta(days=40)).strftime("%Y%m%d")
+    for keyword in (
+        "PerformedProcedureStepStartDate",
+        "InstanceCreationDate",
+        "StudyDate",
+        "SeriesDate",
+        "ContentDate",
+        "AcquisitionDateTime",
+    ):
         phantom.checks.append(Check("date_shifted", (keyword,), str(ds[keyword].value)))
         phantom.checks.append(Check("text_notnull", (keyword,)))
     phantom.checks.append(Check("text_retained", ("StudyTime",), ("093015",)))
@@ -236,6 +317,14 @@ _TEMPLATES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("DWI b1000 ADC map disc w {other}", ("DWI", "b1000", "ADC", "map")),
     ("routine screening mammogram {accession}", ("routine", "screening", "mammogram")),
     ("Hip AP {family}_{given}_{dashed}", ("Hip", "AP")),
+    ("{lower} thorax PA", ("thorax", "PA")),
+    ("Spine MR of {family}'s lumbar region", ("Spine", "MR", "lumbar", "region")),
+    ("Mr {family} - contrast reaction known; kidney protocol", ("contrast", "reaction", "kidney", "protocol")),
+    ("{glued} head ct", ("head", "ct")),
+    ("3D TOF circle of willis {dashed_number}", ("3D", "TOF", "circle", "of", "willis")),
+    ("breast MLO, comparison with study from {us_date}", ("breast", "MLO", "comparison", "study")),
+    ("Pancreas mass, refer to {other} or {doctor}, ext {phone}", ("Pancreas", "mass")),
+    ("{month_year} restaging, prostate biopsy", ("prostate", "biopsy")),
 )  # fmt: skip
 
 
@@ -257,6 +346,11 @@ def _said(who: Person, rng: random.Random) -> dict[str, str]:
         "email": who.email,
         "address": who.address,
         "accession": who.accession,
+        "lower": f"{who.given} {who.family}".lower(),
+        "glued": f"{who.family}{who.given}",
+        "dashed_number": "-".join((who.number.replace(" ", "")[:3], who.number.replace(" ", "")[3:])),
+        "us_date": who.study_day.strftime("%m-%d-%y"),
+        "month_year": who.study_day.strftime("%b %Y"),
     }
 
 
@@ -267,7 +361,7 @@ def _write_text(phantom: Phantom, holder: Dataset, path: tuple[str | int, ...], 
     phantom.checks.append(Check("text_retained", path, stays))
     for name, value in said.items():
         if "{" + name + "}" in template:
-            parts = value.split() if name == "name" else [value.removeprefix("MRN ")]
+            parts = value.split() if name in ("name", "lower") else [value.removeprefix("MRN ")]
             for part in parts:
                 _removed(phantom, part, *path, canary=part.casefold() not in ("young", "brown", "marsh"))
 
@@ -326,11 +420,15 @@ def _report(phantom: Phantom, rng: random.Random) -> None:
     text = item("TEXT", ("121071", "Finding"))
     _write_text(phantom, text, ("ContentSequence", start, "TextValue"), rng)
     observer = item("PNAME", ("121008", "Person Observer Name"), PersonName=f"{who.doctor}^Observer")
-    day = item("DATE", ("121125", "DateTime of Recording of Log Entry"), Date=who.study_day.strftime("%Y%m%d"))
+    day = item(
+        "DATE", ("121125", "DateTime of Recording of Log Entry"), Date=who.study_day.strftime("%Y%m%d")
+    )
     tree += [text, observer, day]
     phantom.dataset.ContentSequence = Sequence(tree)
     for number, kind in enumerate(("TEXT", "PNAME", "DATE")):
-        phantom.checks.append(Check("text_retained", ("ContentSequence", start + number, "ValueType"), (kind,)))
+        phantom.checks.append(
+            Check("text_retained", ("ContentSequence", start + number, "ValueType"), (kind,))
+        )
     _removed(phantom, who.doctor, "ContentSequence", start + 1, "PersonName")
     phantom.checks.append(Check("text_notnull", ("ContentSequence", start + 1, "PersonName")))
     phantom.checks.append(
@@ -383,6 +481,49 @@ def _technical(phantom: Phantom, place: int, rng: random.Random) -> None:
             phantom.checks.append(Check("tag_retained", (keyword,)))
 
 
+def _odd_places(phantom: Phantom, place: int, rng: random.Random) -> None:
+    """Identifiers where no rule of the standard expects them."""
+    ds, who = phantom.dataset, phantom.person
+    capitals = (
+        unicodedata.normalize("NFKD", who.family.replace("ø", "o"))
+        .encode("ascii", "ignore")
+        .decode()
+        .upper()[:16]
+    )
+    ds.SequenceName = who.family[:16]
+    ds.FilterType = f"{who.doctor[:12]}"
+    ds.ReceiveCoilName = who.number.replace(" ", "")[:10]
+    ds.AcquisitionDeviceProcessingDescription = f"SHARP {who.given}"
+    ds.DerivationDescription = f"Subtraction of {who.study_day:%Y%m%d} by {who.doctor}"
+    ds.RequestingService = who.hospital
+    ds.NameOfPhysiciansReadingStudy = [f"{who.doctor}^Reading", f"{OTHERS[(place + 5) % len(OTHERS)]}^Second"]
+    ds.PatientBirthName = f"{who.family}^Née"
+    ds.MedicalAlerts = f"latex; tell {who.given}"
+    ds.DeviceDescription = f"scanner in {who.hospital}"
+    ds.ImageType = [*list(ds.get("ImageType") or ["ORIGINAL", "PRIMARY"])[:2], capitals]
+    ds.InstanceCreatorUID = f"1.2.826.{int(who.number.replace(' ', ''))}"
+    ds.add_new(0x60020010, "US", 8)
+    ds.add_new(0x60020011, "US", 8)
+    ds.add_new(0x60020040, "CS", "G")
+    ds.add_new(0x60020022, "LO", f"drawn by {who.doctor}")
+    ds.add_new(0x60023000, "OW", who.given.encode("utf-8")[:8].ljust(8, b"\0"))
+    ds.add_new(0x50000022, "LO", f"curve of {who.family}")
+    for keyword, value in (
+        ("SequenceName", who.family[:16]), ("FilterType", who.doctor[:12]),
+        ("ReceiveCoilName", who.number.replace(" ", "")[:10]), ("AcquisitionDeviceProcessingDescription", who.given),
+        ("DerivationDescription", who.study_day.strftime("%Y%m%d")), ("DerivationDescription", who.doctor),
+        ("RequestingService", who.hospital), ("NameOfPhysiciansReadingStudy", who.doctor),
+        ("PatientBirthName", who.family), ("MedicalAlerts", who.given), ("DeviceDescription", who.hospital),
+        ("ImageType", capitals), ("InstanceCreatorUID", str(int(who.number.replace(" ", "")))),
+    ):  # fmt: skip
+        _removed(phantom, value, keyword, canary=value.casefold() not in ("young", "brown", "marsh"))
+    _removed(phantom, "drawn by")
+    _removed(phantom, "curve of")
+    phantom.checks.append(Check("text_retained", ("AcquisitionDeviceProcessingDescription",), ("SHARP",)))
+    phantom.checks.append(Check("text_retained", ("DerivationDescription",), ("Subtraction",)))
+    phantom.checks.append(Check("tag_retained", ("ImageType",)))
+
+
 def _pixels(phantom: Phantom, place: int, rng: random.Random) -> None:
     ds = phantom.dataset
     ds.preamble = phantom.person.family.encode().ljust(128, b"\0")[:128]
@@ -393,9 +534,11 @@ def _pixels(phantom: Phantom, place: int, rng: random.Random) -> None:
         phantom.checks.append(Check("pixels_hidden", (), (0, 24)))
         return
     kept = bytes(ds.PixelData)
-    phantom.checks.append(Check("pixels_retained", (), kept))
+    phantom.checks.append(Check("pixels_retained", (), (ds, kept)))
     if not ds["PixelData"].is_undefined_length and not ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        ds.PixelData = kept + b"Behind the last sample: " + phantom.person.given.encode("ascii", "replace") + b" " * 7
+        ds.PixelData = (
+            kept + b"Behind the last sample: " + phantom.person.given.encode("ascii", "replace") + b" " * 7
+        )
 
 
 def _at(dataset: Dataset, path: tuple[str | int, ...]) -> Any:
@@ -403,5 +546,3 @@ def _at(dataset: Dataset, path: tuple[str | int, ...]) -> Any:
     for step in path:
         value = value[step] if isinstance(step, int) else value[step].value
     return value
-
-

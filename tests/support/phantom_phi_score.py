@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
@@ -65,7 +66,13 @@ def score(pairs: Iterable[tuple[Phantom, Dataset | None]]) -> Score:
                 else:
                     shifts[person].add(_distance(check.value, found))
             else:
-                _note(result, phantom, check, output is not None and _holds(check, found, output, phantom), found)
+                _note(
+                    result,
+                    phantom,
+                    check,
+                    output is not None and _holds(check, found, output, phantom),
+                    found,
+                )
     owners: dict[str, set[Any]] = defaultdict(set)
     for person, names in patients.items():
         for name in names:
@@ -78,7 +85,12 @@ def score(pairs: Iterable[tuple[Phantom, Dataset | None]]) -> Score:
             good = bool(found) and len(patients[person]) == 1 and len(owners[str(found)]) == 1
         else:
             moved = _distance(check.value, found)
-            good = moved is not None and moved != timedelta(0) and len(shifts[person]) == 1 and _time_kept(check, found)
+            good = (
+                moved is not None
+                and moved != timedelta(0)
+                and len(shifts[person]) == 1
+                and _time_kept(check, found)
+            )
         _note(result, phantom, check, good, found)
     return result
 
@@ -88,7 +100,11 @@ def find(dataset: Dataset, path: tuple[str | int, ...]) -> Any:
     if path and path[0] == "private":
         group, place = int(path[1]), int(path[2])
         return next(
-            (e.value for e in dataset if e.tag.group == group and e.tag.element > 0xFF and e.tag.element & 0xFF == place),
+            (
+                e.value
+                for e in dataset
+                if e.tag.group == group and e.tag.element > 0xFF and e.tag.element & 0xFF == place
+            ),
             None,
         )
     value: Any = dataset
@@ -114,14 +130,34 @@ def _holds(check: Check, found: Any, output: Dataset, phantom: Phantom) -> bool:
             text = _text(found)
             return all(str(word) in text for word in check.value)
         case "text_removed":
-            return _plain(str(check.value)) not in _plain(_text(found if check.path else output))
+            return not _is_said(str(check.value), _text(found if check.path else output))
         case "uid_changed":
             return bool(found) and str(found) != check.value
         case "pixels_retained":
-            return bytes(output.get("PixelData", b"")) == check.value
+            return _same_pixels(check.value, output)
         case "pixels_hidden":
             return _hidden(check.value, output, phantom)
     raise AssertionError(check.kind)
+
+
+def _is_said(value: str, text: str) -> bool:
+    """Short values count only as words of their own."""
+    wanted, said = _plain(value), _plain(text)
+    return (
+        wanted in said
+        if len(wanted) > 4
+        else re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", said) is not None
+    )
+
+
+def _same_pixels(before: tuple[Dataset, bytes], output: Dataset) -> bool:
+    """The same bytes; of a compressed image the same decoded pixels."""
+    source, raw = before
+    if bytes(output.get("PixelData", b"")) == raw:
+        return True
+    if not source.file_meta.TransferSyntaxUID.is_encapsulated:
+        return False
+    return bool(np.array_equal(source.pixel_array, output.pixel_array))
 
 
 def _hidden(rows: tuple[int, int], output: Dataset, phantom: Phantom) -> bool:
@@ -137,7 +173,10 @@ def _search_bytes(result: Score, phantom: Phantom, output: Dataset) -> None:
     output.save_as(file, enforce_file_format=True)
     haystack = file.getvalue().lower()
     for canary in phantom.canaries:
-        if any(canary.lower().encode(encoding, "replace") in haystack for encoding in ("utf-8", "latin-1", "utf-16-le")):
+        if any(
+            canary.lower().encode(encoding, "replace") in haystack
+            for encoding in ("utf-8", "latin-1", "utf-16-le")
+        ):
             result.leaks.append((phantom.carrier, canary))
 
 

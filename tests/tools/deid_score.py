@@ -1,6 +1,6 @@
 """Scores the de-identification engine on synthetic patients; ``--write`` puts the table into the docs.
 
-    python tests/tools/deid_score.py [--write] [--failures]
+python tests/tools/deid_score.py [--write] [--failures]
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def blank_outside_regions(dataset: Dataset) -> None:
     """Rows above an ultrasound's first region become black: the region rule of these phantoms."""
     if dataset.get("BurnedInAnnotation") == "YES" and "SequenceOfUltrasoundRegions" in dataset:
         top = int(dataset.SequenceOfUltrasoundRegions[0].RegionLocationMinY0)
-        pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(int(dataset.Rows), int(dataset.Columns)).copy()
+        pixels = (
+            np.frombuffer(dataset.PixelData, "<u2").reshape(int(dataset.Rows), int(dataset.Columns)).copy()
+        )
         pixels[:top] = 0
         dataset.PixelData = pixels.tobytes()
 
@@ -55,7 +57,10 @@ def peer(phantom: Phantom) -> Dataset | None:
     except (NotImplementedError, ValueError, TypeError, AttributeError, KeyError):
         return None
     meta = dataset.file_meta
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        dataset.SOPClassUID,
+        dataset.SOPInstanceUID,
+    )
     return dataset
 
 
@@ -75,7 +80,9 @@ def table(own: Score, other: Score) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     for kind in TYPES:
-        lines.append(f"| `{kind}` | {own.counts[kind][1]} | {own.percent(kind):.2f} % | {other.percent(kind):.2f} % |")
+        lines.append(
+            f"| `{kind}` | {own.counts[kind][1]} | {own.percent(kind):.2f} % | {other.percent(kind):.2f} % |"
+        )
     lines += [
         f"| **all** | {own.total} | **{own.percent():.2f} %** | {other.percent():.2f} % |",
         f"| inserted identifiers found in the bytes of the output | | **{len(own.leaks)}** | {len(other.leaks)} |",
@@ -90,7 +97,14 @@ def main(argv: list[str]) -> int:
     print(text, f"\n{time.perf_counter() - start:.0f} s", file=sys.stderr)
     if "--failures" in argv:
         for failure in own.failures[:40]:
-            print(*failure, file=sys.stderr)
+            print(
+                failure[0],
+                failure[1],
+                failure[2].kind,
+                failure[2].path,
+                str(failure[2].value)[:60],
+                failure[3][:80],
+            )
         for leak in own.leaks[:40]:
             print("leak", *leak, file=sys.stderr)
     before, _, rest = DOC.read_text("utf-8").partition(BEGIN)
