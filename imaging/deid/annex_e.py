@@ -119,7 +119,7 @@ def action(tag: int, vr: str, options: frozenset[Option]) -> Action | None:
     code = listed(tag)
     if code is None:
         return None
-    return _by_option(tag, vr, options) or _strictest(code, vr)
+    return _by_option(tag, vr, options) or _strictest(tag, code, vr)
 
 
 def _by_option(tag: int, vr: str, options: frozenset[Option]) -> Action | None:
@@ -150,13 +150,17 @@ def _by_option(tag: int, vr: str, options: frozenset[Option]) -> Action | None:
     return None
 
 
-def _strictest(code: str, vr: str) -> Action:
+def _strictest(tag: int, code: str, vr: str) -> Action:
     last = code.split("/")[-1]
+    if tag == _REFERENCED_STUDY:
+        # Optional with at least one item: an empty one would be a fault, and its items hold nothing but UIDs.
+        return Action.GO_IN
     if last == "U*" or (last == "D" and vr == "UI"):
         return Action.GO_IN if vr == "SQ" else Action.UID
     return Action(last)
 
 
+_REFERENCED_STUDY = 0x00081110
 _TIMEZONE = frozenset({0x00080201})  # Timezone Offset From UTC
 
 

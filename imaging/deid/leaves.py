@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom import _uid_dict, config
+from pydicom import _uid_dict, charset, config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
@@ -73,13 +73,16 @@ def leaf(
     if keyed is not None:
         value = str(element.value or "").strip()
         return _with(element, keyed(subject, value) if value or element.keyword == "PatientID" else "")
+    if element.keyword == "SpecificCharacterSet":
+        named = [str(value).strip() for value in values_of(element)]
+        return _with(element, element.value if set(named) <= set(charset.python_encoding) else "ISO_IR 192")
     vr = element.VR
     if not values_of(element):
         return _with(element, element.value if action is not Action.DUMMY else dummy(vr))
     if action in (Action.EMPTY, Action.DUMMY):
         return without_value(element, action)
     if vr == "UI":
-        return _uids(element, action, subject, profile)
+        return _uids(element, action, subject, known, profile)
     if vr in TEMPORAL:
         return _temporal(element, action, subject, profile)
     if vr == "AS":
@@ -87,7 +90,8 @@ def leaf(
     if vr == "PN":
         return _with(element, "")
     if vr in ("AE", "UR"):
-        return _with(element, element.value) if action is Action.KEEP else None
+        harmless = action is Action.KEEP and not any(known.is_in(str(value)) for value in values_of(element))
+        return _with(element, element.value) if harmless else None
     if vr == "CS":
         return _each(element, lambda value: _code_string(element.keyword, str(value), known))
     if vr in TEXT:
@@ -105,15 +109,19 @@ def without_value(element: DataElement, action: Action | None) -> DataElement | 
 
 
 def _uids(
-    element: DataElement, action: Action | None, subject: Subject, profile: ObjectProfile
+    element: DataElement, action: Action | None, subject: Subject, known: Identifiers, profile: ObjectProfile
 ) -> DataElement:
-    if action is Action.KEEP or Option.RETAIN_UIDS in profile.options:
+    if Option.RETAIN_UIDS in profile.options:
+        return _with(element, element.value)
+    if action is Action.KEEP and not any(known.is_in_digits(str(value)) for value in values_of(element)):
         return _with(element, element.value)
     structural = _STRUCTURAL_UID.search(element.keyword) is not None
 
     def replaced(value: Any) -> str:
         text = str(value).strip("\0 ")
-        if text in _uid_dict.UID_dictionary or (structural and len(text) <= 64 and _UID.fullmatch(text)):
+        if text in _uid_dict.UID_dictionary:
+            return text
+        if structural and len(text) <= 64 and _UID.fullmatch(text) and not known.is_in_digits(text):
             return text
         return subject.key.uid(text) if text else ""
 

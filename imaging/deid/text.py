@@ -110,6 +110,11 @@ class Identifiers:
             self.names(token) and not (len(token) < 4 and is_safe(token)) for token in _tokens(text)
         )
 
+    def is_in_digits(self, uid: str) -> bool:
+        """Whether a UID has one of this instance's ids built in."""
+        digits = uid.replace(".", "")
+        return any(one in digits for one in self._compact)
+
     def without(self, text: str) -> str:
         """``text`` without phrases of this instance's people."""
         plain = _unaccented(text)

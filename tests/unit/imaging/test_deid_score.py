@@ -11,7 +11,7 @@ from phantom_phi_score import Score, score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-import deid_score  # noqa: E402
+import deid_score
 
 
 @pytest.fixture(scope="module")

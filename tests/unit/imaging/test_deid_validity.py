@@ -40,7 +40,9 @@ def complaints(path: Path) -> Counter[str]:
     """Errors of dciodvfy without the values it quotes."""
     done = subprocess.run(["dciodvfy", str(path)], capture_output=True, errors="replace", check=False)
     lines = (done.stderr + done.stdout).splitlines()
-    return Counter(re.sub(r"\d+(\.\d+)+|=? *<[^>]*>\s*$", "", line) for line in lines if line.startswith("Error"))
+    return Counter(
+        re.sub(r"\d+(\.\d+)+|=? *<[^>]*>\s*$", "", line) for line in lines if line.startswith("Error")
+    )
 
 
 @pytest.mark.root_parts
@@ -48,7 +50,9 @@ def complaints(path: Path) -> Counter[str]:
 @pytest.mark.parametrize("name", FILES)
 def test_an_object_has_no_fault_that_it_did_not_have_before(name: str, profile: str, tmp_path: Path) -> None:
     if shutil.which("dciodvfy") is None or shutil.which("dcmdump") is None:
-        pytest.skip("dicom3tools and dcmtk are not installed: nothing says whether the objects are still valid")
+        pytest.skip(
+            "dicom3tools and dcmtk are not installed: nothing says whether the objects are still valid"
+        )
     before, after = tmp_path / "before.dcm", tmp_path / "after.dcm"
     dataset = read(name)
     with warnings.catch_warnings():
@@ -81,7 +85,9 @@ def test_what_the_iod_requires_is_still_there(name: str, profile: str) -> None:
     assert checked > 8
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the files that a vendor's tool de-identified are not here")
+@pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason="the files that a vendor's tool de-identified are not here"
+)
 def test_what_a_vendor_deidentified_is_stamped_on_top_of_its_own_codes() -> None:
     for path in sorted(REFERENCE.glob("*.dcm")):
         dataset = pydicom.dcmread(path)
