@@ -20,7 +20,7 @@ from imaging.deid.reading_elements import values_of
 from imaging.deid.text import Identifiers, cleaned, is_technical
 from imaging.deid.values import REMOVED, dummy, moved
 from imaging.deid.vocabulary import BODY_PARTS
-from imaging.deid.words import is_safe
+from imaging.deid.words import is_product, is_safe
 
 TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})
 
@@ -145,16 +145,18 @@ def _text(
     element: DataElement, action: Action | None, parent: Dataset, known: Identifiers
 ) -> DataElement | None:
     coded = element.keyword in _CODED and str(parent.get("CodingSchemeDesignator")) in _STANDARD_SCHEMES
-    as_it_is = (
-        coded or element.keyword == "CodeValue" or (action is None and element.keyword in _DEVICE_WRITTEN)
-    )
+    coded = coded or element.keyword in ("CodeValue", "CodingSchemeDesignator")
+    by_device = action is None and element.keyword in _DEVICE_WRITTEN
 
     def judged(value: Any) -> str:
         text = str(value)
         if action is Action.KEEP:
             return text if not any(known.names(word) for word in re.findall(r"\w+", text)) else REMOVED
-        if as_it_is and is_technical(text, known):
+        if coded and is_technical(text, known):
             return text
+        if by_device:
+            whole = is_technical(text, known) and all(map(is_product, re.findall(r"[^\W_]+", text)))
+            return text if whole else cleaned(text, known, is_product)
         return cleaned(text, known)
 
     kept = [judged(value) for value in values_of(element)]

@@ -6,6 +6,7 @@ A block whose creator element is missing belongs to nobody and goes.
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from imaging.deid.reading_elements import elements, values_of
 from imaging.deid.text import Identifiers, is_technical
+from imaging.deid.words import is_product
 
 _NUMERIC = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "DS", "IS"})
 _TEXT = frozenset({"CS", "SH", "LO"})
@@ -46,7 +48,10 @@ def _is_safe(creator: DataElement, element: DataElement, known: Identifiers) -> 
     values = values_of(element)
     if vr in _NUMERIC:
         return not any(str(value) in known.compact_ids() for value in values)
-    return vr in _TEXT and all(is_technical(str(value), known) for value in values)
+    return vr in _TEXT and all(
+        is_technical(str(value), known) and all(map(is_product, re.findall(r"[^\W_]+", str(value))))
+        for value in values
+    )
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -62,6 +62,9 @@ _SHAPES = (
     # What has five digits or more in a row.
     re.compile(r"\b[A-Za-z]{0,4}[-_#:]?\d{5,}\w*"),
 )
+_VERSION = re.compile(r"(?<![\w.])v?\d{1,4}(?:\.\d{1,4}){2,5}(?![\w.])", re.I)
+_DOTTED_DAY = re.compile(r"\d{1,2}\.\d{1,2}\.(?:19|20)\d\d|(?:19|20)\d\d\.\d{1,2}\.\d{1,2}")
+"""What is no version of software though it is dotted."""
 _TOKEN = re.compile(r"[^\W_]+")
 _EDGE = " \t\r\n-_,;:./\\|#&*=^~'’\"()[]{}<>"
 
@@ -125,8 +128,8 @@ class Identifiers:
         return self._compact
 
 
-def cleaned(text: str, known: Identifiers) -> str:
-    """The harmless rest of a text, in its order; empty if nothing is left."""
+def cleaned(text: str, known: Identifiers, harmless: Callable[[str], bool] = is_safe) -> str:
+    """The rest of a text of which every word is ``harmless``, in its order; empty if nothing is left."""
     rest = _ANNOUNCED.sub(r"\1 ", known.without(_POSSESSIVE.sub(" ", text)))
     for shape in _SHAPES:
         rest = shape.sub(_keep_technical if shape is _GROUPED else " ", rest)
@@ -136,8 +139,8 @@ def cleaned(text: str, known: Identifiers) -> str:
     def judge(match: re.Match[str]) -> str:
         token = match.group()
         harmful = known.names(token) or any(one in token.lower() for one in compact)
-        harmless = is_safe(token) or any(start <= match.start() < end for start, end in eponyms)
-        return token if harmless and not harmful else " "
+        keeps = harmless(token) or any(start <= match.start() < end for start, end in eponyms)
+        return token if keeps and not harmful else " "
 
     rest = _TOKEN.sub(judge, rest)
     rest = re.sub(r"[^\x20-\x7e]+", " ", rest)
@@ -146,15 +149,17 @@ def cleaned(text: str, known: Identifiers) -> str:
 
 
 def is_technical(text: str, known: Identifiers) -> bool:
-    """Whether a short value that a device writes can stay as it is: nobody's name, id, date or number to call."""
-    return (
-        len(text) <= 64
-        and text.isprintable()
-        and not known.is_in(text)
-        and _ANNOUNCED.search(text) is None
-        and not any(shape.search(text) for shape in _SHAPES if shape is not _GROUPED)
-        and not any(_keep_technical(match) == " " for match in _GROUPED.finditer(text))
-    )
+    """Whether a short value can stay as it is: no known name or id, no date, no number to call."""
+    if len(text) > 64 or not text.isprintable() or known.is_in(text) or _ANNOUNCED.search(text):
+        return False
+    rest = _VERSION.sub(lambda match: match.group() if _DOTTED_DAY.search(match.group()) else " ", text)
+    for shape in _SHAPES:
+        if shape is _GROUPED:
+            if any(_keep_technical(match) == " " for match in shape.finditer(rest)):
+                return False
+        elif shape.search(rest):
+            return False
+    return True
 
 
 def _keep_technical(match: re.Match[str]) -> str:

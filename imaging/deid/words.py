@@ -13,7 +13,7 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from pydicom import _dicom_dict
+from pydicom import _dicom_dict, _uid_dict
 from pydicom.sr import _concepts_dict
 
 from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS
@@ -34,6 +34,8 @@ def safe_words() -> frozenset[str]:
         # Possessives tell whose the thing is and are no part of the name of a kind of thing.
         words.update(word.lower() for word in _WORD.findall(name.replace("'s", "")))
     ours = _ours()
+    for name, *_ in _uid_dict.UID_dictionary.values():
+        words.update(word.lower() for word in _WORD.findall(name))
     words -= set(ours["names"].split())
     words |= {part.lower() for part in BODY_PARTS} | set(ours["short_forms"].split())
     words |= {word.lower() for _, maker in MANUFACTURERS for word in _WORD.findall(maker)}
@@ -59,10 +61,16 @@ _ROOT = (
     r"(?:t1|t2|t2star|pd|fl|tse|fse|se|gre|ep|epi|tfl|tfi|tir|spc|vibe|mpr|mprage|2d|3d|4d|fs|wi|w|ax|sag|cor|tra|"
     r"ir|me|dwi|adc|flair|stir|b|st|ns|iso|pre|post|ce|wo|nc|bh|fb|ld|hr)"
 )
+_MEDICAL = re.compile(
+    r"[a-z]{3,}(?:graph(?:y|ic)|grams?|scop(?:y|ic)|(?:ec|o)tomy|plasty|itis|ology|plasia|[ae]emia|pathy|algia|stomy|"
+    r"imaging|metry|stenosis|sclerosis)|"
+    r"[a-z]*(?:carcin|aden|fibr|sarc|lymph|gli|lip|angi|blast|my|mening|neur|melan)omas?"
+)
+"""Endings of terms of medicine that no name has."""
 _NUMBERED = re.compile(r"([a-z]{3,})[0-9]{1,3}")
 _TECHNICAL = re.compile(
     rf"[0-9]{{1,3}}|0[0-9]{{3}}|[0-9]{{1,4}}{_UNIT}|[0-9]{{1,3}}(?:x[0-9]{{1,3}}){{1,2}}|"
-    rf"(?:b|te|tr|ti|fa|se|im|kv|br|hr|ph|p|rev|sl|wl|ww)[0-9]{{1,4}}|[a-z][0-9]{{1,2}}[a-z]?|"
+    rf"(?:b|te|tr|ti|fa|se|im|kv|br|hr|ph|p|rev|sl|wl|ww)[0-9]{{1,4}}|[a-z][0-9]{{1,2}}[a-z]?|[0-9]{{1,2}}[a-z]|"
     rf"(?:{_ROOT}|[0-9]{{1,2}}){{1,6}}"
 )
 
@@ -70,13 +78,32 @@ _TECHNICAL = re.compile(
 def is_safe(token: str) -> bool:
     """Whether a run of letters and digits says something technical and can be nobody's name or number."""
     word = token.lower()
-    if len(word) > 40 or not word.isascii():
+    if len(word) > 40 or not word.isascii() or word in _names():
         return False
     if word.isdigit():
         return len(word) <= 3
-    if word in safe_words() or _TECHNICAL.fullmatch(word) is not None:
+    if word in safe_words() or _MEDICAL.fullmatch(word) or _TECHNICAL.fullmatch(word):
         return True
     numbered = _NUMBERED.fullmatch(word)
     if numbered is not None:
         return numbered.group(1) in safe_words()
     return word.endswith("s") and len(word) > 4 and word[:-1] in safe_words()
+
+
+def is_product(token: str) -> bool:
+    """Whether a word may stand in what a device writes of itself: a product's name, or too short for a person's.
+
+    What holds a digit is a version, a model or a coil.
+    """
+    word = token.lower()
+    return word.isascii() and (len(word) <= 3 or not word.isalpha() or word in _products() or is_safe(word))
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    return frozenset(_ours()["names"].split()) - frozenset(_ours()["short_forms"].split())
+
+
+@functools.cache
+def _products() -> frozenset[str]:
+    return frozenset(_ours()["products"].split())

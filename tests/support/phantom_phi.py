@@ -494,6 +494,12 @@ def _odd_places(phantom: Phantom, place: int, rng: random.Random) -> None:
     ds.FilterType = f"{who.doctor[:12]}"
     ds.ReceiveCoilName = who.number.replace(" ", "")[:10]
     ds.AcquisitionDeviceProcessingDescription = f"SHARP {who.given}"
+    ds.TransmitCoilName = "Hathersage"
+    ds.SecondaryCaptureDeviceManufacturerModelName = "Magnetom Skyra Hathersage"
+    _removed(phantom, "Hathersage", "TransmitCoilName")
+    phantom.checks.append(
+        Check("text_retained", ("SecondaryCaptureDeviceManufacturerModelName",), ("Magnetom", "Skyra"))
+    )
     ds.DerivationDescription = f"Subtraction of {who.study_day:%Y%m%d} by {who.doctor}"
     ds.RequestingService = who.hospital
     ds.NameOfPhysiciansReadingStudy = [f"{who.doctor}^Reading", f"{OTHERS[(place + 5) % len(OTHERS)]}^Second"]

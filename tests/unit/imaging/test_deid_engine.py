@@ -275,6 +275,20 @@ def test_text_of_no_known_attribute_and_bytes_of_no_known_kind_go() -> None:
     assert b"Grimshaw" not in file.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("SOMATOM Definition AS+", "SOMATOM Definition AS+"),
+        ("Ingenia Ambition X", "Ingenia Ambition X"),
+        ("LightSpeed VCT", "LightSpeed VCT"),
+        ("MAGNETOM Skyra Blenkinsop", "MAGNETOM Skyra"),
+        ("Blenkinsop", "REMOVED"),
+    ],
+)
+def test_a_model_keeps_its_name_and_nobody_elses(written: str, kept: str) -> None:
+    assert one(ManufacturerModelName=written).ManufacturerModelName == kept
+
+
 @pytest.mark.parametrize("keyword", ["EncapsulatedDocument", "DirectoryRecordSequence"])
 def test_documents_and_indexes_are_refused(keyword: str) -> None:
     dataset = ct()

@@ -104,7 +104,9 @@ def test_no_attribute_of_the_whole_dictionary_lets_a_known_identifier_through(pr
 
 
 values = st.sampled_from(sorted({(tag, vr) for tag, vr, _ in attributes()}))
-sequences = st.sampled_from([tag for tag, row in sorted(DicomDictionary.items()) if row[0] == "SQ" and tag >> 16 >= 8])
+sequences = st.sampled_from(
+    [tag for tag, row in sorted(DicomDictionary.items()) if row[0] == "SQ" and tag >> 16 >= 8]
+)
 
 
 @st.composite
@@ -126,7 +128,9 @@ def datasets(draw: st.DrawFn, depth: int = 3) -> Dataset:
     return dataset
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(extra=datasets(), profile=st.sampled_from(PROFILES))
 def test_no_identifier_survives_in_any_vr_or_nesting(extra: Dataset, profile: ObjectProfile) -> None:
     dataset = known()

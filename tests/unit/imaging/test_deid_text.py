@@ -38,6 +38,9 @@ def known() -> Identifiers:
         "TE90 TR500",
         "C7 L5 vertebra",
         "Series 12",
+        "Transesophageal Echocardiogram",
+        "Non-ossifying fibroma of distal tibia",
+        "JPEG irreversible (lossy) 10:1",
     ],
 )
 def test_technique_and_anatomy_stay_word_for_word(text: str) -> None:
@@ -101,6 +104,35 @@ def test_names_and_long_numbers_are_not_safe_words(word: str) -> None:
     assert not is_safe(word)
 
 
+# The most frequent names of England and the United States, and large towns.
+_FREQUENT = """
+smith jones williams taylor davies wilson evans thomas johnson roberts walker wright robinson thompson hughes edwards
+green wood harris martin jackson clarke clark lewis turner hill scott cooper morris moore ward watson morgan anderson
+harrison king baker patel khan singh begum hussain ahmed ali kaur mohammed murphy kelly oliver george harry noah jack
+leo arthur muhammad oscar charlie olivia amelia isla ava mia ivy lily rosie sophia grace freya willow florence emily
+ella poppy evie elsie jacob alexander james william daniel henry joseph samuel john peter paul david michael robert
+mary susan margaret elizabeth patricia linda barbara anne helen sarah karen nancy lisa betty sandra ashley kimberly
+donna carol ruth sharon laura cynthia amy kathleen angela shirley brenda emma anna pamela nicole virginia katherine
+christine samantha debra rachel london manchester leeds bristol oxford cambridge york boston houston dallas austin
+lincoln wells reading chester bath hull derby garcia miller davis rodriguez martinez hernandez lopez gonzalez perez
+sanchez ramirez torres nguyen flores rivera campbell mitchell carter gomez phillips diaz parker cruz collins reyes
+stewart rogers gutierrez ortiz peterson bailey reed howard ramos kim cox richardson watson brooks chavez bennett gray
+mendoza ruiz alvarez castillo price sanders myers ross foster jimenez powell jenkins perry russell sullivan bell
+coleman butler henderson barnes fisher vasquez simmons graham murray jordan reynolds hamilton ford wallace west cole
+hayes bryant herrera gibson ellis tran medina marshall owens freeman webb mason hunt dixon fernandez stone
+"""
+_TAKEN_FOR_TECHNIQUE = {"dixon", "gray", "west", "stone"}
+
+
+@pytest.mark.parametrize("name", sorted(set(_FREQUENT.split()) - _TAKEN_FOR_TECHNIQUE))
+def test_a_frequent_name_is_no_safe_word(name: str) -> None:
+    assert not is_safe(name)
+
+
+def test_names_that_a_scanner_writes_more_often_than_a_person_bears_them_are_few() -> None:
+    assert {name for name in _FREQUENT.split() if is_safe(name)} <= _TAKEN_FOR_TECHNIQUE
+
+
 @pytest.mark.parametrize(
     ("text", "technical"),
     [
@@ -108,6 +140,10 @@ def test_names_and_long_numbers_are_not_safe_words(word: str) -> None:
         ("*tfl3d1_16ns", True),
         ("syngo MR E11", True),
         ("Br40d\\3", True),
+        ("51.80.108.010", True),
+        ("2.6.3.6", True),
+        ("12.03.2014", False),
+        ("1.2.840.113619.2.55.3.2831164355", False),
         ("Dr Wilson's scanner", False),
         ("call 07700 900123", False),
         ("2014-03-12", False),
