@@ -211,7 +211,7 @@ BROKEN = {
     "cut-pixels": "truncated-pixel-data",
     "no-pixels": "pixel-data-missing",
     "tiff": "unsupported-slide",
-    "long-length": "too-large",
+    "long-length": "truncated-pixel-data",
     "nowhere": "geometry-missing",
     "no-series": "required-attribute-missing",
     "plan": "unsupported-sop-class",
