@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from imaging.staging.headers import Header
-from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
+from imaging.staging.parsing.dicom.dataset import Opened
+from imaging.staging.parsing.dicom.dataset import open_dataset as open_file
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.geometry import frame_headers
 from imaging.staging.parsing.dicom.keywords import attributes
@@ -20,10 +21,12 @@ from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import WHOLE_SLIDE, is_image, is_other_object
 from imaging.staging.parsing.dicom.transfer_syntaxes import LOSSY, is_video
-from imaging.staging.parsing.dicom.values import MALFORMED as MALFORMED
-from imaging.staging.parsing.dicom.values import text, texts
+from imaging.staging.parsing.dicom.values import MALFORMED, text, texts
+from imaging.staging.parsing.dicom.whole_slides import open_dataset, transfer_syntax
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.headers import InstanceHeader
+
+__all__ = ["MALFORMED", "open_dataset", "read_header", "transfer_syntax"]
 
 
 def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
@@ -31,12 +34,12 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
 
     An :class:`InstanceHeader`, or what the pathology side makes of a whole slide image.
     """
-    opened = open_dataset(file)
+    opened = open_file(file)
     try:
         sop_class = text(opened.dataset, "SOPClassUID") or opened.media_class
         _check_kind(opened, sop_class)
         if sop_class == WHOLE_SLIDE:
-            return _whole_slide(opened.dataset, file)
+            return _whole_slide(file, keywords)
         return _header(opened, sop_class, keywords)
     except (*MALFORMED, ValidationError):
         raise Unreadable("malformed-dicom") from None
@@ -57,13 +60,13 @@ def _check_kind(opened: Opened, sop_class: str) -> None:
         raise Unreadable("required-attribute-missing")
 
 
-def _whole_slide(dataset: Dataset, file: BinaryIO) -> Header:
+def _whole_slide(file: BinaryIO, keywords: frozenset[str]) -> Header:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
     try:
         wsm = importlib.import_module("imaging.staging.parsing.slides.wsm")
     except ModuleNotFoundError:
         raise Unreadable("unsupported-sop-class") from None
-    header: Header = wsm.read_header(dataset, file)
+    header: Header = wsm.read_header(open_dataset(file), file, keywords)
     return header
 
 
