@@ -188,7 +188,7 @@ BROKEN = {
     "cut-pixels": "truncated-pixel-data",
     "no-pixels": "pixel-data-missing",
     "tiff": "unsupported-slide",
-    "long-length": "too-large",
+    "long-length": "truncated-pixel-data",
     "no-series": "required-attribute-missing",
     "plan": "unsupported-sop-class",
     "rle": "decode-failed",
