@@ -102,7 +102,9 @@ def head_of(values: Grey, *, ct: bool) -> Mask:
 
     inside = np.nan_to_num(values, nan=-np.inf) > (_AIR_HU if ct else _noise_level(values))
     for level in inside:  # in MR the skull is as dark as air: skin alone would be taken for a thin thing
-        level[:] = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(level, 2), iterations=2))[2:-2, 2:-2]
+        level[:] = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(level, 2), iterations=2))[
+            2:-2, 2:-2
+        ]
     # Thin things around the head (tables, straps, tubes) are cut off before the largest part is taken.
     solid = _largest(ndimage.binary_opening(inside, _ball(3)))
     solid = ndimage.binary_propagation(solid, mask=ndimage.binary_dilation(solid, _ball(4)) & inside)
@@ -122,7 +124,8 @@ def brain_of(values: Grey, head: Mask, *, ct: bool) -> Mask:
 
     grey = np.nan_to_num(values, nan=-np.inf)
     levels = np.flatnonzero(head.any(axis=(1, 2)))
-    inner = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1, 1:-1] * GRID_MM > _COVER_MM
+    # Where the scan cuts through the head there is no skin: padded by its own edge.
+    inner = ndimage.distance_transform_edt(np.pad(head, 1, "edge"))[1:-1, 1:-1, 1:-1] * GRID_MM > _COVER_MM
     inner[: max(0, int(levels[-1] - _BRAIN_TALL_MM / GRID_MM))] = False
     if ct:
         choices = [inner & (grey > _BRAIN_HU[0]) & (grey < _BRAIN_HU[1])]
@@ -163,7 +166,9 @@ def _upper(core: Mask, head: Mask) -> Mask:
     if not count:
         return core
     levels = np.flatnonzero(head.any(axis=(1, 2)))
-    middle = int(levels[-1] - 90 / GRID_MM)  # the brain's own middle lies about here, whatever is below in view
+    middle = int(
+        levels[-1] - 90 / GRID_MM
+    )  # the brain's own middle lies about here, whatever is below in view
     sizes = np.bincount(labels.ravel())
     reaching = np.unique(labels[max(middle, 0) :])
     reaching = reaching[reaching > 0]
