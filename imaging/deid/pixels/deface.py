@@ -25,6 +25,7 @@ FACE_DEPTH_MM = 40.0
 EAR_SHELL_MM = 8.0
 _EARS_END = 0.72
 """Of the head's length from the front: behind it is the neck."""
+_EAR_HALF_LONG_MM = 20.0
 _EARS_ABOVE_BROW_MM = 16.0
 _FACE_TALL_MM = 110.0
 _FACE_HALF_WIDE_MM = 45.0
@@ -125,13 +126,13 @@ def _face(head: Mask, brain: Mask, brow: int) -> Mask:
 
 def _ears(head: Mask, brain: Mask, brow: int) -> Mask:
     """A shell of the head's sides with the ears, from the brow to the chin, and the air beside it."""
-    from scipy import ndimage
+    from scipy import ndimage  # type: ignore[import-untyped]
 
     low = max(0, brow - int(_FACE_TALL_MM / GRID_MM))
     sides = np.zeros_like(head)
-    # The head without its ears: what is left when all that is thinner than 24 mm is cut off, level by level.
+    # The head without its ears: what is left when all that is narrower than an ear is long is cut off, level by level.
     for level in range(low, min(head.shape[0], brow + int(_EARS_ABOVE_BROW_MM / GRID_MM) + 1)):
-        trunk = _opened(head[level], 12 / GRID_MM)
+        trunk = _opened(head[level], _EAR_HALF_LONG_MM / GRID_MM)
         if not trunk.any():
             continue
         core = ndimage.distance_transform_edt(np.pad(trunk, 1))[1:-1, 1:-1] * GRID_MM > EAR_SHELL_MM

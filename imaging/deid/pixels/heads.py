@@ -50,7 +50,7 @@ def to_patient_grid(volume: Any, slope: float, intercept: float, affine: NDArray
 
     ``affine``: (z, y, x, 1) → LPS mm.  Raises :class:`DefaceRefused` for a geometry that can't be used.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # type: ignore[import-untyped]
 
     shape = tuple(int(size) for size in volume.shape)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
@@ -115,6 +115,8 @@ def head_of(values: Grey, *, ct: bool) -> Mask:
         level[:] = ndimage.binary_fill_holes(level)
     if _litres(closed) < 1.0:
         raise DefaceRefused("no head was found")
+    if float(closed[np.isfinite(values)].mean()) > 0.95:
+        raise DefaceRefused("the view shows no air around a head")
     return np.asarray(closed, bool)
 
 
