@@ -128,8 +128,8 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
         return True
 
     dataset = read_dataset(stream, implicit, not big_endian, stop_when=at_pixels)
-    # The first elements of any dataset are of groups up to 0010; random bytes make others.
-    if not stopped and (len(dataset) == 0 or min(dataset.keys()) > 0x00110000):
+    # The first elements of any dataset are of groups 0008 to 0010; random bytes make others.
+    if not stopped and not any(0x00080000 <= tag < 0x00110000 for tag in dataset.keys()):
         raise ValueError("no dataset")
     if not stopped and _is_torn(dataset):
         raise EOFError
@@ -180,10 +180,14 @@ def _start(stream: BinaryIO) -> int:
     stream.seek(0)
     head = stream.read(136)
     for start in (0, 128):
-        group, element = struct.unpack_from("<HH", head, start) if len(head) >= start + 8 else (0xFFFF, 0)
-        if (group in (0, 2, 8) and element <= 0x1000) or (
-            group in (0x0200, 0x0800) and head[start + 4 :][:1].isalpha()
-        ):
+        if len(head) < start + 8:
+            break
+        group, element = struct.unpack_from("<HH", head, start)
+        if group == 0 and head[start + 4 : start + 8] in (b"\4\0\0\0", b"UL\4\0"):
+            return start  # a command set begins with its length
+        if group in (2, 8) and element <= 0x1000:
+            return start
+        if group in (0x0200, 0x0800) and head[start + 4 : start + 6].isalpha():
             return start
     raise ValueError("no element")
 
