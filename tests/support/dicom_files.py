@@ -40,6 +40,8 @@ def dataset(sop_class: str = uid.SecondaryCaptureImageStorage, **attributes: Any
     for keyword, value in (values | attributes).items():
         if value is not None:
             setattr(made, keyword, value)
+    if "PixelData" in made:
+        made["PixelData"].VR = "OW"
     return made
 
 
@@ -58,7 +60,6 @@ def encoded(made: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
     made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", "1.2")
     made.file_meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
     implicit = syntax == uid.ImplicitVRLittleEndian
-    made["PixelData"].VR = made["PixelData"].VR if "PixelData" in made else "OW"
     buffer = io.BytesIO()
     dcmwrite(
         buffer,

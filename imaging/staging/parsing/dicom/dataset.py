@@ -128,8 +128,9 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
         return True
 
     dataset = read_dataset(stream, implicit, not big_endian, stop_when=at_pixels)
-    # The first elements of any dataset are of groups 0008 to 0010; random bytes make others.
-    if not stopped and not any(0x00080000 <= tag < 0x00110000 for tag in dataset.keys()):
+    tags = list(dataset.keys())
+    # The first elements of any dataset are of groups 0004 to 0010; random bytes make others.
+    if not stopped and not any(0x00040000 <= tag < 0x00110000 for tag in tags):
         raise ValueError("no dataset")
     if not stopped and _is_torn(dataset):
         raise EOFError
@@ -146,7 +147,7 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
 
 def _is_torn(dataset: Dataset) -> bool:
     """Whether the file ends within its last element."""
-    last = dataset.get_item(max(dataset.keys()))
+    last = dataset.get_item(max(list(dataset.keys())))
     if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
         return False
     return last.length > len(last.value or b"")
