@@ -32,6 +32,7 @@ from imaging.staging import index, inventory
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
@@ -101,6 +102,7 @@ class StagePlan:
 
 KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
     "radiology": lambda rules, _: Radiology(rules),
+    "pathology": lambda rules, _: Pathology(rules),
     "table": lambda rules, plan: Tables(rules, plan.columns),
 }
 """An explicit table: a profile's kind → its rules."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.sources import Source
-from hdrs_hpc.core.errors import BadDocumentError
+from connectors.sources import OF_ONE_ITEM, Source, SourceItem
+from connectors.sources.parallel import in_order
+from hdrs_hpc.core.errors import BadDocumentError, HdrsError
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
 _HEADER = b"hdrs-hpc/inventory/1\n"
 _BLOCK = 1 << 20
+SCAN_THREADS = 8
+"""Items read side by side: over a network it is the waiting that takes the time."""
 
 
 class BadInventoryError(BadDocumentError):
@@ -33,16 +34,36 @@ class BadInventoryError(BadDocumentError):
     remedy = "Make it anew with `hdrs-hpc dataset scan`."
 
 
-def scan(source: Source, progress: Callable[[int, int], None] | None = None, *, threads: int = 4) -> pa.Table:
-    """List and hash every item of ``source``, ``threads`` at once; memory is the table itself.
+def scan(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    unreadable: Callable[[str], None] | None = None,
+) -> pa.Table:
+    """List and hash every item of ``source``; memory is the table itself.
 
-    ``progress`` gets (items, bytes) so far.  Raises what the source raises.
+    ``progress`` gets (items, bytes) so far.  An item that the source lists but can't give stays out of the
+    dataset and is told to ``unreadable`` by its reason code; without ``unreadable`` it ends the scan.  Raises
+    what the source raises.
     """
     paths: list[str] = []
     sizes: list[int] = []
     digests: list[str] = []
     total = 0
-    for path, size, digest in _measured(source, threads):
+
+    def measure(item: SourceItem) -> tuple[str, int, str] | HdrsError:
+        try:
+            return (item.path, *_measure(source, item.path))
+        except OF_ONE_ITEM as error:
+            if unreadable is None:
+                raise
+            return error
+
+    for measured in in_order(measure, source.items(), SCAN_THREADS):
+        if isinstance(measured, HdrsError):
+            if unreadable is not None:
+                unreadable(measured.code)
+            continue
+        path, size, digest = measured
         paths.append(path)
         sizes.append(size)
         digests.append(digest)
@@ -101,23 +122,6 @@ def read(path: Path) -> pa.Table:
     table = table.replace_schema_metadata(None)
     check(table)
     return table
-
-
-def _measured(source: Source, threads: int) -> Iterator[tuple[str, int, str]]:
-    """(path, size, digest) in the source's order."""
-    under_way: deque[tuple[str, Future[tuple[int, str]]]] = deque()
-    with ThreadPoolExecutor(threads, "scan") as pool:
-        try:
-            for item in source.items():
-                under_way.append((item.path, pool.submit(_measure, source, item.path)))
-                if len(under_way) > 4 * threads:
-                    path, future = under_way.popleft()
-                    yield (path, *future.result())
-            while under_way:
-                path, future = under_way.popleft()
-                yield (path, *future.result())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _measure(source: Source, path: str) -> tuple[int, str]:

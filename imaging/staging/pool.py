@@ -75,6 +75,8 @@ class ParserPool:
                 parser_or_none = self._idle.get(timeout=self.timeout_s)
                 if parser_or_none is not None:
                     self._stop(parser_or_none)
+        for _ in range(self._size):
+            self._idle.put(None)  # wakes who still waits for one; it is told that there is none
         self._starter.shutdown()
 
     def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Iterator[Answer]:
@@ -116,6 +118,7 @@ class ParserPool:
         try:
             with self._lent() as parser:
                 for file in files:
+                    file.seek(0)  # a parser that is gone shared the position
                     if not parser.send(request, file.fileno()):
                         break  # it died on one of the files before: which, its answers tell
                 for _ in files:
@@ -140,13 +143,15 @@ class ParserPool:
         parser = self._idle.get()
         healthy = False
         try:
+            if self._closed:
+                raise Refused("parser-crashed")
             if parser is None or not parser.usable():
                 if parser is not None:
                     self._stop(parser)
                     parser = None
                 parser = self._starter.submit(_Parser, self._argv, self.timeout_s).result()
                 self._living.add(parser)
-                if self._closed:
+                if self._closed:  # too late to be killed with the others
                     raise Refused("parser-crashed")
                 parser.wait_until_ready()
             yield parser

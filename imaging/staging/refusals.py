@@ -52,6 +52,8 @@ _TABLE = (
     ("volume-incomplete", False, "Sound itself, but another slice of its volume was refused.", _OTHER_SLICE),
     # Slides
     ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
+    ("unsupported-slide-layout", True, "A slide that is not all in this one file.", _REPORT),
+    ("slide-incomplete", True, "Instances of the slide are missing, or contradict each other.", _REPAIR),
     ("truncated-tile", True, "A tile of the slide is cut short or is no JPEG image.", _REPAIR),
     # Tables
     ("malformed-table", True, "The file begins as Parquet or CSV and then breaks its format.", _REPAIR),
@@ -66,6 +68,8 @@ _TABLE = (
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
     ("held-for-person", False, "It may carry burned-in text, and waits for a person to look at it.", _LOOK),
     ("deface-uncertain", False, "A head scan whose face could not be found with confidence.", _LOOK),
+    ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
+    ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip

@@ -86,7 +86,7 @@ def _grey(frame: NDArray[Any]) -> Picture:
 
 def _flattened(grey: Picture) -> Picture:
     """Local contrast about 0.5: anatomy flattened, faint text on it as strong as bright text on black."""
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     detail = grey - ndimage.gaussian_filter(grey, 10)
     spread = np.sqrt(ndimage.gaussian_filter(detail * detail, 20))

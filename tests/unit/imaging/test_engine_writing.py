@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -202,6 +203,22 @@ def test_what_is_in_flight_stays_within_the_memory_budget(tmp_path: Path, parts:
     ]
     write(builder(tmp_path), items, Threads(16), memory=100)
     assert 60 <= most <= 90
+
+
+def test_memory_does_not_grow_with_the_item(tmp_path: Path) -> None:
+    class Heavy(Part):
+        def make(self, bench: Any, inputs: Mapping[str, bytes]) -> Made:
+            return Made(bytes(self.memory_bytes), {"made": self.path})
+
+    peaks = []
+    for count in (8, 80):
+        parts = [Heavy(f"series/h{count}/{p}", 1 / count, memory_bytes=1 << 20) for p in range(count)]
+        tracemalloc.start()
+        write(builder(tmp_path / str(count)), [Item(f"h{count}", [list(parts)])], Threads(4), memory=4 << 20)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 12 << 20
+    assert peaks[1] < peaks[0] + (3 << 20)
 
 
 def test_a_part_larger_than_the_budget_goes_alone(tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ class PixelElement:
 
     keyword: str
     vr: str
+    start: int
+    """Of the element: its tag."""
     offset: int
+    """Of its value."""
     length: int | None
     """None: undefined, hence encapsulated."""
 
@@ -112,8 +115,9 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
     pixels = None
     if stopped:
         keyword, vr, length = stopped[-1]
-        offset = stream.tell() + (12 if vr.encode() in _LONG else 8)
-        pixels = PixelElement(keyword, vr, offset, None if length == 0xFFFFFFFF else length)
+        start = stream.tell()
+        offset = start + (12 if vr.encode() in _LONG else 8)
+        pixels = PixelElement(keyword, vr, start, offset, None if length == 0xFFFFFFFF else length)
     syntax = _syntax(meta[0x00020010], implicit, big_endian)
     return Opened(dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import BinaryIO, Literal
 
 from pydantic import ValidationError
@@ -37,7 +36,7 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
         sop_class = text(opened.dataset, "SOPClassUID") or opened.media_class
         _check_kind(opened, sop_class)
         if sop_class == WHOLE_SLIDE:
-            return _whole_slide(opened.dataset, file)
+            return _whole_slide(file, keywords)
         return _header(opened, sop_class, keywords)
     except (*MALFORMED, ValidationError):
         raise Unreadable("malformed-dicom") from None
@@ -55,14 +54,11 @@ def _check_kind(opened: Opened, sop_class: str) -> None:
         raise Unreadable("required-attribute-missing")
 
 
-def _whole_slide(dataset: Dataset, file: BinaryIO) -> Header:
+def _whole_slide(file: BinaryIO, keywords: frozenset[str]) -> Header:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
-    try:
-        wsm = importlib.import_module("imaging.staging.parsing.slides.wsm")
-    except ModuleNotFoundError:
-        raise Unreadable("unsupported-sop-class") from None
-    header: Header = wsm.read_header(dataset, file)
-    return header
+    from imaging.staging.parsing.slides import reading
+
+    return reading.read_header(file, keywords)
 
 
 def _header(opened: Opened, sop_class: str, keywords: frozenset[str]) -> InstanceHeader:
