@@ -20,7 +20,7 @@ from imaging.deid.pixels.heads import GRID_MM, DefaceRefused, Mask, brain_of, he
 
 __all__ = ["DefaceRefused", "Defaced", "deface"]
 
-BRAIN_MARGIN_MM = 5.0
+BRAIN_MARGIN_MM = 8.0
 FACE_DEPTH_MM = 40.0
 EAR_SHELL_MM = 8.0
 _FACE_TALL_MM = 110.0

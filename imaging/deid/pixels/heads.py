@@ -101,6 +101,8 @@ def head_of(values: Grey, *, ct: bool) -> Mask:
     from scipy import ndimage
 
     inside = np.nan_to_num(values, nan=-np.inf) > (_AIR_HU if ct else _noise_level(values))
+    for level in inside:  # in MR the skull is as dark as air: skin alone would be taken for a thin thing
+        level[:] = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(level, 2), iterations=2))[2:-2, 2:-2]
     # Thin things around the head (tables, straps, tubes) are cut off before the largest part is taken.
     solid = _largest(ndimage.binary_opening(inside, _ball(3)))
     solid = ndimage.binary_propagation(solid, mask=ndimage.binary_dilation(solid, _ball(4)) & inside)
@@ -149,8 +151,8 @@ def _is_brain(brain: Mask, crown: int) -> bool:
     if upper.size < 1000:
         return False
     front = float(np.percentile(upper, 0.5))
-    in_face = (levels < crown - 115 / GRID_MM) & (fronts <= front + 30 / GRID_MM)
-    return float(in_face.mean()) < 0.001 and float((fronts < front - 6 / GRID_MM).mean()) < 0.001
+    in_face = (levels < crown - 120 / GRID_MM) & (fronts <= front + 30 / GRID_MM)
+    return float(in_face.mean()) < 0.002 and float((fronts < front - 6 / GRID_MM).mean()) < 0.001
 
 
 def _upper(core: Mask, head: Mask) -> Mask:
