@@ -101,7 +101,9 @@ def _coloured(labels: NDArray[Any]) -> NDArray[np.uint8]:
     """A colour a label, of hues as far apart as the golden ratio puts them."""
     image = np.zeros((*labels.shape, 3), dtype=np.uint8)
     for label in np.unique(labels[labels != 0]):
-        image[labels == label] = [255 * part for part in colorsys.hsv_to_rgb(int(label) * 0.618034 % 1, 0.7, 1)]
+        image[labels == label] = [
+            255 * part for part in colorsys.hsv_to_rgb(int(label) * 0.618034 % 1, 0.7, 1)
+        ]
     return image
 
 

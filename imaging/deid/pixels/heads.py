@@ -102,7 +102,9 @@ def head_of(values: Grey, *, ct: bool) -> Mask:
 
     inside = np.nan_to_num(values, nan=-np.inf) > (_AIR_HU if ct else _noise_level(values))
     for level in inside:  # in MR the skull is as dark as air: skin alone would be taken for a thin thing
-        level[:] = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(level, 2), iterations=2))[2:-2, 2:-2]
+        level[:] = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(level, 2), iterations=2))[
+            2:-2, 2:-2
+        ]
     # Thin things around the head (tables, straps, tubes) are cut off before the largest part is taken.
     solid = _largest(ndimage.binary_opening(inside, _ball(3)))
     solid = ndimage.binary_propagation(solid, mask=ndimage.binary_dilation(solid, _ball(4)) & inside)
