@@ -26,6 +26,7 @@ _TAKEN = "Nothing to do: the first of the equal instances was taken."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
+_LOOK = "Look at the held images and release those that show nobody (`imaging sheet --held`)."
 _REPORT = "Keep the item and report it: a later version may read it."
 
 _TABLE = (
@@ -64,6 +65,7 @@ _TABLE = (
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
+    ("held-for-person", False, "May show who the patient is, by text or face: held until a person looked.", _LOOK),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
