@@ -74,6 +74,12 @@ class NothingHeldError(NotFoundError):
     remedy = "Images are held where staging runs with `--burned-in hold` or `--deface`."
 
 
+class NoContactSheetError(NotFoundError):
+    code = "no-contact-sheet"
+    meaning = "The copy was staged without a contact sheet."
+    remedy = "Stage with `--contact-sheet`, or look at single items with `imaging inspect`."
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What a whole read of a copy found."""
@@ -195,12 +201,16 @@ def _open(folder: Path, key: bytes, holder: str, digest: str) -> SealedCopy:
         ) from None
 
 
-def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Read and authenticate every byte; ``progress`` gets (objects, bytes).  Raises SealBrokenError."""
+def verify(
+    dest: Path, secret: bytes, progress: Callable[[int, int, int, int], None] | None = None
+) -> Verified:
+    """Read and authenticate every byte; ``progress`` gets (objects, bytes) done and in all.  Raises SealBrokenError."""
     copy = open_copy(dest, secret)
+    paths = list(copy.paths())
+    whole = sum(map(copy.size, paths)) if progress is not None else 0
     count = total = 0
     block = memoryview(bytearray(8 << 20))
-    for path in copy.paths():
+    for path in paths:
         size, at = copy.size(path), 0
         while at < size or (size == 0 and at == 0):
             got = copy.read_into(path, at, block[: min(len(block), size - at)])
@@ -209,7 +219,7 @@ def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | Non
                 break
         count, total = count + 1, total + size
         if progress is not None:
-            progress(count, total)
+            progress(count, total, len(paths), whole)
     described = _read_copy_file(dest) or {}
     return Verified(len(copy.items()), count, total, str(described["digest"]))
 

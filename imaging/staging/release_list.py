@@ -37,9 +37,12 @@ def parse(raw: bytes) -> tuple[str, frozenset[int]]:
     if not isinstance(said, dict) or said.get("schema") != SCHEMA:
         raise ReleaseListError("another schema")
     items, inventory = said.get("items"), said.get("inventory")
-    if isinstance(items, list) and isinstance(inventory, str):
-        if all(type(one) is int and one > 0 for one in items):
-            return inventory, frozenset(items)
+    if (
+        isinstance(items, list)
+        and isinstance(inventory, str)
+        and all(type(one) is int and one > 0 for one in items)
+    ):
+        return inventory, frozenset(items)
     raise ReleaseListError("inventory is a digest, items are whole numbers from 1")
 
 
