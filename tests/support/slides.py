@@ -16,7 +16,12 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
 Pixels = NDArray[np.uint8]
 LABEL_CANARY = "LABEL-CANARY-4711"
@@ -153,7 +158,14 @@ def wsm(
     meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
     sop = uid(name, level, kind, path.name)
     meta.MediaStorageSOPInstanceUID = sop
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset = FileDataset(
+        str(path),
+        {},
+        file_meta=meta,
+        preamble=b"\0" * 128,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+    )
     color = pixels.ndim == 3
     dataset.update(
         {
@@ -184,6 +196,7 @@ def wsm(
         dataset.PlanarConfiguration = 0
     measures, shared, path_item = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [mpp / 1000, mpp / 1000]
+    dataset.ImagedVolumeWidth, dataset.ImagedVolumeHeight = width * mpp / 1000, height * mpp / 1000
     shared.PixelMeasuresSequence = Items([measures])
     dataset.SharedFunctionalGroupsSequence = Items([shared])
     path_item.OpticalPathIdentifier = "1"
@@ -204,7 +217,7 @@ def wsm(
     else:
         raw = b"".join(encoded)
         dataset.PixelData = raw + bytes(len(raw) % 2)
-        dataset["PixelData"].VR = "OW"
+        dataset["PixelData"].VR = "OW" if pixels.itemsize == 2 else "OB"
     dataset.save_as(path, enforce_file_format=True)
     return dataset
 
