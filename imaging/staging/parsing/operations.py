@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
-
-_WSM = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![.0-9])")
-"""VL Whole Slide Microscopy Image Storage."""
 
 _SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE")
 """TIFF and BigTIFF in both byte orders, Zeiss CZI."""
@@ -50,22 +47,12 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     elif start[128:] != b"DICM" and _is_table(start, file):
         yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
-        if _is_wsm(start, file):
-            yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
-            return
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
 
 
-def _is_wsm(start: bytes, file: BinaryIO) -> bool:
-    """Whether it says so near its beginning: the SOP class is among the first elements."""
-    beginning = file.read(1 << 14)
-    file.seek(0)
-    return _WSM.search(beginning) is not None
-
-
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """Decoded frames in the order asked, one answer each: raw stored integers, little-endian, row-major."""
+    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``decode_frames``."""
     for pixels in dicom_pixels.decode_frames(file, [int(index) for index in request["frames"]]):
         header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
         yield json.dumps(header).encode(), pixels.tobytes()
@@ -104,11 +91,24 @@ def _tables() -> ModuleType:
     return tables
 
 
+def _media(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """The files that a DICOMDIR refers to, as JSON: a list of lists of components."""
+    yield b"{}", json.dumps(dicom_media.referenced_files(file)).encode()
+
+
 def _slides() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
     from imaging.staging.parsing.slides import reading
 
     return reading
+
+
+def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Where frames show text: a list of boxes [y0, x0, y1, x1] a frame, in the order asked."""
+    from imaging.staging.parsing import text  # needs an optional detector, and only where a grant wants it
+
+    boxes = text.find(file, [int(index) for index in request["frames"]])
+    yield json.dumps({"boxes": [[list(map(int, box)) for box in found] for found in boxes]}).encode(), b""
 
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
@@ -117,4 +117,6 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "tiles": _tiles,
     "pixels": _pixels,
     "rows": _rows,
+    "media": _media,
+    "text": _text,
 }

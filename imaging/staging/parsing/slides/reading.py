@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from imaging.staging.parsing.dicom.header import MALFORMED
+from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.slides import grid as grids
 from imaging.staging.parsing.slides.opening import open_slide
 from imaging.staging.parsing.unreadable import Unreadable

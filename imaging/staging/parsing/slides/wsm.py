@@ -12,7 +12,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from imaging.staging.headers import Value
-from imaging.staging.parsing.dicom.header import open_dataset, transfer_syntax
+from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
 from imaging.staging.parsing.slides import icc, jpeg2000
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
 from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
@@ -45,27 +45,25 @@ _COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YB
 _TEXT = 1000
 
 
-def read_header(dataset: Dataset, file: BinaryIO, keywords: frozenset[str] = frozenset()) -> WsmHeader:
-    """The header of an instance whose dataset was read up to its pixels; raises :class:`Unreadable`."""
-    return WsmInstance(dataset, Source(file)).header(keywords)
-
-
 def open_wsm(file: BinaryIO) -> WsmInstance:
     """Raises :class:`Unreadable`, and what pydicom raises on broken files."""
-    dataset = open_dataset(file, stop_before_pixels=True)
-    if str(dataset.get("SOPClassUID")) != SOP_CLASS:
+    opened = open_dataset(file)
+    if str(opened.dataset.get("SOPClassUID") or opened.media_class) != SOP_CLASS:
         raise Unreadable("unsupported-slide")
-    return WsmInstance(dataset, Source(file))
+    return WsmInstance(opened, Source(file))
 
 
 class WsmInstance:
     """One instance; ``plane`` counts its optical paths, each with all its focal planes."""
 
-    def __init__(self, dataset: Dataset, source: Source) -> None:
+    def __init__(self, opened: Opened, source: Source) -> None:
+        if opened.pixels is None:
+            raise Unreadable("pixel-data-missing")
+        dataset = opened.dataset
         self.source = source
         self._dataset = dataset
-        self._at = source.file.tell()
-        self._syntax = transfer_syntax(dataset)
+        self._at = opened.pixels.start
+        self._syntax = opened.syntax
         self._format = _PixelFormat.of(dataset)
         self._paths = _optical_paths(dataset)
         self._places = self._tile_places()
