@@ -73,26 +73,37 @@ def write_seeds(folder: Path) -> None:
     pixels = he(300, 400)
     tifffile.imwrite(folder / "d.tif", pixels, compression="zlib", predictor=True, **tiles)
     tifffile.imwrite(folder / "e.tif", pixels, compression="jpeg", bigtiff=True, **tiles)
-    tifffile.imwrite(folder / "f.svs", pixels, compression="jpeg2000", description="Aperio|MPP = 0.5|", **tiles)
+    tifffile.imwrite(
+        folder / "f.svs", pixels, compression="jpeg2000", description="Aperio|MPP = 0.5|", **tiles
+    )
     tifffile.imwrite(folder / "g.tif", pixels, software="MedScan", compression="jpeg", **tiles)
     data = np.arange(2 * 2 * 300 * 300, dtype=np.uint16).reshape(2, 2, 300, 300)
     with tifffile.TiffWriter(folder / "h.ome.tif", ome=True) as tiff:
         axes = {"axes": "CZYX", "Channel": {"Name": ["DAPI", "CY5"]}}
         tiff.write(data, subifds=1, tile=(128, 128), metadata=axes, compression="lzw")
-        tiff.write(np.ascontiguousarray(data[..., ::2, ::2]), subfiletype=1, tile=(128, 128), compression="lzw")
+        tiff.write(
+            np.ascontiguousarray(data[..., ::2, ::2]), subfiletype=1, tile=(128, 128), compression="lzw"
+        )
     wsm(folder / "i.dcm", he(300, 300), tile=128)
-    wsm(folder / "j.dcm", he(256, 256), tile=128, sparse=[(0, 0, 0, "1"), (0, 1, 0, "1"), (1, 0, 0, "1"), (1, 1, 0, "1")])
+    wsm(
+        folder / "j.dcm",
+        he(256, 256),
+        tile=128,
+        sparse=[(0, 0, 0, "1"), (0, 1, 0, "1"), (1, 0, 0, "1"), (1, 1, 0, "1")],
+    )
     raw = [np.zeros((128, 128), np.uint16).tobytes()] * 4
     wsm(folder / "k.dcm", np.zeros((256, 256), np.uint16), tile=128, frames=raw, syntax="1.2.840.10008.1.2.1")
     real = SHARED / "pathology"
-    for number, path in enumerate([real / "CMU-1-Small-Region.svs", real / "dicom-wsm-cmu1" / "level-2-frames-0-4.dcm"]):
+    for number, path in enumerate(
+        [real / "CMU-1-Small-Region.svs", real / "dicom-wsm-cmu1" / "level-2-frames-0-4.dcm"]
+    ):
         if path.is_file():
             (folder / f"real-{number}").write_bytes(path.read_bytes())
 
 
 def mutated(seeds: list[bytes], number: int) -> bytes:
     """Mutation ``number``: mostly of what describes the pixels, at the beginning and end of the file."""
-    chance = random.Random(number)  # noqa: S311 - has to be the same each time
+    chance = random.Random(number)
     data = bytearray(seeds[number % len(seeds)])
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         where = chance.random()
@@ -110,7 +121,9 @@ def mutated(seeds: list[bytes], number: int) -> bytes:
             case 2:
                 data[at : at + 4] = chance.choice(_EXTREMES).to_bytes(4, "little")
             case 3:
-                data[at : at + 2] = (chance.choice(_EXTREMES) & 0xFFFF).to_bytes(2, chance.choice(("little", "big")))
+                data[at : at + 2] = (chance.choice(_EXTREMES) & 0xFFFF).to_bytes(
+                    2, chance.choice(("little", "big"))
+                )
             case 4:
                 del data[at : at + chance.choice((1, 2, 12, 100))]
             case 5:
@@ -148,7 +161,9 @@ def _ask_level(file: Any, number: int, level: dict[str, Any]) -> None:
     rows, columns = min(2, -(-level["height"] // high)), min(2, -(-level["width"] // wide))
     place = {"level": number, "plane": 0}
     if level["encoding"].startswith("jpeg"):
-        for _ in operations.answer({"op": "tiles", **place, "rows": [0, rows], "columns": [0, columns]}, file):
+        for _ in operations.answer(
+            {"op": "tiles", **place, "rows": [0, rows], "columns": [0, columns]}, file
+        ):
             pass
     box = [0, 0, min(512, level["height"]), min(512, level["width"])]
     for _ in operations.answer({"op": "pixels", **place, "box": box, "halved": True}, file):

@@ -55,9 +55,13 @@ def ndpi(
     interval_px: int = 256,
     heights_um: Sequence[float] = (0.0,),
     mcu_starts: bool = True,
+    uneven_px: int = 0,
     serial: str = "SN-CANARY-88",
 ) -> None:
-    """A slide of 20×: each level as one JPEG of 4:2:2 for each focal plane, then macro and map."""
+    """A slide of 20×: each level as one JPEG of 4:2:2 for each focal plane, then macro and map.
+
+    ``uneven_px``: intervals of the last level, which then do not end with its rows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pages: list[tuple[bytes, tuple[int, int], float, float, bool]] = []
     for place, pixels in enumerate(levels):
@@ -67,6 +71,8 @@ def ndpi(
             # As the scanner does: levels whose rows are no whole number of intervals are one interval a row.
             if -(-pixels.shape[1] // 16) % blocks:
                 blocks = -(-pixels.shape[1] // 16)
+            if uneven_px and place == len(levels) - 1:
+                blocks = uneven_px // 16
             stream = jpeg(shown, restart=blocks)
             pages.append((stream, pixels.shape[:2], 20 / 2**place, height, True))
     label = picture_of_text(LABEL_CANARY)

@@ -389,3 +389,47 @@ def test_parts_are_equal_over_equal_items_and_travel(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(steps)) == steps
     assert sum(part.share for parts in steps for part in parts) == pytest.approx(1)
     assert len({part.path for parts in steps for part in parts}) == sum(map(len, steps))
+
+
+def test_a_hamamatsu_level_that_cannot_be_cut_is_derived(tmp_path: Path) -> None:
+    # Its rows are no whole number of intervals, and it is too large to be one tile.
+    path = tmp_path / "x.ndpi"
+    first = noisy(400, 6144)
+    ndpi(path, [first, noisy(200, 3072)], interval_px=3072, uneven_px=2048)
+    made = make([path])
+    assert made.refused == {}
+    assert [one["pixels"] for one in made.ours()["levels"]][:2] == ["original-jpeg", "derived"]
+
+
+def test_a_hamamatsu_slide_whose_largest_level_cannot_be_cut_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndpi"
+    ndpi(path, [noisy(400, 3072)], interval_px=3072, uneven_px=2048)
+    made = make([path])
+    assert made.ours()["format"] == "openslide"
+
+
+def test_an_ome_tiff_whose_words_are_elsewhere_is_named_as_such(tmp_path: Path) -> None:
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">'
+        '<BinaryOnly MetadataFile="x.companion.ome" UUID="urn:uuid:2"/></OME>'
+    )
+    tifffile.imwrite(
+        tmp_path / "x.tif", he(256, 256), tile=(256, 256), description=xml, metadata=None, photometric="rgb"
+    )
+    assert make([tmp_path / "x.tif"]).refused == {1: "unsupported-slide-layout"}
+
+
+def test_gt450s_label_is_known_by_its_subfile_type_alone(tmp_path: Path) -> None:
+    # Tiled, of the baseline's shape, and its description does not say what it is.
+    pixels = he(512, 768)
+    label = picture_of_text(LABEL_CANARY, 256, 384)
+    with tifffile.TiffWriter(tmp_path / "x.svs") as tiff:
+        description = "Aperio Leica Biosystems GT450 v1.0.1|AppMag = 40|MPP = 0.2639"
+        common: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb", "metadata": None, **JPEG}
+        tiff.write(pixels, description=description, **common)
+        tiff.write(pixels[::4, ::4], description=description, **common)
+        tiff.write(label, subfiletype=1, description=description, **common)
+        tiff.write(label, subfiletype=9, description=description, **common)
+    made = make([tmp_path / "x.svs"])
+    origins = [(one["pixels"], one["downsample"]) for one in made.ours()["levels"]]
+    assert origins[:2] == [("original-jpeg", [1.0, 1.0]), ("original-jpeg", [4.0, 4.0])]

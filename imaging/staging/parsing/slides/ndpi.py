@@ -41,8 +41,15 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         raise Unreadable("unsupported-slide")
     ordered = sorted(levels, reverse=True)
     heights = sorted(levels[ordered[0]])
-    kept = [size for size in ordered if all(height in levels[size] for height in heights)]
-    grids = [[_grid(levels[size][height], source) for height in heights] for size in kept]
+    grids: list[list[RestartGrid | PageGrid]] = []
+    for size in ordered:
+        if all(height in levels[size] for height in heights):
+            try:
+                grids.append([_grid(levels[size][height], source) for height in heights])
+            except Unreadable as unreadable:
+                # A smaller level that can't be cut is derived from a larger one; without the largest, no slide.
+                if not grids or unreadable.code != "unsupported-slide":
+                    raise
     return TiffSlide(
         source,
         "ndpi",
