@@ -23,7 +23,7 @@ from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
 from hdrs_hpc.documents.models.source import DicomwebPlace
 
-PAGE_ROWS = 1000
+PAGE_ROWS = 200
 SMALLEST_CAP_ROWS = 50
 """A page shorter than this is the last one: servers cap pages on their own, but none known so low."""
 MAX_PAGE_BYTES = 64 << 20
