@@ -107,6 +107,9 @@ class DicomwebCarrier:
             seen.update(row.get(own, "") for row in new)
             yield from new
             asked += len(rows)
+            if not new and len(rows) >= PAGE_ROWS:
+                # Whatever follows its first page would be missing without a word.
+                raise SourceRefusedError("the search service gives the same page for every offset")
             if not new or len(rows) < SMALLEST_CAP_ROWS:
                 return
 
