@@ -126,7 +126,7 @@ def _face(head: Mask, brain: Mask, brow: int) -> Mask:
 
 def _ears(head: Mask, brain: Mask, brow: int) -> Mask:
     """A shell of the head's sides with the ears, from the brow to the chin, and the air beside it."""
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     low = max(0, brow - int(_FACE_TALL_MM / GRID_MM))
     sides = np.zeros_like(head)

@@ -50,7 +50,7 @@ def to_patient_grid(volume: Any, slope: float, intercept: float, affine: NDArray
 
     ``affine``: (z, y, x, 1) → LPS mm.  Raises :class:`DefaceRefused` for a geometry that can't be used.
     """
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     shape = tuple(int(size) for size in volume.shape)
     steps = np.linalg.norm(affine[:3, :3], axis=0)

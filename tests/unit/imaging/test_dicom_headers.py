@@ -38,7 +38,7 @@ def test_objects_without_pixels_are_refused_by_rule(sop_class: str) -> None:
     "sop_class",
     [
         uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.MRImageStorage, uid.EnhancedMRImageStorage,
-        uid.EnhancedMRColorImageStorage, uid.LegacyConvertedEnhancedMRImageStorage, uid.PositronEmissionTomographyImageStorage,
+        uid.EnhancedMRColorImageStorage, uid.LegacyConvertedEnhancedMRImageStorage, uid.PositronEmissionTomographyImageStorage,  # noqa: E501
         uid.EnhancedPETImageStorage, uid.NuclearMedicineImageStorage, uid.UltrasoundMultiFrameImageStorage,
         uid.EnhancedUSVolumeStorage, uid.XRayAngiographicImageStorage, uid.EnhancedXAImageStorage,
         uid.DigitalMammographyXRayImageStorageForPresentation, uid.BreastTomosynthesisImageStorage, uid.RTImageStorage,
@@ -233,7 +233,7 @@ def test_a_segmentation_tells_segments_by_code_and_frame_and_its_sources() -> No
         SegmentationType="BINARY", PerFrameFunctionalGroupsSequence=groups, SharedFunctionalGroupsSequence=[Dataset()],
         SegmentSequence=[item(SegmentNumber=1, SegmentLabel="Jane's liver", SegmentAlgorithmType="MANUAL",
                               SegmentedPropertyTypeCodeSequence=liver)],
-        ReferencedSeriesSequence=[item(SeriesInstanceUID="1.8", ReferencedInstanceSequence=[item(ReferencedSOPInstanceUID="1.9.3")])],
+        ReferencedSeriesSequence=[item(SeriesInstanceUID="1.8", ReferencedInstanceSequence=[item(ReferencedSOPInstanceUID="1.9.3")])],  # noqa: E501
     )  # fmt: skip
     said = header(encoded(made))
     assert said["segmentation"] == "BINARY"
