@@ -49,9 +49,6 @@ class OpenSlideFile:
         self.fill = 255
 
     def __del__(self) -> None:
-        slide = getattr(self, "_slide", None)
-        if slide is not None:
-            slide.close()
         os.close(self._handle)
 
     def header(self, keywords: frozenset[str]) -> SlideHeader:
