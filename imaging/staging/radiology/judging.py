@@ -13,7 +13,7 @@ from imaging.layout import series_path
 from imaging.staging.headers import Header
 from imaging.staging.judging import Judged, Rules
 from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
-from imaging.staging.radiology import burned_in
+from imaging.staging.radiology import burned_in, faces
 from imaging.staging.radiology.arrays import stored_dtype
 from imaging.staging.radiology.assembly import assemble
 from imaging.staging.radiology.burned_in import TextRules
@@ -69,6 +69,7 @@ class Radiology:
             | self._rules.selection.keywords
             | EXTRA_KEYWORDS
             | burned_in.KEYWORDS
+            | faces.KEYWORDS
         )
 
     def takes(self, header: Header) -> bool:
@@ -187,7 +188,8 @@ class Radiology:
                 kept[number] = self._rules.profile.apply(patient, _completed(one.instance.header, pseudonym))
         constant, per_slice = _combined([kept[one.instance.number] for one in volume.all_slices()])
         text = self._text_rules(volume)
-        return VolumeTask(item, volume, constant, per_slice, self._rules.profile, links, noted, text)
+        deface = self._rules.pixels.deface and faces.may_show_a_face(volume)
+        return VolumeTask(item, volume, constant, per_slice, self._rules.profile, links, noted, text, deface)
 
 
 def _pixel_fault(header: InstanceHeader) -> str | None:

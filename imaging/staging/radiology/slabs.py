@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,24 @@ class Plane:
     value: int = 0
 
 
+class Removed(Protocol):
+    """Voxels of a volume that are to go."""
+
+    def slices(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """(z, y, x), at full resolution."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is taken out of a slab of slices ``start`` up to ``stop``, at each time, and the value left there."""
+
+    mask: Removed
+    value: float
+    start: int = 0
+    stop: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SlabPart:
     """One shard.  Planes that no frame fills stay zero."""
@@ -48,6 +66,7 @@ class SlabPart:
     blanks: tuple[tuple[int, tuple[Box, ...]], ...] = ()
     """What to paint over, by item number, on each of its frames."""
     padding: int | None = None
+    cut: Cut | None = None
     inputs: tuple[str, ...] = ()
 
     @property
@@ -58,6 +77,9 @@ class SlabPart:
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         slab = empty_slab(self.array, self.shape)
         fill(slab, self.planes, bench, dict(self.blanks), self.padding)
+        if self.cut is not None:
+            gone = self.cut.mask.slices(self.cut.start, self.cut.stop)
+            slab.reshape(-1, *gone.shape)[:, gone] = self.cut.value
         return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape)))
 
 
@@ -67,10 +89,17 @@ def volume_array(volume: Volume) -> ArrayPlan:
 
 
 def slab_parts(
-    path: str, volume: Volume, blanks: Mapping[int, tuple[Box, ...]], padding: int | None
+    path: str,
+    volume: Volume,
+    blanks: Mapping[int, tuple[Box, ...]],
+    padding: int | None,
+    cut: Cut | None = None,
 ) -> list[SlabPart]:
-    """The shards of the array at ``path``/0, each a part.  ``blanks``: boxes to paint over with ``padding`` (the
-    least value of the type where None), by item number."""
+    """The shards of the array at ``path``/0, each a part.
+
+    ``blanks``: boxes to paint over with ``padding`` (the least value of the type where None), by item number.
+    ``cut``: voxels to take out, of the whole volume.
+    """
     array = volume_array(volume)
     slabs = list(array.slabs())
     parts = []
@@ -79,8 +108,19 @@ def slab_parts(
         here = tuple(
             (number, blanks[number]) for number in sorted({one.number for one in planes} & set(blanks))
         )
+        z = slab.slices
+        here_cut = None if cut is None else replace(cut, start=z.start, stop=z.stop)
         parts.append(
-            SlabPart(slab.path(level_path(path)), array, planes, slab.shape, 1 / len(slabs), here, padding)
+            SlabPart(
+                slab.path(level_path(path)),
+                array,
+                planes,
+                slab.shape,
+                1 / len(slabs),
+                here,
+                padding,
+                here_cut,
+            )
         )
     return parts
 

@@ -19,8 +19,9 @@ from imaging.layout import NAMESPACE, level_path, series_path
 from imaging.staging import index
 from imaging.staging.items import Part, Told
 from imaging.staging.radiology.burned_in import TextRules, found_text, text_parts
+from imaging.staging.radiology.faces import face_fill, face_part, found_face
 from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
-from imaging.staging.radiology.slabs import slab_parts, volume_array
+from imaging.staging.radiology.slabs import Cut, slab_parts, volume_array
 from imaging.staging.radiology.volume import Volume
 
 
@@ -52,6 +53,8 @@ class VolumeTask:
     noted: tuple[str, ...] = ()
     text: TextRules | None = None
     """None for what has no text by nature: doses, maps."""
+    deface: bool = False
+    """Whether the grant wants faces removed and this may show one."""
 
     @property
     def path(self) -> str:
@@ -71,7 +74,7 @@ class VolumeTask:
         return sorted({one.instance.number for one in self.volume.all_slices()})
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{self.text}\n".encode())
+        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{self.text}\n{self.deface}\n".encode())
         for one in self.volume.all_slices():
             running.update(f"{digest(one.instance.number)}:{one.frame}\n".encode())
         return running.hexdigest()
@@ -89,14 +92,23 @@ class VolumeTask:
             found.append("padding-varies")
         if self._blanks(told):
             found.append("blanked")
+        face = found_face(told)
+        if face is not None and face.in_view:
+            found.append("defaced")
         return sorted(set(found))
 
     def steps(self, told: Sequence[Told]) -> Iterator[Sequence[Part]]:
         if self.text is not None and self.text.policy.find_text:
             yield list(text_parts(self.volume))
+        if self.deface:
+            yield [face_part(self.volume)]
         pads = padding(self.volume.all_slices())
         fill = None if pads is None or not self._holds(pads["first"]) else pads["first"]
-        yield slab_parts(self.path, self.volume, self._blanks(told), fill)
+        face = found_face(told)
+        cut = None
+        if face is not None and face.in_view:
+            cut = Cut(face, face_fill(self.volume, np.dtype(volume_array(self.volume).dtype)))
+        yield slab_parts(self.path, self.volume, self._blanks(told), fill, cut)
 
     def _blanks(self, told: Sequence[Told]) -> dict[int, tuple[Box, ...]]:
         """Raises :class:`ItemRefused` for an instance that is held or refused."""
@@ -117,6 +129,9 @@ class VolumeTask:
             attributes[NAMESPACE]["blanked"] = [
                 {"rows": [box.y0, box.y1 - 1], "columns": [box.x0, box.x1 - 1]} for box in blanked
             ]
+        face = found_face(told)
+        if face is not None:
+            attributes[NAMESPACE]["defaced"] = face.in_view
         # Shards lie there already: nothing may be overwritten, which would remove them.
         zarr.create_group(store, path=self.path, attributes=attributes)
         volume_array(self.volume).create(store, level_path(self.path))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import matplotlib
 import numpy as np
 import pydicom
 import pytest
 from archive import instance, real, series, uid, write
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.sr.codedict import codes
 from test_staging_radiology import Staged
 
@@ -205,7 +207,7 @@ def test_a_parametric_map_stays_float_and_lies_on_its_source(tmp_path: Path) -> 
 def test_a_colour_cine_is_time_by_channel(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     shutil.copy(real("examples_ybr_color.dcm"), tmp_path / "a")
-    staged = Staged(tmp_path / "a", tmp_path)
+    staged = Staged(tmp_path / "a", tmp_path, released=frozenset({1}))
     ((row,), attributes) = staged.rows, ours(staged, 0)
     dataset = pydicom.dcmread(real("examples_ybr_color.dcm"))
     assert (row["kind"], row["axes"]) == ("cine", "tcyx")
@@ -263,3 +265,124 @@ def test_slices_keep_their_own_rescale(tmp_path: Path) -> None:
     staged = Staged(tmp_path / "a", tmp_path)
     assert ours(staged, 0)["rescale"] == {"slope": [0.5, 1.5, 2.5], "intercept": 0.0, "per_slice": True}
     assert staged.rows[0]["units"] == "Bq/mL"
+
+
+def ultrasound(path: Path, **attributes: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A colour ultrasound image with one region and a banner above it; gives its pixels."""
+    pixels = np.random.default_rng(6).integers(1, 255, (60, 80, 3), dtype=np.uint8)
+    region = pydicom.Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 10, 20
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 69, 59
+    region.RegionSpatialFormat, region.RegionDataType = 1, 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = 0.02, 0.03
+    values: dict[str, Any] = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1",
+        "Modality": "US",
+        "SamplesPerPixel": 3,
+        "PlanarConfiguration": 0,
+        "PhotometricInterpretation": "RGB",
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "Rows": 60,
+        "Columns": 80,
+        "ImagePositionPatient": None,
+        "ImageOrientationPatient": None,
+        "PixelSpacing": None,
+        "SequenceOfUltrasoundRegions": [region],
+    }
+    dataset = instance(**{**values, **attributes})
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset["PixelData"].VR = "OB"
+    dataset.PixelData = pixels.tobytes()
+    write(dataset, path)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"), [("refuse", "burned-in-annotation"), ("hold", "held-for-person")]
+)
+def test_an_ultrasound_image_stays_out_unless_it_may_be_blanked(
+    tmp_path: Path, policy: str, code: str
+) -> None:
+    ultrasound(tmp_path / "a" / "us.dcm")
+    staged = Staged(tmp_path / "a", tmp_path, burned_in=policy)
+    assert staged.refused == {code: (1,)}
+    assert staged.report.failed == 0
+
+
+def test_outside_the_ultrasound_region_nothing_is_left_and_inside_nothing_changes(tmp_path: Path) -> None:
+    pixels = ultrasound(tmp_path / "a" / "us.dcm")
+    staged = Staged(tmp_path / "a", tmp_path, burned_in="blank")
+    got = staged.voxels().transpose(1, 2, 0)
+    assert np.array_equal(got[20:60, 10:70], pixels[20:60, 10:70])
+    got[20:60, 10:70] = 0
+    assert not got.any()
+    assert staged.rows[0]["spacing_mm"] == [0.3, 0.2]
+    assert staged.report.notes["blanked"] == 1
+    assert ours(staged, 0)["ultrasound_regions"][0]["rows"] == [20, 59]
+    assert ours(staged, 0)["blanked"]
+
+
+def test_an_image_that_a_person_released_is_taken_whole(tmp_path: Path) -> None:
+    pixels = ultrasound(tmp_path / "a" / "us.dcm")
+    staged = Staged(tmp_path / "a", tmp_path, burned_in="hold", released=frozenset({1}))
+    assert np.array_equal(staged.voxels().transpose(1, 2, 0), pixels)
+
+
+def radiograph(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> None:
+    dataset = instance(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1",
+        Modality="DX",
+        BurnedInAnnotation="NO",
+        ImagePositionPatient=None,
+        ImageOrientationPatient=None,
+        Rows=pixels.shape[0],
+        Columns=pixels.shape[1],
+        PixelRepresentation=0,
+        PixelPaddingValue=None,
+        PixelData=pixels.tobytes(),
+    )
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    write(dataset, path)
+
+
+def with_text() -> np.ndarray[Any, np.dtype[np.uint16]]:
+    y, x = np.mgrid[0:400, 0:500]
+    pixels = (600 + 200 * np.sin(y / 61) * np.cos(x / 83)).astype(np.uint16)
+    face = Image.new("L", (500, 400))
+    font = ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size=28
+    )
+    ImageDraw.Draw(face).text((40, 30), "SMITH JOHN 12/03/1956", fill=255, font=font)
+    pixels[np.asarray(face) > 100] = 3000
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("policy", "refused"),
+    [("refuse", {"burned-in-annotation": (1,)}), ("hold", {"held-for-person": (1,)}), ("blank", {})],
+)
+def test_the_detector_finds_text_that_a_header_denies(
+    tmp_path: Path, policy: str, refused: dict[str, tuple[int, ...]]
+) -> None:
+    radiograph(tmp_path / "a" / "dx.dcm", with_text())
+    staged = Staged(tmp_path / "a", tmp_path, burned_in=policy, find_text=True)
+    assert staged.refused == refused
+    if policy == "blank":
+        letters = with_text() == 3000
+        assert not (staged.voxels()[letters] == 3000).any()
+        untouched = staged.voxels() == with_text()
+        assert untouched[150:].all()
+    else:
+        assert staged.rows == []
+
+
+def test_an_image_without_text_passes_the_detector_untouched(tmp_path: Path) -> None:
+    pixels = with_text()
+    pixels[pixels == 3000] = 600
+    radiograph(tmp_path / "a" / "dx.dcm", pixels)
+    staged = Staged(tmp_path / "a", tmp_path, find_text=True)
+    assert np.array_equal(staged.voxels(), pixels)
