@@ -17,7 +17,7 @@ def halve(pixels: NDArray[Any]) -> NDArray[Any]:
     wide = {1: np.uint16, 2: np.uint32}[pixels.dtype.itemsize] if whole else np.float64
     rows = pixels[0::2].astype(wide)
     rows += pixels[1::2]
-    total = rows[:, 0::2] + rows[:, 1::2]
+    total: NDArray[Any] = rows[:, 0::2] + rows[:, 1::2]
     if whole:
         total += 2
         total >>= 2
