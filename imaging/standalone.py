@@ -5,6 +5,8 @@
     DEST/copy.json      public: the copy's id, and once sealed its manifest's name and digest
     DEST/objects/       sealed objects
     DEST/journal/       while it is built: sealed journals, by which an interrupted staging goes on
+    DEST/held/          pictures of images held for a person, sealed under a key of their own: no part of the copy,
+                        to be removed when somebody has looked
 
 The secret (32 random bytes) gives two keys by HKDF-SHA256: one per copy, and one for de-identification that is
 the same for all copies under this secret, so that their pseudonyms agree.
@@ -12,24 +14,30 @@ the same for all copies under this secret, so that their pseudonyms agree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from zarr.abc.store import Store
 
 from connectors.sources import Source
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
-from hdrs_hpc.sealing.cipher import SealBrokenError
+from hdrs_hpc.sealing.cipher import SealBrokenError, never_pickled
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.manifest import Entry
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
+from hdrs_hpc.sealing.zarr_store import SealedStore
+from imaging.reading.staged import StagedCopy
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, stage
 from imaging.staging.report import StageReport
@@ -38,6 +46,7 @@ SCHEMA = "hdrs-hpc/standalone-copy/1"
 PROJECT = "standalone"
 SECRET_BYTES = 32
 _COPY_FILE = "copy.json"
+_HELD = "held"
 
 
 class SecretFileError(UsageError):
@@ -62,6 +71,18 @@ class CopyExistsError(ConflictError):
     code = "copy-exists"
     meaning = "The folder holds a sealed copy already, or other files."
     remedy = "Choose an empty or new folder."
+
+
+class NothingHeldError(NotFoundError):
+    code = "nothing-held"
+    meaning = "No image was held for a person when the copy was staged, or the pictures were removed since."
+    remedy = "Images are held where staging runs with `--burned-in hold` or `--deface`."
+
+
+class NoContactSheetError(NotFoundError):
+    code = "no-contact-sheet"
+    meaning = "The copy was staged without a contact sheet."
+    remedy = "Stage with `--contact-sheet`, or look at single items with `imaging inspect`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +132,11 @@ def copy_key(secret: bytes, copy: str) -> bytes:
     return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/copy-key/1")
 
 
+def held_key(secret: bytes, copy: str) -> bytes:
+    """The key of the pictures that were held while this copy was staged."""
+    return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/held-key/1")
+
+
 def stage_folder(
     source: Source,
     dest: Path,
@@ -129,12 +155,25 @@ def stage_folder(
     builder = CopyBuilder(
         DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
     )
-    try:
-        report = stage(source, table, builder, plan, progress)
-        sealed = builder.seal()
-    finally:
-        builder.close()
-    _write_copy_file(dest, {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest})
+    with contextlib.ExitStack() as held:
+        opened: list[CopyBuilder] = []
+
+        def open_held() -> CopyBuilder:
+            objects = DirectoryStore(dest / _HELD / "objects")
+            key, journal = held_key(secret, copy), dest / _HELD / "journal"
+            opened.append(CopyBuilder(objects, key, "copy", PROJECT, f"{copy}-held", journal))
+            held.callback(opened[0].close)
+            return opened[0]
+
+        try:
+            report = stage(source, table, builder, plan, progress, open_held)
+            sealed = builder.seal()
+        finally:
+            builder.close()
+        described = {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest}
+        if opened:
+            described["held"] = opened[0].seal().manifest_digest
+    _write_copy_file(dest, described)
     shutil.rmtree(dest / "journal")
     return report
 
@@ -144,11 +183,22 @@ def open_copy(dest: Path, secret: bytes) -> SealedCopy:
     described = _read_copy_file(dest)
     if described is None or "digest" not in described:
         raise NotACopyError(where=str(dest))
-    copy, objects = str(described["copy"]), DirectoryStore(dest / "objects")
+    copy = str(described["copy"])
+    return _open(dest, copy_key(secret, copy), copy, str(described["digest"]))
+
+
+def open_held(dest: Path, secret: bytes) -> SealedCopy:
+    """Pictures of what was held while ``dest`` was staged.  Raises :class:`NothingHeldError`, SealBrokenError."""
+    described = _read_copy_file(dest)
+    if described is None or "held" not in described or not (dest / _HELD).is_dir():
+        raise NothingHeldError(where=str(dest))
+    copy = str(described["copy"])
+    return _open(dest / _HELD, held_key(secret, copy), f"{copy}-held", str(described["held"]))
+
+
+def _open(folder: Path, key: bytes, holder: str, digest: str) -> SealedCopy:
     try:
-        return SealedCopy.open(
-            objects, copy_key(secret, copy), "copy", PROJECT, copy, str(described["digest"])
-        )
+        return SealedCopy.open(DirectoryStore(folder / "objects"), key, "copy", PROJECT, holder, digest)
     except SealBrokenError:
         raise SealBrokenError(
             "the copy does not open under this secret",
@@ -156,12 +206,119 @@ def open_copy(dest: Path, secret: bytes) -> SealedCopy:
         ) from None
 
 
-def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Read and authenticate every byte; ``progress`` gets (objects, bytes).  Raises SealBrokenError."""
+def open_staged(dest: Path, secret: Path | bytes) -> StagedCopy:
+    """The copy in ``dest`` as what :func:`imaging.reading.open_staged` gives inside a job.
+
+    With the secret's *file* it may be sent to other processes (Dask, a DataLoader's workers): what is pickled names
+    folder and file, and each process reads the secret itself.  With the secret's bytes it stays in this process.
+    Raises what :func:`open_copy` and :func:`read_secret` raise.
+    """
+    described = _read_copy_file(dest)
+    digest = str(described["digest"]) if described is not None and "digest" in described else ""
+    if isinstance(secret, Path):
+        folder = StandaloneFolder(dest.resolve(), digest, secret_file=secret.resolve())
+    else:
+        folder = StandaloneFolder(dest.resolve(), digest, secret=secret)
+    folder.open()
+    return StagedCopy(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class StandaloneFolder:
+    """Where a standalone copy lies and how its secret is found: a ``CopySource``."""
+
+    dest: Path
+    digest: str
+    """Of the manifest: a copy that was staged anew in the same place is another one."""
+    secret_file: Path | None = None
+    secret: bytes | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.secret is not None:
+            never_pickled(self)
+        return (StandaloneFolder, (self.dest, self.digest, self.secret_file))
+
+    @property
+    def name(self) -> str:
+        return self.dest.name
+
+    @property
+    def store(self) -> Store:
+        return StandaloneStore(self)
+
+    def read(self, path: str) -> bytes | None:
+        copy = self.open()
+        entry = copy.find(path)
+        return None if entry is None else bytes(copy.read_view(entry))
+
+    def children(self, folder: str) -> list[str]:
+        return self.open().children(folder)
+
+    def open(self) -> SealedCopy:
+        """This process's opened copy.  A fork opens its own: locks may have been held when it was made."""
+        return _opened(self, os.getpid())
+
+
+class StandaloneStore(SealedStore):
+    """The zarr store of a standalone copy; what is pickled is the reference to it, if it holds no secret."""
+
+    def __init__(self, folder: StandaloneFolder) -> None:
+        super().__init__(folder.open())
+        self._folder = folder
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:  # type: ignore[override]
+        return (StandaloneStore, (self._folder,))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StandaloneStore) and self._folder == other._folder
+
+    __hash__ = None  # as zarr's own stores
+
+    def __repr__(self) -> str:
+        return "StandaloneStore()"
+
+    def with_read_only(self, read_only: bool = True) -> StandaloneStore:
+        if not read_only:
+            raise ValueError("a sealed copy is read-only")
+        return StandaloneStore(self._folder)
+
+    def _find(self, key: str) -> Entry | None:
+        return self._folder.open().find(key)
+
+    def _read(self, key: str, entry: Entry, start: int, length: int) -> memoryview | None:
+        return self._folder.open().read_view(entry, start, length)
+
+    def _keys(self, prefix: str) -> list[str]:
+        return list(self._folder.open().paths(prefix))
+
+    def _names(self, folder: str) -> list[str]:
+        return self._folder.open().children(folder)
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: StandaloneFolder, process: int) -> SealedCopy:
+    if folder.secret is not None:
+        secret = folder.secret
+    else:
+        assert folder.secret_file is not None
+        secret = read_secret(folder.secret_file)
+    copy = open_copy(folder.dest, secret)
+    described = _read_copy_file(folder.dest)
+    if described is None or described["digest"] != folder.digest:
+        raise NotACopyError("another copy has taken its place", where=str(folder.dest))
+    return copy
+
+
+def verify(
+    dest: Path, secret: bytes, progress: Callable[[int, int, int, int], None] | None = None
+) -> Verified:
+    """Read and authenticate every byte; ``progress`` gets (objects, bytes) done and in all.  Raises SealBrokenError."""
     copy = open_copy(dest, secret)
+    paths = list(copy.paths())
+    whole = sum(map(copy.size, paths)) if progress is not None else 0
     count = total = 0
     block = memoryview(bytearray(8 << 20))
-    for path in copy.paths():
+    for path in paths:
         size, at = copy.size(path), 0
         while at < size or (size == 0 and at == 0):
             got = copy.read_into(path, at, block[: min(len(block), size - at)])
@@ -170,7 +327,7 @@ def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | Non
                 break
         count, total = count + 1, total + size
         if progress is not None:
-            progress(count, total)
+            progress(count, total, len(paths), whole)
     described = _read_copy_file(dest) or {}
     return Verified(len(copy.items()), count, total, str(described["digest"]))
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from connectors.sources import SourceItem, SourceItemMissingError, SourceTooLargeError, SourceUnreadableError
-
-_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+from connectors.sources.names import to_name, to_text
 
 
 class FolderSource:
@@ -46,7 +44,7 @@ class FolderSource:
         Walks component by component from the root with O_NOFOLLOW: a component that became a link between
         scan and read is refused, which a check before opening could not promise.
         """
-        parts = _to_name(path).split(b"/")
+        parts = to_name(path).split(b"/")
         if not all(part and part not in (b".", b"..") and b"\0" not in part for part in parts):
             raise SourceItemMissingError("a path of another form than the source gives")
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -73,7 +71,10 @@ class FolderSource:
 
     def local_path(self, path: str) -> Path | None:
         """See :meth:`connectors.sources.Source.local_path`."""
-        return self.root / os.fsdecode(_to_name(path))
+        return self.root / os.fsdecode(to_name(path))
+
+    def close(self) -> None:
+        """See :meth:`connectors.sources.Source.close`; there is nothing to give back."""
 
     def _walk(self, folder: bytes, prefix: bytes, depth: int) -> Iterator[SourceItem]:
         if depth > self.max_depth:
@@ -87,27 +88,9 @@ class FolderSource:
         except OSError as error:
             raise SourceUnreadableError(f"a folder could not be listed ({error.strerror})") from None
         # A folder sorts as its name followed by "/", which is how its items' paths compare.
-        entries.sort(key=lambda entry: _to_text(entry[0]).encode() + (b"/" if entry[1] else b""))
+        entries.sort(key=lambda entry: to_text(entry[0]).encode() + (b"/" if entry[1] else b""))
         for name, is_folder, status in entries:
             if is_folder:
                 yield from self._walk(folder + b"/" + name, prefix + name + b"/", depth + 1)
             elif stat.S_ISREG(status.st_mode):
-                yield SourceItem(_to_text(prefix + name), status.st_size)
-
-
-def _to_text(name: bytes) -> str:
-    return name.replace(b"\\", b"\\\\").decode("utf-8", "surrogateescape").translate(_SURROGATES)
-
-
-def _to_name(text: str) -> bytes:
-    def unescape(match: re.Match[bytes]) -> bytes:
-        body = match.group(1)
-        return b"\\" if body == b"\\" else bytes.fromhex(body[1:].decode())
-
-    try:
-        return _ESCAPED.sub(unescape, text.encode("utf-8"))
-    except UnicodeEncodeError:
-        raise SourceItemMissingError("a path of another form than the source gives") from None
-
-
-_SURROGATES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+                yield SourceItem(to_text(prefix + name), status.st_size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import json
 import sys
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from connectors.sources.folder import FolderSource
+from connectors.sources.opening import open_source
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
@@ -66,15 +67,19 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             profile=recipe["profile"],
             deid_key=deid,
             select=recipe["select"],
+            columns=recipe.get("columns", {}),
             opt_out=_opt_out(home, deid),
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,
+            burned_in=recipe["pixels"]["burned-in"],
+            find_text=recipe["pixels"]["find-text"],
+            deface=recipe["pixels"]["deface"],
         )
         if builder.sealed:  # we died between sealing and saying so
             told = json.loads(builder.read(REPORT))
         else:
-            source = FolderSource(Path(registration.source.path))
-            report = stage(source, inventory, builder, plan, _Meter(folder).note)
+            with contextlib.closing(open_source(registration.source)) as source:
+                report = stage(source, inventory, builder, plan, _Meter(folder).note)
             workers.replace_file(folder / "report.html", report.as_html().encode())
             told = report.as_dict()
         sealed = builder.seal()

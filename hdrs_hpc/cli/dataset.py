@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,25 +30,33 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("name")
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source")
 @options.home
 @click.option("--out", type=options.NEW_FILE, help="Write what was found for `dataset register --scan`.")
 @options.as_json
-def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: bool) -> None:
-    """List and hash every item of a folder, in the data zone; the digest of the list is the version.
+def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: bool) -> None:
+    """List and hash every item of a source, in the data zone; the digest of the list is the version.
+
+    SOURCE is a folder, a .zip file, a DICOMDIR, an address (dicomweb+https, dimse, dimses, s3, sftp), or a
+    .yaml file that describes one; docs/sources.md shows each.
 
     The list itself stays in the broker's home, since file names can tell about patients.
 
     \b
     Example:
       hdrs-hpc dataset scan north-chest-ct /archive/ct --out scan.json
+      hdrs-hpc dataset scan north-mr 'dicomweb+https://pacs.example/dicom-web?modalities=MR&token-file=/etc/t'
     """
-    from connectors.sources.folder import FolderSource
+    import contextlib
+
+    from connectors.sources.opening import absolute, open_source, read_place
     from hdrs_hpc.cli.signing import write
     from imaging.staging import inventory
 
     broker = options.broker_home(home)
-    found = _scan(FolderSource(source))
+    place = absolute(read_place(source))
+    with contextlib.closing(open_source(place)) as opened:
+        found, unreadable = _scan(opened)
     version = inventory.digest(found)
     target = broker.inventory(version)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,10 +66,11 @@ def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: 
     draft.replace(target)
     told = {
         "name": name,
-        "source": str(source.resolve()),
+        "source": place.model_dump(mode="json", exclude_defaults=True),
         "version": version,
         "items": found.num_rows,
         "bytes": sum(found["size"].to_pylist()),
+        "unreadable": dict(unreadable),
     }
     if out is not None:
         write(out, json.dumps(told, indent=2).encode())
@@ -68,13 +78,17 @@ def scan(name: str, source: Path, home: Path | None, out: Path | None, as_json: 
         show.emit_json(told)
         return
     show.done(f"{name}: {told['items']} items, {show.size(told['bytes'])}")
+    for code, count in sorted(unreadable.items()):
+        click.echo(f"  {count} listed items could not be read and are left out: {code}")
     click.echo(f"  version {version}")
     if out is not None:
         click.echo(f"  wrote {out}; next: hdrs-hpc dataset register --scan {out} --kind … --sensitivity …")
 
 
-def _scan(source: Source) -> pa.Table:
-    """The inventory, with a line of progress on standard error where a person watches."""
+def _scan(source: Source) -> tuple[pa.Table, Counter[str]]:
+    """The inventory, and how many items the source could not give, by reason.
+
+    A line of progress goes to standard error where a person watches."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -87,13 +101,24 @@ def _scan(source: Source) -> pa.Table:
         def tell(items: int, count: int) -> None:
             progress.update(line, description=f"{items} items, {show.size(count)} hashed")
 
-        return inventory.scan(source, tell)
+        unreadable: Counter[str] = Counter()
+
+        def note(code: str) -> None:
+            unreadable[code] += 1
+
+        return inventory.scan(source, tell, note), unreadable
+
+
+def _place(text: str) -> dict[str, Any]:
+    from hdrs_hpc.documents.models.source import place_from_text
+
+    return place_from_text(text).model_dump(mode="json", exclude_defaults=True)
 
 
 @dataset.command()
 @click.option("--scan", "scanned", type=options.FILE, help="What `dataset scan --out` wrote.")
 @click.option("--name", help="The dataset's name.  [default: the scan's]")
-@click.option("--source", help="The folder, as the data zone sees it.  [default: the scan's]")
+@click.option("--source", help="Folder or address, as the data zone sees it.  [default: the scan's]")
 @click.option("--version", help="Digest of the inventory.  [default: the scan's]")
 @click.option("--items", type=click.IntRange(0), help="How many items it has.  [default: the scan's]")
 @click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
@@ -134,7 +159,7 @@ def register(
         "name": name or found.get("name"),
         "kind": kind,
         "sensitivity": sensitivity,
-        "source": {"type": "folder", "path": source or found.get("source")},
+        "source": _place(source) if source else found.get("source"),
         "version": version or found.get("version"),
         "items": items if items is not None else found.get("items"),
     }

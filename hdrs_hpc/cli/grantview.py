@@ -97,8 +97,18 @@ def _data(grant: Grant) -> list[str]:
     for name, data in grant.model_dump(mode="json")["data"].items():
         chosen = "; ".join(f"{key} {_text(value)}" for key, value in data["select"].items()) or "all of it"
         lines.append(f"{name} ({chosen}), {data['profile']}, {show.short(data['version'])}")
+        lines += [f"  column {column}: {_column(said)}" for column, said in data["columns"].items()]
         lines.append(f"  up to {data['max-failed']} items may fail")
     return lines
+
+
+def _column(said: dict[str, Any]) -> str:
+    words = [said["rule"]]
+    if said["values"]:
+        words.append(f"{', '.join(said['values'][:6])}{' …' if len(said['values']) > 6 else ''}")
+    if said["only"] or said["within"]:
+        words.append(f"only rows of {said['within'] or 'these values'}")
+    return "; ".join(words)
 
 
 def _workloads(grant: Grant) -> str:

@@ -58,6 +58,12 @@ class GrantOverError(NotAllowedError):
     remedy = "Set dates that lie ahead."
 
 
+class ColumnsMisplacedError(NotAllowedError):
+    code = "columns-misplaced"
+    meaning = "Columns are granted of something that is no table, or a table without its columns."
+    remedy = "Give `columns` for every dataset of kind `table`, and `select` for the others only."
+
+
 class ProjectClosedError(ConflictError):
     code = "project-closed"
     meaning = "The project is closing or closed; its keys are gone."
@@ -167,6 +173,19 @@ def _selections(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
             yield Broken(SelectionKeywordError, f"staging can not select by {word}", where)
 
 
+def _columns(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
+    for name, granted in grant.data.items():
+        registered = facts.registrations.get(name)
+        if registered is None:
+            continue
+        table = registered.kind == "table"
+        if table != bool(granted.columns):
+            message = f"{name} is a table" if table else f"{name} is no table"
+            yield Broken(ColumnsMisplacedError, message, f"data.{name}.columns")
+        if table and granted.select:
+            yield Broken(ColumnsMisplacedError, f"{name} selects its rows by columns", f"data.{name}.select")
+
+
 def _sensitivity(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
     for name in grant.data:
         registered = facts.registrations.get(name)
@@ -188,5 +207,6 @@ _RULES: tuple[tuple[str, str, _Rule], ...] = (
     ("no-conflict-of-interest", "who approves and checks does not work in the project", _conflict),
     ("datasets-registered", "its datasets are registered in these versions", _datasets),
     ("selections-known", "staging knows what it selects by", _selections),
+    ("columns-of-tables", "tables have columns, and nothing else does", _columns),
     ("isolation-fits-sensitivity", "real data is isolated and under a real trust root", _sensitivity),
 )

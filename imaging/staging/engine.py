@@ -1,53 +1,53 @@
 """The staging engine: source + inventory + plan → items of a copy, de-identified, minimised, sealed.
 
 Two passes over the archive.  The first reads headers, judges each item and groups instances into volumes; the
-second decodes pixels and writes.  Parsing happens in :mod:`imaging.staging.pool`; this process never parses.
+second decodes pixels and writes.  Files are parsed in :mod:`imaging.staging.pool`, parts made by the workers of
+:mod:`imaging.staging.scheduling`; this process judges and seals, and alone holds the keys.
 Running it again over the same journals goes on where it stopped and gives the same readable copy.
 """
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import hashlib
+import os
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from dask.base import compute
-from dask.delayed import delayed
 
 from connectors.sources import Source
 from hdrs_hpc.core import strict_json
-from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.layout import INDEX, REPORT
-from imaging.staging import index, inventory, sandbox
-from imaging.staging.items import Bench, Task, Told
-from imaging.staging.judging import Judge, Judged, Kind, Rules
-from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
+from imaging.staging import contact_sheet, index, inventory, release_list
+from imaging.staging.items import Bench, Task
+from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
+from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.judging import Pathology
+from imaging.staging.pool import ITEM_TIMEOUT_S
 from imaging.staging.radiology.judging import Radiology
-from imaging.staging.reading import ItemReader
-from imaging.staging.refusals import REASONS, ItemRefused, Refused
+from imaging.staging.reading import AnyHeader
+from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
+from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
+from imaging.staging.tables.judging import Tables
+from imaging.staging.writing import Dropped, Writer, Written
 
-KINDS: dict[str, Callable[[Rules], Kind]] = {"radiology": Radiology}
-"""An explicit table: a profile's kind → its rules."""
+__all__ = ["Progress", "StagePlan", "StagingChangedError", "TooManyFailedError", "stage"]
 
 _BATCH = 64
-"""Items a Dask task: small enough for smooth progress, large enough that Dask's cost does not show."""
-
-
-class TooManyFailedError(NotAllowedError):
-    code = "too-many-failed"
-    meaning = "More items of the dataset could not be read than the grant lets fail."
-    remedy = "Read the staging report; mend the archive, or ask the custodian for a higher max-failed."
+"""Headers a piece of work: small enough for smooth progress, large enough that handing out does not show."""
 
 
 class StagingChangedError(ConflictError):
@@ -56,13 +56,22 @@ class StagingChangedError(ConflictError):
     remedy = "Destroy the unfinished copy and its journals and stage anew."
 
 
+def _default_memory_bytes() -> int:
+    """Half of this machine's memory, 4 GiB at most."""
+    return min(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+
+
 @dataclass(frozen=True, slots=True)
 class StagePlan:
     """What to stage, and how.
 
-    ``kind``: ``radiology`` or ``pathology`` (or ``any``, for use without a broker).  ``select``: see
+    ``kind``: ``radiology``, ``pathology`` or ``table`` (or ``any``, for use without a broker).  ``select``: see
     :class:`Selection`.  ``opt_out``: :meth:`DeidKey.opt_out_hash` of each patient to leave out.
-    ``max_failed``: broken items tolerated.  ``workers``: parser processes and writing threads.
+    ``max_failed``: broken items tolerated.  ``workers``: parser processes, each with a thread or process.
+    ``memory_bytes``: bound on what is decoded and not yet sealed.  ``where``: see :class:`Where`.
+    ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
+    inventory whose rows the released numbers are.  ``contact_sheet``: draw thumbnails into the copy.
+    ``columns``: of tables, see :mod:`imaging.staging.tables.columns`; without them no table is staged.
     ``issuer``: stands in for an absent Issuer of Patient ID, so that two archives' equal ids are two people.
     """
 
@@ -74,12 +83,42 @@ class StagePlan:
     max_failed: int = 0
     workers: int = 2
     issuer: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    burned_in: BurnedIn = "refuse"
+    find_text: bool = False
+    deface: bool = False
+    released: frozenset[int] = frozenset()
+    released_of: str = ""
+    contact_sheet: bool = False
+    where: Where = field(default_factory=Where)
+    memory_bytes: int = field(default_factory=_default_memory_bytes)
     item_timeout_s: float = ITEM_TIMEOUT_S
+
+    def pixels(self) -> PixelPolicy:
+        """What is done about identity in pixels."""
+        return PixelPolicy(self.burned_in, self.find_text, self.deface, self.released)
+
+    def policy(self) -> bytes:
+        """What of the plan decides an item's bytes, beside its profile, the key and the source."""
+        said: dict[str, Any] = {
+            "burned-in": self.burned_in,
+            "find-text": self.find_text,
+            "deface": self.deface,
+        }
+        return strict_json.dumps(said)
+
+
+KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
+    "radiology": lambda rules, _: Radiology(rules),
+    "pathology": lambda rules, _: Pathology(rules),
+    "table": lambda rules, plan: Tables(rules, plan.columns),
+}
+"""An explicit table: a profile's kind → its rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``phase`` is ``reading`` (items of the inventory) or ``writing`` (volumes and slides)."""
+    """``phase`` is ``reading`` (items of the inventory) or ``writing`` (items of the copy)."""
 
     phase: str
     items_done: int
@@ -94,192 +133,210 @@ def stage(
     builder: CopyBuilder,
     plan: StagePlan,
     progress: Callable[[Progress], None] | None = None,
+    held: Callable[[], CopyBuilder] | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
-    Writes items, then ``index.parquet`` and ``report.json``.  Raises :class:`TooManyFailedError` (nothing may
-    be sealed then), :class:`BadInventoryError`, :class:`SelectionError`, :class:`UnknownProfileError`,
-    :class:`ParserStartError`, and what source and builder raise.
+    Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
+    builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
+    already (its caller died before noting so) is left as it is: the report comes out the same.
+
+    Raises :class:`TooManyFailedError` (nothing may be sealed then), :class:`StagingChangedError`,
+    :class:`ReleaseForOtherDataError`, :class:`BadInventoryError`, :class:`SelectionError`,
+    :class:`UnknownProfileError`, :class:`ParserStartError`, :class:`SchedulerUnknownError`,
+    :class:`WorkersLostError`, and what source and builder raise.
     """
     started = time.monotonic()
     table = inventory.read(inventory_table) if isinstance(inventory_table, Path) else inventory_table
     version = inventory.digest(table)
+    if plan.released and plan.released_of != version:
+        raise ReleaseForOtherDataError()
     run = _Run(table, plan, progress)
-    with (
-        ParserPool(plan.workers, timeout_s=plan.item_timeout_s) as pool,
-        # Slices of one volume are decoded side by side too: one large volume should use all parsers.
-        ThreadPoolExecutor(plan.workers, "decode") as threads,
-    ):
-        reader = ItemReader(source, table, pool)
-        headers = run.read_headers(reader)
+    spec = BenchSpec(source, table, plan.item_timeout_s)
+    with open_scheduler(plan.where, spec, plan.workers) as scheduler:
+        isolation = scheduler.isolation()
+        headers = run.read_headers(scheduler)
+        read_s = time.monotonic() - started
         judged = run.judge.judge(headers, table.column("path").to_pylist())
-        run.refuse_all(judged.refused)
-        _check_finished(builder, judged, reader)
-        run.write_items(judged, builder, Bench(reader, threads))
-    rows = [meta["row"] for item, meta in sorted(builder.finished().items()) if item in run.written]
-    report = run.report(version, rows, time.monotonic() - started)
-    builder.put(INDEX, index.to_bytes(index.to_table(rows)))
-    builder.put(REPORT, strict_json.dumps(report.as_dict()))
+        headers.clear()
+        run.ledger.refuse_all(judged.refused)
+        rows = run.write_items(judged, builder, scheduler)
+        if plan.contact_sheet and not builder.sealed:
+            items = [row["item"] for row in rows]
+            for path, page in contact_sheet.staged_pages(builder.store(), items, plan.workers):
+                builder.put(path, page)
+        waiting = run.ledger.by_code().get("held-for-person", ())
+        if waiting and held is not None:
+            _show_held(version, waiting, held(), scheduler)
+    report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
+    if not builder.sealed:
+        builder.put(INDEX, index.to_bytes(index.to_table(rows)))
+        builder.put(REPORT, strict_json.dumps(report.as_dict()))
     return report
 
 
-def write_item(task: Task, builder: CopyBuilder, bench: Bench) -> list[Told]:
-    """Make, seal and finish one item; gives what its parts told.
-
-    Raises :class:`Refused` with nothing of the item left behind, and what the builder raises.
-    """
-    told: list[Told] = []
-    try:
-        for parts in task.steps(told):
-            for part in parts:
-                made = part.make(bench, {path: builder.read(path) for path in part.inputs})
-                if part.path:
-                    builder.put(part.path, made.data)
-                told.append(made.told)
-        task.begin(builder.store(), told)
-    except Refused:
-        builder.drop_item(task.path)
-        raise
-    fingerprint = task.fingerprint(bench.reader.digest)
-    builder.finish_item(
-        task.path, {"row": dict(task.row(told)), "source": fingerprint, "notes": task.notes(told)}
-    )
-    return told
+def read_headers(
+    bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
+) -> list[tuple[int, AnyHeader | str]]:
+    """The work of a worker: checked headers of some items, or the code by which one has none."""
+    return [
+        (number, header.code if isinstance(header, Refused) else header)
+        for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
+    ]
 
 
-def _check_finished(builder: CopyBuilder, judged: Judged, reader: ItemReader) -> None:
-    """An interrupted staging goes on only under the same plan: what it finished can't be taken back, and a
-    patient who opted out meanwhile would stay in."""
-    planned = {task.path: task.fingerprint(reader.digest) for task in judged.tasks}
-    for item, meta in builder.finished().items():
-        if planned.get(item) != meta.get("source"):
-            raise StagingChangedError()
+def _show_held(
+    inventory_digest: str, numbers: Sequence[int], into: CopyBuilder, scheduler: Scheduler
+) -> None:
+    """Pictures and the list of what waits for a person, sealed apart."""
+    if into.sealed:
+        return
+    futures = (scheduler.submit(contact_sheet.held_frames, number) for number in numbers)
+    pictures = zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True)
+    for path, page in contact_sheet.held_pages(pictures):
+        into.put(path, page)
+    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers)))
 
 
 class _Run:
-    """One staging's running totals, shared by its threads."""
+    """One staging's rules and running totals."""
 
     def __init__(self, table: pa.Table, plan: StagePlan, progress: Callable[[Progress], None] | None) -> None:
         self.plan = plan
         self.table = table
-        self.key = DeidKey(plan.deid_key)
-        names = [plan.profile] if plan.kind != "any" else list(profiles.names())
+        self.sizes: list[int] = table.column("size").to_pylist()
+        self.digests: list[str] = table.column("sha256").to_pylist()
+        names = (
+            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+        )
+        key = DeidKey(plan.deid_key)
         selection = Selection.parse(plan.select)
         self.judge = Judge(
             [
-                KINDS[profile.kind](Rules(self.key, profile, selection, plan.opt_out, plan.issuer))
+                KINDS[profile.kind](
+                    Rules(key, profile, selection, plan.opt_out, plan.issuer, plan.pixels()), plan
+                )
                 for profile in map(profiles.load, names)
-                if profile.kind in KINDS
+                if profile.kind in KINDS and (profile.kind != "table" or plan.columns)
             ]
         )
-        self.written: set[str] = set()
-        self.refused: dict[int, str] = {}
+        self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
-        self.failed = 0
         self._progress = progress
-        self._lock = threading.Lock()
-        self._done = [0, 0]
 
-    def read_headers(self, reader: ItemReader) -> dict[int, Any]:
+    def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
         """Item number → checked header; items that have none are refused."""
-        sizes = self.table.column("size").to_pylist()
-        total = (len(sizes), sum(sizes))
-        headers: dict[int, Any] = {}
-
-        def read(numbers: range) -> None:
-            for number in numbers:
-                try:
-                    header = reader.header(number, self.judge.keywords)
-                except Refused as refused:
-                    self.refuse(number, refused.code)
+        count, keywords = len(self.sizes), self.judge.keywords
+        meter = _Meter("reading", count, sum(self.sizes), self._progress)
+        headers: dict[int, AnyHeader] = {}
+        batches = (range(at, min(at + _BATCH, count + 1)) for at in range(1, count + 1, _BATCH))
+        futures = (scheduler.submit(read_headers, batch, keywords) for batch in batches)
+        for batch in _in_order(futures, ahead=3 * scheduler.slots):
+            for number, header in batch:
+                if isinstance(header, str):
+                    self.ledger.refuse((number,), header)
                 else:
-                    with self._lock:
-                        headers[number] = header
-                self._advance("reading", 1, sizes[number - 1], total)
-
-        self._done = [0, 0]
-        self._in_threads(
-            read, [range(at, min(at + _BATCH, len(sizes) + 1)) for at in range(1, len(sizes) + 1, _BATCH)]
-        )
+                    headers[number] = header
+            meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
 
-    def write_items(self, judged: Judged, builder: CopyBuilder, bench: Bench) -> None:
-        """Write what is not finished yet; a volume that breaks on the way is dropped whole."""
-        sizes = self.table.column("size").to_pylist()
-        weights = {task.path: sum(sizes[number - 1] for number in task.numbers()) for task in judged.tasks}
-        total = (len(judged.tasks), sum(weights.values()))
+    def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
+        """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
 
-        def write(task: Task) -> None:
-            try:
-                if task.path not in builder.finished():
-                    write_item(task, builder, bench)
-            except ItemRefused as refused:
-                others = dict.fromkeys(task.numbers(), "volume-incomplete")
-                self.refuse_all({**others, refused.number: refused.code})
-            except Refused as refused:
-                self.refuse_all(dict.fromkeys(task.numbers(), refused.code))
-            else:
-                with self._lock:
-                    self.written.add(task.path)
-                    self.notes.update(builder.finished()[task.path]["notes"])
-            self._advance("writing", 1, weights[task.path], total)
+        An interrupted staging goes on only under the same plan: what it finished can't be taken back, and a
+        patient who opted out meanwhile would stay in; so :class:`StagingChangedError`.
+        """
+        order = {task.path: place for place, task in enumerate(judged.tasks, start=1)}
+        weights = {task.path: sum(self.sizes[n - 1] for n in task.numbers()) for task in judged.tasks}
+        meter = _Meter("writing", len(order), sum(weights.values()), self._progress)
+        finished = builder.finished()
+        planned = {task.path: self._fingerprint(task) for task in judged.tasks if task.path in finished}
+        if any(planned.get(item) != meta.get("source") for item, meta in finished.items()):
+            raise StagingChangedError()
+        for path in finished:
+            meter.advance(1, weights[path])
+        shown = dict.fromkeys(order, 0)
 
-        self._done = [0, 0]
-        self._in_threads(write, judged.tasks)
-        with self._lock:
-            self.notes.update(judged.notes)
+        def advance(task: Task, share: float) -> None:
+            size = min(round(weights[task.path] * share), weights[task.path] - shown[task.path])
+            shown[task.path] += size
+            meter.advance(0, size)
 
-    def refuse_all(self, refused: dict[int, str]) -> None:
-        for number, code in refused.items():
-            self.refuse(number, code)
+        writer = Writer(builder, scheduler, self.plan.memory_bytes, self._fingerprint, advance)
+        with contextlib.closing(
+            writer.write(task for task in judged.tasks if task.path not in finished)
+        ) as outcomes:
+            for outcome in outcomes:
+                path = outcome.task.path
+                meter.advance(1, weights[path] - shown.pop(path))
+                if isinstance(outcome, Written):
+                    finished[path] = outcome.meta
+                else:
+                    self._dropped(outcome, order[path])
+        for meta in finished.values():
+            self.notes.update(meta["notes"])
+        self.notes.update(judged.notes)
+        return [dict(meta["row"]) for _, meta in sorted(finished.items())]
 
-    def refuse(self, number: int, code: str) -> None:
-        """Note an item as refused; raises :class:`TooManyFailedError` at the one too many."""
-        with self._lock:
-            # The first cause stands: a sound slice of two broken volumes is one item.
-            earlier = self.refused.get(number)
-            counts = REASONS[code].failed
-            if earlier is None or (counts and not REASONS[earlier].failed):
-                self.refused[number] = code
-                self.failed += counts
-            failed = self.failed
-        if counts and failed > self.plan.max_failed:
-            raise TooManyFailedError(
-                f"{failed} items failed so far where {self.plan.max_failed} may; the last code is {code}",
-                where=f"item {number}",
-            )
-
-    def report(self, version: str, rows: list[dict[str, Any]], seconds: float) -> StageReport:
-        by_code: dict[str, list[int]] = defaultdict(list)
-        for number, code in self.refused.items():
-            by_code[code].append(number)
-        kinds = Counter(row["kind"] for row in rows)
-        return StageReport(
+    def report(
+        self, version: str, rows: list[dict[str, Any]], isolation: str, seconds: float, read_s: float
+    ) -> StageReport:
+        return StageReport.of(
+            rows,
             inventory=version,
-            profile=self.plan.profile if self.plan.kind != "any" else ", ".join(profiles.names()),
-            items_in=self.table.num_rows,
-            bytes_in=sum(self.table.column("size").to_pylist()),
-            staged={"volumes": kinds["volume"], "slides": kinds["slide"]},
-            staged_items=self.table.num_rows - len(self.refused),
-            patients=len({row["patient"] for row in rows if row.get("patient")}),
-            image_bytes=sum(row["image_bytes"] for row in rows),
-            failed=self.failed,
-            refused={code: tuple(sorted(numbers)) for code, numbers in by_code.items()},
+            profile=self.plan.profile
+            if self.plan.kind != "any"
+            else ", ".join(map(profiles.default_for, profiles.KINDS)),
+            policy=strict_json.loads(self.plan.policy()),
+            items_in=len(self.sizes),
+            bytes_in=sum(self.sizes),
+            failed=self.ledger.failed,
+            refused=self.ledger.by_code(),
             notes=dict(self.notes),
-            isolation=sandbox.isolation(),
+            isolation=isolation,
             seconds=seconds,
+            reading_s=read_s,
+            workers=f"{self.plan.workers} {self.plan.where.scheduler}",
         )
 
-    def _in_threads(self, work: Callable[[Any], None], inputs: list[Any]) -> None:
-        """Dask's threaded scheduler: stops at the first error and raises it here."""
-        tasks = [delayed(work, pure=False)(one) for one in inputs]
-        compute(  # type: ignore[no-untyped-call]  # dask leaves it unannotated
-            *tasks, scheduler="threads", num_workers=self.plan.workers, optimize_graph=False
-        )
+    def _dropped(self, dropped: Dropped, order: int) -> None:
+        refused, numbers = dropped.refused, dropped.task.numbers()
+        if isinstance(refused, ItemRefused):
+            self.ledger.refuse((refused.number,), refused.code, order)
+            others = (number for number in numbers if number != refused.number)
+            self.ledger.refuse(others, "volume-incomplete", order)
+        else:
+            self.ledger.refuse(numbers, refused.code, order)
 
-    def _advance(self, phase: str, items: int, size: int, total: tuple[int, int]) -> None:
-        with self._lock:
-            self._done[0] += items
-            self._done[1] += size
-            if self._progress is not None:
-                self._progress(Progress(phase, self._done[0], total[0], self._done[1], total[1]))
+    def _fingerprint(self, task: Task) -> str:
+        own = task.fingerprint(lambda number: self.digests[number - 1])
+        return hashlib.sha256(self.plan.policy() + own.encode()).hexdigest()
+
+
+def _in_order[T](submitted: Iterator[Future[T]], ahead: int) -> Iterator[T]:
+    """Results in the order of submission; ``ahead`` are handed out before one is waited for."""
+    under_way: deque[Future[T]] = deque()
+    for future in submitted:
+        under_way.append(future)
+        if len(under_way) > ahead:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
+
+
+class _Meter:
+    """Adds up one phase."""
+
+    def __init__(
+        self, phase: str, items: int, size: int, progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._phase, self._items, self._size = phase, items, size
+        self._progress = progress
+        self._done = [0, 0]
+
+    def advance(self, items: int, size: int) -> None:
+        self._done[0] += items
+        self._done[1] += size
+        if self._progress is not None:
+            done = self._done
+            self._progress(Progress(self._phase, done[0], self._items, done[1], self._size))

@@ -15,12 +15,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.sources import Source
-from hdrs_hpc.core.errors import BadDocumentError
+from connectors.sources import OF_ONE_ITEM, Source, SourceItem
+from connectors.sources.parallel import in_order
+from hdrs_hpc.core.errors import BadDocumentError, HdrsError
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
 _HEADER = b"hdrs-hpc/inventory/1\n"
 _BLOCK = 1 << 20
+SCAN_THREADS = 8
+"""Items read side by side: over a network it is the waiting that takes the time."""
 
 
 class BadInventoryError(BadDocumentError):
@@ -31,18 +34,37 @@ class BadInventoryError(BadDocumentError):
     remedy = "Make it anew with `hdrs-hpc dataset scan`."
 
 
-def scan(source: Source, progress: Callable[[int, int], None] | None = None) -> pa.Table:
+def scan(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    unreadable: Callable[[str], None] | None = None,
+) -> pa.Table:
     """List and hash every item of ``source``; memory is the table itself.
 
-    ``progress`` gets (items, bytes) so far.  Raises what the source raises.
+    ``progress`` gets (items, bytes) so far.  An item that the source lists but can't give stays out of the
+    dataset and is told to ``unreadable`` by its reason code; without ``unreadable`` it ends the scan.  Raises
+    what the source raises.
     """
     paths: list[str] = []
     sizes: list[int] = []
     digests: list[str] = []
     total = 0
-    for item in source.items():
-        size, digest = _measure(source, item.path)
-        paths.append(item.path)
+
+    def measure(item: SourceItem) -> tuple[str, int, str] | HdrsError:
+        try:
+            return (item.path, *_measure(source, item.path))
+        except OF_ONE_ITEM as error:
+            if unreadable is None:
+                raise
+            return error
+
+    for measured in in_order(measure, source.items(), SCAN_THREADS):
+        if isinstance(measured, HdrsError):
+            if unreadable is not None:
+                unreadable(measured.code)
+            continue
+        path, size, digest = measured
+        paths.append(path)
         sizes.append(size)
         digests.append(digest)
         total += size

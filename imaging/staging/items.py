@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from zarr.abc.store import Store
 
@@ -57,6 +57,16 @@ class Part(Protocol):
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         """Compute it, in memory that does not grow with the item.  Raises :class:`Refused` (whole item) or
         :class:`ItemRefused` (naming the source item at fault)."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A part that knows what it needs; one that does not is taken to need the most that a part may."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory while it is made and until it is sealed: decoded and encoded bytes together."""
         ...
 
 

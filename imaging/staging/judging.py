@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from imaging.deid.keyed import DeidKey
 from imaging.deid.profiles import Profile
@@ -23,6 +23,23 @@ class Judged:
     notes: Counter[str] = field(default_factory=Counter)
 
 
+BurnedIn = Literal["blank", "hold", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPolicy:
+    """What a grant says of identity in the pixels themselves (PS3.15 E.3.1, E.3.2)."""
+
+    burned_in: BurnedIn = "refuse"
+    """Of images suspected to carry burned-in text: blank the places, hold for a person, or refuse."""
+    find_text: bool = False
+    """Search every image for text, also where no rule suspects any."""
+    deface: bool = False
+    """Remove the face from head scans."""
+    released: frozenset[int] = frozenset()
+    """Item numbers that a person looked at and found free of identity: not held for text again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a grant says of one kind of data, with the key that makes pseudonyms."""
@@ -33,6 +50,7 @@ class Rules:
     opt_out: frozenset[str]
     issuer: str
     """Stands in for an absent Issuer of Patient ID."""
+    pixels: PixelPolicy = PixelPolicy()
 
     def opted_out(self, issuer: str, identifier: str) -> bool:
         """Whether this id, of this issuer, of the source's or of any, is on the opt-out list."""

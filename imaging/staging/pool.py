@@ -8,10 +8,11 @@ import os
 import queue
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeGuard
 
 from hdrs_hpc.core import seccomp
 from hdrs_hpc.core.errors import SiteError
@@ -22,6 +23,14 @@ ITEM_TIMEOUT_S = 300.0
 _START_TIMEOUT_S = 180.0
 _RECYCLE_AFTER = 5000
 """Requests after which a parser is replaced: bounds leaks in native decoders."""
+_RECYCLE_AFTER_S = 1200.0
+"""The same in time: well before the processor time that a parser may use (that limit would hit an innocent file)."""
+AHEAD = 16
+"""Requests a parser may have before it has answered the first: few enough descriptors for its limit, and little
+enough text for a socket's buffer, so that neither side waits for the other for ever."""
+
+Answer = tuple[bytes, bytearray]
+"""JSON text and bytes."""
 
 
 class ParserStartError(SiteError):
@@ -46,6 +55,8 @@ class ParserPool:
         self._starter = ThreadPoolExecutor(1, "parser-starter")
         self._idle: queue.SimpleQueue[_Parser | None] = queue.SimpleQueue()
         self._size = size
+        self._living: set[_Parser] = set()
+        self._closed = False
         for _ in range(size):
             self._idle.put(None)  # started on first use
 
@@ -53,40 +64,121 @@ class ParserPool:
         return self
 
     def __exit__(self, *error: TracebackType | type | BaseException | None) -> None:
+        """Ends the parsers, at once if by an error: who still listens to one hears ``parser-crashed``."""
+        self._closed = True
+        if error[0] is not None:
+            for parser in list(self._living):
+                parser.kill()
         for _ in range(self._size):
             # Callers that still hold a parser return it within the item's time limit.
             with contextlib.suppress(queue.Empty):
-                parser = self._idle.get(timeout=self.timeout_s)
-                if parser is not None:
-                    parser.stop()
+                parser_or_none = self._idle.get(timeout=self.timeout_s)
+                if parser_or_none is not None:
+                    self._stop(parser_or_none)
+        for _ in range(self._size):
+            self._idle.put(None)  # wakes who still waits for one; it is told that there is none
         self._starter.shutdown()
 
-    def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
-        """Stream a parser's answers about ``file`` (a real descriptor): pairs of JSON text and bytes.
+    def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Iterator[Answer]:
+        """Stream a parser's answers about ``file`` (a real descriptor).
 
         Raises :class:`Refused` with the parser's code, ``parser-crashed`` or ``parser-timeout``.  The time
         limit counts from answer to answer.
         """
         request = json.dumps({"op": operation, **arguments}).encode()
+        with self._lent() as parser:
+            parser.send(request, file.fileno())
+            yield from parser.answers()
+
+    def ask_each(
+        self, files: Sequence[BinaryIO], operation: str, **arguments: Any
+    ) -> list[list[Answer] | Refused]:
+        """All answers about each of at most :data:`AHEAD` files, or its refusal, in their order.
+
+        They go to one parser without waiting in between.  If it dies, the file that it had not answered is asked
+        about again alone, so that only what kills a parser by itself is blamed; the rest go to a new one.
+        """
+        request = json.dumps({"op": operation, **arguments}).encode()
+        outcomes: list[list[Answer] | Refused] = []
+        while len(outcomes) < len(files):
+            left = files[len(outcomes) : len(outcomes) + AHEAD]
+            answered, lost = self._until_lost(left, request)
+            outcomes += answered
+            if lost is not None:
+                file = left[len(answered)]
+                alone = len(left) > 1 and lost.code == "parser-crashed"
+                outcomes.append(self._alone(file, operation, arguments) if alone else lost)
+        return outcomes
+
+    def _until_lost(
+        self, files: Sequence[BinaryIO], request: bytes
+    ) -> tuple[list[list[Answer] | Refused], Refused | None]:
+        """Outcomes of one loan, and how it lost its parser, if it did."""
+        outcomes: list[list[Answer] | Refused] = []
+        try:
+            with self._lent() as parser:
+                for file in files:
+                    file.seek(0)  # a parser that is gone shared the position
+                    if not parser.send(request, file.fileno()):
+                        break  # it died on one of the files before: which, its answers tell
+                for _ in files:
+                    outcome = _outcome(parser)
+                    if _parser_lost(outcome):
+                        raise outcome
+                    outcomes.append(outcome)
+        except Refused as lost:
+            return outcomes, lost
+        return outcomes, None
+
+    def _alone(self, file: BinaryIO, operation: str, arguments: dict[str, Any]) -> list[Answer] | Refused:
+        file.seek(0)
+        try:
+            return list(self.ask(file, operation, **arguments))
+        except Refused as refused:
+            return refused
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[_Parser]:
+        """A parser that is ready; it is ended if the block ends by anything but a refusal of its own."""
         parser = self._idle.get()
         healthy = False
         try:
+            if self._closed:
+                raise Refused("parser-crashed")
             if parser is None or not parser.usable():
                 if parser is not None:
-                    parser.stop()
+                    self._stop(parser)
                     parser = None
                 parser = self._starter.submit(_Parser, self._argv, self.timeout_s).result()
+                self._living.add(parser)
+                if self._closed:  # too late to be killed with the others
+                    raise Refused("parser-crashed")
                 parser.wait_until_ready()
-            yield from parser.ask(request, file.fileno())
+            yield parser
             healthy = True
         except Refused as refused:
-            healthy = refused.code not in ("parser-crashed", "parser-timeout")
+            healthy = not _parser_lost(refused)
             raise
         finally:
             if parser is not None and not healthy:
-                parser.stop()  # also when the caller stopped listening in the middle of an answer
+                self._stop(parser)  # also when the caller stopped listening in the middle of an answer
                 parser = None
             self._idle.put(parser)
+
+    def _stop(self, parser: _Parser) -> None:
+        parser.stop()
+        self._living.discard(parser)
+
+
+def _outcome(parser: _Parser) -> list[Answer] | Refused:
+    try:
+        return list(parser.answers())
+    except Refused as refused:
+        return refused
+
+
+def _parser_lost(outcome: list[Answer] | Refused) -> TypeGuard[Refused]:
+    return isinstance(outcome, Refused) and outcome.code in ("parser-crashed", "parser-timeout")
 
 
 class _Parser:
@@ -104,6 +196,7 @@ class _Parser:
             )
         self._sock = ours
         self._served = 0
+        self._until = time.monotonic() + _RECYCLE_AFTER_S
         self._timeout_s = timeout_s
 
     def wait_until_ready(self) -> None:
@@ -116,12 +209,21 @@ class _Parser:
         self._sock.settimeout(self._timeout_s)
 
     def usable(self) -> bool:
-        return self._served < _RECYCLE_AFTER and self._process.poll() is None
+        fresh = self._served < _RECYCLE_AFTER and time.monotonic() < self._until
+        return fresh and self._process.poll() is None
 
-    def ask(self, request: bytes, handle: int) -> Iterator[tuple[bytes, bytearray]]:
+    def send(self, request: bytes, handle: int) -> bool:
+        """Ask; False if the parser is gone, which :meth:`answers` then says as a refusal."""
         self._served += 1
         try:
             wire.send(self._sock, request, handle=handle)
+        except OSError:
+            return False
+        return True
+
+    def answers(self) -> Iterator[Answer]:
+        """The answers to the oldest request; raises :class:`Refused`."""
+        try:
             while True:
                 header, length = wire.receive_header(self._sock)
                 blob = bytearray(length)
@@ -139,7 +241,12 @@ class _Parser:
         except (OSError, wire.WireError):
             raise Refused("parser-crashed") from None
 
+    def kill(self) -> None:
+        """End the process; whoever listens hears that it is gone."""
+        self._process.kill()
+
     def stop(self) -> None:
+        """End the process and forget it."""
         self._sock.close()
         self._process.kill()
         self._process.wait()

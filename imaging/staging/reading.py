@@ -7,21 +7,21 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, BinaryIO
 
 import pyarrow as pa
 from pydantic import Field, TypeAdapter, ValidationError
 
 from connectors.sources import Source, SourceItemMissingError
-from imaging.staging.pathology.headers import SlideHeader
-from imaging.staging.pool import ParserPool
+from imaging.staging.pathology.headers import SlideHeader, WsmHeader
+from imaging.staging.pool import AHEAD, Answer, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
+from imaging.staging.tables.headers import TableHeader
 
-_HEADER: TypeAdapter[InstanceHeader | SlideHeader] = TypeAdapter(
-    Annotated[InstanceHeader | SlideHeader, Field(discriminator="kind")]
-)
+AnyHeader = InstanceHeader | SlideHeader | WsmHeader | TableHeader
+_HEADER: TypeAdapter[AnyHeader] = TypeAdapter(Annotated[AnyHeader, Field(discriminator="kind")])
 _BLOCK = 1 << 20
 
 
@@ -41,15 +41,26 @@ class ItemReader:
         """The item's SHA-256 as registered, 64 hex."""
         return self._digests[number - 1]
 
-    def header(self, number: int, keywords: frozenset[str]) -> InstanceHeader | SlideHeader:
-        """What a parser says of the item; raises :class:`Refused`."""
-        with self._open(number) as file:
-            answers = list(self._pool.ask(file, "header", keywords=sorted(keywords)))
-        try:
-            ((raw, _),) = answers
-            return _HEADER.validate_json(raw)
-        except (ValueError, ValidationError):
-            raise Refused("parser-crashed") from None
+    def headers(self, numbers: Sequence[int], keywords: frozenset[str]) -> list[AnyHeader | Refused]:
+        """What parsers say of these items, in their order; a refusal stands where an item has none."""
+        found: list[AnyHeader | Refused] = []
+        for at in range(0, len(numbers), AHEAD):
+            found += self._headers(numbers[at : at + AHEAD], sorted(keywords))
+        return found
+
+    def _headers(self, numbers: Sequence[int], keywords: list[str]) -> list[AnyHeader | Refused]:
+        opened: list[tuple[int, BinaryIO]] = []
+        found: list[AnyHeader | Refused] = [Refused("parser-crashed")] * len(numbers)
+        with contextlib.ExitStack() as stack:
+            for place, number in enumerate(numbers):
+                try:
+                    opened.append((place, stack.enter_context(self._open(number))))
+                except Refused as refused:
+                    found[place] = refused
+            outcomes = self._pool.ask_each([file for _, file in opened], "header", keywords=keywords)
+            for (place, _), outcome in zip(opened, outcomes, strict=True):
+                found[place] = outcome if isinstance(outcome, Refused) else _header(outcome)
+        return found
 
     def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
         """A parser's answers about the item's pixels, from the registered bytes; raises :class:`Refused`."""
@@ -84,6 +95,14 @@ class ItemReader:
             raise Refused("changed-since-inventory")
         with self._lock:
             self._verified[number] = signature
+
+
+def _header(answers: list[Answer]) -> AnyHeader | Refused:
+    try:
+        ((raw, _),) = answers
+        return _HEADER.validate_json(raw)
+    except (ValueError, ValidationError):
+        return Refused("parser-crashed")
 
 
 def _signature(file: BinaryIO) -> tuple[int, ...]:

@@ -29,7 +29,11 @@ def still_granted(grant: Grant, copy: Copy) -> bool:
     if granted is None or granted.version != copy.version:
         return False
     made = GrantedDataset.model_validate({**json.loads(copy.recipe), "version": copy.version})
-    same = (made.profile, made.max_failed) == (granted.profile, granted.max_failed)
+    same = (made.profile, made.max_failed, made.pixels) == (
+        granted.profile,
+        granted.max_failed,
+        granted.pixels,
+    )
     # Selecting by less than the grant does is holding more than it gives.
     narrower = set(granted.select) <= set(made.select) and not selection.outside(made.select, granted.select)
     return same and narrower

@@ -113,7 +113,7 @@ class AwaitCopiesStep:
 
 
 def recipe(granted: GrantedDataset, chosen: Mapping[str, Values]) -> str:
-    """What makes two copies of one dataset version differ, as canonical JSON: selection and profile."""
+    """What makes two copies of one dataset version differ, as canonical JSON: selection, columns and profile."""
     narrowed = granted.model_copy(update={"select": dict(chosen)})
     return strict_json.dumps(narrowed.model_dump(mode="json", by_alias=True, exclude={"version"})).decode()
 

@@ -6,17 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from hdrs_hpc.documents.models.document import Document, Part
-from hdrs_hpc.documents.models.words import Digest, Line, Name
+from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.documents.models.source import Place
+from hdrs_hpc.documents.models.words import Digest, Name
 
 Sensitivity = Literal["synthetic", "public", "real"]
-
-
-class Source(Part):
-    """Where the data zone reads the dataset from."""
-
-    type: Literal["folder"]
-    path: Line
 
 
 class DatasetRegistration(Document):
@@ -25,7 +19,8 @@ class DatasetRegistration(Document):
     name: Name
     kind: Literal["radiology", "pathology", "table"]
     sensitivity: Sensitivity
-    source: Source
+    source: Place
+    """Where the data zone reads the dataset from."""
     version: Digest
     """Digest of the inventory that a scan made."""
     items: Annotated[int, Field(ge=0)]

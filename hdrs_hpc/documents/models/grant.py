@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents.models.columns import Columns
 from hdrs_hpc.documents.models.document import Document, Items, Part, fault
 from hdrs_hpc.documents.models.selection import Selection
 from hdrs_hpc.documents.models.words import Digest, Duration, End, Line, Name, Start, Versioned, WalltimeS
@@ -59,14 +60,28 @@ class People(Part):
     researchers: Annotated[Items[Name], Field(min_length=1, max_length=200)]
 
 
+class PixelRules(Part):
+    """Identity in the pixels themselves: text burned into images, faces in head scans."""
+
+    burned_in: Literal["blank", "hold", "refuse"] = "refuse"
+    """Of images that may carry burned-in text: blank the places, hold the image for a person, or refuse it."""
+    find_text: bool = False
+    """Search every image for text, also where no rule suspects any."""
+    deface: bool = False
+    """Remove the face from head scans; what can't be defaced with certainty is held."""
+
+
 class GrantedDataset(Part):
     version: Digest
     select: Selection = Field(default_factory=dict)
     """Which part is granted; empty for the whole."""
+    columns: Columns = Field(default_factory=dict)
+    """Of a table: the columns that are granted."""
     profile: Versioned
     """De-identification profile, such as ``radiology-basic@1``."""
     max_failed: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """How many items may be refused at staging before the whole copy is."""
+    pixels: PixelRules = PixelRules()
 
 
 class Workloads(Part):

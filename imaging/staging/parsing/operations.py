@@ -8,10 +8,21 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
+
+_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
+"""TIFF and BigTIFF in both byte orders, Zeiss CZI, Sakura."""
+_LISTS_OF_FILES = (
+    b"[Virtual Microscope Specimen]",
+    b"[Uncompressed Virtual Microscope Specimen]",
+    b"[NanoZoomer Digital Pathology Image Set]",
+    b"[GENERAL]\r\nSLIDE_",
+)
+"""How the file begins that lists the others of a slide: VMS, VMU, NDPIS, MIRAX."""
 
 Answers = Iterator[tuple[bytes, bytes]]
 
@@ -29,8 +40,12 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     if not start:
         raise Unreadable("empty-file")
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
-    if start[128:] != b"DICM" and start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        yield _svs().read_header(file).model_dump_json().encode(), b""
+    if start[128:] != b"DICM" and start.startswith(_SLIDE_STARTS):
+        yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
+    elif start.startswith(_LISTS_OF_FILES):
+        raise Unreadable("unsupported-slide-layout")
+    elif start[128:] != b"DICM" and _is_table(start, file):
+        yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
@@ -44,28 +59,64 @@ def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """JPEG codestreams of a rectangle of tiles, row-major, as one answer: lengths, then the bytes."""
-    tiles = _svs().read_tiles(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
-    lengths = [len(tile) for tile in tiles]
-    yield json.dumps({"lengths": lengths}).encode(), b"".join(tiles)
+    """Codestreams of a rectangle of a slide's tiles, row-major, as some answers: lengths, then the bytes."""
+    for tiles in _slides().read_tiles(file, request):
+        yield json.dumps({"lengths": [len(tile) for tile in tiles]}).encode(), b"".join(tiles)
 
 
-def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """A rectangle of tiles, decoded and averaged 2×2: uint8 (y, x, 3)."""
-    pixels = _svs().read_halved(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
-    yield json.dumps({"shape": pixels.shape, "dtype": "|u1"}).encode(), pixels.tobytes()
+def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """A box of a slide's pixels, decoded (and averaged over 2×2): (y, x, samples), and where there are none."""
+    pixels, holes = _slides().read_pixels(file, request)
+    header = {"shape": pixels.shape, "dtype": pixels.dtype.str, "holes": holes}
+    yield json.dumps(header).encode(), pixels.tobytes()
 
 
-def _svs() -> ModuleType:
+def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Cells of a table's columns as JSON text, some rows an answer."""
+    for cells in _tables().read_rows(file, request["columns"], request["rows"]):
+        yield b"{}", json.dumps(cells).encode()
+
+
+def _is_table(start: bytes, file: BinaryIO) -> bool:
+    if start[:4] != b"PAR1" and (b"," not in start or b"\0" in start):
+        return False  # before the library is loaded for it
+    beginning = file.read(1 << 16)
+    file.seek(0)
+    return bool(_tables().is_parquet(beginning) or _tables().is_csv(beginning))
+
+
+def _tables() -> ModuleType:
+    from imaging.staging.parsing import tables
+
+    return tables
+
+
+def _media(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """The files that a DICOMDIR refers to, as JSON: a list of lists of components."""
+    yield b"{}", json.dumps(dicom_media.referenced_files(file)).encode()
+
+
+def _slides() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
-    from imaging.staging.parsing.slides import svs
+    from imaging.staging.parsing.slides import reading
 
-    return svs
+    return reading
+
+
+def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Where frames show text: a list of boxes [y0, x0, y1, x1] a frame, in the order asked."""
+    from imaging.staging.parsing import text  # needs an optional detector, and only where a grant wants it
+
+    boxes = text.find(file, [int(index) for index in request["frames"]])
+    yield json.dumps({"boxes": [[list(map(int, box)) for box in found] for found in boxes]}).encode(), b""
 
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
     "frames": _frames,
     "tiles": _tiles,
-    "halved": _halved,
+    "pixels": _pixels,
+    "rows": _rows,
+    "media": _media,
+    "text": _text,
 }

@@ -217,10 +217,36 @@ def test_a_spec_with_one_mistake_is_refused_for_it(path, new, code, where):
         ("outputs/table/min-count", 0, "bad-value", "outputs.table.min-count"),
         ("outputs/pickle", {}, "unknown-field", "outputs.pickle"),
         ("data/north-chest-ct/profile", "basic", "bad-value", "data.north-chest-ct.profile"),
+        ("data/north-chest-ct/columns", {"age": "age"}, "bad-columns", "data.north-chest-ct.columns"),
+        (
+            "data/north-chest-ct/columns",
+            {"id": "patient-id", "sex": "category"},
+            "bad-columns",
+            "data.north-chest-ct.columns.sex",
+        ),
+        (
+            "data/north-chest-ct/columns",
+            {"id": "patient-id", "note": "text"},
+            "bad-value",
+            "data.north-chest-ct.columns.note.rule",
+        ),
     ],
 )
 def test_a_grant_with_one_mistake_is_refused_for_it(path, new, code, where):
     assert _codes(Grant, changed(GRANT, path, new)) == [(code, where)]
+
+
+def test_the_rules_of_a_table_s_columns_survive_the_way_to_bytes_and_back():
+    columns = {
+        "nhs_number": {"rule": "patient-id", "issuer": "NHS"},
+        "diagnosed": {"rule": "shifted-date", "within": "2019-01-01/2020-12-31"},
+        "stage": {"rule": "category", "values": ["I", "II"], "only": True},
+        "age": "age",
+    }
+    grant = Grant.from_value(changed(GRANT, "data/north-chest-ct/columns", columns))
+    again = Grant.from_payload(grant.to_payload())
+    assert again == grant
+    assert again.data["north-chest-ct"].columns["age"].rule == "age"
 
 
 def test_a_certificate_is_not_issued_while_a_check_fails():

@@ -69,6 +69,69 @@ def test_a_parser_that_misbehaves_costs_one_item_and_the_next_is_served(
     assert ask(fake, "good") == [(b'{"answer": 1}', bytearray(b"blob"))]
 
 
+MANY = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import socket
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+while (got := wire.receive_request(sock)) is not None:
+    with os.fdopen(got[1], "rb") as file: word = file.read()
+    if word == b"die": os.abort()
+    if word == b"hang": time.sleep(600)
+    if word == b"odd": wire.send(sock, b'{{"refused": "not-dicom"}}')
+    else:
+        wire.send(sock, b'{{"said": "%s"}}' % word)
+        wire.send(sock, b'{{"end": true}}')
+    if word == b"late": os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["1", "2", "3"], {}),
+        (["1", "die", "3", "odd", "die", "6"], {1: "parser-crashed", 3: "not-dicom", 4: "parser-crashed"}),
+        (["die"], {0: "parser-crashed"}),
+        (["hang", "2"], {0: "parser-timeout"}),
+        (["1", "late", "3", "4"], {}),  # answered, then died: nobody is to blame
+        ([str(n) for n in range(40)] + ["die"], {40: "parser-crashed"}),
+    ],
+)
+def test_of_many_files_asked_about_at_once_only_the_guilty_one_is_blamed(
+    words: list[str], refused: dict[int, str]
+) -> None:
+    root = str(Path(__file__).resolve().parents[3])
+    with ParserPool(1, timeout_s=3, argv=[sys.executable, "-c", MANY.format(root=root)]) as pool:
+        outcomes = pool.ask_each([as_descriptor(word.encode()) for word in words], "any")
+    for place, (word, outcome) in enumerate(zip(words, outcomes, strict=True)):
+        if isinstance(outcome, Refused):
+            assert outcome.code == refused[place]
+        else:
+            assert place not in refused
+            assert [answer[0] for answer in outcome] == [f'{{"said": "{word}"}}'.encode()]
+
+
+def test_a_pool_closed_by_an_error_leaves_nobody_waiting() -> None:
+    root = str(Path(__file__).resolve().parents[3])
+    heard: list[object] = []
+    pool = ParserPool(1, timeout_s=60, argv=[sys.executable, "-c", MANY.format(root=root)])
+
+    def wait() -> None:
+        heard.append(pool.ask_each([as_descriptor(b"hang")], "any")[0])
+
+    callers = [threading.Thread(target=wait) for _ in range(3)]
+    with pytest.raises(KeyboardInterrupt), pool:
+        for caller in callers:
+            caller.start()
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+    for caller in callers:
+        caller.join(10)
+    assert [getattr(one, "code", None) for one in heard] == ["parser-crashed"] * 3
+
+
 def test_a_caller_that_stops_listening_does_not_poison_the_next(fake: ParserPool) -> None:
     with as_descriptor(b"") as file:
         answers = fake.ask(file, "good")

@@ -53,6 +53,7 @@ def test_a_closed_project_can_not_be_granted_again(facts, state):
         ("outputs/reviewers", 4, ["not-enough-checkers"]),
         ("data/north-chest-ct/version", TWOS, ["dataset-version-mismatch"]),
         ("data/north-chest-ct/select", {"PatientID": ["1"]}, ["selection-keyword-refused"]),
+        ("data/north-chest-ct/columns", {"id": "patient-id"}, ["columns-misplaced"]),
         ("limits/isolation", "cooperative", ["grant-isolation-too-low"]),
     ],
 )
@@ -62,6 +63,14 @@ def test_a_grant_that_does_not_fit_is_refused(facts, path, new, codes):
 
 def test_nobody_signs_a_grant_for_a_project_they_lead_or_research_in(facts):
     assert _codes(changed(GRANT, "people/lead", "ada"), facts) == ["conflict-of-interest"]
+
+
+def test_a_table_is_granted_by_its_columns(facts):
+    table = DatasetRegistration.from_value({**REGISTRATION, "kind": "table"})
+    facts = replace(facts, registrations={"north-chest-ct": table})
+    bare = changed(GRANT, "data/north-chest-ct/select", {})
+    assert _codes(bare, facts) == ["columns-misplaced"]
+    assert _codes(changed(bare, "data/north-chest-ct/columns", {"id": "patient-id"}), facts) == []
 
 
 def test_unregistered_data_can_not_be_granted(facts):

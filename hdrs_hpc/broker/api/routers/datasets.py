@@ -45,5 +45,5 @@ def _shown(tx: Connection, item: datasets.Dataset, with_source: bool) -> models.
     source = None
     if with_source:
         payload = documents.get(tx, item.registration).envelope.payload
-        source = DatasetRegistration.from_payload(payload).source.path
+        source = DatasetRegistration.from_payload(payload).source.text
     return models.Dataset(**vars(item), source=source)

@@ -47,7 +47,7 @@ class PixelElement:
     keyword: str
     vr: str
     start: int
-    """Of the element."""
+    """Of the element: its tag."""
     offset: int
     """Of its value."""
     length: int | None

@@ -171,16 +171,16 @@ def _enhanced(
 
 
 def _mapping(dataset: Dataset, groups: FunctionalGroups, index: int) -> tuple[float, float]:
-    """(slope, intercept): rescale, else the one linear real world mapping."""
-    values = groups.group("PixelValueTransformationSequence", index)
-    if values is not None and number(values, "RescaleSlope") is not None:
-        return number(values, "RescaleSlope") or 0.0, number(values, "RescaleIntercept") or 0.0
+    """(slope, intercept): of a parametric map its one linear real world mapping, else rescale."""
     if text(dataset, "SOPClassUID") == PARAMETRIC_MAP:
         keyword = "RealWorldValueMappingSequence"
         mapped = groups.group(keyword, index) or first(dataset, keyword) or Dataset()
         told = number(mapped, "RealWorldValueSlope")
-        if told is not None:
+        if told is not None:  # its rescale is an identity that only old viewers look at
             return told, number(mapped, "RealWorldValueIntercept") or 0.0
+    values = groups.group("PixelValueTransformationSequence", index)
+    if values is not None and number(values, "RescaleSlope") is not None:
+        return number(values, "RescaleSlope") or 0.0, number(values, "RescaleIntercept") or 0.0
     slope = number(dataset, "RescaleSlope")
     return (1.0, 0.0) if slope is None else (slope, number(dataset, "RescaleIntercept") or 0.0)
 

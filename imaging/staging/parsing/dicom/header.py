@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import BinaryIO, Literal
 
 from pydantic import ValidationError
@@ -62,12 +61,9 @@ def _check_kind(opened: Opened, sop_class: str) -> None:
 
 def _whole_slide(file: BinaryIO, keywords: frozenset[str]) -> Header:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
-    try:
-        wsm = importlib.import_module("imaging.staging.parsing.slides.wsm")
-    except ModuleNotFoundError:
-        raise Unreadable("unsupported-sop-class") from None
-    header: Header = wsm.read_header(open_dataset(file), file, keywords)
-    return header
+    from imaging.staging.parsing.slides import reading
+
+    return reading.read_header(file, keywords)
 
 
 def _header(opened: Opened, sop_class: str, keywords: frozenset[str]) -> InstanceHeader:

@@ -27,7 +27,17 @@ def read_regions(dataset: Dataset) -> list[Region]:
         if any(corner is None or corner < 0 for corner in corners):
             continue
         x0, y0, x1, y1 = (corner or 0 for corner in corners)
-        regions.append(Region(x0=x0, y0=y0, x1=x1, y1=y1, spacing_mm=_spacing(item)))
+        kind = integer(item, "RegionSpatialFormat") or 0
+        regions.append(
+            Region(
+                x0=x0,
+                y0=y0,
+                x1=x1,
+                y1=y1,
+                spacing_mm=_spacing(item),
+                spatial_format=kind if 0 <= kind <= 65535 else 0,
+            )
+        )
     return regions
 
 

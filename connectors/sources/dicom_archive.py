@@ -1,0 +1,150 @@
+"""Finding the selected instances of a DICOM archive, whichever way it is asked (PS3.4 C.6.2, Study Root).
+
+An archive may hold millions of studies: it is asked by the selection's criteria, study by study, never as a
+whole unless that was said.  Archives may ignore keys they do not support, so every answer is held against the
+criteria again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from connectors.sources import (
+    SourceCredentialError,
+    SourceItem,
+    SourceItemMissingError,
+    SourceTooLargeError,
+    SourceUnreadableError,
+)
+from connectors.sources.credentials import list_lines
+from connectors.sources.parallel import in_order
+from hdrs_hpc.documents.models.source import StudySelection
+
+Level = Literal["STUDY", "SERIES", "IMAGE"]
+Row = dict[str, str]
+"""Keyword → value, several values joined by a backslash; absent and empty are the same."""
+Find = Callable[[Level, Row], Iterator[Row]]
+"""Asks the archive: keys with a value must match, empty ones are to be returned."""
+
+LISTING_THREADS = 4
+MAX_STUDIES = 2_000_000
+_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+"""Looser than PS3.5 9.1: archives hold UIDs of letters and with leading zeros.  Safe in an address and a path, and
+no wildcard of a search."""
+_PATH = re.compile(rf"studies/({_UID.pattern})/series/({_UID.pattern})/instances/({_UID.pattern})\.dcm")
+_WILD = re.compile(r"[*?\\\x00-\x1f]")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRef:
+    """An instance by its UIDs; its path is the one that WADO-RS uses (PS3.18 10.4), with a suffix."""
+
+    study: str
+    series: str
+    instance: str
+
+    @property
+    def path(self) -> str:
+        return f"studies/{self.study}/series/{self.series}/instances/{self.instance}.dcm"
+
+    @classmethod
+    def parse(cls, path: str) -> InstanceRef:
+        """Raises :class:`SourceItemMissingError`."""
+        found = _PATH.fullmatch(path)
+        if found is None:
+            raise SourceItemMissingError("a path of another form than the source gives")
+        return cls(*found.groups())
+
+
+def selected_items(find: Find, select: StudySelection) -> Iterator[SourceItem]:
+    """Every selected instance in the order of its path; raises what ``find`` raises."""
+    studies = sorted(_studies(find, select), key=lambda uid: f"{uid}/")
+    for paths in in_order(lambda study: _paths(find, select, study), studies, LISTING_THREADS):
+        yield from (SourceItem(path, None) for path in paths)
+
+
+def _paths(find: Find, select: StudySelection, study: str) -> list[str]:
+    series_keys = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "Modality": ""}
+    paths = []
+    for series in find("SERIES", series_keys):
+        if select.modalities and series.get("Modality") not in select.modalities:
+            continue
+        uid = _uid(series, "SeriesInstanceUID")
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": uid, "SOPInstanceUID": "", "SOPClassUID": ""}
+        for instance in find("IMAGE", keys):
+            paths.append(InstanceRef(study, uid, _uid(instance, "SOPInstanceUID")).path)
+    return sorted(set(paths))
+
+
+def _studies(find: Find, select: StudySelection) -> set[str]:
+    found: set[str] = set()
+    for keys in _questions(select):
+        for row in find("STUDY", keys):
+            if _agrees(row, keys, select):
+                found.add(_uid(row, "StudyInstanceUID"))
+            if len(found) > MAX_STUDIES:
+                raise SourceTooLargeError(f"more than {MAX_STUDIES} studies are selected")
+    return found
+
+
+def _questions(select: StudySelection) -> Iterator[Row]:
+    """The study-level queries whose answers together hold the selection."""
+    keys = {"StudyInstanceUID": "", "StudyDate": _range(select), "PatientID": "", "ModalitiesInStudy": ""}
+    # One modality a question: lists of values in a key are read differently by different archives.
+    modalities = select.modalities or ("",)
+    patients = _values(select.patients_file, "list of patients")
+    studies = _values(select.studies_file, "list of studies")
+    if any(not _UID.fullmatch(uid) for uid in studies if uid):
+        raise SourceCredentialError("the list of studies has a line that is no UID")
+    for study in studies:
+        for patient in patients:
+            # A study that is named is one question; its series are told apart by modality anyway.
+            for modality in ("",) if study else modalities:
+                yield keys | {
+                    "StudyInstanceUID": study,
+                    "PatientID": patient,
+                    "ModalitiesInStudy": modality,
+                }
+
+
+def _values(file: str | None, what: str) -> list[str]:
+    if file is None:
+        return [""]
+    lines = list_lines(file, what)
+    if any(_WILD.search(line) or len(line) > 64 for line in lines):
+        # "*" would match everybody.
+        raise SourceCredentialError(f"the {what} has a line with a wildcard, a backslash, or over 64 signs")
+    return lines
+
+
+def _range(select: StudySelection) -> str:
+    """Range matching, PS3.4 C.2.2.2.5."""
+    first = (select.study_date_from or "").replace("-", "")
+    last = (select.study_date_to or "").replace("-", "")
+    return f"{first}-{last}" if first or last else ""
+
+
+def _agrees(row: Row, keys: Row, select: StudySelection) -> bool:
+    if keys["PatientID"] and row.get("PatientID", "").strip() != keys["PatientID"]:
+        return False
+    if keys["StudyInstanceUID"] and row.get("StudyInstanceUID") != keys["StudyInstanceUID"]:
+        return False
+    if select.study_date_from or select.study_date_to:
+        date = row.get("StudyDate", "").strip().replace(".", "")
+        first = (select.study_date_from or "").replace("-", "")
+        last = (select.study_date_to or "99991231").replace("-", "")
+        return len(date) == 8 and first <= date <= last
+    return True
+
+
+def _uid(row: Row, keyword: str) -> str:
+    uid = row.get(keyword, "").strip("\0 ")
+    if not _UID.fullmatch(uid):
+        raise SourceUnreadableError(
+            "the archive named a study, series or instance by something that is no UID",
+            remedy="Have it mended in the archive, or select so that it stays out.",
+        )
+    return uid

@@ -1,0 +1,1 @@
+"""Linked tables (labels, outcomes, demographics): CSV or Parquet → minimised, pseudonymised Parquet."""
