@@ -170,7 +170,9 @@ class _Run:
         self.table = table
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
-        names = [plan.profile] if plan.kind != "any" else list(profiles.names())
+        names = (
+            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+        )
         key = DeidKey(plan.deid_key)
         selection = Selection.parse(plan.select)
         self.judge = Judge(
@@ -246,7 +248,9 @@ class _Run:
         return StageReport.of(
             rows,
             inventory=version,
-            profile=self.plan.profile if self.plan.kind != "any" else ", ".join(profiles.names()),
+            profile=self.plan.profile
+            if self.plan.kind != "any"
+            else ", ".join(map(profiles.default_for, profiles.KINDS)),
             policy=strict_json.loads(self.plan.policy()),
             items_in=len(self.sizes),
             bytes_in=sum(self.sizes),

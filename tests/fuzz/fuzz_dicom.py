@@ -152,21 +152,8 @@ def _syntax(data: bytearray, chance: random.Random) -> None:
 
 
 _FAULTS = (
-    _flip,
-    _flip,
-    _byte,
-    _byte,
-    _cut,
-    _remove,
-    _repeat,
-    _move,
-    _length,
-    _element,
-    _element,
-    _element,
-    _nest,
-    _syntax,
-)
+    _flip, _flip, _byte, _byte, _cut, _remove, _repeat, _move, _length, _element, _element, _element, _nest, _syntax,
+)  # fmt: skip
 
 
 def judge(data: bytes) -> str:

@@ -52,7 +52,7 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """Decoded frames in the order asked, one answer each: raw stored integers, little-endian, row-major."""
+    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``decode_frames``."""
     for pixels in dicom_pixels.decode_frames(file, [int(index) for index in request["frames"]]):
         header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
         yield json.dumps(header).encode(), pixels.tobytes()

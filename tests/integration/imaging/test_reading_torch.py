@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,13 @@ from staged_copies import seal_by_hand, served, stage_archive
 from imaging import standalone
 from imaging.reading import StagedCopy, open_staged, split_by_patient
 
-torch = pytest.importorskip("torch", reason="torch is not here: put it on PYTHONPATH to run these tests")
+HERE = importlib.util.find_spec("torch") is not None
+pytestmark = pytest.mark.skipif(not HERE, reason="torch is not here: put it on PYTHONPATH to run these tests")
+if HERE:
+    import torch
 
-from imaging.reading.tissue import tissue_mask  # noqa: E402
-from imaging.reading.torch_data import (  # noqa: E402
-    ShardSampler,
-    SlidePatches,
-    Streamed,
-    VolumePatches,
-)
+    from imaging.reading.tissue import tissue_mask
+    from imaging.reading.torch_data import ShardSampler, SlidePatches, Streamed, VolumePatches
 
 
 @pytest.fixture(scope="module")

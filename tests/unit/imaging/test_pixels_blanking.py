@@ -24,7 +24,9 @@ def covers(boxes: list[Box], rows: int, columns: int) -> NDArray[np.bool_]:
 
 
 @given(BOXES, TYPES, st.integers(1, 20), st.integers(1, 20), st.sampled_from([None, 3]))
-def test_outside_the_boxes_not_a_bit_changes(boxes: Any, kind: str, rows: int, columns: int, samples: Any) -> None:
+def test_outside_the_boxes_not_a_bit_changes(
+    boxes: Any, kind: str, rows: int, columns: int, samples: Any
+) -> None:
     shape = (rows, columns) if samples is None else (rows, columns, samples)
     noise = np.random.default_rng(rows * 31 + columns).integers(0, 256, (*shape, np.dtype(kind).itemsize))
     frame = noise.astype(np.uint8).view(kind)[..., 0]  # any bits, also those of NaN

@@ -6,6 +6,7 @@ header says of bits, signs and colour; :class:`Decoded` tells what the codestrea
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from rle.rle import decode_segment  # type: ignore[import-not-found]
 
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.unreadable import Unreadable
@@ -240,24 +242,27 @@ def _jpeg_xl(data: bytes, form: PixelFormat) -> Decoded:
 
 
 def _rle(data: bytes, form: PixelFormat) -> Decoded:
-    if form.value_type == "bit":
-        packed = bytes(imagecodecs.dicomrle_decode(data, np.dtype("u1")))
-        return Decoded(unpacked_bits(packed, 0, form), 1, "")
+    """Segment by segment: whole-frame decoders index out of bounds on broken segments (imagecodecs crashes,
+    pylibjpeg-rle panics)."""
+    count, *offsets = struct.unpack_from("<16L", data)
     width = form.container // 8
-    segments = struct.unpack_from("<L", data)[0]
-    if form.allocated != form.container or segments != width * form.samples:
+    bit = form.value_type == "bit"
+    if count != (1 if bit else width * form.samples) or form.allocated not in (1, form.container):
         raise Unreadable("decode-failed")
-    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, np.dtype(f"<u{width}")), dtype=f"<u{width}")
+    bounds = [*offsets[:count], len(data)]
+    segments = [decode_segment(data[a:b]) for a, b in itertools.pairwise(bounds)]
+    if bit:
+        return Decoded(unpacked_bits(segments[0], 0, form), 1, "")
     size = form.rows * form.columns
-    # A frame of odd length is padded to even by some writers.
-    if len(planes) < size * form.samples:
+    if min(map(len, segments)) < size:
         raise Unreadable("truncated-pixel-data")
-    planes = planes[: size * form.samples]
-    if form.samples == 1:
-        return Decoded(planes.reshape(form.rows, form.columns), form.container, "")
-    # Run-length segments are planes, whatever Planar Configuration says.
-    coloured = np.moveaxis(planes.reshape(form.samples, form.rows, form.columns), 0, 2)
-    return Decoded(coloured, form.container, "")
+    # Segments are bytes of planes, the highest first, whatever Planar Configuration says; odd ones are padded.
+    planes = np.empty((form.samples, size, width), dtype=np.uint8)
+    for number, segment in enumerate(segments):
+        plane, byte = divmod(number, width)
+        planes[plane, :, width - 1 - byte] = np.frombuffer(segment, dtype=np.uint8, count=size)
+    samples = planes.view(f"<u{width}")[..., 0].reshape(form.samples, form.rows, form.columns)
+    return Decoded(samples[0] if form.samples == 1 else np.moveaxis(samples, 0, 2), form.container, "")
 
 
 def _deflate(data: bytes, form: PixelFormat) -> Decoded:

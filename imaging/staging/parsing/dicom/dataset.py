@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -31,6 +32,8 @@ PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7F
 _WHOLE = 64 << 10
 """Files up to this size are read at once."""
 _CLIP = 1 << 20
+_MAX_ELEMENTS = 50_000
+"""At the top of a dataset: a wrong length makes pixels look like millions of elements."""
 _META_LIMIT = 1 << 20
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
@@ -99,8 +102,13 @@ def open_dataset(file: BinaryIO) -> Opened:
 
 def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big_endian: bool) -> Opened:
     stopped: list[tuple[str, str, int]] = []
+    elements = 0
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal elements
+        elements += 1
+        if elements > _MAX_ELEMENTS:
+            raise ValueError("more elements than any dataset has")
         keyword = PIXELS.get(tag)
         if keyword is None:
             return False
@@ -111,6 +119,8 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
     # The first elements of any dataset are of groups up to 0010; random bytes make others.
     if not stopped and (len(dataset) == 0 or min(dataset.keys()) > 0x00110000):
         raise ValueError("no dataset")
+    if not stopped and _is_torn(dataset):
+        raise EOFError
     dataset.set_original_encoding(implicit, not big_endian, dataset._character_set)
     pixels = None
     if stopped:
@@ -120,6 +130,14 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
         pixels = PixelElement(keyword, vr, start, offset, None if length == 0xFFFFFFFF else length)
     syntax = _syntax(meta[0x00020010], implicit, big_endian)
     return Opened(dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size)
+
+
+def _is_torn(dataset: Dataset) -> bool:
+    """Whether the file ends within its last element."""
+    last = dataset.get_item(max(dataset.keys()))
+    if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
+        return False
+    return last.length > len(last.value or b"")
 
 
 def _syntax(declared: str, implicit: bool, big_endian: bool) -> UID:

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from imaging.staging.headers import Header
-from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
+from imaging.staging.parsing.dicom.dataset import Opened
+from imaging.staging.parsing.dicom.dataset import open_dataset as open_file
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.geometry import frame_headers
 from imaging.staging.parsing.dicom.keywords import attributes
@@ -16,14 +17,15 @@ from imaging.staging.parsing.dicom.labels import segmentation_type, segments, so
 from imaging.staging.parsing.dicom.luts import modality_lut, padding
 from imaging.staging.parsing.dicom.mosaic import read_mosaic
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
-from imaging.staging.parsing.dicom.pixels import check_length
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import WHOLE_SLIDE, is_image, is_other_object
-from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS, LOSSY, is_video
-from imaging.staging.parsing.dicom.values import MALFORMED as MALFORMED
-from imaging.staging.parsing.dicom.values import text, texts
+from imaging.staging.parsing.dicom.transfer_syntaxes import LOSSY, is_video
+from imaging.staging.parsing.dicom.values import MALFORMED, text, texts
+from imaging.staging.parsing.dicom.whole_slides import open_dataset, transfer_syntax
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.headers import InstanceHeader
+
+__all__ = ["MALFORMED", "open_dataset", "read_header", "transfer_syntax"]
 
 
 def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
@@ -31,7 +33,7 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
 
     An :class:`InstanceHeader`, or what the pathology side makes of a whole slide image.
     """
-    opened = open_dataset(file)
+    opened = open_file(file)
     try:
         sop_class = text(opened.dataset, "SOPClassUID") or opened.media_class
         _check_kind(opened, sop_class)
@@ -50,7 +52,10 @@ def _check_kind(opened: Opened, sop_class: str) -> None:
     shaped = "Rows" in dataset and "Columns" in dataset
     if not shaped and opened.pixels is None and not is_image(sop_class):
         raise Unreadable("unsupported-sop-class" if sop_class else "malformed-dicom")
-    if not sop_class or not (text(dataset, "SOPInstanceUID") or opened.media_instance):
+    identity = text(dataset, "SOPInstanceUID") or opened.media_instance
+    if not (
+        sop_class and identity and text(dataset, "StudyInstanceUID") and text(dataset, "SeriesInstanceUID")
+    ):
         raise Unreadable("required-attribute-missing")
 
 
@@ -64,20 +69,16 @@ def _whole_slide(file: BinaryIO, keywords: frozenset[str]) -> Header:
 def _header(opened: Opened, sop_class: str, keywords: frozenset[str]) -> InstanceHeader:
     dataset = opened.dataset
     form = pixel_format(opened)
-    if opened.syntax in DECODERS:
-        check_length(opened, form)
     groups = FunctionalGroups(dataset, form.frames)
     mosaic = read_mosaic(dataset, form)
     series, instances = sources(dataset, groups)
     allocated, stored, high, signed = _given_bits(form)
-    instance = text(dataset, "SOPInstanceUID") or opened.media_instance
     return InstanceHeader(
         sop_class=sop_class,
-        sop_instance=instance,
+        sop_instance=text(dataset, "SOPInstanceUID") or opened.media_instance,
         transfer_syntax=str(opened.syntax),
-        # An image that names no study or series is one of its own.
-        study=text(dataset, "StudyInstanceUID") or instance,
-        series=text(dataset, "SeriesInstanceUID") or instance,
+        study=text(dataset, "StudyInstanceUID"),
+        series=text(dataset, "SeriesInstanceUID"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         patient_id=text(dataset, "PatientID"),
         issuer=text(dataset, "IssuerOfPatientID"),
