@@ -5,6 +5,8 @@
     DEST/copy.json      public: the copy's id, and once sealed its manifest's name and digest
     DEST/objects/       sealed objects
     DEST/journal/       while it is built: sealed journals, by which an interrupted staging goes on
+    DEST/held/          pictures of images held for a person, sealed under a key of their own: no part of the copy,
+                        to be removed when somebody has looked
 
 The secret (32 random bytes) gives two keys by HKDF-SHA256: one per copy, and one for de-identification that is
 the same for all copies under this secret, so that their pseudonyms agree.
@@ -12,6 +14,7 @@ the same for all copies under this secret, so that their pseudonyms agree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -43,6 +46,7 @@ SCHEMA = "hdrs-hpc/standalone-copy/1"
 PROJECT = "standalone"
 SECRET_BYTES = 32
 _COPY_FILE = "copy.json"
+_HELD = "held"
 
 
 class SecretFileError(UsageError):
@@ -67,6 +71,18 @@ class CopyExistsError(ConflictError):
     code = "copy-exists"
     meaning = "The folder holds a sealed copy already, or other files."
     remedy = "Choose an empty or new folder."
+
+
+class NothingHeldError(NotFoundError):
+    code = "nothing-held"
+    meaning = "No image was held for a person when the copy was staged, or the pictures were removed since."
+    remedy = "Images are held where staging runs with `--burned-in hold` or `--deface`."
+
+
+class NoContactSheetError(NotFoundError):
+    code = "no-contact-sheet"
+    meaning = "The copy was staged without a contact sheet."
+    remedy = "Stage with `--contact-sheet`, or look at single items with `imaging inspect`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,11 @@ def copy_key(secret: bytes, copy: str) -> bytes:
     return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/copy-key/1")
 
 
+def held_key(secret: bytes, copy: str) -> bytes:
+    """The key of the pictures that were held while this copy was staged."""
+    return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/held-key/1")
+
+
 def stage_folder(
     source: Source,
     dest: Path,
@@ -134,12 +155,25 @@ def stage_folder(
     builder = CopyBuilder(
         DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
     )
-    try:
-        report = stage(source, table, builder, plan, progress)
-        sealed = builder.seal()
-    finally:
-        builder.close()
-    _write_copy_file(dest, {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest})
+    with contextlib.ExitStack() as held:
+        opened: list[CopyBuilder] = []
+
+        def open_held() -> CopyBuilder:
+            objects = DirectoryStore(dest / _HELD / "objects")
+            key, journal = held_key(secret, copy), dest / _HELD / "journal"
+            opened.append(CopyBuilder(objects, key, "copy", PROJECT, f"{copy}-held", journal))
+            held.callback(opened[0].close)
+            return opened[0]
+
+        try:
+            report = stage(source, table, builder, plan, progress, open_held)
+            sealed = builder.seal()
+        finally:
+            builder.close()
+        described = {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest}
+        if opened:
+            described["held"] = opened[0].seal().manifest_digest
+    _write_copy_file(dest, described)
     shutil.rmtree(dest / "journal")
     return report
 
@@ -149,11 +183,22 @@ def open_copy(dest: Path, secret: bytes) -> SealedCopy:
     described = _read_copy_file(dest)
     if described is None or "digest" not in described:
         raise NotACopyError(where=str(dest))
-    copy, objects = str(described["copy"]), DirectoryStore(dest / "objects")
+    copy = str(described["copy"])
+    return _open(dest, copy_key(secret, copy), copy, str(described["digest"]))
+
+
+def open_held(dest: Path, secret: bytes) -> SealedCopy:
+    """Pictures of what was held while ``dest`` was staged.  Raises :class:`NothingHeldError`, SealBrokenError."""
+    described = _read_copy_file(dest)
+    if described is None or "held" not in described or not (dest / _HELD).is_dir():
+        raise NothingHeldError(where=str(dest))
+    copy = str(described["copy"])
+    return _open(dest / _HELD, held_key(secret, copy), f"{copy}-held", str(described["held"]))
+
+
+def _open(folder: Path, key: bytes, holder: str, digest: str) -> SealedCopy:
     try:
-        return SealedCopy.open(
-            objects, copy_key(secret, copy), "copy", PROJECT, copy, str(described["digest"])
-        )
+        return SealedCopy.open(DirectoryStore(folder / "objects"), key, "copy", PROJECT, holder, digest)
     except SealBrokenError:
         raise SealBrokenError(
             "the copy does not open under this secret",
@@ -264,12 +309,16 @@ def _opened(folder: StandaloneFolder, process: int) -> SealedCopy:
     return copy
 
 
-def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Read and authenticate every byte; ``progress`` gets (objects, bytes).  Raises SealBrokenError."""
+def verify(
+    dest: Path, secret: bytes, progress: Callable[[int, int, int, int], None] | None = None
+) -> Verified:
+    """Read and authenticate every byte; ``progress`` gets (objects, bytes) done and in all.  Raises SealBrokenError."""
     copy = open_copy(dest, secret)
+    paths = list(copy.paths())
+    whole = sum(map(copy.size, paths)) if progress is not None else 0
     count = total = 0
     block = memoryview(bytearray(8 << 20))
-    for path in copy.paths():
+    for path in paths:
         size, at = copy.size(path), 0
         while at < size or (size == 0 and at == 0):
             got = copy.read_into(path, at, block[: min(len(block), size - at)])
@@ -278,7 +327,7 @@ def verify(dest: Path, secret: bytes, progress: Callable[[int, int], None] | Non
                 break
         count, total = count + 1, total + size
         if progress is not None:
-            progress(count, total)
+            progress(count, total, len(paths), whole)
     described = _read_copy_file(dest) or {}
     return Verified(len(copy.items()), count, total, str(described["digest"]))
 

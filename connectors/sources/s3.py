@@ -175,6 +175,8 @@ def _translated(error: ClientError) -> Exception:
         return _ChangedError()
     if code in _MISSING:
         return SourceItemMissingError("the store no longer has an object")
+    if code == "InvalidObjectState":
+        return SourceRefusedError("an object is in cold storage: it must be restored before it can be read")
     if code in _LOGIN or status in (401, 403):
         known = code if code in _LOGIN else str(status)
         return SourceLoginError(f"the store refused ({known})")

@@ -1,25 +1,19 @@
-"""``hdrs-hpc imaging``: stage a folder into a sealed copy, and look at it, without a broker."""
+"""``hdrs-hpc imaging``: stage a source into a sealed copy and check it, without a broker."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import click
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-_DEST = click.argument("dest", type=click.Path(path_type=Path))
-_SECRET = click.option(
-    "--secret",
-    "secret_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File with the 32-byte secret.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+from hdrs_hpc.cli import imaging_views
+from hdrs_hpc.cli.imaging_bars import Bars
+from hdrs_hpc.cli.imaging_views import DEST as _DEST
+from hdrs_hpc.cli.imaging_views import JSON as _JSON
+from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
 
 
 @click.group("imaging")
@@ -59,7 +53,7 @@ def secret_new(file: Path) -> None:
 
 
 @imaging.command("stage")
-@click.argument("src", type=click.Path(path_type=Path))
+@click.argument("src")
 @_DEST
 @_SECRET
 @click.option("--profile", help="De-identification profile; by default the basic one of each kind.")
@@ -74,35 +68,87 @@ def secret_new(file: Path) -> None:
     "--select", "select", multiple=True, metavar="K=V", help="E.g. Modality=CT,MR; may be repeated."
 )
 @click.option("--max-failed", type=click.IntRange(0), help="Seal nothing if more items than this are broken.")
+@click.option(
+    "--burned-in",
+    type=click.Choice(["blank", "hold", "refuse"]),
+    default="refuse",
+    show_default=True,
+    help="Of images that may carry burned-in text: blank the places, hold for a person, or refuse.",
+)
+@click.option(
+    "--find-text", is_flag=True, help="Search every image for text, also where no rule suspects any."
+)
+@click.option("--deface", is_flag=True, help="Remove the face from head scans.")
+@click.option(
+    "--release",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Items that a person approved: the release.json of `imaging sheet --held`, filled in.",
+)
+@click.option("--contact-sheet", is_flag=True, help="Draw thumbnails of all items into the copy, for review.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Parsers and writers; default: one per core.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Bound on decoded data, such as 8GiB; default: half of memory, 4GiB at most.",
+)
+@click.option(
+    "--dask",
+    "scheduler",
+    default="threads",
+    show_default=True,
+    metavar="WHERE",
+    help="Where images are decoded: threads, processes, or a Dask cluster tls://HOST:PORT in the data zone.",
+)
+@click.option(
+    "--dask-tls",
+    nargs=3,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CA CERT KEY",
+    help="PEM files for that cluster.",
+)
 @_JSON
 def stage(
-    src: Path,
+    src: str,
     dest: Path,
     secret_file: Path,
     profile: str | None,
     reports: tuple[Path, ...],
     select: tuple[str, ...],
     max_failed: int | None,
+    burned_in: Literal["blank", "hold", "refuse"],
+    find_text: bool,
+    deface: bool,
+    release: Path | None,
+    contact_sheet: bool,
     workers: int | None,
+    memory: str | None,
+    scheduler: str,
+    dask_tls: tuple[Path, Path, Path] | None,
     as_json: bool,
 ) -> None:
-    """Stage the folder SRC into a sealed copy in the new folder DEST.
+    """Stage the source SRC into a sealed copy in the new folder DEST.
 
-    Interrupted, the same command goes on where it stopped.
+    SRC is a folder, a DICOMDIR, a zip file, an address (`s3://`, `sftp://`, `dicomweb+https://` …), or a YAML file
+    that describes a source.  Interrupted, the same command goes on where it stopped, and the copy comes out the
+    same.  What can't be staged is a line of the report, never an error.
 
     \b
     Example:
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
+      hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
     """
+    import contextlib
     import os
 
-    from connectors.sources.folder import FolderSource
+    from connectors.sources.opening import open_source
     from imaging import standalone
     from imaging.deid import profiles
+    from imaging.staging import release_list
     from imaging.staging.engine import StagePlan
+    from imaging.staging.scheduling import ClusterTls, Where
 
     key = standalone.read_secret(secret_file)
+    released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
     plan = StagePlan(
         kind=profiles.load(profile).kind if profile else "any",
         profile=profile or "",
@@ -110,26 +156,38 @@ def stage(
         select=_selected(select),
         max_failed=2**63 if max_failed is None else max_failed,
         workers=workers or len(os.sched_getaffinity(0)),
+        burned_in=burned_in,
+        find_text=find_text,
+        deface=deface,
+        released=released,
+        released_of=released_of,
+        contact_sheet=contact_sheet,
+        where=Where(scheduler, ClusterTls(*dask_tls) if dask_tls else None),
     )
-    with _bar() as bar:
-        follow = _Follow(bar)
-        report = standalone.stage_folder(
-            FolderSource(src), dest, key, plan, scanned=follow.scanned, progress=follow.staged
-        )
-    summary = {**report.as_dict(), "seconds": round(report.seconds, 2)}
+    if memory is not None:
+        plan = replace(plan, memory_bytes=_size(memory))
+    with contextlib.closing(open_source(src)) as source, Bars() as bars:
+        report = standalone.stage_folder(source, dest, key, plan, scanned=bars.scanned, progress=bars.staged)
+    summary = report.as_run()
     for path in reports:
         text = report.as_html() if path.suffix == ".html" else json.dumps(summary, indent=2) + "\n"
         path.write_text(text, "utf-8")
     if as_json:
         click.echo(json.dumps(summary))
         return
-    staged = summary["staged"]
+    staged = ", ".join(f"{count} {kind}" for kind, count in report.staged.items() if count) or "nothing"
+    rates = summary["run"]
     click.echo(
-        f"Staged {staged['volumes']} volumes and {staged['slides']} slides of {staged['patients']} patients "
-        f"from {staged['items']} of {report.items_in} items in {report.seconds:.1f} s."
+        f"Staged {staged} of {report.patients} patients from {report.staged_items} of {report.items_in} items "
+        f"in {report.seconds:.1f} s ({rates['items-per-second']:g} items/s, "
+        f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
     )
     for code, refusal in summary["refused"].items():
         click.echo(f"  {refusal['count']:>6} {code}{' (failed)' if refusal['failed'] else ''}")
+    if "held-for-person" in report.refused:
+        click.echo(
+            f"Look at what is held: hdrs-hpc imaging sheet {dest} --held --secret {secret_file} --out FOLDER"
+        )
 
 
 @imaging.command("verify")
@@ -145,7 +203,8 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
     """
     from imaging import standalone
 
-    found = standalone.verify(dest, standalone.read_secret(secret_file))
+    with Bars() as bars:
+        found = standalone.verify(dest, standalone.read_secret(secret_file), bars.verified)
     if as_json:
         click.echo(
             json.dumps(
@@ -164,75 +223,8 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
         )
 
 
-@imaging.command("inspect")
-@_DEST
-@click.argument("item", required=False)
-@_SECRET
-@click.option("--png", "png", type=click.Path(path_type=Path), required=True, help="Where to draw it.")
-def inspect(dest: Path, item: str | None, secret_file: Path, png: Path) -> None:
-    """Draw one ITEM of the copy (by default the first): slices of a volume, or a slide's thumbnail.
-
-    The picture shows a patient's image: treat it as you treat the archive.
-
-    \b
-    Example:
-      hdrs-hpc imaging inspect ./copy series/0cn3pecg --secret my.secret --png look.png
-    """
-    import zarr
-
-    from hdrs_hpc.sealing.zarr_store import SealedStore
-    from imaging import pictures, standalone
-
-    copy = standalone.open_copy(dest, standalone.read_secret(secret_file))
-    chosen = _choose(copy.items(), item)
-    picture = pictures.draw(zarr.open_group(SealedStore(copy), path=chosen, mode="r"))
-    picture.save(png, "PNG")
-    click.echo(f"Drew {chosen} to {png}.")
-
-
-@imaging.command("index")
-@_DEST
-@_SECRET
-@_JSON
-def index(dest: Path, secret_file: Path, as_json: bool) -> None:
-    """List what the copy holds: one row a volume or slide.
-
-    \b
-    Example:
-      hdrs-hpc imaging index ./copy --secret my.secret --json
-    """
-    from imaging import standalone
-    from imaging.layout import INDEX
-    from imaging.staging import index as tables
-
-    copy = standalone.open_copy(dest, standalone.read_secret(secret_file))
-    rows: list[dict[str, Any]] = tables.from_bytes(copy.read(INDEX)).to_pylist()
-    if as_json:
-        click.echo(json.dumps(rows, default=str))
-        return
-    shown = ("item", "modality", "body_part", "axes", "shape", "study_date")
-    lines = [tuple(name.replace("_", " ") for name in shown)]
-    lines += [tuple(_cell(row[name]) for name in shown) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _choose(items: list[str], wanted: str | None) -> str:
-    """The item a person means: none is the first, and a unique beginning of its id is enough."""
-    from imaging.standalone import NotACopyError
-
-    found = [
-        item
-        for item in items
-        if wanted is None or item.startswith(wanted) or item.split("/")[1].startswith(wanted)
-    ]
-    if not found or (wanted is not None and len(found) > 1 and wanted not in found):
-        raise NotACopyError(
-            "the copy has no such item" if not found else "several items begin like this",
-            remedy="`hdrs-hpc imaging index` lists the items.",
-        )
-    return wanted if wanted in found else found[0]
+for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index):
+    imaging.add_command(command)
 
 
 def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -247,50 +239,10 @@ def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
     return chosen
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return " × ".join(f"{part:g}" for part in value)
-    return "" if value is None else str(value)
+def _size(text: str) -> int:
+    from hdrs_hpc.documents.models.words import BadSizeError, parse_size
 
-
-def _bar() -> Bar:
-    """A progress bar on standard error, so that --json stays clean."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        TextColumn("{task.fields[items]}"),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
-class _Follow:
-    """Turns the engine's progress into one bar a phase."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._tasks: dict[str, Any] = {}
-
-    def scanned(self, items: int, size: int) -> None:
-        self._show("scan", f"{items} items", size, None)
-
-    def staged(self, progress: Any) -> None:
-        items = f"{progress.items_done}/{progress.items_total}"
-        self._show(progress.phase, items, progress.bytes_done, progress.bytes_total)
-
-    def _show(self, phase: str, items: str, done: int, total: int | None) -> None:
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bar.add_task(phase, items=items, total=total)
-        self._bar.update(self._tasks[phase], completed=done, total=total, items=items)
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise BadSizeError(where="--memory") from None

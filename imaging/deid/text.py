@@ -38,6 +38,12 @@ _POSSESSIVE = re.compile(r"(?<=\w\w\w)['’]s\b(?! (?:disease|cyst|view|lymphoma
 _GROUPED = re.compile(r"(?<![\w.])\+?\(?\d{2,5}\)?(?:[\s.-]?\(?\d{2,5}\)?){1,4}(?![\w.])")
 """Telephone, NHS and other long numbers, however they are grouped."""
 _SHAPES = (
+    # Days of the week with a day, and what an apostrophe joins to a name.
+    re.compile(
+        r"\b(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)(?:[a-z]*day)?\b[\s.,]*\d{1,2}(?:st|nd|rd|th)?\b",
+        re.I,
+    ),
+    re.compile(r"\b[A-Z]['’](?=[A-Z])"),
     # Dotted numbers (UIDs, network addresses) before their parts look like dates.
     re.compile(r"(?<!\d)\d+(?:\.\d+){3,}(?!\d)"),
     re.compile(r"\S+@\S+"),

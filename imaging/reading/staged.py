@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import dask.array
@@ -79,11 +80,38 @@ class StagedCopy:
         return self._source.store
 
     def index(self) -> pyarrow.Table:
-        """One row a series or slide; the columns are those of ``imaging/staging/index.py``."""
-        return self.table(layout.INDEX)
+        """One row a series, slide or table; the columns are those of ``imaging/staging/index.py``."""
+        return self._parquet(layout.INDEX)
 
-    def table(self, path: str) -> pyarrow.Table:
-        """A Parquet object of the copy as a table.  Raises NoSuchItemError."""
+    def table(self, item: str | None = None) -> pyarrow.Table:
+        """The rows of a linked table, or of all tables of the copy one after another (a column that one lacks is
+        null there).  ``patient`` joins on the index's.  Raises NoSuchItemError.
+
+        :meth:`columns` tells how each column was made.
+        """
+        items = self.tables() if item is None else [id_of(item)]
+        objects = [path for one in items for path in self._rows_of(one)]
+        if not objects:
+            raise NoSuchItemError(where=item or layout.TABLES)
+        return pyarrow.concat_tables([self._parquet(path) for path in objects], promote_options="default")
+
+    def columns(self, item: str) -> list[dict[str, Any]]:
+        """``name``, ``rule`` and ``type`` of each column of a linked table.  Raises NoSuchItemError."""
+        described = json.loads(self.read(f"{layout.table_path(id_of(item))}/table.json"))
+        return list(described["columns"])
+
+    def tables(self) -> list[str]:
+        """Ids of all linked tables, sorted."""
+        return self._ids(layout.TABLES)
+
+    def _rows_of(self, item: str) -> list[str]:
+        folder = layout.table_path(item)
+        numbers = [name.removesuffix(".parquet") for name in self._source.children(folder)]
+        return [
+            f"{folder}/{number}.parquet" for number in sorted(int(one) for one in numbers if one.isdecimal())
+        ]
+
+    def _parquet(self, path: str) -> pyarrow.Table:
         return pyarrow.parquet.read_table(io.BytesIO(self.read(path)))
 
     def series(self) -> list[str]:

@@ -28,7 +28,7 @@ from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.layout import INDEX, REPORT
-from imaging.staging import index, inventory
+from imaging.staging import contact_sheet, index, inventory, release_list
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
@@ -37,6 +37,7 @@ from imaging.staging.pool import ITEM_TIMEOUT_S
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
 from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
@@ -68,7 +69,8 @@ class StagePlan:
     :class:`Selection`.  ``opt_out``: :meth:`DeidKey.opt_out_hash` of each patient to leave out.
     ``max_failed``: broken items tolerated.  ``workers``: parser processes, each with a thread or process.
     ``memory_bytes``: bound on what is decoded and not yet sealed.  ``where``: see :class:`Where`.
-    ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`.
+    ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
+    inventory whose rows the released numbers are.  ``contact_sheet``: draw thumbnails into the copy.
     ``columns``: of tables, see :mod:`imaging.staging.tables.columns`; without them no table is staged.
     ``issuer``: stands in for an absent Issuer of Patient ID, so that two archives' equal ids are two people.
     """
@@ -86,6 +88,8 @@ class StagePlan:
     find_text: bool = False
     deface: bool = False
     released: frozenset[int] = frozenset()
+    released_of: str = ""
+    contact_sheet: bool = False
     where: Where = field(default_factory=Where)
     memory_bytes: int = field(default_factory=_default_memory_bytes)
     item_timeout_s: float = ITEM_TIMEOUT_S
@@ -96,7 +100,11 @@ class StagePlan:
 
     def policy(self) -> bytes:
         """What of the plan decides an item's bytes, beside its profile, the key and the source."""
-        said = {"burned-in": self.burned_in, "find-text": self.find_text, "deface": self.deface}
+        said: dict[str, Any] = {
+            "burned-in": self.burned_in,
+            "find-text": self.find_text,
+            "deface": self.deface,
+        }
         return strict_json.dumps(said)
 
 
@@ -125,17 +133,24 @@ def stage(
     builder: CopyBuilder,
     plan: StagePlan,
     progress: Callable[[Progress], None] | None = None,
+    held: Callable[[], CopyBuilder] | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
-    Writes items, then ``index.parquet`` and ``report.json``.  Raises :class:`TooManyFailedError` (nothing may
-    be sealed then), :class:`StagingChangedError`, :class:`BadInventoryError`, :class:`SelectionError`,
+    Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
+    builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
+    already (its caller died before noting so) is left as it is: the report comes out the same.
+
+    Raises :class:`TooManyFailedError` (nothing may be sealed then), :class:`StagingChangedError`,
+    :class:`ReleaseForOtherDataError`, :class:`BadInventoryError`, :class:`SelectionError`,
     :class:`UnknownProfileError`, :class:`ParserStartError`, :class:`SchedulerUnknownError`,
     :class:`WorkersLostError`, and what source and builder raise.
     """
     started = time.monotonic()
     table = inventory.read(inventory_table) if isinstance(inventory_table, Path) else inventory_table
     version = inventory.digest(table)
+    if plan.released and plan.released_of != version:
+        raise ReleaseForOtherDataError()
     run = _Run(table, plan, progress)
     spec = BenchSpec(source, table, plan.item_timeout_s)
     with open_scheduler(plan.where, spec, plan.workers) as scheduler:
@@ -146,9 +161,17 @@ def stage(
         headers.clear()
         run.ledger.refuse_all(judged.refused)
         rows = run.write_items(judged, builder, scheduler)
+        if plan.contact_sheet and not builder.sealed:
+            items = [row["item"] for row in rows]
+            for path, page in contact_sheet.staged_pages(builder.store(), items, plan.workers):
+                builder.put(path, page)
+        waiting = run.ledger.by_code().get("held-for-person", ())
+        if waiting and held is not None:
+            _show_held(version, waiting, held(), scheduler)
     report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
-    builder.put(INDEX, index.to_bytes(index.to_table(rows)))
-    builder.put(REPORT, strict_json.dumps(report.as_dict()))
+    if not builder.sealed:
+        builder.put(INDEX, index.to_bytes(index.to_table(rows)))
+        builder.put(REPORT, strict_json.dumps(report.as_dict()))
     return report
 
 
@@ -160,6 +183,19 @@ def read_headers(
         (number, header.code if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
     ]
+
+
+def _show_held(
+    inventory_digest: str, numbers: Sequence[int], into: CopyBuilder, scheduler: Scheduler
+) -> None:
+    """Pictures and the list of what waits for a person, sealed apart."""
+    if into.sealed:
+        return
+    futures = (scheduler.submit(contact_sheet.held_frames, number) for number in numbers)
+    pictures = zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True)
+    for path, page in contact_sheet.held_pages(pictures):
+        into.put(path, page)
+    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers)))
 
 
 class _Run:

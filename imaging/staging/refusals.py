@@ -27,6 +27,7 @@ _TAKEN = "Nothing to do: the first of the equal instances was taken."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
+_LOOK = "Look at the held images and release those that show nobody (`imaging sheet --held`)."
 _REPORT = "Keep the item and report it: a later version may read it."
 
 _TABLE = (
@@ -66,7 +67,7 @@ _TABLE = (
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
-    ("held-for-person", False, "It may carry burned-in text, and waits for a person to look at it.", _LOOK),
+    ("held-for-person", False, "May show who the patient is, by text or face: held until a person looked.", _LOOK),
     ("deface-uncertain", False, "A head scan whose face could not be found with confidence.", _LOOK),
     ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
     ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),

@@ -142,7 +142,7 @@ def _nest(data: bytearray, chance: random.Random) -> None:
 def _syntax(data: bytearray, chance: random.Random) -> None:
     """Another transfer syntax than the pixels have."""
     at = data.find(b"\x02\x00\x10\x00UI")
-    if at < 0:
+    if at < 0 or at + 8 > len(data):
         return
     (length,) = struct.unpack_from("<H", data, at + 6)
     other = chance.choice(

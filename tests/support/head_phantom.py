@@ -63,7 +63,7 @@ def head(
     face = ball((0, -25, -42), (62, 72, 78))
     neck = (left**2 + (back - 25) ** 2 <= 52**2) & (up < 0)
     nose = ball((0, -98, -32), (13, 22, 22)) & ~face & ~cranium
-    ears = (ball((80, 8, -14), (12, 18, 30)) | ball((-80, 8, -14), (12, 18, 30))) & ~cranium & ~neck & ~face
+    ears = (ball((74, 8, -14), (9, 18, 30)) | ball((-74, 8, -14), (9, 18, 30))) & ~cranium & ~neck & ~face
     within = (up > -2) | ((back > 0) & (up > -34))
     vault = ball((0, 0, 33), (70, 87, 64)) & ((up > -9) | ((back > -7) & (up > -41)))
     brain = ball((0, 0, 33), (63, 80, 57)) & within

@@ -16,7 +16,12 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
 Pixels = NDArray[np.uint8]
 LABEL_CANARY = "LABEL-CANARY-4711"
@@ -50,9 +55,13 @@ def ndpi(
     interval_px: int = 256,
     heights_um: Sequence[float] = (0.0,),
     mcu_starts: bool = True,
+    uneven_px: int = 0,
     serial: str = "SN-CANARY-88",
 ) -> None:
-    """A slide of 20×: each level as one JPEG of 4:2:2 for each focal plane, then macro and map."""
+    """A slide of 20×: each level as one JPEG of 4:2:2 for each focal plane, then macro and map.
+
+    ``uneven_px``: intervals of the last level, which then do not end with its rows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pages: list[tuple[bytes, tuple[int, int], float, float, bool]] = []
     for place, pixels in enumerate(levels):
@@ -62,6 +71,8 @@ def ndpi(
             # As the scanner does: levels whose rows are no whole number of intervals are one interval a row.
             if -(-pixels.shape[1] // 16) % blocks:
                 blocks = -(-pixels.shape[1] // 16)
+            if uneven_px and place == len(levels) - 1:
+                blocks = uneven_px // 16
             stream = jpeg(shown, restart=blocks)
             pages.append((stream, pixels.shape[:2], 20 / 2**place, height, True))
     label = picture_of_text(LABEL_CANARY)
@@ -153,7 +164,14 @@ def wsm(
     meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
     sop = uid(name, level, kind, path.name)
     meta.MediaStorageSOPInstanceUID = sop
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset = FileDataset(
+        str(path),
+        {},
+        file_meta=meta,
+        preamble=b"\0" * 128,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+    )
     color = pixels.ndim == 3
     dataset.update(
         {
@@ -184,6 +202,7 @@ def wsm(
         dataset.PlanarConfiguration = 0
     measures, shared, path_item = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [mpp / 1000, mpp / 1000]
+    dataset.ImagedVolumeWidth, dataset.ImagedVolumeHeight = width * mpp / 1000, height * mpp / 1000
     shared.PixelMeasuresSequence = Items([measures])
     dataset.SharedFunctionalGroupsSequence = Items([shared])
     path_item.OpticalPathIdentifier = "1"
@@ -204,7 +223,7 @@ def wsm(
     else:
         raw = b"".join(encoded)
         dataset.PixelData = raw + bytes(len(raw) % 2)
-        dataset["PixelData"].VR = "OW"
+        dataset["PixelData"].VR = "OW" if pixels.itemsize == 2 else "OB"
     dataset.save_as(path, enforce_file_format=True)
     return dataset
 

@@ -23,10 +23,14 @@ __all__ = ["DefaceRefused", "Defaced", "deface"]
 BRAIN_MARGIN_MM = 8.0
 FACE_DEPTH_MM = 40.0
 EAR_SHELL_MM = 8.0
+_EARS_END = 0.72
+"""Of the head's length from the front: behind it is the neck."""
+_EAR_HALF_LONG_MM = 20.0
+_EARS_ABOVE_BROW_MM = 16.0
 _FACE_TALL_MM = 110.0
 _FACE_HALF_WIDE_MM = 45.0
 _LEAST_FACE_REMOVED = 0.95
-_LEAST_IN_VIEW_MM = 6.0
+_LEAST_IN_VIEW_MM = 5.0
 _MODALITIES = frozenset({"CT", "MR"})
 
 
@@ -86,9 +90,10 @@ def deface(
     brain = brain_of(grid.values, head, ct=ct)
     to_index = grid.to_index @ affine
     shape = (int(volume.shape[0]), int(volume.shape[1]), int(volume.shape[2]))
-    brow = _brow_level(brain)
+    lowest, brow = _frontal_levels(brain)
     in_view = np.flatnonzero(np.isfinite(grid.values).any(axis=(1, 2)))
-    if (brow - int(in_view[0])) * GRID_MM < _LEAST_IN_VIEW_MM:
+    # A scan through the frontal lobes ends above the orbits.
+    if (lowest - int(in_view[0])) * GRID_MM < _LEAST_IN_VIEW_MM:
         return Defaced(False, 1.0, np.zeros_like(head), to_index, shape)
     removed = _face(head, brain, brow) | _ears(head, brain, brow)
     part = _surface_removed(head, removed, brain, brow)
@@ -97,12 +102,12 @@ def deface(
     return Defaced(True, part, removed, to_index, shape)
 
 
-def _brow_level(brain: Mask) -> int:
-    """Index along s of the orbits' roof: the under side of the frontal lobes near their front."""
+def _frontal_levels(brain: Mask) -> tuple[int, int]:
+    """Indices along s at the under side of the frontal lobes near their front: the lowest, and the orbits' roof."""
     levels, fronts, _ = np.nonzero(brain)
     front = float(np.percentile(fronts, 0.5))
     lobe = levels[fronts <= front + 24 / GRID_MM]
-    return int(np.percentile(lobe, 3))
+    return int(lobe.min()), int(np.percentile(lobe, 3))
 
 
 def _face(head: Mask, brain: Mask, brow: int) -> Mask:
@@ -120,25 +125,21 @@ def _face(head: Mask, brain: Mask, brow: int) -> Mask:
 
 
 def _ears(head: Mask, brain: Mask, brow: int) -> Mask:
-    """A shell of the head's sides, from the brow to the chin, with the air beside it."""
+    """A shell of the head's sides with the ears, from the brow to the chin, and the air beside it."""
     from scipy import ndimage
 
     low = max(0, brow - int(_FACE_TALL_MM / GRID_MM))
     sides = np.zeros_like(head)
-    # The head without its ears: what is left when all that is thinner than 24 mm is cut off, level by level.
-    for level in range(low, brow + 1):
-        trunk = _opened(head[level], 12 / GRID_MM)
+    # The head without its ears: what is left when all that is narrower than an ear is long is cut off, level by level.
+    for level in range(low, min(head.shape[0], brow + int(_EARS_ABOVE_BROW_MM / GRID_MM) + 1)):
+        trunk = _opened(head[level], _EAR_HALF_LONG_MM / GRID_MM)
         if not trunk.any():
             continue
         core = ndimage.distance_transform_edt(np.pad(trunk, 1))[1:-1, 1:-1] * GRID_MM > EAR_SHELL_MM
         if core.any():
             front, back = (int(index) for index in np.flatnonzero(trunk.any(axis=1))[[0, -1]])
-            # Ears sit at the middle third; in front of it is the face, behind it the neck.
-            third = (back - front) // 3
-            outer = ~_between(core)
-            sides[level, front + third : back - third + third // 2] = outer[
-                front + third : back - third + third // 2
-            ]
+            behind = front + round(_EARS_END * (back - front))
+            sides[level, front:behind] = ~_between(core)[front:behind]
     return sides & ~_protected(brain)
 
 

@@ -115,6 +115,8 @@ def head_of(values: Grey, *, ct: bool) -> Mask:
         level[:] = ndimage.binary_fill_holes(level)
     if _litres(closed) < 1.0:
         raise DefaceRefused("no head was found")
+    if float(closed[np.isfinite(values)].mean()) > 0.95:
+        raise DefaceRefused("the view shows no air around a head")
     return np.asarray(closed, bool)
 
 
@@ -124,7 +126,8 @@ def brain_of(values: Grey, head: Mask, *, ct: bool) -> Mask:
 
     grey = np.nan_to_num(values, nan=-np.inf)
     levels = np.flatnonzero(head.any(axis=(1, 2)))
-    inner = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1, 1:-1] * GRID_MM > _COVER_MM
+    # Where the scan cuts through the head there is no skin: padded by its own edge.
+    inner = ndimage.distance_transform_edt(np.pad(head, 1, "edge"))[1:-1, 1:-1, 1:-1] * GRID_MM > _COVER_MM
     inner[: max(0, int(levels[-1] - _BRAIN_TALL_MM / GRID_MM))] = False
     if ct:
         choices = [inner & (grey > _BRAIN_HU[0]) & (grey < _BRAIN_HU[1])]

@@ -14,8 +14,8 @@ from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
 
-_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE")
-"""TIFF and BigTIFF in both byte orders, Zeiss CZI."""
+_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
+"""TIFF and BigTIFF in both byte orders, Zeiss CZI, Sakura."""
 _LISTS_OF_FILES = (
     b"[Virtual Microscope Specimen]",
     b"[Uncompressed Virtual Microscope Specimen]",

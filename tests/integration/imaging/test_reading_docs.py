@@ -31,7 +31,10 @@ def job(small_copy: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     seal_by_hand(
-        root / "table", root / "table.secret", {}, {"tables/outcomes.parquet": sink.getvalue().to_pybytes()}
+        root / "table",
+        root / "table.secret",
+        {},
+        {"tables/made-by-hand/0.parquet": sink.getvalue().to_pybytes()},
     )
     (root / "copy").symlink_to(small_copy[0])
     (root / "my.secret").symlink_to(small_copy[1])

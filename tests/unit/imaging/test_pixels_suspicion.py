@@ -161,7 +161,7 @@ def test_the_rules_are_sound_and_versioned() -> None:
         {"name": "x", "finding": "clean", "modalty": ["CT"]},
         {"name": "anything-else", "finding": "clean"},
     ):
-        with pytest.raises(ValueError, match="sound|repeat"):
+        with pytest.raises(ValueError, match=r"sound|repeat"):
             parse_rules({**raw, "rule": [broken, *raw["rule"]]})
 
 

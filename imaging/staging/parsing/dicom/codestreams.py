@@ -250,6 +250,8 @@ def _rle(data: bytes, form: PixelFormat) -> Decoded:
     if count != (1 if bit else width * form.samples) or form.allocated not in (1, form.container):
         raise Unreadable("decode-failed")
     bounds = [*offsets[:count], len(data)]
+    if any(a >= b for a, b in itertools.pairwise(bounds)):
+        raise Unreadable("decode-failed")
     segments = [decode_segment(data[a:b]) for a, b in itertools.pairwise(bounds)]
     if bit:
         return Decoded(unpacked_bits(segments[0], 0, form), 1, "")

@@ -31,6 +31,8 @@ INFLATED_LIMIT = 1 << 30
 PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _WHOLE = 64 << 10
 """Files up to this size are read at once."""
+_EMPTY = bytes(8)
+_MAX_EMPTY = 1000
 _CLIP = 1 << 20
 _MAX_ELEMENTS = 50_000
 """At the top of a dataset: a wrong length makes pixels look like millions of elements."""
@@ -70,16 +72,26 @@ class Opened:
 
 
 class _Clipped(io.BufferedReader):
-    """Reads no more than there is: a length of 4 GB in a broken element must not ask for 4 GB of memory."""
+    """Reads no more than there is: a length of 4 GB in a broken element must not ask for 4 GB of memory.
 
-    def __init__(self, raw: io.FileIO, size: int) -> None:
+    Reading ends at a run of zeros taken for elements: a wrong length has led into black pixels, where pydicom
+    would find millions of empty elements.
+    """
+
+    def __init__(self, raw: io.FileIO | io.BytesIO, size: int) -> None:
         super().__init__(raw, _WHOLE)
         self._size = size
+        self._empty = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _CLIP:
             size = max(0, min(size, self._size - self.tell()))
-        return super().read(size)
+        data = super().read(size)
+        if size == 8:
+            self._empty = self._empty + 1 if data == _EMPTY else 0
+            if self._empty > _MAX_EMPTY:
+                raise ValueError("zeros where elements should be")
+        return data
 
 
 def open_dataset(file: BinaryIO) -> Opened:
@@ -116,8 +128,9 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
         return True
 
     dataset = read_dataset(stream, implicit, not big_endian, stop_when=at_pixels)
-    # The first elements of any dataset are of groups up to 0010; random bytes make others.
-    if not stopped and (len(dataset) == 0 or min(dataset.keys()) > 0x00110000):
+    tags = list(dataset.keys())
+    # The first elements of any dataset are of groups 0004 to 0010; random bytes make others.
+    if not stopped and not any(0x00040000 <= tag < 0x00110000 for tag in tags):
         raise ValueError("no dataset")
     if not stopped and _is_torn(dataset):
         raise EOFError
@@ -134,7 +147,7 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
 
 def _is_torn(dataset: Dataset) -> bool:
     """Whether the file ends within its last element."""
-    last = dataset.get_item(max(dataset.keys()))
+    last = dataset.get_item(max(list(dataset.keys())))
     if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
         return False
     return last.length > len(last.value or b"")
@@ -152,9 +165,15 @@ def _syntax(declared: str, implicit: bool, big_endian: bool) -> UID:
 def _readable(file: BinaryIO) -> tuple[BinaryIO, int]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size <= _WHOLE or isinstance(file, io.BytesIO):
-        return (file if isinstance(file, io.BytesIO) else io.BytesIO(file.read())), size
-    return _Clipped(io.FileIO(file.fileno(), closefd=False), size), size
+    if size <= _WHOLE:
+        return io.BytesIO(file.read()), size
+    # A copy of what lies in memory (it shares the bytes), since a buffered reader closes what it reads.
+    raw = (
+        io.BytesIO(file.getvalue())
+        if isinstance(file, io.BytesIO)
+        else io.FileIO(file.fileno(), closefd=False)
+    )
+    return _Clipped(raw, size), size
 
 
 def _start(stream: BinaryIO) -> int:
@@ -162,10 +181,14 @@ def _start(stream: BinaryIO) -> int:
     stream.seek(0)
     head = stream.read(136)
     for start in (0, 128):
-        group, element = struct.unpack_from("<HH", head, start) if len(head) >= start + 8 else (0xFFFF, 0)
-        if (group in (0, 2, 8) and element <= 0x1000) or (
-            group in (0x0200, 0x0800) and head[start + 4 :][:1].isalpha()
-        ):
+        if len(head) < start + 8:
+            break
+        group, element = struct.unpack_from("<HH", head, start)
+        if group == 0 and head[start + 4 : start + 8] in (b"\4\0\0\0", b"UL\4\0"):
+            return start  # a command set begins with its length
+        if group in (2, 8) and element <= 0x1000:
+            return start
+        if group in (0x0200, 0x0800) and head[start + 4 : start + 6].isalpha():
             return start
     raise ValueError("no element")
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from imaging.staging.parsing.dicom.dataset import Opened
 from imaging.staging.parsing.dicom.palette import Palette, read_palette
-from imaging.staging.parsing.dicom.values import integer, text
+from imaging.staging.parsing.dicom.values import integer, is_filled, text
 from imaging.staging.parsing.unreadable import Unreadable
 
 ValueType = Literal["integer", "float32", "float64", "bit"]
@@ -82,12 +82,12 @@ def pixel_format(opened: Opened) -> PixelFormat:
     pixels = opened.pixels
     if pixels is None:
         raise Unreadable("pixel-data-missing")
-    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     frames = _frames(dataset)
     if rows is None or columns is None or not 1 <= rows <= 65535 or not 1 <= columns <= 65535:
         raise Unreadable("malformed-dicom" if "Rows" in dataset and "Columns" in dataset else _MISSING)
     photometric = text(dataset, "PhotometricInterpretation").upper().replace(" ", "_")
-    samples = integer(dataset, "SamplesPerPixel")
+    samples = _integer(dataset, "SamplesPerPixel")
     if samples is None:
         samples = 3 if photometric in (*_YBR, "RGB") else 1
     if pixels.keyword in _FLOATS:
@@ -101,7 +101,7 @@ def pixel_format(opened: Opened) -> PixelFormat:
             )
         )  # fmt: skip
     allocated_, stored_, high_ = (
-        integer(dataset, name) for name in ("BitsAllocated", "BitsStored", "HighBit")
+        _integer(dataset, name) for name in ("BitsAllocated", "BitsStored", "HighBit")
     )
     if allocated_ is None or not photometric:
         raise Unreadable(_MISSING)
@@ -114,12 +114,12 @@ def pixel_format(opened: Opened) -> PixelFormat:
         rows,
         columns,
         samples,
-        integer(dataset, "PlanarConfiguration") == 1,
+        _integer(dataset, "PlanarConfiguration") == 1,
         photometric.replace("_COLOR", " COLOR"),
         allocated_,
         stored,
         high,
-        integer(dataset, "PixelRepresentation") == 1 and not bit,
+        _integer(dataset, "PixelRepresentation") == 1 and not bit,
         frames,
         "bit" if bit else "integer",
         None,
@@ -133,13 +133,19 @@ def pixel_format(opened: Opened) -> PixelFormat:
 _MISSING = "required-attribute-missing"
 
 
+def _integer(dataset: Dataset, name: str) -> int | None:
+    """An integer that decides how pixels are read: one that is there but can't be read is never guessed."""
+    found = integer(dataset, name)
+    if found is None and is_filled(dataset, name):
+        raise Unreadable("malformed-dicom")
+    return found
+
+
 def _frames(dataset: Dataset) -> int:
-    if not text(dataset, "NumberOfFrames"):
-        return 1
-    frames = integer(dataset, "NumberOfFrames")
-    if frames == 0:
-        return 1  # single-frame objects of old writers
-    if frames is None or not 1 <= frames <= MAX_FRAMES:
+    frames = _integer(dataset, "NumberOfFrames")
+    if frames is None or frames == 0:
+        return 1  # single-frame objects; some writers say 0
+    if not 1 <= frames <= MAX_FRAMES:
         raise Unreadable("malformed-dicom")
     return frames
 

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
@@ -37,9 +39,30 @@ def value(dataset: Dataset, name: str | BaseTag) -> Any:
     try:
         found = dataset.get(name)
     except MALFORMED:
-        return None
+        return _by_dictionary(dataset, name)
     # Dataset.get gives the value for a keyword and the element for a tag.
     return found.value if isinstance(name, BaseTag) and found is not None else found
+
+
+def _by_dictionary(dataset: Dataset, name: str | BaseTag) -> Any:
+    """The value read by the VR that the element should have, where the one it has makes no sense."""
+    try:
+        raw = dataset.get_item(name)
+        if not isinstance(raw, RawDataElement):
+            return None
+        return convert_raw_data_element(raw._replace(VR=dictionary_VR(raw.tag))).value
+    except MALFORMED:
+        return None
+
+
+def is_filled(dataset: Dataset, name: str) -> bool:
+    """Whether an element has a value at all, readable or not."""
+    try:
+        element = dataset.get_item(name)
+    except MALFORMED:
+        return True
+    found = None if element is None else element.value
+    return bool(found.strip(b" \0") if isinstance(found, bytes) else found not in (None, ""))
 
 
 def text(dataset: Dataset, name: str | BaseTag) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
 from imaging.staging.parsing.unreadable import Unreadable
@@ -79,6 +81,8 @@ def without_comments(stream: bytes) -> bytes:
 
 def decode(stream: bytes, *, ycbcr: bool) -> NDArray[Any]:
     """(y, x, samples); ``ycbcr``: its components are YCbCr that no transform of its own undoes."""
+    if inspect(stream).subsampled:
+        return _decode_subsampled(stream)
     try:
         pixels: NDArray[Any] = np.asarray(imagecodecs.jpeg2k_decode(stream, numthreads=1))
     except (imagecodecs.Jpeg2kError, ValueError):
@@ -86,6 +90,15 @@ def decode(stream: bytes, *, ycbcr: bool) -> NDArray[Any]:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     return ycbcr_to_rgb(pixels) if ycbcr else pixels
+
+
+def _decode_subsampled(stream: bytes) -> NDArray[Any]:
+    """Chroma at half the size, which imagecodecs does not decode; Pillow takes it for sYCC and gives RGB."""
+    try:
+        with Image.open(io.BytesIO(stream), formats=["JPEG2000"]) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise Unreadable("truncated-tile") from None
 
 
 def _size(body: bytes) -> tuple[int, int, int, int, bool, bool]:

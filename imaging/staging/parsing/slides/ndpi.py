@@ -41,8 +41,15 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         raise Unreadable("unsupported-slide")
     ordered = sorted(levels, reverse=True)
     heights = sorted(levels[ordered[0]])
-    kept = [size for size in ordered if all(height in levels[size] for height in heights)]
-    grids = [[_grid(levels[size][height], source) for height in heights] for size in kept]
+    grids: list[list[RestartGrid | PageGrid]] = []
+    for size in ordered:
+        if all(height in levels[size] for height in heights):
+            try:
+                grids.append([_grid(levels[size][height], source) for height in heights])
+            except Unreadable as unreadable:
+                # A smaller level that can't be cut is derived from a larger one; without the largest, no slide.
+                if not grids or unreadable.code != "unsupported-slide":
+                    raise
     return TiffSlide(
         source,
         "ndpi",
@@ -60,17 +67,20 @@ def _grid(page: Any, source: Source) -> RestartGrid | PageGrid:
     if not isinstance(offset, tuple) or not isinstance(length, tuple) or len(offset) != 1 or len(length) != 1:
         raise Unreadable("unsupported-slide")
     size = (int(page.imagelength), int(page.imagewidth))
-    if max(size) <= _WHOLE_SIDE:
-        whole = Page(page)
-        whole.offsets, whole.counts = np.asarray(offset, np.int64), np.asarray(length, np.int64)
-        whole.tile, whole.tiled = size, True
-        if not whole.sound:
-            raise Unreadable("unsupported-slide")
-        return PageGrid(whole, source, background="white")
     starts = page.tags.valueof(_MCU_STARTS)
     high = page.tags.valueof(_MCU_STARTS_HIGH)
     if starts is not None:
         starts = np.asarray(starts, dtype=np.int64).reshape(-1) & 0xFFFFFFFF
         if high is not None and np.size(high) == len(starts):
             starts = starts + (np.asarray(high, dtype=np.int64).reshape(-1) << 32)
-    return RestartGrid(source, int(offset[0]), int(length[0]), size, starts)
+    try:
+        return RestartGrid(source, int(offset[0]), int(length[0]), size, starts)
+    except Unreadable as unreadable:
+        if unreadable.code != "unsupported-slide" or max(size) > _WHOLE_SIDE:
+            raise
+    whole = Page(page)
+    whole.offsets, whole.counts = np.asarray(offset, np.int64), np.asarray(length, np.int64)
+    whole.tile, whole.tiled = size, True
+    if not whole.sound:
+        raise Unreadable("unsupported-slide")
+    return PageGrid(whole, source, background="white")

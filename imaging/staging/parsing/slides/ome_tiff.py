@@ -30,7 +30,9 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         root.iter("Pixels"), key=lambda one: _whole(one, "SizeX") * _whole(one, "SizeY"), default=None
     )
     if pixels is None:
-        raise Unreadable("malformed-slide")
+        # OME-XML may stand in a companion file.
+        alone = root.find("BinaryOnly") is None
+        raise Unreadable("malformed-slide" if alone else "unsupported-slide-layout")
     if _whole(pixels, "SizeT") != 1:
         raise Unreadable("unsupported-slide")
     depth = _whole(pixels, "SizeZ")

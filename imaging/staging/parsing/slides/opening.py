@@ -10,7 +10,8 @@ from imaging.staging.parsing.slides.grid import SlideFile
 from imaging.staging.parsing.slides.source import Source
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-CZI_START = b"ZISRAWFILE"
+FOR_OPENSLIDE = (b"ZISRAWFILE", b"SQLite format 3\0")
+"""Zeiss CZI, Sakura."""
 _REMEMBERED = 4
 
 
@@ -38,7 +39,7 @@ _opened = _Opened()
 
 def open_slide(file: BinaryIO) -> SlideFile:
     """The slide or WSM instance in ``file``; raises :class:`Unreadable`, and what its libraries raise on broken
-    files (``BROKEN`` of :mod:`imaging.staging.parsing.slides`)."""
+    files (``BROKEN`` of :mod:`imaging.staging.parsing.slides.broken`)."""
     status = os.fstat(file.fileno())
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     known = _opened.get(key)
@@ -53,7 +54,7 @@ def open_slide(file: BinaryIO) -> SlideFile:
 def _open(file: BinaryIO) -> SlideFile:
     file.seek(0)
     start = file.read(132)
-    if start[:10] == CZI_START:
+    if start.startswith(FOR_OPENSLIDE):
         from imaging.staging.parsing.slides import openslide_file
 
         return openslide_file.OpenSlideFile(Source(file))

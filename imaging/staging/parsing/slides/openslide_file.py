@@ -95,6 +95,8 @@ class OpenSlideFile:
         except (openslide.OpenSlideError, OSError):
             raise Unreadable("decode-failed") from None
         alpha = seen[..., 3:]
+        if not alpha.any():
+            return None
         # Where there is nothing, glass is white.
         return ((seen[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 

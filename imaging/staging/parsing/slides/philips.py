@@ -52,13 +52,18 @@ def read(tiff: Any, source: Source) -> TiffSlide:
 def _true_size(first: Page, page: Page, level: int, spacings: list[tuple[float, float]]) -> tuple[int, int]:
     """Without the padding: level 0's size by the ratio of pixel sizes, or by the nearest power of two."""
     if level < len(spacings):
-        factors = [spacings[level][axis] / spacings[0][axis] for axis in (0, 1)]
+        factors = [_nearly_whole(spacings[level][axis] / spacings[0][axis]) for axis in (0, 1)]
     else:
         factors = [2.0 ** round_log2(first.width / page.width)] * 2
     height, width = int(first.height / factors[0]), int(first.width / factors[1])
     if not (0 < height <= page.height and 0 < width <= page.width):
         raise Unreadable("malformed-slide")
     return height, width
+
+
+def _nearly_whole(factor: float) -> float:
+    """Pixel sizes are written with six digits: their ratio is a whole number but for that."""
+    return float(round(factor)) if abs(factor - round(factor)) < 0.02 else factor
 
 
 def round_log2(ratio: float) -> int:

@@ -24,8 +24,13 @@ def open_tiff_slide(file: BinaryIO) -> SlideFile:
     """Raises :class:`Unreadable`, and what tifffile raises on broken files."""
     source = Source(file)
     if _is_hamamatsu(file):
-        with open_tiff(file, is_ndpi=True) as tiff:
-            return ndpi.read(tiff, source)
+        try:
+            with open_tiff(file, is_ndpi=True) as tiff:
+                return ndpi.read(tiff, source)
+        except Unreadable as unreadable:
+            if unreadable.code != "unsupported-slide":
+                raise
+            return openslide_file.OpenSlideFile(source)
     with open_tiff(file) as tiff:
         for known, read in _FORMATS:
             if known(tiff):

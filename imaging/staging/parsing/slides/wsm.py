@@ -17,7 +17,7 @@ from imaging.staging.parsing.slides import icc, jpeg2000
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
 from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
 from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES
-from imaging.staging.parsing.slides.jpeg import TileCompleter
+from imaging.staging.parsing.slides.jpeg import TileCompleter, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import KEPT_SIDES, decode_jpeg
 from imaging.staging.parsing.slides.wsm_places import Places, full_places, sparse_places
@@ -290,7 +290,9 @@ class WsmGrid:
             if self._syntax in _J2K:
                 return jpeg2000.decode(raw, ycbcr=self._is_raw_ycbcr(jpeg2000.inspect(raw)))
             if self._syntax in _LOSSLESS_JPEG:
-                return self._as_rgb(np.asarray(imagecodecs.ljpeg_decode(raw)))
+                decoded = np.asarray(imagecodecs.ljpeg_decode(raw))
+                # A codestream that says RGB is believed before the header.
+                return decoded if _says_rgb(raw) else self._as_rgb(decoded)
             if self._syntax == uid.RLELossless:
                 flat = imagecodecs.dicomrle_decode(raw, dtype=self.dtype.newbyteorder("<"))
                 planes = np.frombuffer(flat, dtype=self.dtype).reshape(self.samples, *self.tile)
@@ -319,6 +321,12 @@ class WsmGrid:
         if self._format.photometric != "YBR_FULL":
             raise Unreadable("unsupported-pixel-format")
         return ycbcr_to_rgb(pixels)
+
+
+def _says_rgb(raw: bytes) -> bool:
+    """An Adobe APP14 segment with transform 0."""
+    own = segments(raw)[0]
+    return any(marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" for marker, body in own)
 
 
 def _optical_paths(dataset: Dataset) -> list[OpticalPath]:
