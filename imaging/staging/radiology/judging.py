@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,9 @@ class Radiology:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        # Instances come by the hundred thousand, patients do not.
+        self._pseudonym = functools.lru_cache(4096)(rules.pseudonym)
+        self._opted_out = functools.lru_cache(4096)(rules.opted_out)
 
     @property
     def keywords(self) -> frozenset[str]:
@@ -83,7 +87,7 @@ class Radiology:
             if code is not None:
                 judged.refused[number] = code
                 continue
-            patient = self._rules.pseudonym(header.issuer, header.patient_id, header.study)
+            patient = self._pseudonym(header.issuer, header.patient_id, header.study)
             where = found.derived if NATURES[header.sop_class] in EACH_BY_ITSELF else found.images
             where[(patient, header.study, header.series)].append(Instance(number, header))
         staged = StagedVolumes()
@@ -102,7 +106,7 @@ class Radiology:
         if self._rules.opt_out:
             if not header.patient_id.strip():
                 return "patient-id-missing"
-            if self._rules.opted_out(header.issuer, header.patient_id):
+            if self._opted_out(header.issuer, header.patient_id):
                 return "opted-out"
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
@@ -177,15 +181,30 @@ class Radiology:
         kept = self._rules.profile.apply(Patient(self._rules.key, patient), _completed(header, patient))
         judged.tasks.append(LabelTask(item, made, kept, self._rules.profile, links, noted))
 
+    def _kept(
+        self,
+        pseudonym: str,
+        raw: Mapping[str, Value],
+        other_raw: Mapping[str, Value],
+        other_kept: Mapping[str, Value],
+    ) -> dict[str, Value]:
+        """What the profile keeps of ``raw``; what it shares with another instance is taken from there, since
+        100,000 slices have the same identifiers to hash."""
+        differs = {keyword: value for keyword, value in raw.items() if other_raw.get(keyword) != value}
+        same = {k: value for k, value in other_kept.items() if k in raw and k not in differs}
+        return {**same, **self._rules.profile.apply(Patient(self._rules.key, pseudonym), differs)}
+
     def _volume_task(
         self, item: str, pseudonym: str, volume: Volume, links: Links, noted: tuple[str, ...] = ()
     ) -> VolumeTask:
-        patient = Patient(self._rules.key, pseudonym)
         kept: dict[int, dict[str, Value]] = {}
+        like: tuple[Mapping[str, Value], Mapping[str, Value]] = ({}, {})
         for one in volume.all_slices():
             number = one.instance.number
             if number not in kept:
-                kept[number] = self._rules.profile.apply(patient, _completed(one.instance.header, pseudonym))
+                raw = _completed(one.instance.header, pseudonym)
+                kept[number] = self._kept(pseudonym, raw, *like)
+                like = (raw, kept[number])
         constant, per_slice = _combined([kept[one.instance.number] for one in volume.all_slices()])
         text = self._text_rules(volume)
         deface = self._rules.pixels.deface and faces.may_show_a_face(volume)
