@@ -79,10 +79,10 @@ def test_a_held_image_is_shown_to_a_person_only_and_comes_in_once_released(
     described = json.loads((tmp_path / "one" / "copy.json").read_text())
     name, raw = described["copy"], standalone.read_secret(secret)
     objects = DirectoryStore(tmp_path / "one" / "held" / "objects")
-    place = ("copy", standalone.PROJECT, f"{name}-held", described["held"])
-    SealedCopy.open(objects, standalone.held_key(raw, name), *place)
+    place = (standalone.PROJECT, f"{name}-held", described["held"])
+    SealedCopy.open(objects, standalone.held_key(raw, name), "copy", *place)
     with pytest.raises(SealBrokenError):
-        SealedCopy.open(objects, standalone.copy_key(raw, name), *place)
+        SealedCopy.open(objects, standalone.copy_key(raw, name), "copy", *place)
     done = sheet(tmp_path, tmp_path / "one", "--held", "--out", tmp_path / "pages")
     assert done.exit_code == 0, done.exception
     assert np.asarray(Image.open(tmp_path / "pages" / "001.png")).std() > 20
