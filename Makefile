@@ -7,7 +7,7 @@ UV := $(shell command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1 && e
 DIR ?= demo-site
 CLUSTER ?= local
 
-.PHONY: help env demo test check fix docs lock slurm-up slurm-down clean
+.PHONY: help env demo test test-torch check fix docs lock slurm-up slurm-down clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,14 @@ demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTE
 
 test: env  ## all tests; parts that need Slurm, sshd or bubblewrap are named loudly where missing
 	$(BIN)/pytest
+
+.torch/.ready: requirements-torch.lock $(VENV)/.ready
+	$(UV) pip install --quiet --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
+	@touch $@
+
+test-torch: .torch/.ready  ## tests of the PyTorch data sets, in a folder of their own (5 GB)
+	PYTHONPATH=.torch $(BIN)/pytest -n0 tests/integration/imaging/test_reading_torch.py \
+	  tests/integration/imaging/test_reading_docs.py
 
 check: env  ## ruff, mypy, import-linter, docs and schemas up to date; changes nothing
 	$(BIN)/ruff check .
@@ -56,4 +64,4 @@ slurm-down:  ## stop it and remove what it made
 	deploy/slurm/down
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .uv .torch .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -3,10 +3,10 @@
 ::
 
     zarr.json, series/zarr.json, slides/zarr.json           groups without attributes
-    index.parquet                 one row a series or slide (schema: imaging/staging/index.py)
+    index.parquet                 one row an item (schema: imaging/staging/index.py)
     report.json                   what came in and what was refused (no patient data)
     series/<id>/zarr.json         group: NGFF 0.5 multiscale + "hdrs-hpc" namespace
-    series/<id>/0/…               array (z, y, x) or (t, z, y, x), raw stored integers
+    series/<id>/0/…               array of axes t, c, z, y, x (those that there are), values as stored
     slides/<id>/zarr.json         group: NGFF 0.5 multiscale + "hdrs-hpc" namespace
     slides/<id>/<level>/…         array (c, y, x), uint8, JPEG tiles in shards
     tables/<id>/<n>.parquet       rows of a linked table, a million and a few an object
@@ -27,7 +27,8 @@ NAMESPACE = "hdrs-hpc"
 """Key below a group's ``attributes`` for what NGFF cannot say."""
 
 NGFF_VERSION = "0.5"
-VOLUME_SCHEMA = "hdrs-hpc/volume/1"
+VOLUME_SCHEMA = "hdrs-hpc/volume/2"
+LABEL_SCHEMA = "hdrs-hpc/label/1"
 SLIDE_SCHEMA = "hdrs-hpc/slide/1"
 TABLE_SCHEMA = "hdrs-hpc/table/1"
 

@@ -1,19 +1,25 @@
-"""Pictures of what a copy holds, for people who staged it: a montage of slices, a thumbnail of a slide."""
+"""Pictures of what a copy holds, for people who staged it: a montage of slices and times, a label's outlines in
+colour, a radiograph, a thumbnail of a slide."""
 
 from __future__ import annotations
 
+import colorsys
 import math
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from imaging.layout import NAMESPACE
 
 TILES = 16
 TILE_PX = 192
+LARGE_PX = 2 * TILE_PX
+"""Side of a tile where there are few."""
+TIMES = 4
+"""Times shown of a series with an axis t."""
 
 
 def draw(group: zarr.Group) -> Image.Image:
@@ -22,25 +28,110 @@ def draw(group: zarr.Group) -> Image.Image:
 
 
 def _montage(group: zarr.Group) -> Image.Image:
-    """Up to 16 slices, evenly spread, windowed to their own 1st to 99th percentile."""
+    """Slices, evenly spread, of some times; grey values windowed to their own 1st to 99th percentile."""
     array = _array(group, "0")
-    depth = array.shape[-3]
-    shown = sorted({round(place) for place in np.linspace(0, depth - 1, min(TILES, depth))})
-    at: tuple[Any, ...] = (0,) if array.ndim == 4 else ()
-    slices = [np.asarray(array[(*at, place)], dtype=np.float64) for place in shown]
-    low, high = np.percentile(np.stack(slices), (1, 99))
-    inverted = _ours(group)["dicom"].get("PhotometricInterpretation") == "MONOCHROME1"
-    columns = math.ceil(math.sqrt(len(slices)))
-    side = TILE_PX if len(slices) > 4 else 2 * TILE_PX
-    sheet = Image.new("L", (columns * side, math.ceil(len(slices) / columns) * side))
-    for number, pixels in enumerate(slices):
-        grey = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1)
-        tile = Image.fromarray(np.uint8(255 * (1 - grey if inverted else grey)))
+    ome: Any = group.attrs["ome"]
+    axes = [str(axis["name"]) for axis in ome["multiscales"][0]["axes"]]
+    sizes = dict(zip(axes, array.shape, strict=True))
+    ours = _ours(group)
+    places = _places(sizes, channels=_is_segments(ours))
+    planes = [_plane(array, axes, place) for place in places]
+    tiles = [Image.fromarray(pixels) for pixels in _pixels(planes, ours)]
+    return _sheet(tiles, [_caption(place, sizes, ours) for place in places])
+
+
+def _is_segments(ours: dict[str, Any]) -> bool:
+    return ours.get("encoding") == "channels"
+
+
+def _places(sizes: dict[str, int], *, channels: bool) -> list[dict[str, int]]:
+    """Up to :data:`TILES` planes: times in rows, or segments, slices along them."""
+    times = _spread(sizes.get("t", 1), TIMES if sizes.get("z", 1) > 1 else TILES)
+    segments = _spread(sizes["c"], TIMES) if channels else [0]
+    slices = _spread(sizes.get("z", 1), max(1, TILES // (len(times) * len(segments))))
+    return [
+        {"t": time, **({"c": segment} if channels else {}), "z": place}
+        for time in times
+        for segment in segments
+        for place in slices
+    ]
+
+
+def _spread(size: int, most: int) -> list[int]:
+    return sorted({round(float(place)) for place in np.linspace(0, size - 1, min(most, size))})
+
+
+def _plane(array: zarr.Array[Any], axes: list[str], place: dict[str, int]) -> NDArray[Any]:
+    """(y, x), or (y, x, 3) of a colour image."""
+    at = tuple(slice(None) if name in "yx" or name not in place else place[name] for name in axes)
+    plane = np.asarray(array[at])
+    return plane.transpose(1, 2, 0) if plane.ndim == 3 else plane
+
+
+def _pixels(planes: list[NDArray[Any]], ours: dict[str, Any]) -> list[NDArray[np.uint8]]:
+    """As they are shown, 8 bits."""
+    if ours.get("encoding") == "label-map":
+        return [_coloured(plane) for plane in planes]
+    if planes[0].ndim == 3:
+        top = 1 if planes[0].dtype == np.uint8 else np.iinfo(planes[0].dtype).max / 255
+        return [(plane / top).astype(np.uint8) for plane in planes]
+    values = np.stack(planes).astype(np.float64)
+    shown = values[np.isfinite(values)]
+    padding = ours.get("padding")
+    if padding is not None:
+        inside = shown[(shown < padding["first"]) | (shown > padding["last"])]
+        shown = inside if inside.size else shown
+    low, high = np.percentile(shown, (1, 99)) if shown.size else (0.0, 1.0)
+    if high <= low:  # a mask: nearly all of it is one value
+        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
+    grey = np.clip((np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-9), 0, 1)
+    if _inverted(ours):
+        grey = 1 - grey
+    return [(255 * plane).astype(np.uint8) for plane in grey]
+
+
+def _inverted(ours: dict[str, Any]) -> bool:
+    return "MONOCHROME1" in (
+        ours.get("source", {}).get("photometric"),
+        ours["dicom"].get("PhotometricInterpretation"),
+    )
+
+
+def _coloured(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """A colour a label, of hues as far apart as the golden ratio puts them."""
+    image = np.zeros((*labels.shape, 3), dtype=np.uint8)
+    for label in np.unique(labels[labels != 0]):
+        image[labels == label] = [
+            255 * part for part in colorsys.hsv_to_rgb(int(label) * 0.618034 % 1, 0.7, 1)
+        ]
+    return image
+
+
+def _caption(place: dict[str, int], sizes: dict[str, int], ours: dict[str, Any]) -> str:
+    said = []
+    if sizes.get("t", 1) > 1:
+        axis = ours.get("axis_t", {"meaning": "index", "values": range(sizes["t"])})
+        said.append(f"{axis['meaning']} {axis['values'][place['t']]:g}")
+    if "c" in place:
+        said.append(str(ours["channels"][place["c"]]["name"]))
+    if sizes.get("z", 1) > 1:
+        said.append(f"z {place['z']}")
+    return "  ".join(said)
+
+
+def _sheet(tiles: list[Image.Image], captions: list[str]) -> Image.Image:
+    columns = math.ceil(math.sqrt(len(tiles)))
+    side = TILE_PX if len(tiles) > 4 else LARGE_PX if len(tiles) > 1 else 2 * LARGE_PX
+    mode = "RGB" if any(tile.mode == "RGB" for tile in tiles) else "L"
+    sheet = Image.new(mode, (columns * side, math.ceil(len(tiles) / columns) * side))
+    pen = ImageDraw.Draw(sheet)
+    for number, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         # A slice smaller than its tile is enlarged with its pixels left square: they are what there is to see.
         how = Image.Resampling.NEAREST if max(tile.size) < side else Image.Resampling.LANCZOS
-        tile = ImageOps.contain(tile, (side, side), how)
+        small = ImageOps.contain(tile, (side, side), how)
         left, top = number % columns * side, number // columns * side
-        sheet.paste(tile, (left + (side - tile.width) // 2, top + (side - tile.height) // 2))
+        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
+        pen.text((left + 4, top + side - 15), caption, fill="white", stroke_width=1, stroke_fill="black")
     return sheet
 
 

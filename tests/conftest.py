@@ -120,7 +120,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Name loudly what this machine could not show."""
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
-        if "root_parts" in report.keywords:
+        if "root_parts" in getattr(report, "keywords", ()):
             reason = str(report.longrepr[-1]).removeprefix("Skipped: ")
             reasons[reason] = reasons.get(reason, 0) + 1
     if reasons:

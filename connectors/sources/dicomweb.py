@@ -23,7 +23,7 @@ from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
 from hdrs_hpc.documents.models.source import DicomwebPlace
 
-PAGE_ROWS = 1000
+PAGE_ROWS = 200
 SMALLEST_CAP_ROWS = 50
 """A page shorter than this is the last one: servers cap pages on their own, but none known so low."""
 MAX_PAGE_BYTES = 64 << 20
@@ -107,6 +107,9 @@ class DicomwebCarrier:
             seen.update(row.get(own, "") for row in new)
             yield from new
             asked += len(rows)
+            if not new and len(rows) >= PAGE_ROWS:
+                # Whatever follows its first page would be missing without a word.
+                raise SourceRefusedError("the search service gives the same page for every offset")
             if not new or len(rows) < SMALLEST_CAP_ROWS:
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -186,7 +187,12 @@ class Associations:
             max_pdu=MAX_PDU_BYTES,
             ext_neg=list(roles),
             tls_args=self._tls(),
-            evt_handlers=[(evt.EVT_C_STORE, lambda event: _store(event, kept[0]))],
+            evt_handlers=[
+                (evt.EVT_C_STORE, lambda event: _store(event, kept[0])),
+                (evt.EVT_CONN_OPEN, _hurry),
+                (evt.EVT_DATA_SENT, _hurry),
+                (evt.EVT_DATA_RECV, _hurry),
+            ],
         )
         kept.append(Lent(association))
         if association.is_established:
@@ -205,6 +211,18 @@ class Associations:
             return None
         context = tls_context(tls.ca_file, tls.certificate_file, tls.key_file)
         return context, tls.server_name or self._place.host
+
+
+def _hurry(event: evt.Event) -> None:
+    """Send small PDUs and acknowledge theirs at once.  Command and data set go as two messages: the second waits
+    for the acknowledgement of the first, which waits 40 ms for company, several times an instance (measured
+    with Orthanc: 140 ms an instance, 8 ms without the waits)."""
+    line = event.assoc.dul.socket
+    if line is not None and line.socket is not None:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Linux forgets this one again and again.
+            line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _store(event: evt.Event, lent: Lent) -> int:

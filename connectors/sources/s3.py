@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import google_crc32c
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
@@ -23,7 +23,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ProfileNotFound,
     SSLError,
 )
-from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
 from connectors.sources import (
@@ -175,6 +175,8 @@ def _translated(error: ClientError) -> Exception:
         return _ChangedError()
     if code in _MISSING:
         return SourceItemMissingError("the store no longer has an object")
+    if code == "InvalidObjectState":
+        return SourceRefusedError("an object is in cold storage: it must be restored before it can be read")
     if code in _LOGIN or status in (401, 403):
         known = code if code in _LOGIN else str(status)
         return SourceLoginError(f"the store refused ({known})")

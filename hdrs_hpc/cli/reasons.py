@@ -13,8 +13,8 @@ from importlib import import_module, resources
 
 TABLE = "reason_codes.json"
 _PACKAGES = ("hdrs_hpc", "connectors", "imaging")
-_SKIPPED = ("__main__", "migrations", "contract", "reference")
-"""Modules that run when they are imported, or that only tests import; none defines a code."""
+_SKIPPED = ("__main__", "migrations", "contract", "reference", "torch_data")
+"""Modules that run when they are imported, that only tests import, or that need torch; none defines a code."""
 
 
 @dataclass(frozen=True)

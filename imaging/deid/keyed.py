@@ -52,6 +52,10 @@ class DeidKey:
         """Pseudonym where there is no patient id: one unknown person per study."""
         return "P" + _base32(self._mac("patient-of-study", "", study.strip()))[:16]
 
+    def number(self, kind: str, issuer: str, value: str) -> str:
+        """Stands for a number that an institution gave (accession, study): 16 characters, as SH allows."""
+        return _base32(self._mac(f"number-{kind}", issuer, normalise(value)))[:16]
+
     def uid(self, value: str) -> str:
         """A UID under 2.25 (PS3.5 B.2), made from a version 8 UUID (RFC 9562)."""
         raw = bytearray(self._mac("uid", "", value.strip())[:16])

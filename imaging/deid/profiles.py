@@ -20,12 +20,16 @@ from imaging.deid.rules import RULES, Patient, Value
 class UnknownProfileError(BadDocumentError):
     code = "profile-unknown"
     meaning = "There is no de-identification profile of that name and version."
-    remedy = "Choose one of: radiology-basic@1, slide-basic@1, table-basic@1."
+    remedy = "Choose one of those in docs/deidentification.md, such as radiology-basic@2 or slide-basic@2."
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``attributes``: DICOM keyword → name of its rule.  ``options``: code → meaning (CID 7050)."""
+    """``attributes``: DICOM keyword → name of its rule.  ``options``: code → meaning (CID 7050).
+
+    A keyword may be a path as ``RadiopharmaceuticalInformationSequence.RadionuclideTotalDose``: of each sequence
+    on the way its first item.
+    """
 
     name: str
     kind: str
@@ -66,10 +70,14 @@ def load(name: str) -> Profile:
         raise UnknownProfileError(f"no profile {name[:60]!r}")
     raw = tomllib.loads((_folder() / f"{name}.toml").read_text("utf-8"))
     attributes = {keyword: rule for rule, keywords in raw["attributes"].items() for keyword in keywords}
+    options = dict(raw["options"])
+    if "extends" in raw:
+        wider = load(raw["extends"])
+        attributes, options = {**wider.attributes, **attributes}, {**wider.options, **options}
     unknown = set(attributes.values()) - set(RULES)
     if unknown or raw["name"] != name:
         raise RuntimeError(f"the profile {name} is broken: {sorted(unknown)}")
-    return Profile(name=name, kind=raw["kind"], options=raw["options"], attributes=attributes)
+    return Profile(name=name, kind=raw["kind"], options=options, attributes=attributes)
 
 
 def names() -> tuple[str, ...]:
@@ -81,9 +89,12 @@ def names() -> tuple[str, ...]:
     )
 
 
+KINDS = ("radiology", "pathology", "table")
+
+
 def default_for(kind: str) -> str:
-    """The newest basic profile of a dataset's kind (``radiology`` or ``pathology``)."""
-    return {"radiology": "radiology-basic@1", "pathology": "slide-basic@1", "table": "table-basic@1"}[kind]
+    """The newest basic profile of a dataset's kind (``radiology``, ``pathology`` or ``table``)."""
+    return {"radiology": "radiology-basic@2", "pathology": "slide-basic@2", "table": "table-basic@1"}[kind]
 
 
 def _folder() -> Any:

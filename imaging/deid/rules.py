@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from imaging.deid.keyed import DeidKey, parse_date
+from imaging.deid.text import NOBODY, cleaned
+from imaging.deid.values import shifted_datetime as moved_datetime
 from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS, OTHER_MANUFACTURER
 
 type Value = str | int | float | tuple[str | int | float, ...]
@@ -34,6 +36,9 @@ Rule = Callable[[Patient, Value], "Value | None"]
 # Code strings (PS3.5 6.2, VR CS) and the short names vendors give kernels and filters.
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _SHORT_NAME = re.compile(r"[A-Za-z0-9_./+ -]{1,16}")
+_CODE_VALUE = re.compile(r"[A-Z0-9]{1,4}-[A-Z0-9]{1,8}|[0-9]{4,18}|[A-Z][A-Z0-9_]{1,7}")
+"""SNOMED (old and new) and DCM code values, and names of coding schemes."""
+_TIME = re.compile(r"([0-9]{2})([0-9]{2})?([0-9]{2})?(?:\.[0-9]{1,6})?")
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
@@ -93,7 +98,8 @@ def manufacturer(patient: Patient, value: Value) -> Value | None:
 
 
 def patient_id(patient: Patient, value: Value) -> Value | None:
-    return patient.pseudonym
+    """The pseudonym; nothing where the item belongs to nobody known."""
+    return patient.pseudonym or None
 
 
 def uid(patient: Patient, value: Value) -> Value | None:
@@ -104,20 +110,46 @@ def shifted_date(patient: Patient, value: Value) -> Value | None:
     return patient.key.shifted(patient.pseudonym, value) if isinstance(value, str) else None
 
 
+def shifted_datetime(patient: Patient, value: Value) -> Value | None:
+    """A DT value moved like the patient's dates."""
+    return moved_datetime(patient.key, patient.pseudonym, value) if isinstance(value, str) else None
+
+
+def time(patient: Patient, value: Value) -> Value | None:
+    """Time of day to the second; dates move by whole days, so that times between events stay true."""
+    match = _TIME.fullmatch(value.strip().replace(":", "")) if isinstance(value, str) else None
+    return "".join(part or "" for part in match.groups()) if match is not None else None
+
+
+def coded(patient: Patient, value: Value) -> Value | None:
+    """A code of a public scheme, or the scheme's name."""
+    return value if isinstance(value, str) and _CODE_VALUE.fullmatch(value) else None
+
+
+def harmless_words(patient: Patient, value: Value) -> Value | None:
+    """Of a description the words of anatomy and technique (PS3.15 E.3.5); None if none is left."""
+    text = " ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+    return cleaned(text, NOBODY) or None
+
+
 RULES: dict[str, Rule] = {
     "age": age,
     "body-part": body_part,
     "code": code,
+    "coded": coded,
+    "harmless-words": harmless_words,
     "manufacturer": manufacturer,
     "number": number,
     "patient-id": patient_id,
     "sex": sex,
     "shifted-date": shifted_date,
+    "shifted-datetime": shifted_datetime,
     "short-name": short_name,
+    "time": time,
     "uid": uid,
 }
 
-REPLACING = frozenset({"patient-id", "uid", "shifted-date"})
+REPLACING = frozenset({"patient-id", "uid", "shifted-date", "shifted-datetime"})
 """Rules whose result is keyed: nothing of the original value is in it without the key."""
 
 

@@ -1,20 +1,30 @@
-"""``open_staged``: one input of a job as index table, volumes and slides."""
+"""``StagedCopy``: index table, volumes and slides of one staged copy, wherever its bytes come from."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import dask.array
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import Store
 
 from hdrs_hpc.core.errors import NotFoundError
-from hdrs_hpc.protocol.datasocket import MISSING, Range
 from imaging import layout
-from imaging.reading.client import NoSuchInputError, client_here
-from imaging.reading.store import StagedStore
+from imaging.reading.geometry import Geometry, geometry_of
+from imaging.reading.multiscale import Multiscale
+from imaging.reading.values import Modality, modality_of
+
+if TYPE_CHECKING:
+    from xarray import DataArray, DataTree
+
+type Values = Literal["stored", "physical"]
+"""Raw integers, or what they measure as float32 (:mod:`imaging.reading.values`)."""
 
 
 class NoSuchItemError(NotFoundError):
@@ -23,22 +33,86 @@ class NoSuchItemError(NotFoundError):
     remedy = "`index()` lists what it has."
 
 
-class StagedCopy:
-    """One staged input.  Pickles as a reference, holds no key, and may be used in any process of the job."""
+class CopySource(Protocol):
+    """Where a copy's bytes come from.  Pickles as a reference: no key, no data."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.store = StagedStore(name)
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def store(self) -> Store:
+        """Read-only; usable in any thread, and after a fork."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """A whole object; None if there is none of that path."""
+        ...
+
+    def children(self, folder: str) -> list[str]:
+        """Names directly below a folder, sorted."""
+        ...
+
+
+class StagedCopy:
+    """One staged copy.  Pickles as a reference and may be used in any process that can reach its source.
+
+    ``item`` is an id (of ``series()`` or ``slides()``), or the ``item`` column of the index.  What takes an item
+    raises NoSuchItemError.  Axes of arrays are always those of their ``dimension_names``: some of ``t c z y x``, in
+    this order, the last two always there.
+    """
+
+    def __init__(self, source: CopySource) -> None:
+        self._source = source
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (StagedCopy, (self.name,))
+        return (StagedCopy, (self._source,))
 
     def __repr__(self) -> str:
         return f"StagedCopy({self.name!r})"
 
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def store(self) -> Store:
+        """The zarr store, for whatever reads zarr v3."""
+        return self._source.store
+
     def index(self) -> pyarrow.Table:
-        """One row a series or slide; the columns are those of ``imaging/staging/index.py``."""
-        return pyarrow.parquet.read_table(io.BytesIO(self.read(layout.INDEX)))
+        """One row a series, slide or table; the columns are those of ``imaging/staging/index.py``."""
+        return self._parquet(layout.INDEX)
+
+    def table(self, item: str | None = None) -> pyarrow.Table:
+        """The rows of a linked table, or of all tables of the copy one after another (a column that one lacks is
+        null there).  ``patient`` joins on the index's.  Raises NoSuchItemError.
+
+        :meth:`columns` tells how each column was made.
+        """
+        items = self.tables() if item is None else [id_of(item)]
+        objects = [path for one in items for path in self._rows_of(one)]
+        if not objects:
+            raise NoSuchItemError(where=item or layout.TABLES)
+        return pyarrow.concat_tables([self._parquet(path) for path in objects], promote_options="default")
+
+    def columns(self, item: str) -> list[dict[str, Any]]:
+        """``name``, ``rule`` and ``type`` of each column of a linked table.  Raises NoSuchItemError."""
+        described = json.loads(self.read(f"{layout.table_path(id_of(item))}/table.json"))
+        return list(described["columns"])
+
+    def tables(self) -> list[str]:
+        """Ids of all linked tables, sorted."""
+        return self._ids(layout.TABLES)
+
+    def _rows_of(self, item: str) -> list[str]:
+        folder = layout.table_path(item)
+        numbers = [name.removesuffix(".parquet") for name in self._source.children(folder)]
+        return [
+            f"{folder}/{number}.parquet" for number in sorted(int(one) for one in numbers if one.isdecimal())
+        ]
+
+    def _parquet(self, path: str) -> pyarrow.Table:
+        return pyarrow.parquet.read_table(io.BytesIO(self.read(path)))
 
     def series(self) -> list[str]:
         """Ids of all series, sorted."""
@@ -49,42 +123,85 @@ class StagedCopy:
         return self._ids(layout.SLIDES)
 
     def volume(self, item: str) -> zarr.Array[Any]:
-        """A series as it was stored: (z, y, x) or (t, z, y, x), raw integers.  Raises NoSuchItemError.
-
-        ``item`` is an id, or the ``item`` column of the index.
-        """
-        return self._array(layout.level_path(layout.series_path(_id_of(item))))
+        """A series as it was stored, raw integers: (z, y, x), or with t or c before."""
+        return self._array(layout.level_path(layout.series_path(id_of(item))))
 
     def volume_lazy(self, item: str) -> dask.array.Array:
-        """:meth:`volume` as a Dask array, one task a chunk (a shard where there are shards)."""
+        """:meth:`volume` as a Dask array, one task a shard."""
         return _lazy(self.volume(item))
 
     def slide(self, item: str, level: int = 0) -> zarr.Array[Any]:
-        """One resolution of a slide: (c, y, x), uint8; level 0 is full size.  Raises NoSuchItemError."""
-        return self._array(layout.level_path(layout.slide_path(_id_of(item)), level))
+        """One resolution of a slide: (c, y, x), uint8 RGB or channels; level 0 is full size."""
+        return self._array(layout.level_path(layout.slide_path(id_of(item)), level))
 
     def slide_lazy(self, item: str, level: int = 0) -> dask.array.Array:
         """:meth:`slide` as a Dask array, one task a shard."""
         return _lazy(self.slide(item, level))
 
-    def attributes(self, group: str) -> dict[str, Any]:
-        """What staging noted beside the pixels of ``series/<id>`` or ``slides/<id>``: spacing_mm, rescale, …"""
+    def physical(self, item: str) -> NDArray[np.float32]:
+        """A whole series in the unit it measures (Hounsfield units of CT, …): stored values after rescale.
+
+        Float32 in the shape of :meth:`volume`; read a shard's depth at a time.
+        """
+        array = self.volume(item)
+        modality = self.modality(item)
+        made = np.empty(array.shape, dtype=np.float32)
+        rest = [slice(0, size) for size in array.shape[1:]]
+        for start in range(0, array.shape[0], step := (array.shards or array.chunks)[0]):
+            part = slice(start, min(start + step, array.shape[0]))
+            made[part] = modality.apply(np.asarray(array[part]), [part, *rest])
+        return made
+
+    def physical_lazy(self, item: str) -> dask.array.Array:
+        """:meth:`physical` as a Dask array, one task a shard."""
+        return self.modality(item).lazily(self.volume_lazy(item))
+
+    def modality(self, item: str) -> Modality:
+        """How the stored values of a series become what they measure."""
+        array = self.volume(item)
+        image = self.multiscale(layout.series_path(id_of(item)))
+        return modality_of(image.ours, image.axes, array.shape)
+
+    def geometry(self, item: str) -> Geometry | None:
+        """Where a series lies in the patient; None where its images state no place (a photograph, a screen)."""
+        return geometry_of(self.attributes(layout.series_path(id_of(item))))
+
+    def multiscale(self, item: str) -> Multiscale:
+        """Axes, units and levels of ``series/<id>`` or ``slides/<id>``."""
         try:
-            found = zarr.open_group(self.store, path=group, mode="r").attrs.asdict()
-        except FileNotFoundError:
-            raise NoSuchItemError(where=group) from None
-        noted = found.get(layout.NAMESPACE, {})
+            return Multiscale.of(self._group_attributes(item))
+        except KeyError:
+            raise NoSuchItemError(where=item) from None
+
+    def xarray(self, item: str, level: int = 0, values: Values = "physical") -> DataArray:
+        """A series or one level of a slide, lazily on Dask, with coordinates (:mod:`imaging.reading.labelled`)."""
+        from imaging.reading import labelled
+
+        return labelled.data_array(self, item, level, values)
+
+    def datatree(self, item: str) -> DataTree:
+        """All levels of a series or slide, each a dataset ``/<level>`` with the variable ``image``."""
+        from imaging.reading import labelled
+
+        return labelled.data_tree(self, item)
+
+    def attributes(self, group: str) -> dict[str, Any]:
+        """What staging noted beside the pixels of ``series/<id>`` or ``slides/<id>``: rescale, geometry, …"""
+        noted = self._group_attributes(group).get(layout.NAMESPACE, {})
         return dict(noted) if isinstance(noted, dict) else {}
 
     def read(self, path: str) -> bytes:
         """A whole object, for example ``report.json``.  Raises NoSuchItemError."""
-        client = client_here()
-        size = client.sizes(self.name, [path])[0]
-        if size == MISSING:
+        data = self._source.read(path)
+        if data is None:
             raise NoSuchItemError(where=path)
-        data = client.read(self.name, [Range(path, 0, size)])[0]
-        assert data is not None  # a copy never changes
-        return bytes(data)
+        return data
+
+    def _group_attributes(self, path: str) -> dict[str, Any]:
+        try:
+            return zarr.open_group(self.store, path=path, mode="r").attrs.asdict()
+        except FileNotFoundError:
+            raise NoSuchItemError(where=path) from None
 
     def _array(self, path: str) -> zarr.Array[Any]:
         try:
@@ -93,18 +210,10 @@ class StagedCopy:
             raise NoSuchItemError(where=path) from None
 
     def _ids(self, folder: str) -> list[str]:
-        paths = client_here().paths(self.name, f"{folder}/")
-        return sorted({path.split("/")[1] for path in paths if path.count("/") >= 2})
+        return [name for name in self._source.children(folder) if name != "zarr.json"]
 
 
-def open_staged(name: str) -> StagedCopy:
-    """Input ``name`` of the running job.  Raises NotInJobError, NoSuchInputError."""
-    if name not in client_here().inputs():
-        raise NoSuchInputError(where=name)
-    return StagedCopy(name)
-
-
-def _id_of(item: str) -> str:
+def id_of(item: str) -> str:
     """Of ``series/<id>`` and ``slides/<id>``, as the index names them, the id."""
     return item.rpartition("/")[2]
 

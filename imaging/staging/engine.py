@@ -32,6 +32,7 @@ from imaging.staging import contact_sheet, index, inventory, release_list
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
@@ -109,6 +110,7 @@ class StagePlan:
 
 KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
     "radiology": lambda rules, _: Radiology(rules),
+    "pathology": lambda rules, _: Pathology(rules),
     "table": lambda rules, plan: Tables(rules, plan.columns),
 }
 """An explicit table: a profile's kind → its rules."""
@@ -204,7 +206,9 @@ class _Run:
         self.table = table
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
-        names = [plan.profile] if plan.kind != "any" else list(profiles.names())
+        names = (
+            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+        )
         key = DeidKey(plan.deid_key)
         selection = Selection.parse(plan.select)
         self.judge = Judge(
@@ -280,7 +284,9 @@ class _Run:
         return StageReport.of(
             rows,
             inventory=version,
-            profile=self.plan.profile if self.plan.kind != "any" else ", ".join(profiles.names()),
+            profile=self.plan.profile
+            if self.plan.kind != "any"
+            else ", ".join(map(profiles.default_for, profiles.KINDS)),
             policy=strict_json.loads(self.plan.policy()),
             items_in=len(self.sizes),
             bytes_in=sum(self.sizes),

@@ -38,4 +38,9 @@ NOTES: dict[str, str] = {
     # Burned-in text and faces
     "blanked": "Images in which regions that may carry burned-in text were blanked.",
     "defaced": "Head scans from which the face was removed.",
+    # Slides
+    "no-physical-size": "Slides that do not say how large a pixel is.",
+    "slide-encoded-anew": "Slides whose codestreams could not be kept: lossy originals, decoded and encoded as JPEG.",
+    "slide-without-some-tiles": "Slides of which the scanner stored no tiles in places: white there, or zero.",
+    "slide-level-dropped": "Slides with a level that lacks channels or focal planes of the first: derived instead.",
 }

@@ -14,13 +14,13 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, ValidationError
 
 from connectors.sources import Source, SourceItemMissingError
-from imaging.staging.pathology.headers import SlideHeader
+from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pool import AHEAD, Answer, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
 from imaging.staging.tables.headers import TableHeader
 
-AnyHeader = InstanceHeader | SlideHeader | TableHeader
+AnyHeader = InstanceHeader | SlideHeader | WsmHeader | TableHeader
 _HEADER: TypeAdapter[AnyHeader] = TypeAdapter(Annotated[AnyHeader, Field(discriminator="kind")])
 _BLOCK = 1 << 20
 

@@ -19,6 +19,7 @@ class Reason:
     remedy: str
 
 
+_LOOK = "Look at it, and release it by its number if it shows nobody."
 _ASK = "Nothing to do: the grant or the profile says so."
 _KIND = "Nothing to do: this version does not stage such objects."
 _OPTED_OUT = "Nothing to do: the opt-out list says so."
@@ -47,11 +48,13 @@ _TABLE = (
     ("unsupported-pixel-format", True, "Pixels of a kind this version does not store (colour, float, 1 bit).", _REPORT),
     ("too-large", True, "Reading the item needs more memory than a parser may have.", _REPORT),
     # Geometry
-    ("geometry-missing", True, "No position, orientation or pixel spacing: no volume can be made of it.", _REPAIR),
-    ("geometry-invalid", True, "Orientation vectors or spacing that no scanner can have produced.", _REPAIR),
+    ("geometry-missing", True, "A segmentation of frames without a place: nobody knows what they label.", _REPAIR),
+    ("label-ambiguous", True, "A segmentation with several frames of one segment at one place.", _REPORT),
     ("volume-incomplete", False, "Sound itself, but another slice of its volume was refused.", _OTHER_SLICE),
     # Slides
     ("unsupported-slide", True, "A slide format or compression that this version does not read.", _REPORT),
+    ("unsupported-slide-layout", True, "A slide that is not all in this one file.", _REPORT),
+    ("slide-incomplete", True, "Instances of the slide are missing, or contradict each other.", _REPAIR),
     ("truncated-tile", True, "A tile of the slide is cut short or is no JPEG image.", _REPAIR),
     # Tables
     ("malformed-table", True, "The file begins as Parquet or CSV and then breaks its format.", _REPAIR),
@@ -61,11 +64,13 @@ _TABLE = (
     ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
     # Rules
     ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _KIND),
-    ("unsupported-modality", False, "A modality that this version does not stage.", _KIND),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
     ("held-for-person", False, "May show who the patient is, by text or face: held until a person looked.", _LOOK),
+    ("deface-uncertain", False, "A head scan whose face could not be found with confidence.", _LOOK),
+    ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
+    ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from hdrs_hpc.core.errors import BadDocumentError
+from imaging.deid.body_parts import term_of
 from imaging.deid.keyed import parse_date
 
-KEYS = frozenset({"Modality", "BodyPartExamined", "PatientSex", "Manufacturer", "StudyDate"})
+KEYS = frozenset({"Modality", "BodyPartExamined", "PatientSex", "PatientAge", "Manufacturer", "StudyDate"})
+_REGION_CODE = "AnatomicRegionSequence.CodeValue"
+_REGION_SCHEME = "AnatomicRegionSequence.CodingSchemeDesignator"
+_AGE_STRING = re.compile(r"(\d{1,3})([DWMY])")
+_AGES = re.compile(r"(\d{1,3})-(\d{1,3})?")
 
 
 class SelectionError(BadDocumentError):
     code = "selection-invalid"
     meaning = "A selection names an attribute, date range or value that can't be selected by."
     remedy = (
-        "Use Modality, BodyPartExamined, PatientSex or Manufacturer with a list, or StudyDate with from/to."
+        "Use Modality, BodyPartExamined, PatientSex or Manufacturer with a list of words, PatientAge with a list of "
+        "ranges in years such as 18-64 or 65-, or StudyDate with from/to."
     )
 
 
@@ -27,15 +34,32 @@ class Selection:
 
     values: Mapping[str, frozenset[str]]
     dates: tuple[date, date] | None
+    ages: tuple[tuple[int, int], ...] = ()
+    """Ranges in whole years, both ends included; an item in any of them is selected."""
+
+    @property
+    def keywords(self) -> frozenset[str]:
+        """Attributes (dotted: of a sequence's first item) without which :meth:`holds` can't judge."""
+        wanted = set(self.values)
+        if self.dates is not None:
+            wanted.add("StudyDate")
+        if self.ages:
+            wanted |= {"PatientAge", "PatientBirthDate", "StudyDate"}
+        if "BodyPartExamined" in wanted:
+            wanted |= {_REGION_CODE, _REGION_SCHEME}
+        return frozenset(wanted)
 
     @classmethod
     def parse(cls, select: Mapping[str, Any]) -> Selection:
-        """From ``{Modality: [CT, MR], StudyDate: 2019-01-01/2023-12-31}``; both dates are included.
+        """From ``{Modality: [CT, MR], PatientAge: [18-64], StudyDate: 2019-01-01/2023-12-31}``.
+
+        Both ends of a range are included.
 
         Raises :class:`SelectionError`.
         """
         values: dict[str, frozenset[str]] = {}
-        dates = None
+        dates: tuple[date, date] | None = None
+        ages: tuple[tuple[int, int], ...] = ()
         for key, wanted in select.items():
             if key not in KEYS:
                 raise SelectionError(f"{str(key)[:60]!r} can't be selected by", where=str(key)[:60])
@@ -45,25 +69,59 @@ class Selection:
             words = [wanted] if isinstance(wanted, str) else wanted
             if not isinstance(words, list | tuple) or not words or not all(isinstance(w, str) for w in words):
                 raise SelectionError("a list of words is wanted", where=key)
+            if key == "PatientAge":
+                ages = tuple(_ages(word) for word in words)
+                continue
             values[key] = frozenset(word.strip().upper() for word in words)
-        return cls(values, dates)
-
-    @property
-    def keywords(self) -> frozenset[str]:
-        """Attributes that it looks at."""
-        return frozenset(self.values) | ({"StudyDate"} if self.dates is not None else frozenset())
+        return cls(values, dates, ages)
 
     def holds(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item with these raw attributes is selected."""
         for key, wanted in self.values.items():
-            value = attributes.get(key)
-            if not isinstance(value, str) or value.strip().upper() not in wanted:
+            if not wanted & set(_words(key, attributes)):
                 return False
+        if self.ages and not _in_ages(self.ages, attributes):
+            return False
         if self.dates is not None:
-            value = attributes.get("StudyDate")
-            day = parse_date(value) if isinstance(value, str) else None
+            day = parse_date(str(attributes.get("StudyDate") or ""))
             return day is not None and self.dates[0] <= day <= self.dates[1]
         return True
+
+
+def _words(key: str, attributes: Mapping[str, Any]) -> Iterator[str]:
+    """What an item says of one attribute, in capitals; a body part also by the code of its region."""
+    value = attributes.get(key)
+    if isinstance(value, str):
+        yield value.strip().upper()
+    if key == "BodyPartExamined":
+        code, scheme = attributes.get(_REGION_CODE), attributes.get(_REGION_SCHEME)
+        term = term_of(str(code), str(scheme)) if code and scheme else None
+        if term is not None:
+            yield term
+
+
+def _in_ages(ages: tuple[tuple[int, int], ...], attributes: Mapping[str, Any]) -> bool:
+    """By the age that the item states, else by its two dates; an item with neither is of no age."""
+    stated = _AGE_STRING.fullmatch(str(attributes.get("PatientAge") or "").strip().upper())
+    if stated is not None:
+        years = int(int(stated.group(1)) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[stated.group(2)])
+    else:
+        born = parse_date(str(attributes.get("PatientBirthDate") or ""))
+        seen = parse_date(str(attributes.get("StudyDate") or ""))
+        if born is None or seen is None or seen < born:
+            return False
+        years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
+    return any(first <= years <= last for first, last in ages)
+
+
+def _ages(word: str) -> tuple[int, int]:
+    match = _AGES.fullmatch(word.strip())
+    if match is None:
+        raise SelectionError("a range of years as 18-64 or 65- is wanted", where="PatientAge")
+    first, last = int(match.group(1)), int(match.group(2) or 999)
+    if first > last:
+        raise SelectionError("the range ends before it begins", where="PatientAge")
+    return first, last
 
 
 def _range(wanted: Any) -> tuple[date, date]:

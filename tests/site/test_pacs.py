@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
+from dicomweb_client import DICOMwebClient
+from dicomweb_client.session_utils import create_session_from_user_pass
 
 from connectors.sources import (
     Source,
@@ -18,6 +21,7 @@ from connectors.sources import (
     SourceRefusedError,
 )
 from connectors.sources.contract import RemoteSourceContract
+from connectors.sources.dicom_archive import InstanceRef
 from connectors.sources.opening import open_source
 from hdrs_hpc.documents.models.source import place_from_value
 from imaging.staging import inventory
@@ -172,6 +176,23 @@ class TestOrthancDicomweb(ArchiveContract):
         url = f"http://127.0.0.1:{port}/dicom-web"
         value = {"type": "dicomweb", "url": url, "login-file": str(self.login), "select": select}
         return open_source(place_from_value(value), LIMITS)
+
+    def test_another_client_finds_and_brings_the_same(self, source: Source, orthanc: Orthanc) -> None:
+        session = create_session_from_user_pass(*orthanc.login.split(":"))
+        other = DICOMwebClient(f"http://127.0.0.1:{orthanc.http_port}/dicom-web", session=session)
+        found = [
+            InstanceRef(study, series, one["00080018"]["Value"][0]).path
+            for study in (STUDY, OTHER_STUDY)
+            for series in (row["0020000E"]["Value"][0] for row in other.search_for_series(study))
+            for one in other.search_for_instances(study, series)
+        ]
+        assert sorted(found) == sorted(item.path for item in source.items())
+        ref = InstanceRef.parse(min(HELD))
+        brought = other.retrieve_instance(
+            ref.study, ref.series, ref.instance, media_types=(("application/dicom", "*"),)
+        )
+        with source.open(ref.path) as file:
+            assert pydicom.dcmread(file) == brought
 
     def test_a_pickle_holds_no_credential(self, source: Source, orthanc: Orthanc) -> None:
         import pickle

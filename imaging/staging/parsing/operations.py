@@ -14,6 +14,16 @@ from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
 
+_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
+"""TIFF and BigTIFF in both byte orders, Zeiss CZI, Sakura."""
+_LISTS_OF_FILES = (
+    b"[Virtual Microscope Specimen]",
+    b"[Uncompressed Virtual Microscope Specimen]",
+    b"[NanoZoomer Digital Pathology Image Set]",
+    b"[GENERAL]\r\nSLIDE_",
+)
+"""How the file begins that lists the others of a slide: VMS, VMU, NDPIS, MIRAX."""
+
 Answers = Iterator[tuple[bytes, bytes]]
 
 
@@ -30,8 +40,10 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     if not start:
         raise Unreadable("empty-file")
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
-    if start[128:] != b"DICM" and start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        yield _svs().read_header(file).model_dump_json().encode(), b""
+    if start[128:] != b"DICM" and start.startswith(_SLIDE_STARTS):
+        yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
+    elif start.startswith(_LISTS_OF_FILES):
+        raise Unreadable("unsupported-slide-layout")
     elif start[128:] != b"DICM" and _is_table(start, file):
         yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
@@ -40,23 +52,23 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """Decoded frames in the order asked, one answer each: raw stored integers, little-endian, row-major."""
+    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``decode_frames``."""
     for pixels in dicom_pixels.decode_frames(file, [int(index) for index in request["frames"]]):
         header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
         yield json.dumps(header).encode(), pixels.tobytes()
 
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """JPEG codestreams of a rectangle of tiles, row-major, as one answer: lengths, then the bytes."""
-    tiles = _svs().read_tiles(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
-    lengths = [len(tile) for tile in tiles]
-    yield json.dumps({"lengths": lengths}).encode(), b"".join(tiles)
+    """Codestreams of a rectangle of a slide's tiles, row-major, as some answers: lengths, then the bytes."""
+    for tiles in _slides().read_tiles(file, request):
+        yield json.dumps({"lengths": [len(tile) for tile in tiles]}).encode(), b"".join(tiles)
 
 
-def _halved(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """A rectangle of tiles, decoded and averaged 2×2: uint8 (y, x, 3)."""
-    pixels = _svs().read_halved(file, int(request["page"]), tuple(request["rows"]), tuple(request["columns"]))
-    yield json.dumps({"shape": pixels.shape, "dtype": "|u1"}).encode(), pixels.tobytes()
+def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """A box of a slide's pixels, decoded (and averaged over 2×2): (y, x, samples), and where there are none."""
+    pixels, holes = _slides().read_pixels(file, request)
+    header = {"shape": pixels.shape, "dtype": pixels.dtype.str, "holes": holes}
+    yield json.dumps(header).encode(), pixels.tobytes()
 
 
 def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:
@@ -84,18 +96,27 @@ def _media(request: dict[str, Any], file: BinaryIO) -> Answers:
     yield b"{}", json.dumps(dicom_media.referenced_files(file)).encode()
 
 
-def _svs() -> ModuleType:
+def _slides() -> ModuleType:
     """Loaded when the first slide comes: an archive of series alone starts its parsers sooner."""
-    from imaging.staging.parsing.slides import svs
+    from imaging.staging.parsing.slides import reading
 
-    return svs
+    return reading
+
+
+def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Where frames show text: a list of boxes [y0, x0, y1, x1] a frame, in the order asked."""
+    from imaging.staging.parsing import text  # needs an optional detector, and only where a grant wants it
+
+    boxes = text.find(file, [int(index) for index in request["frames"]])
+    yield json.dumps({"boxes": [[list(map(int, box)) for box in found] for found in boxes]}).encode(), b""
 
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
     "frames": _frames,
     "tiles": _tiles,
-    "halved": _halved,
+    "pixels": _pixels,
     "rows": _rows,
     "media": _media,
+    "text": _text,
 }

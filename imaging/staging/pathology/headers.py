@@ -1,30 +1,106 @@
-"""One slide file, or one DICOM instance of a slide, as its parser describes it."""
+"""Slides as their parsers describe them: one file that holds a pyramid, or one DICOM instance of a slide."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
-from imaging.staging.headers import Attributes, Header
+from imaging.staging.headers import Attributes, Header, Text, Uid
+from imaging.staging.pathology.fluorophores import known
+
+Encoding = Literal["jpeg", "jpeg2000", "lossy", "lossless"]
+"""``jpeg``, ``jpeg2000``: codestreams that can be kept as they are.  ``lossy``, ``lossless``: the parser gives
+pixels, and has them from a source that had lost some, or none."""
+SlideFormat = Literal[
+    "svs", "ndpi", "ome-tiff", "philips-tiff", "scn", "qptiff", "tiff", "openslide", "dicom-wsm"
+]
+Micrometres = Annotated[FiniteFloat, Field(gt=0, le=1000)]
+Nanometres = Annotated[FiniteFloat, Field(gt=0, le=100_000)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _fluorophore(name: str) -> str:
+    if known(name) != name:
+        raise ValueError("not in the list")
+    return name
 
 
 class LevelHeader(Header):
-    """One resolution level of a slide that is stored as JPEG tiles."""
+    """One resolution level: a grid of tiles, the same for all its planes."""
 
-    page: Annotated[int, Field(ge=0, le=10_000)]
     width: Annotated[int, Field(ge=1, le=10_000_000)]
     height: Annotated[int, Field(ge=1, le=10_000_000)]
-    tile_width: Annotated[int, Field(ge=16, le=8192)]
-    tile_height: Annotated[int, Field(ge=16, le=8192)]
+    tile_width: Annotated[int, Field(ge=1, le=65_535)]
+    tile_height: Annotated[int, Field(ge=1, le=65_535)]
+    encoding: Encoding
 
 
-class SlideHeader(Header):
-    """One whole-slide image."""
+class ChannelHeader(Header):
+    """What a plane's light was; everything may be unknown.  ``fluorophore`` is a word of a closed list."""
+
+    fluorophore: Annotated[str, AfterValidator(_fluorophore)] | None = None
+    excitation_nm: Nanometres | None = None
+    emission_nm: Nanometres | None = None
+    color: tuple[Byte, Byte, Byte] | None = None
+    """RGB by which to show it."""
+
+
+class ImageHeader(Header):
+    """What both kinds of slide say of their pixels.  A level's planes are ordered channel by channel, each
+    with all its focal planes."""
+
+    samples: Literal[1, 3]
+    """Of one plane's pixel: 3 is RGB."""
+    dtype: Literal["uint8", "uint16", "float32"]
+    focal_um: Annotated[tuple[FiniteFloat, ...], Field(min_length=1, max_length=1024)] = (0.0,)
+    """Height of each focal plane, ascending."""
+    mpp: tuple[Micrometres, Micrometres] | None
+    """Micrometres per pixel at this header's first level: (y, x)."""
+    background: Literal["white", "black"]
+    """What is seen where the scanner stored no tile."""
+    icc: Annotated[str, Field(max_length=1 << 18)] = ""
+    """The ICC profile reduced to what colours need, base64."""
+    attributes: Attributes
+
+
+class SlideHeader(ImageHeader):
+    """A file that holds a whole slide."""
 
     kind: Literal["slide"] = "slide"
-    format: Literal["svs"]
+    format: SlideFormat
     levels: Annotated[tuple[LevelHeader, ...], Field(min_length=1, max_length=32)]
-    mpp: Annotated[FiniteFloat, Field(gt=0, le=1000)] | None
-    """Micrometres per pixel at level 0."""
-    attributes: Attributes
+    """Largest first, each smaller than the one before."""
+    channels: Annotated[tuple[ChannelHeader, ...], Field(min_length=1, max_length=256)]
+
+
+class OpticalPath(Header):
+    """One optical path of a DICOM slide (0048,0105): a channel with its identifier in the slide."""
+
+    identifier: Text
+    channel: ChannelHeader
+
+
+class WsmHeader(ImageHeader):
+    """One VL Whole Slide Microscopy instance: one level (or a part of it) of one slide."""
+
+    kind: Literal["wsm"] = "wsm"
+    sop_instance: Uid
+    study: Uid
+    series: Uid
+    frame_of_reference: Uid
+    pyramid: Uid
+    """Pyramid UID (0008,0019)."""
+    concatenation: Uid
+    """Concatenation UID (0020,9161): its instances hold frames of one level."""
+    container: Text
+    """Container Identifier (0040,0512), a barcode: for grouping and the opt-out list only."""
+    patient_id: Text
+    issuer: Text
+    image_type: Annotated[tuple[Text, ...], Field(max_length=16)]
+    burned_in: Literal["YES", "NO", ""]
+    label_in_image: bool
+    """Specimen Label in Image (0048,0010) is YES."""
+    lossy: bool
+    level: LevelHeader
+    paths: Annotated[tuple[OpticalPath, ...], Field(min_length=1, max_length=256)]

@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, SLIDE_SCHEMA
 from imaging.staging.ngff import multiscales, plain
-from imaging.staging.pathology.headers import SlideHeader
+from imaging.staging.pathology.arrays import LevelArray
+from imaging.staging.pathology.headers import ChannelHeader
+from imaging.staging.pathology.slide import Slide, downsamples
 
 
 def slide_attributes(
-    header: SlideHeader,
+    slide: Slide,
     attributes: Mapping[str, Value],
-    shapes: list[tuple[int, int]],
-    derived: list[bool],
+    levels: Sequence[LevelArray],
+    origins: Sequence[str],
     profile: Profile,
 ) -> dict[str, Any]:
-    """Attributes of a slide's group; ``shapes`` are (height, width) of the levels, largest first."""
-    unit = {} if header.mpp is None else {"unit": "micrometer"}
+    """Attributes of a slide's group.
+
+    ``origins`` says of each level where its pixels are from: ``original-jpeg`` and ``original-jpeg2000`` (the
+    scanner's codestreams), ``re-encoded-jpeg``, ``lossless`` or ``derived``.  ``background`` is the value of
+    pixels that the scanner did not store.  ``icc_profile`` is base64.
+    """
+    unit = {} if slide.mpp is None else {"unit": "micrometer"}
+    deep = len(slide.focal_um) > 1
     axes = [
         {"name": "c", "type": "channel"},
+        *([{"name": "z", "type": "space", "unit": "micrometer"}] if deep else []),
         {"name": "y", "type": "space", **unit},
         {"name": "x", "type": "space", **unit},
     ]
-    size = header.mpp or 1.0
-    factors = _downsamples(shapes, derived)
-    scales = [[1.0, size * fy, size * fx] for fy, fx in factors]
+    size_y, size_x = slide.mpp or (1.0, 1.0)
+    factors = downsamples(
+        [(level.height, level.width) for level in levels], [origin == "derived" for origin in origins]
+    )
+    depth = [_step_um(slide)] if deep else []
+    height = [slide.focal_um[0]] if deep else []
+    scales = [[1.0, *depth, size_y * fy, size_x * fx] for fy, fx in factors]
     # A coarser pixel's centre lies half its size further in than a finer one's.
-    shifts = [[0.0, size * (fy - 1) / 2, size * (fx - 1) / 2] for fy, fx in factors]
-    ours = {
+    shifts = [[0.0, *height, size_y * (fy - 1) / 2, size_x * (fx - 1) / 2] for fy, fx in factors]
+    ours: dict[str, Any] = {
         "schema": SLIDE_SCHEMA,
-        "format": header.format,
-        "mpp": header.mpp,
+        "format": slide.format,
+        "mpp": list(slide.mpp) if slide.mpp else None,
+        "background": slide.fill,
         "levels": [
-            {"path": str(level), "pixels": "derived" if made else "original-jpeg"}
-            for level, made in enumerate(derived)
+            {"path": str(level), "pixels": origin, "downsample": list(factor)}
+            for level, (origin, factor) in enumerate(zip(origins, factors, strict=True))
         ],
+        "channels": "RGB" if slide.color else [_channel(one) for one in slide.channels],
         "dicom": plain(attributes),
         "deidentification": profile.stamp(),
     }
+    if deep:
+        ours["focal_planes_um"] = list(slide.focal_um)
+    if slide.icc:
+        ours["icc_profile"] = slide.icc
     return {"ome": multiscales(axes, scales, shifts), NAMESPACE: ours}
 
 
-def _downsamples(shapes: list[tuple[int, int]], derived: list[bool]) -> list[tuple[float, float]]:
-    """(y, x) per level: of the scanner's levels by their sizes, of derived ones exactly twice the one above,
-    whatever an odd edge did to their sizes."""
-    found: list[tuple[float, float]] = []
-    for (height, width), made in zip(shapes, derived, strict=True):
-        if made:
-            found.append((found[-1][0] * 2, found[-1][1] * 2))
-        else:
-            found.append((shapes[0][0] / height, shapes[0][1] / width))
-    return found
+def _step_um(slide: Slide) -> float:
+    """Typical distance of focal planes; ``focal_planes_um`` has each."""
+    return float(np.median(np.diff(slide.focal_um))) or 1.0
+
+
+def _channel(channel: ChannelHeader) -> dict[str, Any]:
+    return {name: value for name, value in channel.model_dump(mode="json").items() if value is not None}

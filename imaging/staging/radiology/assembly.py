@@ -6,270 +6,202 @@ Pure: no file, no key.  Coordinates are LPS millimetres (PS3.3 C.7.6.2.1.1).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imaging.staging.radiology.headers import Coordinate, FrameHeader, InstanceHeader
+from imaging.staging.radiology.frames import Frames, Indices, near, runs
+from imaging.staging.radiology.headers import InstanceHeader
+from imaging.staging.radiology.repeats import TOLERANCE, Grid, arrange, echoes
+from imaging.staging.radiology.sop_classes import EACH_BY_ITSELF, NATURES
+from imaging.staging.radiology.stacks import geometry_of, places, side_by_side
+from imaging.staging.radiology.volume import AxisT, Instance, Slice, Volume
 
 ORIENTATION_TOLERANCE = 1e-3
 """Direction cosines written with three decimals are still one orientation."""
-POSITION_TOLERANCE_MM = 1e-2
-"""Slices nearer than this along the normal lie at one position."""
-SPACING_TOLERANCE = 0.02
-"""Relative deviation of a gap from the median gap up to which slices are evenly spaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A checked header with its item number (row of the inventory, from 1)."""
-
-    number: int
-    header: InstanceHeader
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One frame of a volume."""
-
-    instance: Instance
-    frame: int
-
-    @property
-    def header(self) -> FrameHeader:
-        return self.instance.header.frames[self.frame]
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """Slices in order: ``slices[t][z]``, z ascending along the normal.  Every t has the same positions."""
-
-    slices: tuple[tuple[Slice, ...], ...]
-    origin_mm: tuple[float, float, float]
-    row_direction: tuple[float, float, float]
-    """Direction in which the column index (x) grows."""
-    column_direction: tuple[float, float, float]
-    """Direction in which the row index (y) grows."""
-    step_mm: tuple[float, float, float]
-    """From one slice to the next; not parallel to the normal where the gantry was tilted."""
-    spacing_mm: tuple[float, float, float]
-    """(z, y, x); z is measured along the normal."""
-    uniform: bool
-    """Whether slices are evenly spaced; otherwise only the positions tell where each lies."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(z, y, x), or (t, z, y, x) with more than one time."""
-        first = self.slices[0][0].instance.header
-        space = (len(self.slices[0]), first.rows, first.columns)
-        return space if len(self.slices) == 1 else (len(self.slices), *space)
-
-    @property
-    def positions_mm(self) -> list[tuple[float, float, float]]:
-        """Image Position (Patient) of each z."""
-        return [_position(slice_) for slice_ in self.slices[0]]
-
-    @property
-    def tilted(self) -> bool:
-        """Whether slices are sheared against each other, as under a tilted gantry."""
-        normal = np.cross(self.row_direction, self.column_direction)
-        step = np.asarray(self.step_mm)
-        return bool(np.linalg.norm(step - step.dot(normal) * normal) > 10 * POSITION_TOLERANCE_MM)
-
-    def all_slices(self) -> list[Slice]:
-        """All slices, t-major."""
-        return [slice_ for time in self.slices for slice_ in time]
+IN_PLANE_SPACING_TOLERANCE_MM = 1e-4
+_FEWEST = 3
+"""Slices that a stack must have before even spacing says that it belongs together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """``refused``: item number → reason code."""
+    """``refused``: item number → reason code.  ``notes``: what happened to the series as a whole, counted."""
 
     volumes: tuple[Volume, ...]
     refused: dict[int, str]
+    notes: Counter[str]
 
 
 def assemble(instances: Sequence[Instance]) -> Assembled:
     """Split one series into volumes and order each; the result does not depend on the order given.
 
-    Split by pixel format, size, frame of reference, spacing, orientation, image type, echo, kernel, stack.
-    Repeated positions become a time axis if every position repeats equally often, else volumes of their own.
+    Split by object kind, pixel format, size, frame of reference, spacing, orientation, image type, kernel, stack,
+    echo, and by acquisition where this makes even stacks of uneven ones.  Repeated positions become an axis t
+    (:mod:`repeats`).  Frames without a place in the patient are images of their own, or a cine.
     """
     refused: dict[int, str] = {}
-    slices: list[Slice] = []
-    taken: set[str] = set()
+    taken: dict[str, Instance] = {}
     for instance in sorted(instances, key=lambda one: one.number):
         if instance.header.sop_instance in taken:
             refused[instance.number] = "duplicate-instance"
-            continue
-        fault = _geometry_fault(instance.header)
-        if fault is not None:
-            refused[instance.number] = fault
-            continue
-        taken.add(instance.header.sop_instance)
-        slices.extend(Slice(instance, frame) for frame in range(len(instance.header.frames)))
+        else:
+            taken[instance.header.sop_instance] = instance
+    notes: Counter[str] = Counter()
     volumes: list[Volume] = []
-    for group in _split(slices):
-        volumes.extend(_volumes(group))
+    for _, group in sorted(_alike(taken.values()).items(), key=lambda pair: repr(pair[0])):
+        volumes += _group(group, notes)
+    if len({one.header.frame_of_reference for one in taken.values()} - {""}) > 1:
+        notes["several-frames-of-reference"] += 1
+    if len(volumes) > 1:
+        notes["split-series"] += 1
     volumes.sort(key=_volume_key)
-    return Assembled(tuple(volumes), refused)
+    return Assembled(tuple(volumes), refused, Counter(dict.fromkeys(notes, 1)))
 
 
-def _geometry_fault(header: InstanceHeader) -> str | None:
-    for frame in header.frames:
-        if frame.position_mm is None or frame.orientation is None or frame.spacing_mm is None:
-            return "geometry-missing"
-        row, column = np.asarray(frame.orientation[:3]), np.asarray(frame.orientation[3:])
-        lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
-        if any(abs(length - 1) > 1e-2 for length in lengths) or abs(float(row.dot(column))) > 1e-2:
-            return "geometry-invalid"
-        if not all(0 < spacing < 1000 for spacing in frame.spacing_mm):
-            return "geometry-invalid"
-        if max(map(abs, frame.position_mm)) > 1e5:
-            return "geometry-invalid"
-    return None
+def _alike(instances: Iterable[Instance]) -> dict[Any, list[Slice]]:
+    """Frames by what must be equal within one array, in an order that file names have no part in."""
+    found: dict[Any, list[Slice]] = defaultdict(list)
+    for instance in sorted(instances, key=lambda one: one.header.sop_instance):
+        header = instance.header
+        key = _pixel_format(header)
+        for number, frame in enumerate(header.frames):
+            found[(*key, frame.split)].append(Slice(instance, number))
+    return found
 
 
-def _split(slices: list[Slice]) -> list[list[Slice]]:
-    exact: dict[Any, list[Slice]] = defaultdict(list)
-    for slice_ in slices:
-        header, frame = slice_.instance.header, slice_.header
-        assert frame.spacing_mm is not None
-        exact[
-            (
-                header.frame_of_reference,
-                header.rows,
-                header.columns,
-                header.bits_allocated,
-                header.signed,
-                header.photometric,
-                tuple(round(spacing, 4) for spacing in frame.spacing_mm),
-                frame.split,
-            )
-        ].append(slice_)
-    groups: list[list[Slice]] = []
-    for _, members in sorted(exact.items(), key=lambda pair: repr(pair[0])):
-        groups.extend(_by_orientation(members))
-    return groups
-
-
-def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
-    """Group by nearness to the first slice of a group: rounding alone would split values at a boundary."""
-    groups: list[tuple[NDArray[np.float64], list[Slice]]] = []
-    for slice_ in slices:
-        orientation = np.asarray(slice_.header.orientation, dtype=np.float64)
-        for reference, members in groups:
-            if np.abs(reference - orientation).max() <= ORIENTATION_TOLERANCE:
-                members.append(slice_)
-                break
-        else:
-            groups.append((orientation, [slice_]))
-    return [members for _, members in groups]
-
-
-def _volumes(slices: list[Slice]) -> list[Volume]:
-    orientation = np.asarray(slices[0].header.orientation, dtype=np.float64)
-    normal = np.cross(orientation[:3], orientation[3:])
-    places: list[tuple[float, list[Slice]]] = []
-    for distance, slice_ in sorted(
-        ((float(np.dot(normal, _position(one))), one) for one in slices),
-        key=lambda pair: (pair[0], _order_key(pair[1])),
-    ):
-        if places and distance - places[-1][0] <= POSITION_TOLERANCE_MM:
-            places[-1][1].append(slice_)
-        else:
-            places.append((distance, [slice_]))
-    for _, members in places:
-        members.sort(key=_order_key)
-    repeats = Counter(len(members) for _, members in places)
-    if len(repeats) == 1:
-        (count,) = repeats
-        return [_volume(tuple(tuple(members[time] for _, members in places) for time in range(count)))]
-    # Uneven repeats: the nth image of each position that has one, each such set a volume of its own.
-    ranks = range(max(repeats))
-    return [
-        _volume((tuple(members[rank] for _, members in places if len(members) > rank),)) for rank in ranks
-    ]
-
-
-def _volume(slices: tuple[tuple[Slice, ...], ...]) -> Volume:
-    first = slices[0][0]
-    orientation = np.asarray(first.header.orientation, dtype=np.float64)
-    row = orientation[:3] / np.linalg.norm(orientation[:3])
-    column = orientation[3:] / np.linalg.norm(orientation[3:])
-    normal = np.cross(row, column)
-    positions = np.asarray([_position(one) for one in slices[0]], dtype=np.float64)
-    assert first.header.spacing_mm is not None
-    between_rows, between_columns = first.header.spacing_mm
-    if len(positions) == 1:
-        gap = _thickness(first)
-        step, uniform = normal * gap, True
-    else:
-        gaps = np.diff(positions @ normal)
-        gap = float(np.median(gaps))
-        step = (positions[-1] - positions[0]) / (len(positions) - 1)
-        expected = positions[0] + np.arange(len(positions))[:, None] * step
-        allowed = max(SPACING_TOLERANCE * gap, POSITION_TOLERANCE_MM)
-        uniform = bool(
-            np.abs(gaps - gap).max() <= allowed and np.abs(positions - expected).max() <= 10 * allowed
-        )
-        if uniform:
-            gap = float(step @ normal)
-    return Volume(
-        slices=slices,
-        origin_mm=_triple(positions[0]),
-        row_direction=_triple(row),
-        column_direction=_triple(column),
-        step_mm=_triple(step),
-        spacing_mm=(round(gap, 6), between_rows, between_columns),
-        uniform=uniform,
+def _pixel_format(header: InstanceHeader) -> tuple[Any, ...]:
+    nature = NATURES.get(header.sop_class, "projection")
+    lut = header.modality_lut
+    return (
+        nature,
+        header.sop_instance if nature in EACH_BY_ITSELF else "",
+        header.frame_of_reference,
+        header.rows,
+        header.columns,
+        header.samples,
+        header.value_type,
+        header.bits_allocated,
+        header.signed,
+        header.photometric if header.samples == 1 else "RGB",
+        None if lut is None else (lut.first, hash(lut.values)),
     )
 
 
-def _thickness(slice_: Slice) -> float:
-    """A single slice's extent: what the header says of it, else 1 mm."""
-    for keyword in ("SliceThickness", "SpacingBetweenSlices"):
-        value = slice_.instance.header.attributes.get(keyword)
-        if isinstance(value, int | float) and 0 < value < 1000:
-            return float(value)
-    return 1.0
+def _group(slices: list[Slice], notes: Counter[str]) -> list[Volume]:
+    frames = Frames.of(slices)
+    placed, believable = frames.placed, frames.believable
+    volumes = _unplaced(frames.take(~placed), "geometry-missing")
+    volumes += _unplaced(frames.take(placed & ~believable), "geometry-invalid")
+    there = frames.take(placed & believable)
+    if len(there) == 0:
+        return volumes
+    for one_size in there.parts(near(there.spacing, IN_PLANE_SPACING_TOLERANCE_MM)):
+        for parallel in one_size.parts(near(one_size.orientation, ORIENTATION_TOLERANCE)):
+            volumes += _parallel(parallel, notes)
+    return volumes
 
 
-def _position(slice_: Slice) -> tuple[float, float, float]:
-    position = slice_.header.position_mm
-    assert position is not None
-    return position
+def _unplaced(frames: Frames, why: str) -> list[Volume]:
+    """A single image by itself; frames of one instance as a sequence in stored order."""
+    by_instance: dict[int, list[int]] = defaultdict(list)
+    for index, one in enumerate(frames.slices):
+        by_instance[one.instance.number].append(index)
+    volumes = []
+    for indices in by_instance.values():
+        header = frames.slices[indices[0]].instance.header
+        expected = why == "geometry-invalid" or NATURES.get(header.sop_class) != "projection"
+        noted = (why,) if expected else ()
+        sequence = sorted(indices, key=lambda index: frames.slices[index].frame)
+        ordered = tuple((frames.slices[index],) for index in sequence)
+        axis = _stored_order(frames.take(sequence)) if len(ordered) > 1 else None
+        volumes.append(Volume(ordered, None, axis, (*noted, *(("cine",) if axis else ()))))
+    return volumes
 
 
-_ORDER: tuple[Coordinate, ...] = (
-    "temporal-position",
-    "b-value",
-    "trigger-time-ms",
-    "acquisition-number",
-    "instance-number",
-    "frame-number",
-)
+def _stored_order(frames: Frames) -> AxisT:
+    """Time since the first frame where it is told and ascends, else a count."""
+    times = frames.coordinates.get("time-offset-ms")
+    if times is not None and (np.diff(times) > 0).all():
+        return AxisT("time-offset-ms", "millisecond", tuple(float(time) for time in times))
+    return AxisT("index", "", tuple(float(number) for number in range(len(frames))))
 
 
-def _order_key(slice_: Slice) -> tuple[Any, ...]:
-    told = slice_.header.coordinates
-    return (*(told.get(name, 0.0) for name in _ORDER), slice_.instance.header.sop_instance, slice_.frame)
+def _parallel(frames: Frames, notes: Counter[str]) -> list[Volume]:
+    """Frames of one orientation and size."""
+    place = places(frames)
+    beside = side_by_side(frames, place)
+    if beside.any():
+        notes["in-plane-offset"] += 1
+        return [one for part in frames.parts(beside) for one in _stack(part, places(part), notes)]
+    return _stack(frames, place, notes)
+
+
+def _stack(frames: Frames, place: Indices, notes: Counter[str]) -> list[Volume]:
+    echo = echoes(frames, place)
+    if echo is not None:
+        notes["multi-echo"] += 1
+        return [one for part in frames.parts(echo) for one in _stack(part, places(part), notes)]
+    if len(set(place)) < len(frames):
+        arranged = arrange(frames, place)
+        notes.update(arranged.notes)
+        grids = list(arranged.grids)
+    else:
+        grids = [Grid(np.argsort(place, kind="stable")[None, :], None)]
+    return [volume for grid in grids for volume in _even(frames, grid, notes)]
+
+
+def _even(frames: Frames, grid: Grid, notes: Counter[str]) -> list[Volume]:
+    """The volume of a grid; or the volumes of an uneven stack, if a coordinate parts it into even ones.
+
+    So two passes over one range whose slices do not coincide, and times between which positions moved.
+    """
+    volume = _volume(frames, grid)
+    assert volume.geometry is not None
+    if volume.geometry.uniform or len(grid.cells) > 1:
+        return [volume]
+    column = grid.cells[0]
+    for name, tolerance in TOLERANCE.items():
+        values = frames.coordinates.get(name)
+        if values is None or not np.isfinite(values[column]).all():
+            continue
+        labels = runs(values[column], tolerance)
+        sizes = np.bincount(labels)
+        if len(sizes) == 1 or sizes.min() < _FEWEST:
+            continue
+        parts = [_volume(frames, Grid(column[labels == label][None, :], None)) for label in range(len(sizes))]
+        if all(part.geometry is not None and part.geometry.uniform for part in parts):
+            notes["interleaved-stacks"] += 1
+            return parts
+    return [volume]
+
+
+def _volume(frames: Frames, grid: Grid) -> Volume:
+    geometry, assumed = geometry_of(frames, grid.cells[0])
+    slices = tuple(tuple(frames.slices[index] for index in time) for time in grid.cells)
+    noted = []
+    if assumed:
+        noted.append("thickness-assumed")
+    if not geometry.uniform:
+        noted.append("uneven-spacing")
+    elif geometry.tilted:
+        noted.append("tilted")
+    if grid.axis_t is not None:
+        noted.append("time-axis")
+    if not slices[0][0].instance.header.frame_of_reference:
+        noted.append("frame-of-reference-missing")
+    return Volume(slices, geometry, grid.axis_t, tuple(noted))
 
 
 def _volume_key(volume: Volume) -> tuple[Any, ...]:
     """Largest first, then by geometry and instance: numbering volumes of a series is stable over runs."""
     first = volume.slices[0][0]
+    origin = () if volume.geometry is None else volume.geometry.origin_mm
     return (
         -int(np.prod(volume.shape)),
-        tuple(round(part, 3) for part in volume.origin_mm),
+        tuple(round(part, 3) for part in origin),
         first.instance.header.sop_instance,
         first.frame,
     )
-
-
-def _triple(vector: NDArray[np.float64]) -> tuple[float, float, float]:
-    x, y, z = (float(part) for part in vector)
-    return (x, y, z)

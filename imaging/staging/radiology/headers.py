@@ -90,6 +90,8 @@ class Region(Header):
     x1: int
     y1: int
     spacing_mm: tuple[FiniteFloat, FiniteFloat] | None = None
+    spatial_format: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Region Spatial Format (0018,6012): 1 2-D, 2 M-mode, 3 spectral, 4 waveform, 5 graphics."""
 
 
 class InstanceHeader(Header):

@@ -1,33 +1,59 @@
-"""Which DICOM instances go into the copy, and as which volumes: rules first, then volumes."""
+"""Which DICOM instances go into the copy, and as which items: rules first, then volumes, then what lies on them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pydicom import uid
+import numpy as np
 
 from imaging.deid.rules import Patient, Value, age_between
+from imaging.layout import series_path
 from imaging.staging.headers import Header
 from imaging.staging.judging import Judged, Rules
 from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
-from imaging.staging.radiology.assembly import Instance, Volume, assemble
+from imaging.staging.radiology import burned_in, faces
+from imaging.staging.radiology.arrays import stored_dtype
+from imaging.staging.radiology.assembly import assemble
+from imaging.staging.radiology.burned_in import TextRules
 from imaging.staging.radiology.headers import InstanceHeader
-from imaging.staging.radiology.task import VolumeTask
+from imaging.staging.radiology.label_task import LabelTask
+from imaging.staging.radiology.metadata import EXTRA_KEYWORDS
+from imaging.staging.radiology.relations import StagedVolumes
+from imaging.staging.radiology.segmentation import segmentation_of
+from imaging.staging.radiology.sop_classes import EACH_BY_ITSELF, NATURES
+from imaging.staging.radiology.task import Links, VolumeTask
+from imaging.staging.radiology.volume import Geometry, Instance, Volume
 
-SOP_CLASSES = frozenset(
+MAX_PLANE_BYTES = 1 << 30
+"""One image is decoded whole, in memory."""
+PHOTOMETRIC = frozenset(
     {
-        uid.CTImageStorage,
-        uid.EnhancedCTImageStorage,
-        uid.LegacyConvertedEnhancedCTImageStorage,
-        uid.MRImageStorage,
-        uid.EnhancedMRImageStorage,
-        uid.LegacyConvertedEnhancedMRImageStorage,
+        "MONOCHROME1",
+        "MONOCHROME2",
+        "PALETTE COLOR",
+        "RGB",
+        "YBR_FULL",
+        "YBR_FULL_422",
+        "YBR_PARTIAL_420",
+        "YBR_PARTIAL_422",
+        "YBR_ICT",
+        "YBR_RCT",
+        "XYB",
     }
 )
-MODALITIES = frozenset({"CT", "MR"})
-PHOTOMETRIC = frozenset({"MONOCHROME1", "MONOCHROME2"})
-STORED_BITS = frozenset({8, 16, 32})
+
+type SeriesKey = tuple[str, str, str]
+"""Pseudonym, study, series: real UIDs."""
+
+
+@dataclass
+class _Sorted:
+    """Instances by series, those that lie on others apart."""
+
+    images: dict[SeriesKey, list[Instance]] = field(default_factory=lambda: defaultdict(list))
+    derived: dict[SeriesKey, list[Instance]] = field(default_factory=lambda: defaultdict(list))
 
 
 class Radiology:
@@ -38,37 +64,41 @@ class Radiology:
 
     @property
     def keywords(self) -> frozenset[str]:
-        return self._rules.profile.keywords | self._rules.selection.keywords
+        return (
+            self._rules.profile.keywords
+            | self._rules.selection.keywords
+            | EXTRA_KEYWORDS
+            | burned_in.KEYWORDS
+            | faces.KEYWORDS
+        )
 
     def takes(self, header: Header) -> bool:
         return isinstance(header, InstanceHeader)
 
     def judge(self, headers: Mapping[int, InstanceHeader], paths: Sequence[str]) -> Judged:
         judged = Judged()
-        series: dict[tuple[str, str, str], list[Instance]] = defaultdict(list)
+        found = _Sorted()
         for number, header in headers.items():
-            code = self._code(header)
+            code = self._code(header) or self._text_code(number, header)
             if code is not None:
                 judged.refused[number] = code
                 continue
             patient = self._rules.pseudonym(header.issuer, header.patient_id, header.study)
-            series[(patient, header.study, header.series)].append(Instance(number, header))
-        for (patient, study, series_uid), instances in sorted(series.items()):
-            assembled = assemble(instances)
-            judged.refused.update(assembled.refused)
-            if len(assembled.volumes) > 1:
-                judged.notes["split-series"] += 1
-            for ordinal, volume in enumerate(assembled.volumes):
-                item = self._rules.key.item("volume", patient, study, series_uid, str(ordinal))
-                judged.tasks.append(self._task(item, patient, volume))
+            where = found.derived if NATURES[header.sop_class] in EACH_BY_ITSELF else found.images
+            where[(patient, header.study, header.series)].append(Instance(number, header))
+        staged = StagedVolumes()
+        for key, instances in sorted(found.images.items()):
+            for item, volume in self._assembled(key, instances, judged):
+                staged.add(key[0], series_path(item), volume)
+                judged.tasks.append(self._volume_task(item, key[0], volume, Links()))
+        for key, instances in sorted(found.derived.items()):
+            self._judge_derived(key, instances, staged, judged)
         return judged
 
     def _code(self, header: InstanceHeader) -> str | None:
         """The rules for an instance, those of privacy before those of technique."""
-        if header.sop_class not in SOP_CLASSES:
+        if header.sop_class not in NATURES:
             return "unsupported-sop-class"
-        if header.modality not in MODALITIES:
-            return "unsupported-modality"
         if self._rules.opt_out:
             if not header.patient_id.strip():
                 return "patient-id-missing"
@@ -76,24 +106,80 @@ class Radiology:
                 return "opted-out"
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
-        if header.burned_in == "YES" or any(
-            word in kind.upper()
-            for kind in header.image_type
-            for word in ("SCREEN", "SECONDARY CAPTURE", "REPORT")
-        ):
-            return "burned-in-annotation"
         if header.transfer_syntax not in DECODERS:
             return "unsupported-transfer-syntax"
-        if (
-            header.samples != 1
-            or header.photometric not in PHOTOMETRIC
-            or header.bits_allocated not in STORED_BITS
-            or header.bits_stored > header.bits_allocated
-        ):
-            return "unsupported-pixel-format"
-        return None
+        return _pixel_fault(header)
 
-    def _task(self, item: str, pseudonym: str, volume: Volume) -> VolumeTask:
+    def _text_code(self, number: int, header: InstanceHeader) -> str | None:
+        """Why an image is kept out for burned-in text, as far as its header tells."""
+        _, action = burned_in.judged(number, header, self._rules.pixels)
+        return action.code or None
+
+    def _text_rules(self, volume: Volume) -> TextRules | None:
+        if volume.nature in EACH_BY_ITSELF:
+            return None
+        headers = {one.instance.number: one.instance.header for one in volume.all_slices()}
+        policy = self._rules.pixels
+        verdicts = (
+            (number, burned_in.judged(number, header, policy)[0]) for number, header in headers.items()
+        )
+        # What is clean by its header is only asked about again where the detector looks.
+        return TextRules(
+            policy, tuple(one for one in sorted(verdicts) if policy.find_text or one[1].finding != "clean")
+        )
+
+    def _assembled(
+        self, key: SeriesKey, instances: list[Instance], judged: Judged
+    ) -> list[tuple[str, Volume]]:
+        patient, study, series = key
+        made = assemble(instances)
+        judged.refused.update(made.refused)
+        judged.notes.update(made.notes)
+        return [
+            (self._rules.key.item("volume", patient, study, series, str(ordinal)), volume)
+            for ordinal, volume in enumerate(made.volumes)
+        ]
+
+    def _judge_derived(
+        self, key: SeriesKey, instances: list[Instance], staged: StagedVolumes, judged: Judged
+    ) -> None:
+        """Segmentations, doses and maps, each tied to the images it was made of."""
+        labels = [one for one in instances if NATURES[one.header.sop_class] == "label"]
+        others = [one for one in instances if NATURES[one.header.sop_class] != "label"]
+        if others:
+            for item, volume in self._assembled(key, others, judged):
+                links, noted = _links(key[0], volume.header, volume.geometry, staged)
+                judged.tasks.append(self._volume_task(item, key[0], volume, links, noted))
+        taken: set[str] = set()
+        for one in sorted(labels, key=lambda one: one.number):
+            if one.header.sop_instance in taken:
+                judged.refused[one.number] = "duplicate-instance"
+                continue
+            taken.add(one.header.sop_instance)
+            self._judge_label(key, one, staged, judged)
+
+    def _judge_label(self, key: SeriesKey, one: Instance, staged: StagedVolumes, judged: Judged) -> None:
+        patient, header = key[0], one.header
+        sources = staged.made_of(patient, header) or staged.in_space(patient, header)
+        fitting = {
+            path: geometry
+            for path in sources
+            if (geometry := staged.volumes[path].geometry) is not None
+            and (staged.volumes[path].header.rows, staged.volumes[path].header.columns)
+            == (header.rows, header.columns)
+        }
+        made = segmentation_of(one, list(fitting.values()))
+        if isinstance(made, str):
+            judged.refused[one.number] = made
+            return
+        links, noted = _links(patient, header, made.geometry if made.on_source else None, staged)
+        item = self._rules.key.item("label", *key, header.sop_instance)
+        kept = self._rules.profile.apply(Patient(self._rules.key, patient), _completed(header, patient))
+        judged.tasks.append(LabelTask(item, made, kept, self._rules.profile, links, noted))
+
+    def _volume_task(
+        self, item: str, pseudonym: str, volume: Volume, links: Links, noted: tuple[str, ...] = ()
+    ) -> VolumeTask:
         patient = Patient(self._rules.key, pseudonym)
         kept: dict[int, dict[str, Value]] = {}
         for one in volume.all_slices():
@@ -101,7 +187,43 @@ class Radiology:
             if number not in kept:
                 kept[number] = self._rules.profile.apply(patient, _completed(one.instance.header, pseudonym))
         constant, per_slice = _combined([kept[one.instance.number] for one in volume.all_slices()])
-        return VolumeTask(item, volume, constant, per_slice, self._rules.profile)
+        text = self._text_rules(volume)
+        deface = self._rules.pixels.deface and faces.may_show_a_face(volume)
+        return VolumeTask(item, volume, constant, per_slice, self._rules.profile, links, noted, text, deface)
+
+
+def _pixel_fault(header: InstanceHeader) -> str | None:
+    integer = header.value_type in ("integer", "bit")
+    if (integer and header.photometric not in PHOTOMETRIC) or header.bits_stored > header.bits_allocated:
+        return "unsupported-pixel-format"
+    if header.samples not in (1, 3):
+        return "unsupported-pixel-format"
+    plane = header.rows * header.columns * header.samples * np.dtype(stored_dtype(header)).itemsize
+    return "too-large" if plane > MAX_PLANE_BYTES else None
+
+
+def _links(
+    patient: str, header: InstanceHeader, grid: Geometry | None, staged: StagedVolumes
+) -> tuple[Links, tuple[str, ...]]:
+    """What the object lies on.  ``grid``: its own geometry, to be compared voxel for voxel."""
+    made_of = staged.made_of(patient, header)
+    near = made_of or staged.in_space(patient, header)
+    same = [path for path in near if grid is not None and _same_grid(staged.volumes[path], header, grid)]
+    noted = () if made_of or not (header.source_series or header.source_instances) else ("source-not-staged",)
+    if not near:
+        return Links(), noted
+    return Links((same or near)[0], bool(same), tuple(made_of)), noted
+
+
+def _same_grid(source: Volume, header: InstanceHeader, grid: Geometry) -> bool:
+    there = source.geometry
+    return (
+        there is not None
+        and (source.header.rows, source.header.columns) == (header.rows, header.columns)
+        and len(there.positions_mm) == len(grid.positions_mm)
+        and bool(np.allclose(there.positions_mm, grid.positions_mm, atol=0.01))
+        and bool(np.allclose(there.affine, grid.affine, atol=1e-3))
+    )
 
 
 def _completed(header: InstanceHeader, pseudonym: str) -> dict[str, Value]:

@@ -20,6 +20,7 @@ type Cell = str | int | float | bool | date | None
 
 MAX_PLAIN_AGE_YEARS = 89
 AGE_OVER_LIMIT_YEARS = 90
+PATIENT = "patient"
 MAX_NUMBER = 1e9
 """Longer whole numbers are identifiers more often than measurements: an NHS number has ten digits."""
 
@@ -47,6 +48,11 @@ class Column:
     only: bool = False
     within: tuple[date, date] | None = None
     issuer: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name in the copy: the pseudonymous patient is ``patient``, as in the index."""
+        return PATIENT if self.rule == "patient-id" else self.name
 
     @property
     def type(self) -> pa.DataType:
@@ -86,6 +92,8 @@ def parse(columns: Mapping[str, Any]) -> tuple[Column, ...]:
     found = tuple(_column(name, said) for name, said in sorted(columns.items()))
     if sum(column.rule == "patient-id" for column in found) != 1:
         raise ColumnsError("exactly one column is the patient-id")
+    if len({column.label for column in found}) != len(found):
+        raise ColumnsError("another column can't be called patient: the patient-id is, in the copy")
     return found
 
 

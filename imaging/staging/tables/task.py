@@ -183,7 +183,7 @@ class TableTask:
         return "K" + self.rules.key.item("column", column.name, raw).upper()
 
     def _description(self, told: Sequence[Told]) -> bytes:
-        columns = [{"name": one.name, "rule": one.rule, "type": str(one.type)} for one in self.columns]
+        columns = [{"name": one.label, "rule": one.rule, "type": str(one.type)} for one in self.columns]
         described = {
             "schema": TABLE_SCHEMA,
             "rows": _total(told, "rows"),
@@ -209,7 +209,7 @@ class Described:
 
 def table_schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of a staged table."""
-    return pa.schema([pa.field(column.name, column.type) for column in columns])
+    return pa.schema([pa.field(column.label, column.type) for column in columns])
 
 
 def batches(

@@ -16,6 +16,7 @@ import pytest
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from imaging import standalone
 from imaging.deid.keyed import DeidKey
 from imaging.staging import index, inventory
 from imaging.staging.engine import StagePlan, stage
@@ -106,8 +107,8 @@ def test_a_table_is_minimised_by_column_and_row_and_pseudonymised(tmp_path: Path
     key = DeidKey(DEID)
     first, second, third = staged.rows()
     patient = key.patient("NHS", "9434765919")
-    assert first["nhs_number"] == third["nhs_number"] == patient
-    assert second["nhs_number"] == key.patient("NHS", "9434765870")
+    assert first["patient"] == third["patient"] == patient
+    assert second["patient"] == key.patient("NHS", "9434765870")
     assert first["diagnosed"] == date(2019, 3, 31) + timedelta(days=key.shift_days(patient))
     assert [row["age"] for row in (first, second, third)] == [61, 90, 62]
     assert [row["stage"] for row in (first, second, third)] == ["II", None, "III"]
@@ -116,7 +117,7 @@ def test_a_table_is_minimised_by_column_and_row_and_pseudonymised(tmp_path: Path
     assert [row["alive"] for row in (first, second, third)] == [True, False, None]
     assert first["study"] == key.uid("1.2.3")
     assert first["accession"] == third["accession"] != second["accession"]
-    assert set(first) == set(COLUMNS)
+    assert set(first) == {"patient", *COLUMNS} - {"nhs_number"}
     described = json.loads(staged.builder.read(staged.index[0]["item"] + "/table.json"))
     assert (described["rows"], described["not-selected"]) == (3, 2)
     assert staged.report.notes == {"table-rows-without-patient": 1}
@@ -135,6 +136,7 @@ def test_nothing_that_is_not_listed_is_in_any_object_of_the_copy(tmp_path: Path)
         "x, y",
         "surname",
         "HULL",
+        "nhs_number",
     ):
         assert secret.encode() not in plain, secret
     assert b"stage" in plain
@@ -143,7 +145,7 @@ def test_nothing_that_is_not_listed_is_in_any_object_of_the_copy(tmp_path: Path)
 def test_patients_who_opted_out_lose_their_rows(tmp_path: Path) -> None:
     opted = frozenset({DeidKey(DEID).opt_out_hash("", "943-476 5919".replace("-", ""))})
     staged = Staged(tmp_path, {"a": as_csv(ROWS)}, opt_out=opted)
-    assert [row["nhs_number"] for row in staged.rows()] == [DeidKey(DEID).patient("NHS", "9434765870")]
+    assert [row["patient"] for row in staged.rows()] == [DeidKey(DEID).patient("NHS", "9434765870")]
 
 
 def test_many_rows_are_several_objects_and_none_is_lost(
@@ -193,6 +195,7 @@ def test_broken_tables_end_under_a_code(tmp_path: Path, data: bytes) -> None:
         {"id": "patient-id", "id2": "patient-id"},
         {"age": "age"},
         {"id": "patient-id", "note": "text"},
+        {"id": "patient-id", "patient": "keyed-id"},
         {"id": "patient-id", "sex": "category"},
         {"id": "patient-id", "sex": {"rule": "category", "values": [1]}},
         {"id": "patient-id", "day": {"rule": "shifted-date", "within": "2020-01-01/2019-01-01"}},
@@ -203,3 +206,26 @@ def test_broken_tables_end_under_a_code(tmp_path: Path, data: bytes) -> None:
 def test_columns_that_say_too_little_or_too_much_are_refused(tmp_path: Path, columns: dict[str, Any]) -> None:
     with pytest.raises(ColumnsError):
         Staged(tmp_path, {"a": as_csv(ROWS)}, columns=columns or {"x": {"rule": "nothing"}})
+
+
+def test_a_staged_table_is_read_by_name_and_joins_on_the_patient(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/a.csv").write_bytes(as_csv(ROWS))
+    (tmp_path / "src/b.csv").write_bytes(
+        as_csv([["9434765919", "III", "LEEDS"]], ["nhs_number", "stage", "site"])
+    )
+    secret = tmp_path / "secret"
+    standalone.new_secret(secret)
+    key = standalone.read_secret(secret)
+    columns = {name: rule for name, rule in COLUMNS.items() if name != "diagnosed"}
+    plan = StagePlan(
+        kind="table", profile="table-basic@1", deid_key=standalone.deid_key(key), columns=columns
+    )
+    standalone.stage_folder(FolderSource(tmp_path / "src"), tmp_path / "copy", key, plan)
+    copy = standalone.open_staged(tmp_path / "copy", secret)
+    assert len(copy.tables()) == 2
+    rows = copy.table().to_pylist()
+    patient = DeidKey(standalone.deid_key(key)).patient("NHS", "9434765919")
+    assert sorted(row["stage"] for row in rows if row["patient"] == patient) == ["II", "III", "III"]
+    assert {one["name"] for one in copy.columns(copy.tables()[0])} <= {"patient", *columns}
+    assert copy.index()["kind"].to_pylist() == ["table", "table"]

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging.staging.radiology.assembly import Assembled, Instance, assemble
+from imaging.staging.radiology.assembly import Assembled, assemble
 from imaging.staging.radiology.headers import FrameHeader, InstanceHeader
+from imaging.staging.radiology.volume import Geometry, Instance, Volume
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
@@ -25,12 +29,17 @@ def frame(z: float, **changes: Any) -> FrameHeader:
 
 def instance(number: int, *frames: FrameHeader, **changes: Any) -> Instance:
     values: dict[str, Any] = {
-        "sop_class": "1.2", "sop_instance": f"1.{number}", "transfer_syntax": "1.2.840.10008.1.2.1", "study": "1",
+        "sop_class": CT, "sop_instance": f"1.{number}", "transfer_syntax": "1.2.840.10008.1.2.1", "study": "1",
         "series": "2", "frame_of_reference": "3", "patient_id": "P", "issuer": "", "modality": "CT", "rows": 4,
         "columns": 6, "samples": 1, "photometric": "MONOCHROME2", "bits_allocated": 16, "bits_stored": 16,
         "high_bit": 15, "signed": True, "frames": frames, "attributes": {},
     }  # fmt: skip
     return Instance(number, InstanceHeader(**{**values, **changes}))
+
+
+def lies(volume: Volume) -> Geometry:
+    assert volume.geometry is not None
+    return volume.geometry
 
 
 def numbers(assembled: Assembled) -> list[list[list[int]]]:
@@ -44,10 +53,10 @@ def test_slices_are_ordered_by_position_whatever_the_order_of_files(order: list[
     assert made.refused == {}
     assert numbers(made) == [[[order.index(place) + 1 for place in range(1, 9)]]]
     (volume,) = made.volumes
-    assert volume.spacing_mm == (3.0, 0.5, 0.75)
+    assert lies(volume).spacing_mm == (3.0, 0.5, 0.75)
     assert volume.shape == (8, 4, 6)
-    assert volume.uniform
-    assert not volume.tilted
+    assert lies(volume).uniform
+    assert not lies(volume).tilted
 
 
 def test_order_follows_the_normal_not_the_z_coordinate() -> None:
@@ -55,50 +64,30 @@ def test_order_follows_the_normal_not_the_z_coordinate() -> None:
     made = assemble([instance(number, one) for number, one in enumerate(frames, 1)])
     # Row × column of a coronal slice points along +y (to the back): front slice first.
     assert numbers(made) == [[[1, 2, 3]]]
-    assert made.volumes[0].step_mm == (0.0, 10.0, 0.0)
+    assert lies(made.volumes[0]).step_mm == (0.0, 10.0, 0.0)
 
 
 def test_a_missing_slice_is_told_not_smoothed_over() -> None:
     made = assemble([instance(number, frame(z)) for number, z in enumerate((0.0, 2.0, 4.0, 8.0, 10.0), 1)])
     (volume,) = made.volumes
-    assert not volume.uniform
-    assert volume.spacing_mm[0] == 2.0
-    assert [position[2] for position in volume.positions_mm] == [0.0, 2.0, 4.0, 8.0, 10.0]
+    assert not lies(volume).uniform
+    assert lies(volume).spacing_mm[0] == 2.0
+    assert [position[2] for position in lies(volume).positions_mm] == [0.0, 2.0, 4.0, 8.0, 10.0]
 
 
 def test_rounding_of_written_positions_is_not_uneven_spacing() -> None:
     made = assemble([instance(number, frame(round(number * 1.3333, 2))) for number in range(1, 40)])
-    assert made.volumes[0].uniform
-    assert made.volumes[0].spacing_mm[0] == pytest.approx(1.3333, abs=1e-3)
+    assert lies(made.volumes[0]).uniform
+    assert lies(made.volumes[0]).spacing_mm[0] == pytest.approx(1.3333, abs=1e-3)
 
 
 def test_a_tilted_gantry_shears_the_step() -> None:
     frames = [frame(0, position_mm=(0.0, 1.0 * k, 5.0 * k)) for k in range(4)]
     (volume,) = assemble([instance(number, one) for number, one in enumerate(frames, 1)]).volumes
-    assert volume.tilted
-    assert volume.uniform
-    assert volume.step_mm == pytest.approx((0.0, 1.0, 5.0))
-    assert volume.spacing_mm[0] == 5.0
-
-
-def test_equal_repeats_of_every_position_become_a_time_axis() -> None:
-    frames = [
-        frame(z, coordinates={"temporal-position": time}) for time in (3.0, 1.0, 2.0) for z in (0.0, 5.0)
-    ]
-    made = assemble([instance(number, one) for number, one in enumerate(frames, 1)])
-    assert numbers(made) == [[[3, 4], [5, 6], [1, 2]]]
-    assert made.volumes[0].shape == (3, 2, 4, 6)
-
-
-def test_unequal_repeats_are_split_so_that_no_time_has_a_hole() -> None:
-    places = [0.0, 5.0, 10.0, 0.0, 5.0]
-    made = assemble(
-        [
-            instance(number, frame(z, coordinates={"temporal-position": float(number)}))
-            for number, z in enumerate(places, 1)
-        ]
-    )
-    assert numbers(made) == [[[1, 2, 3]], [[4, 5]]]
+    assert lies(volume).tilted
+    assert lies(volume).uniform
+    assert lies(volume).step_mm == pytest.approx((0.0, 1.0, 5.0))
+    assert lies(volume).spacing_mm[0] == 5.0
 
 
 @pytest.mark.parametrize(
@@ -107,6 +96,8 @@ def test_unequal_repeats_are_split_so_that_no_time_has_a_hole() -> None:
         ({"orientation": CORONAL}, {}),
         ({"spacing_mm": (0.5, 0.76)}, {}),
         ({"split": ("LOCALIZER",)}, {}),
+        ({}, {"photometric": "MONOCHROME1"}),
+        ({}, {"value_type": "float32", "bits_allocated": 32}),
         ({}, {"rows": 8}),
         ({}, {"frame_of_reference": "other"}),
         ({}, {"bits_allocated": 8, "bits_stored": 8, "high_bit": 7}),
@@ -137,10 +128,31 @@ def test_the_same_instance_twice_is_taken_once() -> None:
 
 
 @pytest.mark.parametrize("absent", ["position_mm", "orientation", "spacing_mm"])
-def test_without_geometry_there_is_no_volume(absent: str) -> None:
+def test_an_image_without_a_place_is_kept_by_itself_and_told(absent: str) -> None:
     made = assemble([instance(1, frame(0.0)), instance(2, frame(1.0, **{absent: None}))])
-    assert made.refused == {2: "geometry-missing"}
-    assert numbers(made) == [[[1]]]
+    assert made.refused == {}
+    alone = next(volume for volume in made.volumes if volume.geometry is None)
+    assert (alone.axes, alone.shape) == ("yx", (4, 6))
+    assert alone.notes == ("geometry-missing",)
+    assert sorted(map(str, numbers(made))) == ["[[1]]", "[[2]]"]
+
+
+def test_a_radiograph_needs_no_place() -> None:
+    nowhere = frame(0.0, position_mm=None, orientation=None)
+    made = assemble([instance(number, nowhere, sop_class=DX, modality="DX") for number in (1, 2)])
+    assert [(volume.axes, volume.notes) for volume in made.volumes] == [("yx", ()), ("yx", ())]
+
+
+def test_colour_frames_without_a_place_are_a_sequence_in_stored_order() -> None:
+    frames = [
+        frame(0.0, position_mm=None, orientation=None, coordinates={"time-offset-ms": 40.0 * k})
+        for k in range(3)
+    ]
+    (volume,) = assemble([instance(1, *frames, sop_class=DX, samples=3, photometric="RGB")]).volumes
+    assert (volume.axes, volume.shape) == ("tcyx", (3, 3, 4, 6))
+    assert volume.axis_t is not None
+    assert (volume.axis_t.meaning, volume.axis_t.values) == ("time-offset-ms", (0.0, 40.0, 80.0))
+    assert volume.notes == ("cine",)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +166,10 @@ def test_without_geometry_there_is_no_volume(absent: str) -> None:
         {"position_mm": (1e9, 0.0, 0.0)},
     ],
 )
-def test_geometry_that_no_scanner_makes_is_refused(changes: dict[str, Any]) -> None:
-    assert assemble([instance(1, frame(0.0, **changes))]).refused == {1: "geometry-invalid"}
+def test_geometry_that_no_scanner_makes_is_not_believed(changes: dict[str, Any]) -> None:
+    (volume,) = assemble([instance(1, frame(0.0, **changes))]).volumes
+    assert volume.geometry is None
+    assert volume.notes == ("geometry-invalid",)
 
 
 def test_frames_of_a_multi_frame_instance_are_ordered_like_single_ones() -> None:
@@ -166,7 +180,7 @@ def test_frames_of_a_multi_frame_instance_are_ordered_like_single_ones() -> None
 def test_a_single_image_is_a_volume_of_one_slice_with_its_thickness() -> None:
     made = assemble([instance(1, frame(0.0), attributes={"SliceThickness": 5.0})])
     assert made.volumes[0].shape == (1, 4, 6)
-    assert made.volumes[0].spacing_mm[0] == 5.0
+    assert lies(made.volumes[0]).spacing_mm[0] == 5.0
 
 
 @given(
@@ -193,4 +207,4 @@ def test_every_instance_is_in_exactly_one_place_and_order_of_input_is_nothing(
     assert sorted(placed) == list(range(1, len(drawn) + 1))
     for volume in first.volumes:
         assert len({len(time) for time in volume.slices}) == 1
-        assert all(math.isfinite(part) for part in (*volume.step_mm, *volume.spacing_mm))
+        assert all(math.isfinite(part) for part in (*lies(volume).step_mm, *lies(volume).spacing_mm))

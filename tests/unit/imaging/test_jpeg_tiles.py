@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import io
+
 import imagecodecs
 import numpy as np
 import pytest
 from archive import tissue
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from imaging.staging.parsing.slides.jpeg import complete_tile
+from imaging.staging.parsing.slides.jpeg import TileCompleter
 from imaging.staging.parsing.unreadable import Unreadable
 
 PIXELS = tissue(64, 64)
 TILE = imagecodecs.jpeg8_encode(PIXELS, level=90)
 RGB_TILE = imagecodecs.jpeg8_encode(PIXELS, level=90, colorspace="RGB", outcolorspace="RGB")
+
+
+def complete_tile(tile: bytes, tables: bytes, *, rgb: bool, width: int, height: int) -> bytes:
+    return TileCompleter(tables, "rgb" if rgb else "ycbcr", width=width, height=height).complete(tile)
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -71,6 +78,39 @@ def test_a_progressive_tile_is_refused() -> None:
     at = TILE.index(b"\xff\xc0")
     with pytest.raises(Unreadable):
         complete_tile(TILE[: at + 1] + b"\xc2" + TILE[at + 2 :], b"", rgb=False, width=64, height=64)
+
+
+def test_restart_markers_and_intervals_are_kept() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "JPEG", quality=90, restart_marker_blocks=2)
+    made = complete_tile(buffer.getvalue(), b"", rgb=False, width=64, height=64)
+    assert b"\xff\xd0" in made
+    assert np.array_equal(imagecodecs.jpeg8_decode(made), imagecodecs.jpeg8_decode(buffer.getvalue()))
+
+
+def test_a_grey_tile_stays_grey() -> None:
+    stream = imagecodecs.jpeg8_encode(np.ascontiguousarray(PIXELS[..., 0]), level=90)
+    made = TileCompleter(b"", "gray", width=64, height=64).complete(stream)
+    assert np.array_equal(imagecodecs.jpeg8_decode(made), imagecodecs.jpeg8_decode(stream))
+    with pytest.raises(Unreadable):
+        TileCompleter(b"", "gray", width=64, height=64).complete(TILE)
+
+
+def test_text_between_scans_is_refused() -> None:
+    at = TILE.index(b"\xff\xda") + 200
+    hidden = TILE[:at] + segment(0xFE, b"JANE-DOE-CANARY") + TILE[at:]
+    with pytest.raises(Unreadable) as refused:
+        complete_tile(hidden, b"", rgb=False, width=64, height=64)
+    assert refused.value.code == "unsupported-slide"
+
+
+def test_a_tile_whose_header_differs_from_the_last_ones_gets_its_own() -> None:
+    completer = TileCompleter(b"", "ycbcr", width=64, height=64)
+    other = imagecodecs.jpeg8_encode(PIXELS, level=40)
+    for stream in (TILE, other, TILE):
+        assert np.array_equal(
+            imagecodecs.jpeg8_decode(completer.complete(stream)), imagecodecs.jpeg8_decode(stream)
+        )
 
 
 @settings(max_examples=300)

@@ -25,7 +25,7 @@ from hdrs_hpc.protocol.datasocket import DataServerError, Op, Range
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
-from imaging.reading import NoSuchItemError, StagedCopy, open_staged
+from imaging.reading import NoSuchItemError, open_staged
 from imaging.reading.client import DataClient, NoSuchInputError
 from imaging.reading.store import StagedStore
 
@@ -109,7 +109,7 @@ def test_many_threads_never_see_each_others_bytes(served: Served) -> None:
 
 
 def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
-    copy = StagedCopy("ct")
+    copy = open_staged("ct")
     array = copy.volume("S1")
     assert np.array_equal(array[:], VOLUME)
     assert np.array_equal(array[3:5, 10:40, 90:], VOLUME[3:5, 10:40, 90:])
@@ -121,7 +121,7 @@ def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
 
 def test_reads_started_together_travel_together(served: Served) -> None:
     before = served.meter.exact[2]
-    array = StagedCopy("ct").volume("S1")
+    array = open_staged("ct").volume("S1")
     opened = served.meter.exact[2]
     assert np.array_equal(array[:], VOLUME)
     assert opened - before <= 3
@@ -129,7 +129,7 @@ def test_reads_started_together_travel_together(served: Served) -> None:
 
 
 def test_what_is_pickled_is_a_reference_without_key_or_data(served: Served) -> None:
-    copy = StagedCopy("ct")
+    copy = open_staged("ct")
     raw = pickle.dumps([copy, copy.store, copy.volume("S1")])
     assert KEY not in raw
     assert served.path.encode() not in raw  # on another node it lies elsewhere
@@ -140,7 +140,7 @@ def test_what_is_pickled_is_a_reference_without_key_or_data(served: Served) -> N
 
 
 def test_a_forked_process_gets_a_connection_of_its_own(served: Served) -> None:
-    copy = StagedCopy("ct")
+    copy = open_staged("ct")
     assert copy.read("small/03") == b"\x03" * 3
     pid = os.fork()
     if pid == 0:
@@ -234,8 +234,8 @@ def test_the_meter_counts_what_left_and_from_which_items(
 ) -> None:
     served = Served(tmp_path)
     monkeypatch.setenv("HDRS_DATA_SOCKET", served.path)
-    StagedCopy("ct").read("small/20")
+    open_staged("ct").read("small/20")
     assert served.meter.exact[:2] == (0, 20)
-    assert StagedCopy("ct").volume("S1")[0, 0, 0] == VOLUME[0, 0, 0]
+    assert open_staged("ct").volume("S1")[0, 0, 0] == VOLUME[0, 0, 0]
     assert served.meter.exact[0] == 1
     served.server.close()

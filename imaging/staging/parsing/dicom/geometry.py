@@ -1,134 +1,230 @@
-"""Where each frame of an instance lies, single-frame or multi-frame (PS3.3 C.7.6.2, C.7.6.16)."""
+"""Where each frame of an instance lies, and what tells it from others there (PS3.3 C.7.6.2, C.7.6.16)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.parsing.dicom.frame_increments import increment_frames
+from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
+from imaging.staging.parsing.dicom.mosaic import Mosaic, mosaic_frames
+from imaging.staging.parsing.dicom.pixel_format import PixelFormat
+from imaging.staging.parsing.dicom.regions import read_regions
+from imaging.staging.parsing.dicom.sop_classes import PARAMETRIC_MAP
+from imaging.staging.parsing.dicom.values import as_text, first, integer, number, numbers, text, value, vector
+from imaging.staging.parsing.dicom.vendors import complex_component, diffusion
 from imaging.staging.radiology.headers import Coordinate, FrameHeader
 
-_MAX_FRAMES = 100_000
 
-
-def frame_headers(dataset: Dataset) -> tuple[FrameHeader, ...]:
-    """One header a frame, in stored order; absent geometry stays None.
-
-    For multi-frame objects a per-frame functional group wins over the shared one, as the standard says.
-    """
-    count = int(dataset.get("NumberOfFrames") or 1)
-    if not 1 <= count <= _MAX_FRAMES:
-        raise Unreadable("malformed-dicom")
-    if "SharedFunctionalGroupsSequence" not in dataset and "PerFrameFunctionalGroupsSequence" not in dataset:
-        header = _single(dataset)
-        # A multi-frame object without functional groups has no position per frame.
-        return (header,) if count == 1 else tuple(header.model_copy(update=_UNPLACED) for _ in range(count))
-    shared = _first(dataset, "SharedFunctionalGroupsSequence") or Dataset()
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(per_frame) not in (0, count):
-        raise Unreadable("malformed-dicom")
-    return tuple(
-        _multi(dataset, shared, per_frame[index] if per_frame else Dataset(), index) for index in range(count)
-    )
-
-
-_UNPLACED = {"position_mm": None, "orientation": None}
+def frame_headers(
+    dataset: Dataset, form: PixelFormat, groups: FunctionalGroups, mosaic: Mosaic | None
+) -> list[FrameHeader]:
+    """One header a frame, in stored order; absent geometry stays None."""
+    if groups.present:
+        constants = _constants(dataset)
+        return [_enhanced(dataset, groups, index, constants) for index in range(form.frames)]
+    whole = _single(dataset)
+    if mosaic is not None:
+        return mosaic_frames(dataset, form, mosaic, whole)
+    if form.frames == 1 and "GridFrameOffsetVector" not in dataset and "SliceVector" not in dataset:
+        return [whole]
+    return increment_frames(dataset, form.frames, whole)
 
 
 def _single(dataset: Dataset) -> FrameHeader:
+    """The one frame of a classic object, or what all frames of an old multi-frame object share."""
+    dose = number(dataset, "DoseGridScaling")
+    slope = dose if dose is not None else number(dataset, "RescaleSlope")
     return FrameHeader(
-        position_mm=_vector(dataset.get("ImagePositionPatient"), 3),
-        orientation=_vector(dataset.get("ImageOrientationPatient"), 6),
-        spacing_mm=_vector(dataset.get("PixelSpacing"), 2),
-        slope=_number(dataset.get("RescaleSlope"), 1.0),
-        intercept=_number(dataset.get("RescaleIntercept"), 0.0),
-        coordinates=_present(
+        position_mm=vector(dataset, "ImagePositionPatient", 3),
+        orientation=vector(dataset, "ImageOrientationPatient", 6),
+        spacing_mm=_spacing(dataset),
+        slope=1.0 if slope is None else slope,
+        intercept=number(dataset, "RescaleIntercept") or 0.0,
+        coordinates=present(
             {
-                "temporal-position": dataset.get("TemporalPositionIdentifier"),
-                "b-value": dataset.get("DiffusionBValue"),
-                "trigger-time-ms": dataset.get("TriggerTime"),
-                "acquisition-number": dataset.get("AcquisitionNumber"),
-                "instance-number": dataset.get("InstanceNumber"),
+                "temporal-position": number(dataset, "TemporalPositionIdentifier"),
+                "time-offset-ms": number(dataset, "FrameReferenceTime"),
+                "trigger-time-ms": _else(
+                    number(dataset, "TriggerTime"), number(dataset, "NominalCardiacTriggerDelayTime")
+                ),
+                "cardiac-phase-percent": number(dataset, "NominalPercentageOfCardiacPhase"),
+                "respiratory-phase-percent": number(dataset, "NominalPercentageOfRespiratoryPhase"),
+                "echo-time-ms": _else(number(dataset, "EchoTime"), number(dataset, "EffectiveEchoTime")),
+                "echo-number": number(dataset, "EchoNumbers"),
+                "inversion-time-ms": number(dataset, "InversionTime"),
+                "flip-angle-deg": number(dataset, "FlipAngle"),
+                "acquisition-number": number(dataset, "AcquisitionNumber"),
+                "acquisition-time-s": _else(
+                    clock_s(text(dataset, "AcquisitionTime")), _clock_of(text(dataset, "AcquisitionDateTime"))
+                ),
+                "content-time-s": clock_s(text(dataset, "ContentTime")),
+                "instance-number": number(dataset, "InstanceNumber"),
             }
-        ),
+        )
+        | diffusion(dataset),
         split=(
-            _joined(dataset.get("ImageType")),
-            _joined(dataset.get("EchoTime")),
-            _joined(dataset.get("ConvolutionKernel")),
+            _joined(dataset, "ImageType"),
+            _joined(dataset, "ConvolutionKernel"),
+            text(dataset, "StackID")[:64],
+            text(dataset, "ComplexImageComponent") or complex_component(dataset),
+            text(dataset, "AcquisitionContrast"),
+            "",
         ),
     )
 
 
-def _multi(dataset: Dataset, shared: Dataset, frame: Dataset, index: int) -> FrameHeader:
+def _spacing(dataset: Dataset) -> Any:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        spacing = vector(dataset, keyword, 2)
+        if spacing is not None and min(spacing) > 0:
+            return spacing
+    calibrated = {region.spacing_mm for region in read_regions(dataset)}
+    return calibrated.pop() if len(calibrated) == 1 else None
+
+
+_FRAME_TYPES = (
+    "MRImageFrameTypeSequence",
+    "CTImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XAXRFFrameCharacteristicsSequence",
+    "XRay3DFrameTypeSequence",
+    "USImageDescriptionSequence",
+    "ParametricMapFrameTypeSequence",
+    "OphthalmicTomographyFrameTypeSequence",
+)
+
+
+def _constants(dataset: Dataset) -> dict[Coordinate, float | None]:
+    return {"instance-number": number(dataset, "InstanceNumber")}
+
+
+def _enhanced(
+    dataset: Dataset, groups: FunctionalGroups, index: int, constants: Mapping[Coordinate, float | None]
+) -> FrameHeader:
+    absent = Dataset()
+
     def group(sequence: str) -> Dataset:
-        return _first(frame, sequence) or _first(shared, sequence) or Dataset()
+        return groups.group(sequence, index) or absent
 
     content = group("FrameContentSequence")
-    values = group("PixelValueTransformationSequence")
-    diffusion = group("MRDiffusionSequence")
-    kind = group("MRImageFrameTypeSequence").get("FrameType") or group("CTImageFrameTypeSequence").get(
-        "FrameType"
+    echo, timing = group("MREchoSequence"), group("MRTimingAndRelatedParametersSequence")
+    cardiac, respiratory = (
+        group("CardiacSynchronizationSequence"),
+        group("RespiratorySynchronizationSequence"),
     )
+    offset_s = number(group("TemporalPositionSequence"), "TemporalPositionTimeOffset")
+    segment = integer(group("SegmentIdentificationSequence"), "ReferencedSegmentNumber")
+    kind = next((found for name in _FRAME_TYPES if (found := groups.group(name, index)) is not None), absent)
+    slope, intercept = _mapping(dataset, groups, index)
+    coordinates: dict[Coordinate, float | None] = {
+        **constants,
+        "temporal-position": number(content, "TemporalPositionIndex"),
+        "time-offset-ms": _else(
+            None if offset_s is None else offset_s * 1000, number(content, "FrameReferenceTime")
+        ),
+        "trigger-time-ms": number(cardiac, "NominalCardiacTriggerDelayTime"),
+        "cardiac-phase-percent": _else(
+            number(cardiac, "NominalPercentageOfCardiacPhase"),
+            number(content, "NominalPercentageOfCardiacPhase"),
+        ),
+        "respiratory-phase-percent": _else(
+            number(respiratory, "NominalPercentageOfRespiratoryPhase"),
+            number(content, "NominalPercentageOfRespiratoryPhase"),
+        ),
+        "echo-time-ms": number(echo, "EffectiveEchoTime"),
+        "inversion-time-ms": number(group("MRModifierSequence"), "InversionTimes"),
+        "flip-angle-deg": number(timing, "FlipAngle"),
+        "acquisition-number": number(content, "FrameAcquisitionNumber"),
+        "acquisition-time-s": _clock_of(text(content, "FrameAcquisitionDateTime")),
+        "frame-number": index + 1.0,
+    }
     return FrameHeader(
-        position_mm=_vector(group("PlanePositionSequence").get("ImagePositionPatient"), 3),
-        orientation=_vector(group("PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
-        spacing_mm=_vector(group("PixelMeasuresSequence").get("PixelSpacing"), 2),
-        slope=_number(values.get("RescaleSlope"), 1.0),
-        intercept=_number(values.get("RescaleIntercept"), 0.0),
-        coordinates=_present(
-            {
-                "temporal-position": content.get("TemporalPositionIndex"),
-                "b-value": diffusion.get("DiffusionBValue"),
-                "trigger-time-ms": group("CardiacSynchronizationSequence").get(
-                    "NominalCardiacTriggerDelayTime"
-                ),
-                "acquisition-number": content.get("FrameAcquisitionNumber"),
-                "frame-number": index + 1,
-            }
+        position_mm=_else(
+            vector(group("PlanePositionSequence"), "ImagePositionPatient", 3),
+            vector(group("PlanePositionVolumeSequence"), "ImagePositionVolume", 3),
         ),
+        orientation=_else(
+            vector(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+            vector(group("PlaneOrientationVolumeSequence"), "ImageOrientationVolume", 6),
+        ),
+        spacing_mm=_else(
+            _spacing(group("PixelMeasuresSequence")),
+            _else(_spacing(group("FramePixelDataPropertiesSequence")), _spacing(dataset)),
+        ),
+        slope=slope,
+        intercept=intercept,
+        coordinates=present(coordinates) | _diffusion(group("MRDiffusionSequence")),
         split=(
-            _joined(kind or dataset.get("ImageType")),
-            _joined(group("MREchoSequence").get("EffectiveEchoTime")),
-            _joined(group("CTReconstructionSequence").get("ConvolutionKernel")),
-            _joined(content.get("StackID")),
+            _joined(kind, "FrameType") or _joined(dataset, "ImageType"),
+            _joined(group("CTReconstructionSequence"), "ConvolutionKernel"),
+            text(content, "StackID")[:64],
+            text(kind, "ComplexImageComponent") or text(dataset, "ComplexImageComponent"),
+            text(kind, "AcquisitionContrast") or text(dataset, "AcquisitionContrast"),
+            "" if segment is None else str(segment),
         ),
+        segment=segment if segment is not None and 0 <= segment <= 65535 else None,
     )
 
 
-def _first(dataset: Dataset, sequence: str) -> Dataset | None:
-    items = dataset.get(sequence)
-    return items[0] if items else None
+def _mapping(dataset: Dataset, groups: FunctionalGroups, index: int) -> tuple[float, float]:
+    """(slope, intercept): of a parametric map its one linear real world mapping, else rescale."""
+    if text(dataset, "SOPClassUID") == PARAMETRIC_MAP:
+        keyword = "RealWorldValueMappingSequence"
+        mapped = groups.group(keyword, index) or first(dataset, keyword) or Dataset()
+        told = number(mapped, "RealWorldValueSlope")
+        if told is not None:  # its rescale is an identity that only old viewers look at
+            return told, number(mapped, "RealWorldValueIntercept") or 0.0
+    values = groups.group("PixelValueTransformationSequence", index)
+    if values is not None and number(values, "RescaleSlope") is not None:
+        return number(values, "RescaleSlope") or 0.0, number(values, "RescaleIntercept") or 0.0
+    slope = number(dataset, "RescaleSlope")
+    return (1.0, 0.0) if slope is None else (slope, number(dataset, "RescaleIntercept") or 0.0)
 
 
-def _vector(value: Any, length: int) -> Any:
-    """``length`` finite numbers as a tuple, else None."""
-    if value is None or isinstance(value, str | bytes):
+def _diffusion(group: Dataset) -> dict[Coordinate, float]:
+    b_value = number(group, "DiffusionBValue")
+    if b_value is None and text(group, "DiffusionDirectionality") == "NONE":
+        b_value = 0.0
+    if b_value is None:
+        return {}
+    found: dict[Coordinate, float] = {"b-value": b_value}
+    direction = first(group, "DiffusionGradientDirectionSequence")
+    gradient = numbers(direction, "DiffusionGradientOrientation") if direction is not None else None
+    if gradient is not None and len(gradient) == 3 and any(gradient):
+        found |= {"gradient-x": gradient[0], "gradient-y": gradient[1], "gradient-z": gradient[2]}
+    return found
+
+
+def clock_s(time: str) -> float | None:
+    """Seconds of the day of a DICOM time (HHMMSS.ffffff, or old HH:MM:SS)."""
+    digits = time.replace(":", "")
+    if len(digits) < 4 or not digits[:4].isdigit():
         return None
     try:
-        numbers = tuple(float(part) for part in value)
-    except (TypeError, ValueError):
+        seconds = float(digits[4:] or 0)
+    except ValueError:
         return None
-    return numbers if len(numbers) == length and all(map(math.isfinite, numbers)) else None
+    return int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + seconds if math.isfinite(seconds) else None
 
 
-def _number(value: Any, default: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return default
-    return number if math.isfinite(number) else default
+def _clock_of(moment: str) -> float | None:
+    """The same of a DICOM date-time (YYYYMMDDHHMMSS.ffffff&ZZXX)."""
+    return clock_s(moment[8:].split("+")[0].split("-")[0])
 
 
-def _present(values: dict[Coordinate, Any]) -> dict[Coordinate, float]:
-    """Those of ``values`` that are finite numbers."""
-    numbers = {name: _number(value, math.nan) for name, value in values.items()}
-    return {name: number for name, number in numbers.items() if math.isfinite(number)}
+def present(values: Mapping[Coordinate, float | None]) -> dict[Coordinate, float]:
+    """Those of ``values`` that are told."""
+    return {name: told for name, told in values.items() if told is not None}
 
 
-def _joined(value: Any) -> str:
-    if value is None:
-        return ""
-    parts = value if not isinstance(value, str | bytes) and hasattr(value, "__iter__") else [value]
-    return "/".join(str(part) for part in parts)[:256]
+def _else(found: Any, other: Any) -> Any:
+    return other if found is None else found
+
+
+def _joined(dataset: Dataset, keyword: str) -> str:
+    found = value(dataset, keyword)
+    return "" if found is None else as_text(found).replace("\\", "/")[:256]

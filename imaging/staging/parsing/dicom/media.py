@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.multival import MultiValue
 
-from imaging.staging.parsing.dicom.header import MALFORMED
+from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.unreadable import Unreadable
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"

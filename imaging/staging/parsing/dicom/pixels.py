@@ -1,4 +1,4 @@
-"""Decoded frames of a DICOM image as raw stored integers."""
+"""Decoded frames of a DICOM image: stored values of grey images, RGB of coloured ones."""
 
 from __future__ import annotations
 
@@ -7,77 +7,163 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import generate_fragments
-from pydicom.pixels.decoders.base import get_decoder
 
-from imaging.staging.parsing.dicom.header import MALFORMED, open_dataset, transfer_syntax
-from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
+from imaging.staging.parsing.dicom.codestreams import Decoded, decode, native_samples, sniffed
+from imaging.staging.parsing.dicom.colour import to_rgb
+from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
+from imaging.staging.parsing.dicom.fragments import encoded_frames, read_fragments
+from imaging.staging.parsing.dicom.mosaic import Mosaic, read_mosaic
+from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
+from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS, GE_BIG_ENDIAN_PIXELS, NATIVE
 from imaging.staging.parsing.unreadable import Unreadable
 
 
 def decode_frames(file: BinaryIO, indices: list[int]) -> Iterator[NDArray[Any]]:
-    """Yield frames (rows, columns) in the order of ``indices``; raises :class:`Unreadable`.
+    """Yield frames in the order of ``indices`` (from 0); raises :class:`Unreadable`.
 
-    Integers of 8, 16 or 32 bits, little-endian, signed as declared, with the bits outside Bits Stored cleared
-    (PS3.5 8.1.1): old files keep overlay graphics there, which may be burned-in text.
+    Grey: (rows, columns), little-endian integers of 8 to 64 bits, signed as declared, the bits outside Bits
+    Stored cleared (PS3.5 8.1.1), since old files keep overlay graphics there, which may be burned-in text;
+    uint8 of 0 and 1 for one-bit images; float32 and float64 as such.  Colour: (rows, columns, 3), RGB.
+    A tile of a Siemens mosaic is a frame.
     """
-    dataset = open_dataset(file, stop_before_pixels=False)
-    syntax = transfer_syntax(dataset)
-    plugin = DECODERS.get(syntax)
-    if plugin is None:
-        raise Unreadable("unsupported-transfer-syntax")
-    _check_length(dataset, syntax)
-    try:
-        decoder = get_decoder(syntax)
-        iterator = decoder.iter_array(
-            _with_syntax(dataset, syntax), indices=indices, raw=True, decoding_plugin=plugin
-        )
-        for frame, _ in iterator:
-            yield _stored_values(frame, dataset)
-    except Unreadable:
-        raise
-    except (*MALFORMED, RuntimeError):
-        raise Unreadable("decode-failed") from None
+    opened = open_dataset(file)
+    form = pixel_format(opened)
+    mosaic = read_mosaic(opened.dataset, form)
+    count = form.frames if mosaic is None else mosaic.tiles
+    if any(not 0 <= index < count for index in indices):
+        raise Unreadable("truncated-pixel-data")
+    frames = _frames(opened, form)
+    if mosaic is None:
+        for index in indices:
+            yield frames(index)
+    elif indices:
+        whole = frames(0)
+        for index in indices:
+            yield np.ascontiguousarray(_tile(whole, mosaic, index))
 
 
-def _check_length(dataset: Dataset, syntax: uid.UID) -> None:
-    """Compare what is there with Rows × Columns × Frames before any decoder sees it."""
-    try:
-        pixels = dataset.get("PixelData")
-        if not pixels:
+def _tile(whole: NDArray[Any], mosaic: Mosaic, index: int) -> NDArray[Any]:
+    row, column = divmod(index, mosaic.across)
+    return whole[
+        row * mosaic.rows : (row + 1) * mosaic.rows, column * mosaic.columns : (column + 1) * mosaic.columns
+    ]
+
+
+def _frames(opened: Opened, form: PixelFormat) -> _Native | _Compressed:
+    """Pixels of defined length lie bare in the file even where the syntax is a compressed one, and those of
+    undefined length lie in fragments even where the syntax is an uncompressed one (PS3.5 A.4)."""
+    assert opened.pixels is not None
+    return _Compressed(opened, form) if opened.pixels.length is None else _Native(opened, form)
+
+
+class _Native:
+    """Frames read one by one: a part of a large object costs that part."""
+
+    def __init__(self, opened: Opened, form: PixelFormat) -> None:
+        assert opened.pixels is not None and opened.pixels.length is not None
+        self._opened = opened
+        self._form = form
+        self._offset = opened.pixels.offset
+        self._big_endian = opened.big_endian or opened.syntax == GE_BIG_ENDIAN_PIXELS
+        needed = (form.frame_bits * form.frames + 7) // 8
+        if not opened.pixels.length:
             raise Unreadable("pixel-data-missing")
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        if syntax.is_encapsulated:
-            fragments = sum(1 for _ in generate_fragments(pixels)) - 1  # less the offset table
-            if fragments < frames:
-                raise Unreadable("truncated-pixel-data")
-            return
-        bits = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
-        if len(pixels) < (bits * int(dataset.BitsAllocated) * frames + 7) // 8:
+        there = opened.size - self._offset
+        # Old writers leave out the last byte of an odd length.
+        if min(opened.pixels.length, there) < needed or opened.pixels.length > there + 1:
             raise Unreadable("truncated-pixel-data")
-    except MALFORMED:
-        raise Unreadable("truncated-pixel-data") from None
+        if DECODERS.get(opened.syntax) != NATIVE and opened.pixels.length > needed + 1:
+            # Bare bytes under a compressed syntax that are not the size of bare pixels.
+            raise Unreadable("decode-failed")
+        self._end = self._offset + needed + (needed & 1)
+        # Old big-endian writers keep pixels of one byte or less in words (VR OW).
+        self._words = self._big_endian and form.allocated < 16 and opened.pixels.vr != "OB"
+
+    def __call__(self, index: int) -> NDArray[Any]:
+        form = self._form
+        first = form.frame_bits * index
+        start, end = first // 8, (first + form.frame_bits + 7) // 8
+        if self._words:
+            start, end = start & ~1, end + (end & 1)
+        self._opened.stream.seek(self._offset + start)
+        raw = self._opened.stream.read(end - start)
+        if self._big_endian and (self._words or form.allocated >= 16):
+            raw = _swapped(raw, 2 if self._words else form.allocated // 8)
+        if len(raw) < (first - start * 8 + form.frame_bits + 7) // 8:
+            raise Unreadable("truncated-pixel-data")
+        samples = native_samples(raw[first // 8 - start :], first % 8, form)
+        return _given(Decoded(samples, form.container, ""), form, form.high)
 
 
-def _with_syntax(dataset: Dataset, syntax: uid.UID) -> Dataset:
-    if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    return dataset
+def _swapped(raw: bytes, width: int) -> bytes:
+    """Bytes of big-endian words of ``width`` bytes as little-endian ones; a torn last word is left out."""
+    whole = np.frombuffer(raw, dtype=np.uint8, count=len(raw) // width * width)
+    return whole.reshape(-1, width)[:, ::-1].tobytes()
 
 
-def _stored_values(frame: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
-    """Shift and mask to Bits Stored; sign-extend where Pixel Representation says so."""
-    if frame.ndim != 2 or frame.dtype.kind not in "iu":
-        raise Unreadable("unsupported-pixel-format")
-    container = frame.dtype.itemsize * 8
-    stored = int(dataset.get("BitsStored") or container)
-    high = int(dataset.get("HighBit") or stored - 1)
-    if not 1 <= stored <= container or not stored - 1 <= high < container:
-        raise Unreadable("malformed-dicom")
-    if stored < container:
+class _Compressed:
+    """Frames decoded one by one from their fragments."""
+
+    def __init__(self, opened: Opened, form: PixelFormat) -> None:
+        decoder = DECODERS.get(opened.syntax)
+        if decoder is None:
+            raise Unreadable("unsupported-transfer-syntax")
+        if form.value_type in ("float32", "float64"):
+            raise Unreadable("unsupported-pixel-format")
+        self._opened = opened
+        self._form = form
+        self._frames = encoded_frames(opened, form.frames)
+        if decoder == NATIVE:
+            decoder = sniffed(read_fragments(opened.stream, self._frames[0][:1])[:12])
+            if not decoder:
+                raise Unreadable("decode-failed")
+        self._decoder = decoder
+
+    def __call__(self, index: int) -> NDArray[Any]:
+        data = read_fragments(self._opened.stream, self._frames[index])
+        decoded = decode(self._decoder, data, self._form)
+        # Codestreams hold their samples at the bottom, where the header's High Bit would shift native ones.
+        bare = self._decoder in ("uncompressed", "deflate", "rle")
+        return _given(decoded, self._form, self._form.high if bare else self._form.stored - 1)
+
+
+def _given(decoded: Decoded, form: PixelFormat, high: int) -> NDArray[Any]:
+    """A decoded frame as the stager gets it."""
+    if form.samples == 3:
+        photometric = {"rgb": "RGB", "ybr": "YBR_FULL", "": form.photometric}[decoded.colour]
+        coloured = to_rgb(_unsigned(decoded.samples, form), photometric)
+        return np.ascontiguousarray(coloured)
+    if form.value_type != "integer":
+        dtype = {"bit": "u1", "float32": "<f4", "float64": "<f8"}[form.value_type]
+        if form.value_type == "bit" and decoded.samples.max(initial=0) > 1:
+            raise Unreadable("decode-failed")
+        return np.ascontiguousarray(decoded.samples, dtype=dtype)
+    values = _stored_values(decoded, form, high)
+    return values if form.palette is None else np.ascontiguousarray(form.palette.colours(values))
+
+
+def _unsigned(samples: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
+    """Colour samples in the declared container."""
+    if samples.dtype.kind != "u" or samples.dtype.itemsize * 8 > form.container:
+        raise Unreadable("decode-failed")
+    return samples.astype(f"<u{form.container // 8}", copy=False)
+
+
+def _stored_values(decoded: Decoded, form: PixelFormat, high: int) -> NDArray[Any]:
+    """Bits below ``high`` down to Bits Stored, sign-extended where Pixel Representation says so."""
+    samples = decoded.samples
+    if samples.dtype.kind not in "iu":
+        raise Unreadable("decode-failed")
+    container, stored = form.container, form.stored
+    wide = samples.dtype.itemsize * 8 > container
+    if wide and (int(samples.max()) >> container or int(samples.min()) < -(1 << (container - 1))):
+        raise Unreadable("decode-failed")
+    narrow = form.signed and samples.dtype.kind == "u" and decoded.precision < stored
+    if narrow and int(samples.max()) >> (decoded.precision - 1):
+        # Fewer bits than the header says, none of them called a sign: a value that fills them may be negative.
+        raise Unreadable("decode-failed")
+    values = samples.astype(f"<{'i' if form.signed else 'u'}{container // 8}", copy=False)
+    if stored < container and not (samples.dtype.kind == "i" and form.signed):
         # Up to the top of the container, then back: the second shift keeps the sign of signed types.
-        frame = (frame << (container - 1 - high)) >> (container - stored)
-    return np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("<"))
+        values = (values << (container - 1 - high)) >> (container - stored)
+    return np.ascontiguousarray(values)

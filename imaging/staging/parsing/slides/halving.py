@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 
-def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average 2×2 blocks of (y, x, channel), rounding to nearest; an odd edge is repeated."""
+def halve(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Average 2×2 blocks of (y, x, channel), integers rounded to nearest; an odd edge is repeated."""
     odd_y, odd_x = pixels.shape[0] % 2, pixels.shape[1] % 2
     if odd_y or odd_x:
         pixels = np.pad(pixels, ((0, odd_y), (0, odd_x), (0, 0)), mode="edge")
-    total = pixels[0::2, 0::2].astype(np.uint16)
+    whole = pixels.dtype.kind != "f"
+    total = pixels[0::2, 0::2].astype(
+        {1: np.uint16, 2: np.uint32}[pixels.dtype.itemsize] if whole else np.float64
+    )
     total += pixels[1::2, 0::2]
     total += pixels[0::2, 1::2]
     total += pixels[1::2, 1::2]
-    return ((total + 2) // 4).astype(np.uint8)
+    if whole:
+        total += 2
+        total >>= 2
+    else:
+        total /= 4
+    return total.astype(pixels.dtype)

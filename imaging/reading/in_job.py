@@ -1,0 +1,41 @@
+"""``open_staged``: one input of a running job, read from this node's agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdrs_hpc.protocol.datasocket import MISSING, Range
+from imaging.reading.client import NoSuchInputError, client_here
+from imaging.reading.staged import StagedCopy
+from imaging.reading.store import StagedStore
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """Input ``name`` of this job; the agent is looked up wherever it is used."""
+
+    name: str
+
+    @property
+    def store(self) -> StagedStore:
+        return StagedStore(self.name)
+
+    def read(self, path: str) -> bytes | None:
+        client = client_here()
+        size = client.sizes(self.name, [path])[0]
+        if size == MISSING:
+            return None
+        data = client.read(self.name, [Range(path, 0, size)])[0]
+        assert data is not None  # a copy never changes
+        return bytes(data)
+
+    def children(self, folder: str) -> list[str]:
+        paths = client_here().paths(self.name, f"{folder}/")
+        return sorted({path[len(folder) + 1 :].split("/", 1)[0] for path in paths})
+
+
+def open_staged(name: str) -> StagedCopy:
+    """Input ``name`` of the running job.  Raises NotInJobError, NoSuchInputError."""
+    if name not in client_here().inputs():
+        raise NoSuchInputError(where=name)
+    return StagedCopy(JobInput(name))

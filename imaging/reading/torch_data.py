@@ -1,0 +1,272 @@
+"""PyTorch data sets of patches: out of volumes, out of slides; at random places or on a grid; map-style or a stream.
+
+Safe in workers, forked and spawned: what travels is a reference to the copy and the plan of windows, and each worker
+opens its own connection.  Random places depend on seed, epoch and window only, never on how many workers there are.
+
+A sample is a dictionary that the default collate function takes: ``image`` (tensor), ``item``, ``patient`` (a
+pseudonym, ``""`` where unknown), and ``level t z y x``, the window's first voxel in the array of that level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import batched
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow
+import torch  # type: ignore[import-not-found]  # not among this project's own dependencies: gigabytes
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate  # type: ignore[import-not-found]
+from torch.utils.data import IterableDataset, get_worker_info  # type: ignore[import-not-found]
+
+from imaging import layout
+from imaging.reading.order import DEFAULT_BUFFER, epoch_order, part_of
+from imaging.reading.patches import PatchReader, ZarrPatchReader
+from imaging.reading.staged import StagedCopy, Values, id_of
+from imaging.reading.tissue import tissue_mask, windows_with_tissue
+from imaging.reading.windows import PatchImage, PatchPlan, Window
+
+type Sample = dict[str, Any]
+type Items = Sequence[str] | pyarrow.Table | None
+"""Ids, or rows of the index (a cohort query's result); None for all."""
+type Positions = Literal["random", "grid"]
+"""``random``: one window around each place of the grid, elsewhere each epoch.  ``grid``: all of it, in order."""
+
+_SAME_MPP = 0.02
+"""Relative difference of pixel sizes below which no pixel is resampled."""
+
+
+class PatchDataset:
+    """Map-style: ``dataset[i]``, and ``dataset.__getitems__([i, …])``, which a DataLoader uses to read a batch at once.
+
+    ``reader`` is where another way to read windows plugs in.
+    """
+
+    def __init__(
+        self, plan: PatchPlan, reader: PatchReader, transform: Callable[[Sample], Sample] | None
+    ) -> None:
+        self.plan = plan
+        self.reader = reader
+        self._transform = transform
+        # In shared memory: workers that outlive an epoch see it too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch.item())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move random windows to this epoch's places; call it before each epoch, on every rank."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample]:
+        windows = [self.plan.window(number, self.epoch) for number in numbers]
+        pixels = self.reader.read(windows)
+        samples = [self._sample(*pair) for pair in zip(windows, pixels, strict=True)]
+        return samples if self._transform is None else [self._transform(sample) for sample in samples]
+
+    def _sample(self, window: Window, pixels: NDArray[Any]) -> Sample:
+        image = self.plan.images[window.image]
+        return {
+            "image": self._tensor(pixels),
+            "item": image.item,
+            "patient": image.patient,
+            "level": image.level,
+            "t": window.t,
+            "z": window.z,
+            "y": window.y,
+            "x": window.x,
+        }
+
+    def _tensor(self, pixels: NDArray[Any]) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(pixels))
+
+
+class VolumePatches(PatchDataset):
+    """(C, Z, Y, X) patches of series, float32 in the unit they measure or, with ``values="stored"``, raw.
+
+    ``patch`` is (z, y, x) in voxels.  A 4-D series gives windows of each of its time points.  ``fill`` stands where a
+    patch is larger than its volume (air is -1024 in Hounsfield units).
+    """
+
+    def __init__(
+        self,
+        copy: StagedCopy,
+        items: Items = None,
+        patch: tuple[int, int, int] = (32, 128, 128),
+        *,
+        positions: Positions = "random",
+        values: Values = "physical",
+        fill: float = 0,
+        seed: int = 0,
+        transform: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        images = []
+        for item, patient in _chosen(copy, items, layout.SERIES):
+            array = copy.volume(item)
+            axes = "".join(copy.multiscale(item).axes)
+            shard = tuple(array.shards or array.chunks)
+            images.append(PatchImage(item, patient, 0, axes, tuple(array.shape), shard, patch))
+        plan = PatchPlan(images, moved=positions == "random", seed=seed)
+        super().__init__(plan, ZarrPatchReader(copy, images, values, fill), transform)
+
+
+class SlidePatches(PatchDataset):
+    """(C, size, size) patches of slides, as stored (uint8 of RGB).
+
+    Either ``level`` (0 is full size), or ``mpp``, the micrometres a pixel of the patch shall measure: then it is read
+    from the nearest finer level and, if need be, made smaller (antialiased bilinear).  ``tissue``: the least share of
+    a window that is tissue, 0 for all windows.  Of a slide with z-planes the middle one is taken.
+
+    Raises ValueError for an ``mpp`` on a slide that states no pixel size, or finer than it was scanned.
+    """
+
+    def __init__(
+        self,
+        copy: StagedCopy,
+        items: Items = None,
+        size: int = 224,
+        *,
+        level: int = 0,
+        mpp: float | None = None,
+        tissue: float = 0.0,
+        positions: Positions = "random",
+        fill: float = 255,
+        seed: int = 0,
+        transform: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        images: list[PatchImage] = []
+        kept: list[NDArray[np.bool_] | None] = []
+        for item, patient in _chosen(copy, items, layout.SLIDES):
+            number, extent = (level, size) if mpp is None else _level_for(copy, item, mpp, size)
+            array = copy.slide(item, number)
+            axes = "".join(copy.multiscale(item).axes)
+            plane = array.shape[axes.index("z")] // 2 if "z" in axes else None
+            shard = tuple(array.shards or array.chunks)
+            image = PatchImage(
+                item, patient, number, axes, tuple(array.shape), shard, (1, extent, extent), plane
+            )
+            images.append(image)
+            kept.append(windows_with_tissue(image, tissue_mask(copy, item), tissue) if tissue else None)
+        self._size = size
+        plan = PatchPlan(images, kept, moved=positions == "random", seed=seed)
+        super().__init__(plan, ZarrPatchReader(copy, images, "stored", fill), transform)
+
+    def _tensor(self, pixels: NDArray[Any]) -> Any:
+        tensor = super()._tensor(pixels[:, 0])
+        if tensor.shape[-1] == self._size:
+            return tensor
+        smaller = interpolate(
+            tensor[None].to(torch.float32), size=(self._size, self._size), mode="bilinear", antialias=True
+        )[0]
+        return smaller.to(tensor.dtype) if tensor.is_floating_point() else smaller.round().to(tensor.dtype)
+
+
+class ShardSampler:
+    """Numbers of a data set's windows, one epoch of this rank, random yet shard by shard (:mod:`…reading.order`).
+
+    For ``DataLoader(dataset, sampler=ShardSampler(dataset), …)``.  Rank and world default to those of
+    ``torch.distributed``; each rank gets equally many windows.  A smaller ``buffer`` mixes less and reads more
+    locally.
+    """
+
+    def __init__(
+        self,
+        dataset: PatchDataset,
+        *,
+        seed: int = 0,
+        buffer: int = DEFAULT_BUFFER,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._seed = seed
+        self._buffer = buffer
+        self._rank, self._world = _place_in_group(rank, world)
+
+    def __len__(self) -> int:
+        return len(self._dataset) // self._world
+
+    def __iter__(self) -> Iterator[int]:
+        part = part_of(len(self._dataset), self._rank, self._world)
+        return epoch_order(self._dataset.plan.groups, self._seed, self._dataset.epoch, part, self._buffer)
+
+
+class Streamed(IterableDataset):  # type: ignore[misc]  # torch is unknown to the type checker
+    """A data set as a stream: each worker goes through shards of its own.
+
+    Fewer workers touch a shard than with a sampler, whose batches go to the workers in turn.  ``read_ahead``
+    windows are read at a time.
+    """
+
+    def __init__(
+        self,
+        dataset: PatchDataset,
+        *,
+        seed: int = 0,
+        buffer: int = DEFAULT_BUFFER,
+        read_ahead: int = 64,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self._seed = seed
+        self._buffer = buffer
+        self._read_ahead = read_ahead
+        self._rank, self._world = _place_in_group(rank, world)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.dataset.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset) // self._world
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        place = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        part = part_of(len(self.dataset), self._rank, self._world, *place)
+        order = epoch_order(self.dataset.plan.groups, self._seed, self.dataset.epoch, part, self._buffer)
+        for numbers in batched(order, self._read_ahead, strict=False):
+            yield from self.dataset.__getitems__(numbers)
+
+
+def _chosen(copy: StagedCopy, items: Items, folder: str) -> list[tuple[str, str]]:
+    """(``folder/<id>``, patient) of each wanted item."""
+    rows = items if isinstance(items, pyarrow.Table) else copy.index()
+    patients = dict(zip(rows["item"].to_pylist(), rows["patient"].to_pylist(), strict=True))
+    if items is None or isinstance(items, pyarrow.Table):
+        paths = [path for path in patients if path.startswith(f"{folder}/")]
+    else:
+        paths = [f"{folder}/{id_of(item)}" for item in items]
+    return [(path, patients.get(path) or "") for path in paths]
+
+
+def _level_for(copy: StagedCopy, item: str, mpp: float, size: int) -> tuple[int, int]:
+    """The coarsest level that is at least as fine as ``mpp``, and how many of its pixels make ``size``."""
+    image = copy.multiscale(item)
+    if image.unit("x") != "micrometer":
+        raise ValueError("the slide states no pixel size, so mpp means nothing: choose a level")
+    sizes = [image.scale("x", number) for number in range(len(image.levels))]
+    fine = [number for number, found in enumerate(sizes) if found <= mpp * (1 + _SAME_MPP)]
+    if not fine:
+        raise ValueError(f"mpp {mpp} is finer than the {sizes[0]} that the slide was scanned at")
+    number = max(fine, key=lambda each: sizes[each])
+    same = abs(sizes[number] / mpp - 1) <= _SAME_MPP
+    return number, size if same else round(size * mpp / sizes[number])
+
+
+def _place_in_group(rank: int | None, world: int | None) -> tuple[int, int]:
+    group = torch.distributed
+    if rank is not None and world is not None:
+        return rank, world
+    if group.is_available() and group.is_initialized():
+        return group.get_rank(), group.get_world_size()
+    return 0, 1

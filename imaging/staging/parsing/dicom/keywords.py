@@ -1,0 +1,104 @@
+"""Attributes by keyword, wherever the object keeps them: at the top, in a sequence, in a functional group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import IS, DSfloat
+
+from imaging.staging.headers import Value
+from imaging.staging.parsing.dicom.body_parts import BODY_PARTS
+from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
+from imaging.staging.parsing.dicom.values import TEXT_LIMIT, first, text, value
+
+_ENHANCED_NAMES = {
+    "ImageType": "FrameType",
+    "EchoTime": "EffectiveEchoTime",
+    "InversionTime": "InversionTimes",
+    "XRayTubeCurrent": "XRayTubeCurrentInmA",
+    "ExposureTime": "ExposureTimeInms",
+    "Exposure": "ExposureInmAs",
+    "Laterality": "FrameLaterality",
+    "ImageLaterality": "FrameLaterality",
+    "PatientOrientation": "PatientOrientationInFrame",
+    "GantryDetectorTilt": "GantryDetectorTilt",
+}
+"""What enhanced objects call it."""
+_VALUES = 64
+
+
+def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[str]) -> dict[str, Value]:
+    """Those of ``keywords`` that have a plain value.
+
+    ``A.B`` is attribute B of the first item of sequence A.  Attributes of functional groups are told where they
+    are the same for all frames.
+    """
+    found: dict[str, Value] = {}
+    for keyword in sorted(keywords):
+        told = _plain(_nested(dataset, groups, keyword) if "." in keyword else value(dataset, keyword))
+        if told is None and "." not in keyword and groups.present:
+            told = _plain(groups.constant(keyword))
+            if told is None and keyword in _ENHANCED_NAMES:
+                told = _plain(groups.constant(_ENHANCED_NAMES[keyword]))
+        if told is None and keyword == "BodyPartExamined":
+            told = _body_part(dataset, groups)
+        if told is not None:
+            found[keyword] = told
+    return found
+
+
+def _nested(dataset: Dataset, groups: FunctionalGroups, keyword: str) -> Any:
+    *path, last = keyword.split(".")
+    item: Dataset | None = dataset
+    for step, sequence in enumerate(path):
+        assert item is not None
+        found = first(item, sequence)
+        if found is None and step == 0 and groups.present:
+            found = groups.constant_group(sequence) if _is_same(groups, sequence) else None
+            if found is None:
+                found = _inside(groups, sequence)
+        item = found
+        if item is None:
+            return None
+    return value(item, last) if item is not None else None
+
+
+def _is_same(groups: FunctionalGroups, sequence: str) -> bool:
+    return first(groups.shared, sequence) is not None or len(groups.per_frame) == 1
+
+
+def _inside(groups: FunctionalGroups, sequence: str) -> Dataset | None:
+    """The first item of a sequence that lies within a shared group."""
+    found = groups.constant(sequence)
+    return found[0] if isinstance(found, pydicom.Sequence) and len(found) else None
+
+
+def _body_part(dataset: Dataset, groups: FunctionalGroups) -> str | None:
+    region = first(dataset, "AnatomicRegionSequence")
+    if region is None and groups.present:
+        region = _inside(groups, "AnatomicRegionSequence")
+    return None if region is None else BODY_PARTS.get(text(region, "CodeValue"))
+
+
+def _plain(found: Any) -> Value | None:
+    if found is None or isinstance(found, bytes | Dataset | pydicom.Sequence):
+        return None
+    if isinstance(found, MultiValue | list | tuple):
+        parts = [_scalar(part) for part in list(found)[:_VALUES]]
+        kept = tuple(part for part in parts if part is not None)
+        return kept if len(kept) == len(parts) and kept else None
+    return _scalar(found)
+
+
+def _scalar(found: Any) -> str | int | float | None:
+    if isinstance(found, IS) or (isinstance(found, int) and not isinstance(found, bool)):
+        return int(found)
+    if isinstance(found, DSfloat | float):
+        return float(found) if math.isfinite(found) else None
+    written = str(found).strip(" \0")
+    return written if 0 < len(written) <= TEXT_LIMIT else None

@@ -1,0 +1,110 @@
+"""A slide file as its parser sees it: planes of tiles, given undecoded or as pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.staging.parsing.slides.halving import halve
+from imaging.staging.parsing.slides.source import Source
+from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.pathology.headers import SlideHeader, WsmHeader
+
+MAX_TILE_BYTES = 64 << 20
+"""Encoded."""
+MAX_TILE_PIXELS = 64 << 20
+MAX_BOX_PIXELS = 4096 * 4096
+_ANSWER_BYTES = 16 << 20
+
+Holes = list[tuple[int, int, int, int]]
+
+
+class Grid(Protocol):
+    """One plane of one level, in tiles."""
+
+    height: int
+    width: int
+    tile: tuple[int, int]
+    """(height, width)."""
+    samples: int
+    dtype: np.dtype[Any]
+    fill: int
+
+    def codestream(self, row: int, column: int) -> bytes:
+        """The tile as a self-contained codestream without anything but pixels; b"" where there is none.
+
+        Raises :class:`Unreadable`.
+        """
+        ...
+
+    def decoded(self, row: int, column: int) -> NDArray[Any] | None:
+        """(y, x, samples), of the whole tile or cut at the level's edge; None where there is none."""
+        ...
+
+
+class SlideFile(Protocol):
+    """An opened slide, or one DICOM instance of one."""
+
+    source: Source
+
+    def header(self, keywords: frozenset[str]) -> SlideHeader | WsmHeader: ...
+
+    def grid(self, level: int, plane: int) -> Grid:
+        """Of the levels and planes of the header, and no other image of the file."""
+        ...
+
+
+def read_tiles(grid: Grid, rows: Sequence[int], columns: Sequence[int]) -> Iterator[list[bytes]]:
+    """Codestreams of tiles ``rows[0]:rows[1]`` × ``columns[0]:columns[1]``, row-major, some at a time."""
+    _check_within(rows, -(-grid.height // grid.tile[0]))
+    _check_within(columns, -(-grid.width // grid.tile[1]))
+    some: list[bytes] = []
+    size = 0
+    for row in range(*rows):
+        for column in range(*columns):
+            some.append(grid.codestream(row, column))
+            size += len(some[-1])
+            if size >= _ANSWER_BYTES:
+                yield some
+                some, size = [], 0
+    if some:
+        yield some
+
+
+def read_pixels(grid: Grid, box: Sequence[int], halved: bool) -> tuple[NDArray[Any], Holes]:
+    """Pixels of ``box`` (top, left, bottom, right), (y, x, samples), averaged over 2×2 if ``halved``; and the
+    rectangles, in the result, that the file has no tiles for.  Those have the background's value."""
+    top, left, bottom, right = (int(edge) for edge in box)
+    _check_within((top, bottom), grid.height)
+    _check_within((left, right), grid.width)
+    if (bottom - top) * (right - left) > MAX_BOX_PIXELS:
+        raise Unreadable("too-large")
+    high, wide = grid.tile
+    canvas = np.full((bottom - top, right - left, grid.samples), grid.fill, dtype=grid.dtype)
+    holes: Holes = []
+    factor = 2 if halved else 1
+    for row in range(top // high, -(-bottom // high)):
+        for column in range(left // wide, -(-right // wide)):
+            y, x = row * high, column * wide
+            y0, x0 = max(y, top), max(x, left)
+            y1, x1 = min(y + high, bottom), min(x + wide, right)
+            tile = grid.decoded(row, column)
+            if tile is None:
+                edges = (y0 - top, x0 - left, y1 - top, x1 - left)
+                holes.append(tuple(edge // factor for edge in edges))  # type: ignore[arg-type]
+                continue
+            part = tile[y0 - y : y1 - y, x0 - x : x1 - x]
+            if part.shape != (y1 - y0, x1 - x0, grid.samples) or tile.dtype != grid.dtype:
+                raise Unreadable("truncated-tile")
+            canvas[y0 - top : y1 - top, x0 - left : x1 - left] = part
+    return (halve(canvas) if halved else canvas), holes
+
+
+def _check_within(span: Sequence[int], size: int) -> None:
+    """What was asked lies in the level; raises ValueError (the stager's mistake or a changed file)."""
+    first, last = span
+    if not 0 <= first < last <= size:
+        raise ValueError("outside the level")

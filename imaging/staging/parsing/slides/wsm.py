@@ -1,0 +1,430 @@
+"""VL Whole Slide Microscopy instances (PS3.3 A.32.8): one level, or a part of one, as planes of tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from imaging.staging.headers import Value
+from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
+from imaging.staging.parsing.slides import icc, jpeg2000
+from imaging.staging.parsing.slides.color import ycbcr_to_rgb
+from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
+from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES
+from imaging.staging.parsing.slides.jpeg import TileCompleter, segments
+from imaging.staging.parsing.slides.source import Source
+from imaging.staging.parsing.slides.tiff import KEPT_SIDES, decode_jpeg
+from imaging.staging.parsing.slides.wsm_places import Places, full_places, sparse_places
+from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.pathology.headers import (
+    ChannelHeader,
+    Encoding,
+    LevelHeader,
+    OpticalPath,
+    WsmHeader,
+)
+
+SOP_CLASS = uid.VLWholeSlideMicroscopyImageStorage
+_NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian})
+_JPEG = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
+_J2K = frozenset(
+    {
+        uid.JPEG2000, uid.JPEG2000Lossless, uid.JPEG2000MC, uid.JPEG2000MCLossless,
+        uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL,
+    }
+)  # fmt: skip
+_LOSSLESS_JPEG = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
+_OTHER = frozenset({uid.RLELossless, uid.JPEGLSLossless, uid.JPEGLSNearLossless})
+_COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"})
+_TEXT = 1000
+
+
+def open_wsm(file: BinaryIO) -> WsmInstance:
+    """Raises :class:`Unreadable`, and what pydicom raises on broken files."""
+    opened = open_dataset(file)
+    if str(opened.dataset.get("SOPClassUID") or opened.media_class) != SOP_CLASS:
+        raise Unreadable("unsupported-slide")
+    return WsmInstance(opened, Source(file))
+
+
+class WsmInstance:
+    """One instance; ``plane`` counts its optical paths, each with all its focal planes."""
+
+    def __init__(self, opened: Opened, source: Source) -> None:
+        if opened.pixels is None:
+            raise Unreadable("pixel-data-missing")
+        dataset = opened.dataset
+        self.source = source
+        self._dataset = dataset
+        self._at = opened.pixels.start
+        self._syntax = opened.syntax
+        self._format = _PixelFormat.of(dataset)
+        self._paths = _optical_paths(dataset)
+        self._places = self._tile_places()
+        self._frames: Frames | None = None
+
+    def header(self, keywords: frozenset[str]) -> WsmHeader:
+        dataset = self._dataset
+        grid = self._grid(0)
+        color = self._format.color
+        lossy = _text(dataset, "LossyImageCompression") == "01"
+        return WsmHeader(
+            samples=3 if color else 1,
+            dtype="uint16" if self._format.bits_allocated == 16 else "uint8",
+            focal_um=self._places.focal_um,
+            mpp=_mpp(dataset, grid.width, grid.height),
+            background=_background(dataset, color),
+            icc=_icc(dataset),
+            attributes=_attributes(dataset, keywords),
+            sop_instance=_required(dataset, "SOPInstanceUID"),
+            study=_required(dataset, "StudyInstanceUID"),
+            series=_required(dataset, "SeriesInstanceUID"),
+            frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+            pyramid=_text(dataset, "PyramidUID"),
+            concatenation=_text(dataset, "ConcatenationUID"),
+            container=_text(dataset, "ContainerIdentifier"),
+            patient_id=_text(dataset, "PatientID"),
+            issuer=_text(dataset, "IssuerOfPatientID"),
+            image_type=tuple(str(part)[:_TEXT] for part in list(dataset.get("ImageType") or [])[:16]),
+            burned_in=_yes_no(dataset, "BurnedInAnnotation"),
+            label_in_image=_yes_no(dataset, "SpecimenLabelInImage") == "YES",
+            lossy=lossy or grid.encoding == "lossy",
+            level=LevelHeader(
+                width=grid.width,
+                height=grid.height,
+                tile_width=grid.tile[1],
+                tile_height=grid.tile[0],
+                encoding=grid.encoding,
+            ),
+            paths=tuple(self._paths),
+        )
+
+    def grid(self, level: int, plane: int) -> WsmGrid:
+        if level != 0 or not 0 <= plane < len(self._paths) * len(self._places.focal_um):
+            raise ValueError("no such plane")
+        kind = [str(part) for part in self._dataset.get("ImageType") or []]
+        if kind[2:3] != ["VOLUME"]:
+            raise Unreadable("slide-side-image")  # whatever was asked
+        return self._grid(plane)
+
+    def _grid(self, plane: int) -> WsmGrid:
+        if self._frames is None:
+            self._frames = self._find_frames()
+        return WsmGrid(self, plane, self._frames, self._places, self._format, self._syntax)
+
+    def _tile_places(self) -> Places:
+        dataset = self._dataset
+        size = (int(dataset.TotalPixelMatrixRows), int(dataset.TotalPixelMatrixColumns))
+        tile = (int(dataset.Rows), int(dataset.Columns))
+        count = int(dataset.get("NumberOfFrames") or 1)
+        if min(*size, *tile) < 1 or count < 1:
+            raise Unreadable("required-attribute-missing")
+        kind = _text(dataset, "DimensionOrganizationType")
+        if kind == "TILED_SPARSE" or (kind != "TILED_FULL" and "PerFrameFunctionalGroupsSequence" in dataset):
+            identifiers = [path.identifier for path in self._paths]
+            return sparse_places(dataset, size, tile, count, identifiers)
+        return full_places(dataset, size, tile, count, len(self._paths))
+
+    def _find_frames(self) -> Frames:
+        count = int(self._dataset.get("NumberOfFrames") or 1)
+        end = self.source.file.seek(0, 2)
+        syntax = self._syntax
+        if syntax in _NATIVE:
+            implicit = syntax == uid.ImplicitVRLittleEndian
+            big = syntax == uid.ExplicitVRBigEndian
+            return native_frames(self.source, self._at, big, not implicit, count, self._format.bytes)
+        if syntax in _JPEG | _J2K | _LOSSLESS_JPEG | _OTHER:
+            return encapsulated_frames(self.source, self._at, self._dataset, count, end)
+        raise Unreadable("unsupported-transfer-syntax")
+
+
+@dataclass(frozen=True, slots=True)
+class _PixelFormat:
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    planar: bool
+
+    @property
+    def color(self) -> bool:
+        return self.samples == 3
+
+    @property
+    def bytes(self) -> int:
+        """Of one native frame."""
+        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+
+    @staticmethod
+    def of(dataset: Dataset) -> _PixelFormat:
+        samples = int(dataset.get("SamplesPerPixel") or 1)
+        allocated = int(dataset.BitsAllocated)
+        found = _PixelFormat(
+            rows=int(dataset.Rows),
+            columns=int(dataset.Columns),
+            samples=samples,
+            photometric=_text(dataset, "PhotometricInterpretation"),
+            bits_allocated=allocated,
+            bits_stored=int(dataset.get("BitsStored") or allocated),
+            planar=int(dataset.get("PlanarConfiguration") or 0) == 1,
+        )
+        color = samples == 3 and found.photometric in _COLOR and allocated == 8
+        grey = samples == 1 and found.photometric == "MONOCHROME2" and allocated in (8, 16)
+        if not (color or grey) or int(dataset.get("PixelRepresentation") or 0):
+            raise Unreadable("unsupported-pixel-format")
+        return found
+
+
+class WsmGrid:
+    """One optical path at one focal plane."""
+
+    def __init__(
+        self,
+        instance: WsmInstance,
+        plane: int,
+        frames: Frames,
+        places: Places,
+        pixels: _PixelFormat,
+        syntax: uid.UID,
+    ) -> None:
+        self._instance, self._plane = instance, plane
+        self._frames, self._places = frames, places
+        self._format, self._syntax = pixels, syntax
+        self.height, self.width = places.size
+        self.tile = (pixels.rows, pixels.columns)
+        self.samples = pixels.samples
+        self.dtype = np.dtype("uint16" if pixels.bits_allocated == 16 else "uint8")
+        self.fill = 255 if pixels.color else 0
+        color: Literal["gray", "rgb", "ycbcr"] = "gray"
+        if pixels.color:
+            color = "rgb" if pixels.photometric == "RGB" else "ycbcr"
+        # DICOM's photometric interpretation is often wrong where the codestream says it rightly.
+        self._completer = TileCompleter(
+            b"", color, width=pixels.columns, height=pixels.rows, trust_adobe=True
+        )
+        self.encoding: Encoding = self._encoding()
+
+    def codestream(self, row: int, column: int) -> bytes:
+        raw = self._raw(row, column)
+        return self._kept(raw) if raw else b""
+
+    def decoded(self, row: int, column: int) -> NDArray[Any] | None:
+        raw = self._raw(row, column)
+        if not raw:
+            return None
+        pixels = self._unpacked(raw)
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        if pixels.shape != (*self.tile, self.samples):
+            raise Unreadable("decode-failed")
+        if self._format.bits_stored < self._format.bits_allocated:
+            pixels = pixels & ((1 << self._format.bits_stored) - 1)
+        return pixels.astype(self.dtype, copy=False)
+
+    def _raw(self, row: int, column: int) -> bytes:
+        frame = self._places.frame(self._plane, row, column)
+        if frame is None:
+            return b""
+        if sum(length for _, length in self._frames.fragments[frame]) > MAX_TILE_BYTES:
+            raise Unreadable("too-large")
+        return self._frames.read(self._instance.source, frame)
+
+    def _kept(self, raw: bytes) -> bytes:
+        if self._syntax in _JPEG:
+            return self._completer.complete(raw)
+        stream = jpeg2000.without_comments(raw)
+        if not self._keeps_j2k(stream):
+            raise Unreadable("unsupported-slide")
+        return stream
+
+    def _keeps_j2k(self, stream: bytes) -> bool:
+        said = jpeg2000.inspect(stream)
+        size = (said.height, said.width, said.components, said.bits)
+        bits = 8 * self.dtype.itemsize
+        alike = size == (*self.tile, self.samples, bits) and not said.signed and not said.subsampled
+        return alike and not self._is_raw_ycbcr(said)
+
+    def _is_raw_ycbcr(self, said: jpeg2000.Codestream) -> bool:
+        """Components that are YCbCr although no transform of the codestream undoes it."""
+        return self._format.photometric.startswith("YBR") and not said.mct
+
+    def _encoding(self) -> Encoding:
+        if self._syntax in _NATIVE | _LOSSLESS_JPEG or self._syntax in (uid.RLELossless, uid.JPEGLSLossless):
+            return "lossless"
+        if self._syntax == uid.JPEGLSNearLossless:
+            return "lossy"
+        first = self._frames.read(self._instance.source, 0)
+        if self._syntax in _J2K:
+            if all(side in KEPT_SIDES for side in self.tile) and self._keeps_j2k(first):
+                return "jpeg2000"
+            return "lossless" if jpeg2000.inspect(first).reversible else "lossy"
+        if all(side in KEPT_SIDES for side in self.tile) and self.dtype == np.uint8:
+            try:
+                self._completer.complete(first)
+                return "jpeg"
+            except Unreadable as unreadable:
+                if unreadable.code != "unsupported-slide":
+                    raise
+        return "lossy"
+
+    def _unpacked(self, raw: bytes) -> NDArray[Any]:
+        pixels = self._format
+        if self._syntax in _NATIVE:
+            return self._native(raw)
+        try:
+            if self._syntax in _JPEG:
+                if self.encoding == "jpeg":
+                    return decode_jpeg(self._completer.complete(raw))
+                space = "RGB" if pixels.photometric == "RGB" else "YCbCr" if pixels.color else None
+                return np.asarray(
+                    imagecodecs.jpeg8_decode(raw, colorspace=space, outcolorspace="RGB" if space else None)
+                )
+            if self._syntax in _J2K:
+                return jpeg2000.decode(raw, ycbcr=self._is_raw_ycbcr(jpeg2000.inspect(raw)))
+            if self._syntax in _LOSSLESS_JPEG:
+                decoded = np.asarray(imagecodecs.ljpeg_decode(raw))
+                # A codestream that says RGB is believed before the header.
+                return decoded if _says_rgb(raw) else self._as_rgb(decoded)
+            if self._syntax == uid.RLELossless:
+                flat = imagecodecs.dicomrle_decode(raw, dtype=self.dtype.newbyteorder("<"))
+                planes = np.frombuffer(flat, dtype=self.dtype).reshape(self.samples, *self.tile)
+                return self._as_rgb(np.moveaxis(planes, 0, -1))
+            return self._as_rgb(np.asarray(imagecodecs.jpegls_decode(raw)))
+        except (
+            imagecodecs.ImcdError,
+            imagecodecs.Jpeg8Error,
+            imagecodecs.LjpegError,
+            imagecodecs.JpeglsError,
+            ValueError,
+            RuntimeError,
+        ):
+            raise Unreadable("decode-failed") from None
+
+    def _native(self, raw: bytes) -> NDArray[Any]:
+        order: Literal["<", ">"] = ">" if self._syntax == uid.ExplicitVRBigEndian else "<"
+        flat = np.frombuffer(raw, dtype=self.dtype.newbyteorder(order))
+        if self._format.planar and self.samples == 3:
+            return self._as_rgb(np.moveaxis(flat.reshape(3, *self.tile), 0, -1))
+        return self._as_rgb(flat.reshape(*self.tile, self.samples))
+
+    def _as_rgb(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        if not self._format.color or self._format.photometric == "RGB":
+            return pixels
+        if self._format.photometric != "YBR_FULL":
+            raise Unreadable("unsupported-pixel-format")
+        return ycbcr_to_rgb(pixels)
+
+
+def _says_rgb(raw: bytes) -> bool:
+    """An Adobe APP14 segment with transform 0."""
+    own = segments(raw)[0]
+    return any(marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" for marker, body in own)
+
+
+def _optical_paths(dataset: Dataset) -> list[OpticalPath]:
+    items = list(dataset.get("OpticalPathSequence") or [])[:256]
+    paths = [
+        OpticalPath(
+            identifier=_text(item, "OpticalPathIdentifier"),
+            channel=ChannelHeader(excitation_nm=_positive(item.get("IlluminationWaveLength"))),
+        )
+        for item in items
+    ]
+    return paths or [OpticalPath(identifier="", channel=ChannelHeader())]
+
+
+def _mpp(dataset: Dataset, width: int, height: int) -> tuple[float, float] | None:
+    """Pixel Spacing of the shared functional groups, else the imaged volume over the matrix; in µm."""
+    for item in dataset.get("SharedFunctionalGroupsSequence") or []:
+        for measures in item.get("PixelMeasuresSequence") or []:
+            spacing = list(measures.get("PixelSpacing") or [])
+            if len(spacing) == 2 and all(0 < float(one) * 1000 <= 1000 for one in spacing):
+                return float(spacing[0]) * 1000, float(spacing[1]) * 1000
+    wide, high = _positive(dataset.get("ImagedVolumeWidth")), _positive(dataset.get("ImagedVolumeHeight"))
+    if wide is None or high is None:
+        return None
+    size = (high * 1000 / height, wide * 1000 / width)
+    return size if all(0 < one <= 1000 for one in size) else None
+
+
+def _background(dataset: Dataset, color: bool) -> Literal["white", "black"]:
+    """By Recommended Absent Pixel CIELab Value (0048,0015), else white for colour and black for channels."""
+    value = dataset.get("RecommendedAbsentPixelCIELabValue")
+    if value is not None and len(value) == 3 and color:
+        return "white" if int(value[0]) >= 0x8000 else "black"
+    return "white" if color else "black"
+
+
+def _icc(dataset: Dataset) -> str:
+    for item in dataset.get("OpticalPathSequence") or []:
+        return icc.reduced(item.get("ICCProfile"))
+    return ""
+
+
+def _attributes(dataset: Dataset, keywords: frozenset[str]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for keyword in sorted(keywords):
+        value = _plain(_looked_up(dataset, keyword))
+        if value is not None:
+            found[keyword] = value
+    found["Modality"] = "SM"
+    for item in dataset.get("OpticalPathSequence") or []:
+        power = _positive(item.get("ObjectiveLensPower"))
+        if power is not None:
+            found["ObjectiveLensPower"] = power
+    return found
+
+
+def _looked_up(dataset: Dataset, keyword: str) -> Any:
+    """``A.B`` is attribute B of the first item of sequence A."""
+    first, _, rest = keyword.partition(".")
+    value = dataset.get(first)
+    if not rest:
+        return value
+    return _looked_up(value[0], rest) if value is not None and len(value) else None
+
+
+def _plain(value: Any) -> Value | None:
+    if value is None or isinstance(value, bytes | Dataset):
+        return None
+    if isinstance(value, int | float):
+        number = float(value)
+        return (int(value) if isinstance(value, int) else number) if np.isfinite(number) else None
+    if isinstance(value, list | tuple) or hasattr(value, "append"):
+        parts = [str(part).strip(" \0") for part in list(value)[:64] if not isinstance(part, Dataset)]
+        return tuple(part for part in parts if 0 < len(part) <= _TEXT) or None
+    text = str(value).strip(" \0")
+    return text if 0 < len(text) <= _TEXT else None
+
+
+def _required(dataset: Dataset, keyword: str) -> str:
+    text = _text(dataset, keyword)
+    if not text:
+        raise Unreadable("required-attribute-missing")
+    return text
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip(" \0")[:_TEXT]
+
+
+def _yes_no(dataset: Dataset, keyword: str) -> Literal["YES", "NO", ""]:
+    said = _text(dataset, keyword).upper()
+    return "YES" if said == "YES" else "NO" if said == "NO" else ""
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < 1e5 else None

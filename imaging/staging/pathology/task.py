@@ -1,0 +1,152 @@
+"""A slide to be written: its levels shard by shard, its attributes, its row of the index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import zarr
+from zarr.abc.store import Store
+
+from imaging.deid.profiles import Profile
+from imaging.deid.rules import Value
+from imaging.layout import level_path, slide_path
+from imaging.staging.items import Part, Told
+from imaging.staging.pathology.arrays import LevelArray, derived_array, kept_array
+from imaging.staging.pathology.metadata import slide_attributes
+from imaging.staging.pathology.parts import EncodedShard, HalvedShard, KeptShard
+from imaging.staging.pathology.slide import Slide
+
+SMALLEST_LEVEL = 512
+"""Levels are derived until the longer side is below this many pixels; at least one always is, so that a
+thumbnail never needs one of the file's own codestreams decoded."""
+_WRITING = 2
+"""Version of what is made of a slide: part of the fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideTask:
+    """A slide with what may be said of it.  ``index``: columns of its row that identify the patient's data."""
+
+    item: str
+    slide: Slide
+    kept: dict[str, Value]
+    profile: Profile
+    dropped_levels: int = 0
+    index: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return slide_path(self.item)
+
+    def numbers(self) -> list[int]:
+        return self.slide.numbers()
+
+    def fingerprint(self, digest: Callable[[int], str]) -> str:
+        said = [_WRITING, self.profile.name, self.kept, dict(self.index), asdict(self.slide)]
+        running = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
+        for number in self.numbers():
+            running.update(f"{digest(number)}\n".encode())
+        return running.hexdigest()
+
+    def notes(self, told: Sequence[Told]) -> list[str]:
+        found = []
+        if self.slide.mpp is None:
+            found.append("no-physical-size")
+        if any(level.encoding == "lossy" for level in self.slide.levels):
+            found.append("slide-encoded-anew")
+        if any(one.get("absent") for one in told):
+            found.append("slide-without-some-tiles")
+        if self.dropped_levels:
+            found.append("slide-level-dropped")
+        return found
+
+    def arrays(self) -> list[LevelArray]:
+        """Of all levels: stored ones, then derived ones."""
+        arrays = [
+            kept_array(level_path(self.path, number), self.slide, number)
+            for number in range(len(self.slide.levels))
+        ]
+        height, width = self.slide.levels[-1].height, self.slide.levels[-1].width
+        while len(arrays) == len(self.slide.levels) or max(height, width) >= SMALLEST_LEVEL:
+            height, width = -(-height // 2), -(-width // 2)
+            arrays.append(derived_array(level_path(self.path, len(arrays)), self.slide, (height, width)))
+        return arrays
+
+    def steps(self, told: Sequence[Told]) -> Iterator[Sequence[Part]]:
+        arrays = self.arrays()
+        stored = len(self.slide.levels)
+        # Stored levels and the first derived one need the source alone.
+        first: list[Part] = []
+        weight = sum(_pixels(array) for array in arrays[: stored + 1])
+        for number, array in enumerate(arrays[: stored + 1]):
+            share = _pixels(array) / weight / len(list(array.shards()))
+            first += self._from_source(number, array, share)
+        yield first
+        for above, array in zip(arrays[stored:], arrays[stored + 1 :], strict=False):
+            yield [
+                HalvedShard(array, above, plane, (rows.start, rows.stop), (columns.start, columns.stop))
+                for plane, rows, columns in array.shards()
+            ]
+
+    def begin(self, store: Store, told: Sequence[Told]) -> None:
+        arrays = self.arrays()
+        attributes = slide_attributes(self.slide, self.kept, arrays, self._origins(arrays), self.profile)
+        zarr.create_group(store, path=self.path, attributes=attributes)
+        for array in arrays:
+            array.create(store)
+
+    def row(self, told: Sequence[Told]) -> Mapping[str, Any]:
+        slide = self.slide
+        depth = [_step_mm(slide)] if len(slide.focal_um) > 1 else []
+        arrays = self.arrays()
+        return {
+            "item": self.path,
+            "kind": "slide",
+            "modality": self.kept.get("Modality"),
+            "manufacturer": self.kept.get("Manufacturer"),
+            "axes": slide.axes,
+            "shape": list(arrays[0].shape),
+            "spacing_mm": [] if slide.mpp is None else [*depth, *(size / 1000 for size in slide.mpp)],
+            "uniform_spacing": True,
+            "n_slices": len(slide.focal_um),
+            "n_levels": len(arrays),
+            "dtype": slide.dtype,
+            "image_bytes": sum(one.get("bytes", 0) for one in told),
+            "source_items": len(self.numbers()),
+            **self.index,
+        }
+
+    def _from_source(self, number: int, array: LevelArray, share: float) -> Iterator[Part]:
+        derived = number == len(self.slide.levels)
+        level = self.slide.levels[-1 if derived else number]
+        for plane, rows, columns in array.shards():
+            place = ((rows.start, rows.stop), (columns.start, columns.stop))
+            grids = level.planes[plane]
+            if not derived and level.encoding in ("jpeg", "jpeg2000"):
+                yield KeptShard(array, grids, plane, *place, share)
+            else:
+                yield EncodedShard(array, grids, plane, *place, (level.height, level.width), derived, share)
+
+    def _origins(self, arrays: Sequence[LevelArray]) -> list[str]:
+        found = []
+        for number, array in enumerate(arrays):
+            if number >= len(self.slide.levels):
+                found.append("derived")
+            elif self.slide.levels[number].encoding in ("jpeg", "jpeg2000"):
+                found.append(f"original-{self.slide.levels[number].encoding}")
+            else:
+                found.append("re-encoded-jpeg" if array.codec == "jpeg" else "lossless")
+        return found
+
+
+def _pixels(array: LevelArray) -> int:
+    return array.height * array.width
+
+
+def _step_mm(slide: Slide) -> float:
+    first, last = slide.focal_um[0], slide.focal_um[-1]
+    return (last - first) / (len(slide.focal_um) - 1) / 1000

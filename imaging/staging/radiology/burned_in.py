@@ -1,0 +1,140 @@
+"""Burned-in text of DICOM images under a grant's policy: rules by header first, then what the detector sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imaging.deid.pixels.boxes import Box, merged
+from imaging.deid.pixels.facts import Facts, Region
+from imaging.deid.pixels.suspicion import Action, Verdict, decide, suspect
+from imaging.staging.items import Bench, Made, Told
+from imaging.staging.judging import PixelPolicy
+from imaging.staging.radiology.headers import InstanceHeader
+from imaging.staging.radiology.volume import Volume
+from imaging.staging.refusals import ItemRefused, Refused
+
+KEYWORDS = frozenset({"Manufacturer", "ManufacturerModelName"})
+"""What the rules want to know of a header beside its fixed fields."""
+FRAMES_A_PART = 64
+_MAX_BOXES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TextRules:
+    """What a volume's task needs to judge its instances again once the detector has looked."""
+
+    policy: PixelPolicy
+    verdicts: tuple[tuple[int, Verdict], ...]
+    """By item number."""
+
+    def boxes(self, found: Mapping[int, Sequence[Box]] | None) -> dict[int, tuple[Box, ...]]:
+        """What to blank, by item number.  ``found``: the detector's boxes, None where it did not run.
+
+        Raises :class:`ItemRefused` for an instance that is to be held or refused.
+        """
+        blanked: dict[int, tuple[Box, ...]] = {}
+        for number, verdict in self.verdicts:
+            if number in self.policy.released:
+                continue
+            action = decide(verdict, self.policy.burned_in, None if found is None else found.get(number, ()))
+            if action.code:
+                raise ItemRefused(number, action.code)
+            if action.boxes:
+                blanked[number] = tuple(merged(action.boxes))
+        return blanked
+
+
+def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Verdict, Action]:
+    """The rules' verdict of an instance, and what is known to happen to it before the detector has run.
+
+    With the detector on, only what no detector can clear is kept out here.
+    """
+    verdict = suspect(_facts(header))
+    if number in policy.released:
+        return verdict, Action("take")
+    if policy.find_text and verdict.finding != "throughout":
+        early = decide(verdict, policy.burned_in, ())
+        may_still_blank = policy.burned_in == "blank"
+        return verdict, Action("take") if may_still_blank else early
+    return verdict, decide(verdict, policy.burned_in)
+
+
+def _facts(header: InstanceHeader) -> Facts:
+    def word(keyword: str) -> str:
+        value = header.attributes.get(keyword)
+        return value[:256] if isinstance(value, str) else ""
+
+    return Facts(
+        sop_class=header.sop_class,
+        modality=header.modality.strip().upper()[:256],
+        manufacturer=word("Manufacturer"),
+        model=word("ManufacturerModelName"),
+        image_type=tuple(part[:256] for part in header.image_type),
+        conversion_type=header.conversion_type.strip().upper()[:256],
+        burned_in="yes" if header.burned_in == "YES" else "no" if header.burned_in == "NO" else "absent",
+        photometric=header.photometric.strip().upper()[:256],
+        samples=header.samples,
+        rows=header.rows,
+        columns=header.columns,
+        placed=all(frame.position_mm is not None for frame in header.frames),
+        regions=tuple(
+            Region(x0=one.x0, y0=one.y0, x1=one.x1, y1=one.y1, spatial_format=one.spatial_format)
+            for one in header.regions
+            if min(one.x0, one.y0, one.x1, one.y1) >= 0
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Tells where the detector sees text on some frames of one instance."""
+
+    number: int
+    frames: tuple[int, ...]
+    size: tuple[int, int]
+    share: float = 0.0
+    path: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
+        try:
+            answers = list(bench.reader.ask(self.number, "text", frames=list(self.frames)))
+            ((raw, _),) = answers
+            boxes = merged(_checked(raw, len(self.frames), self.size))
+        except Refused as refused:
+            raise ItemRefused(self.number, refused.code) from None
+        except (ValueError, KeyError, TypeError):
+            raise ItemRefused(self.number, "parser-crashed") from None
+        return Made(b"", {"text": {"number": self.number, "boxes": [list(box) for box in boxes]}})
+
+
+def _checked(raw: bytes, frames: int, size: tuple[int, int]) -> list[Box]:
+    """A parser's boxes, clipped to the frame: its word is not trusted."""
+    said = json.loads(raw)["boxes"]
+    if len(said) != frames or sum(map(len, said)) > _MAX_BOXES * frames:
+        raise ValueError("not what was asked for")
+    found = [Box(*(int(edge) for edge in box)).clipped(*size) for boxes in said for box in boxes]
+    return [box for box in found if box.area]
+
+
+def text_parts(volume: Volume) -> Iterator[TextPart]:
+    """Every frame of the volume, some at a time."""
+    header = volume.header
+    frames: dict[int, list[int]] = {}
+    for one in volume.all_slices():
+        frames.setdefault(one.instance.number, []).append(one.frame)
+    for number, wanted in frames.items():
+        wanted.sort()
+        for at in range(0, len(wanted), FRAMES_A_PART):
+            yield TextPart(number, tuple(wanted[at : at + FRAMES_A_PART]), (header.rows, header.columns))
+
+
+def found_text(told: Sequence[Told]) -> dict[int, list[Box]]:
+    """The detector's boxes by item number, over all its frames: text mostly stands where it stands."""
+    found: dict[int, list[Box]] = {}
+    for one in told:
+        if "text" in one:
+            found.setdefault(one["text"]["number"], []).extend(Box(*box) for box in one["text"]["boxes"])
+    return found

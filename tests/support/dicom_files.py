@@ -1,0 +1,106 @@
+"""DICOM files made for tests: headers by keyword, pixels by hand, answers as the stager would get them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.filewriter import dcmwrite
+
+from imaging.staging.parsing.operations import Unreadable, answer
+
+
+def dataset(sop_class: str = uid.SecondaryCaptureImageStorage, **attributes: Any) -> Dataset:
+    """A grey 16-bit image of 2 × 3 pixels, 0 to 5, changed by ``attributes`` (None removes one)."""
+    made = Dataset()
+    values: dict[str, Any] = {
+        "SOPClassUID": sop_class,
+        "SOPInstanceUID": "1.2.3.4",
+        "StudyInstanceUID": "1.2.3.1",
+        "SeriesInstanceUID": "1.2.3.2",
+        "Modality": "OT",
+        "PatientID": "P",
+        "Rows": 2,
+        "Columns": 3,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+        "PixelData": np.arange(6, dtype="<u2").tobytes(),
+    }
+    for keyword, value in (values | attributes).items():
+        if value is not None:
+            setattr(made, keyword, value)
+    if "PixelData" in made:
+        made["PixelData"].VR = "OW"
+    return made
+
+
+def item(**attributes: Any) -> Dataset:
+    """An item of a sequence."""
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def encoded(made: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
+    """The bytes of a whole file."""
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = uid.UID(syntax)
+    made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", "1.2")
+    made.file_meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
+    implicit = syntax == uid.ImplicitVRLittleEndian
+    buffer = io.BytesIO()
+    dcmwrite(
+        buffer,
+        made,
+        enforce_file_format=True,
+        implicit_vr=implicit,
+        little_endian=syntax != uid.ExplicitVRBigEndian,
+    )
+    return buffer.getvalue()
+
+
+def compressed(
+    made: Dataset, syntax: str, frames: Sequence[bytes], *, fragments: int = 1, table: bool = True
+) -> bytes:
+    """A whole file whose pixels are ``frames``, each in ``fragments`` items."""
+    made.PixelData = encapsulate(list(frames), fragments_per_frame=fragments, has_bot=table)
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    return encoded(made, syntax)
+
+
+def header(data: bytes, *keywords: str) -> dict[str, Any]:
+    """What the parser says of a file."""
+    ((raw, _),) = answer({"op": "header", "keywords": list(keywords)}, io.BytesIO(data))
+    said: dict[str, Any] = json.loads(raw)
+    return said
+
+
+def frames(data: bytes, *indices: int) -> NDArray[Any]:
+    """Decoded frames (frame, row, column[, colour]); the first if none is named."""
+    decoded = []
+    for said, blob in answer({"op": "frames", "frames": list(indices or (0,))}, io.BytesIO(data)):
+        told = json.loads(said)
+        decoded.append(np.frombuffer(blob, told["dtype"]).reshape(told["shape"]))
+    return np.stack(decoded)
+
+
+def refusal(data: bytes, operation: str = "header") -> str:
+    """The code under which the parser refuses a file; "" where it doesn't."""
+    try:
+        list(answer({"op": operation, "keywords": [], "frames": [0]}, io.BytesIO(data)))
+    except Unreadable as unreadable:
+        return unreadable.code
+    return ""

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+import pydicom
+import pytest
+from archive import SHARED, instance, real
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imaging.deid.pixels.boxes import Box
+from imaging.deid.pixels.facts import Facts, Region, facts_of
+from imaging.deid.pixels.suspicion import Verdict, decide, parse_rules, suspect
+
+CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
+US = "1.2.840.10008.5.1.4.1.1.6.1"
+PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+
+
+def facts(**given: Any) -> Facts:
+    return Facts(**{"sop_class": CT, "modality": "CT", "rows": 512, "columns": 512, "placed": True, **given})
+
+
+def ultrasound(*regions: tuple[int, int, int, int], fmt: int = 1, **given: Any) -> Facts:
+    shown = tuple(Region(x0=a, y0=b, x1=c, y1=d, spatial_format=fmt) for a, b, c, d in regions)
+    defaults = {"sop_class": US, "modality": "US", "rows": 480, "columns": 640, "samples": 3, "placed": False}
+    return facts(**{**defaults, "regions": shown, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "finding"),
+    [
+        ({}, "clean"),
+        ({"image_type": ("DERIVED", "SECONDARY", "MPR", "CSA MPR")}, "clean"),
+        ({"image_type": ("DERIVED", "SECONDARY", "PROTON DENSITY")}, "clean"),
+        ({"burned_in": "no"}, "clean"),
+        ({"burned_in": "yes"}, "somewhere"),
+        ({"image_type": ("DERIVED", "SECONDARY", "SCREEN SAVE")}, "throughout"),
+        ({"image_type": ("DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT")}, "throughout"),
+        ({"image_type": ("DERIVED", "SECONDARY"), "placed": False}, "somewhere"),
+        ({"image_type": ("DERIVED", "SECONDARY"), "manufacturer": "TOSHIBA"}, "unsure"),
+        ({"modality": "PT", "samples": 3}, "somewhere"),
+        ({"photometric": "PALETTE COLOR"}, "somewhere"),
+        ({"sop_class": SC, "modality": "OT"}, "somewhere"),
+        ({"sop_class": SC, "modality": "OT", "burned_in": "no"}, "unsure"),
+        ({"sop_class": SC, "modality": "OT", "conversion_type": "SD"}, "throughout"),
+        ({"sop_class": PDF, "modality": "OT"}, "throughout"),
+        ({"modality": "CR"}, "unsure"),
+        ({"modality": "DX", "burned_in": "no"}, "clean"),
+        ({"modality": "MG", "burned_in": "yes"}, "somewhere"),
+        ({"modality": "XA"}, "unsure"),
+        ({"modality": "NM", "image_type": ("DERIVED", "SECONDARY")}, "somewhere"),
+        ({"modality": "XC"}, "throughout"),
+        ({"modality": ""}, "unsure"),
+    ],
+)
+def test_the_header_tells_how_suspect_an_image_is(given: dict[str, Any], finding: str) -> None:
+    assert suspect(facts(**given)).finding == finding
+
+
+def test_ultrasound_is_blanked_outside_its_regions_whatever_it_says_of_itself() -> None:
+    verdict = suspect(ultrasound((100, 60, 539, 419), burned_in="no"))
+    assert verdict.finding == "areas"
+    assert set(verdict.boxes) == {
+        Box(0, 0, 60, 640),
+        Box(60, 0, 420, 100),
+        Box(60, 540, 420, 640),
+        Box(420, 0, 480, 640),
+    }
+
+
+def test_two_regions_keep_what_either_holds() -> None:
+    verdict = suspect(ultrasound((0, 60, 639, 239), (0, 240, 639, 459)))
+    assert verdict.boxes == (Box(0, 0, 60, 640), Box(460, 0, 480, 640))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        ultrasound(),
+        ultrasound((0, 0, 639, 479)),  # drawn around the whole screen
+        ultrasound((600, 400, 100, 100)),  # corners the wrong way round
+        ultrasound((5000, 5000, 6000, 6000)),
+        ultrasound((100, 60, 539, 419), fmt=5),  # graphics
+    ],
+    ids=["none", "whole screen", "reversed", "outside", "graphics"],
+)
+def test_regions_that_cannot_be_believed_leave_the_place_unknown(shown: Facts) -> None:
+    assert suspect(shown).finding == "somewhere"
+
+
+def test_a_vendors_banner_is_added_to_what_lies_outside_the_regions() -> None:
+    shown = ultrasound((0, 0, 639, 400), manufacturer="Philips Medical Systems", model="iU22")
+    verdict = suspect(shown)
+    assert Box(0, 0, 47, 640) in verdict.boxes
+    assert Box(401, 0, 480, 640) in verdict.boxes
+
+
+def test_a_banner_is_known_by_its_frame_as_well() -> None:
+    banner = {"manufacturer": "ACUSON", "model": "SEQUOIA"}
+    assert suspect(ultrasound(**banner)).boxes == (Box(0, 0, 30, 640),)
+    assert suspect(ultrasound(**banner, rows=481)).finding == "somewhere"
+
+
+@given(st.builds(Facts, rows=st.integers(0, 3000), columns=st.integers(0, 3000), modality=st.text(max_size=4),
+                 image_type=st.lists(st.text(max_size=9), max_size=4).map(tuple),
+                 regions=st.lists(st.builds(Region, x0=st.integers(0, 4000), y0=st.integers(0, 4000),
+                                            x1=st.integers(0, 4000), y1=st.integers(0, 4000),
+                                            spatial_format=st.integers(0, 6)), max_size=4).map(tuple)))  # fmt: skip
+def test_any_header_gets_a_verdict_whose_boxes_lie_in_the_frame(any_facts: Facts) -> None:
+    for box in suspect(any_facts).boxes:
+        assert 0 <= box.y0 < box.y1 <= any_facts.rows
+        assert 0 <= box.x0 < box.x1 <= any_facts.columns
+
+
+AREA, TEXT = Box(0, 0, 10, 100), Box(50, 50, 60, 90)
+
+
+@pytest.mark.parametrize(
+    ("finding", "found", "blank", "hold", "refuse"),
+    [
+        ("clean", None, "take", "take", "take"),
+        ("clean", [], "take", "take", "take"),
+        ("clean", [TEXT], "blank", "hold", "refuse"),
+        ("unsure", None, "hold", "hold", "refuse"),
+        ("unsure", [], "take", "take", "take"),
+        ("unsure", [TEXT], "blank", "hold", "refuse"),
+        ("areas", None, "blank", "hold", "refuse"),
+        ("areas", [], "blank", "hold", "refuse"),
+        ("somewhere", None, "hold", "hold", "refuse"),
+        ("somewhere", [], "hold", "hold", "refuse"),
+        ("somewhere", [TEXT], "blank", "hold", "refuse"),
+        ("throughout", None, "hold", "hold", "refuse"),
+        ("throughout", [TEXT], "hold", "hold", "refuse"),
+    ],
+)
+def test_the_grants_policy_decides(finding: Any, found: Any, blank: str, hold: str, refuse: str) -> None:
+    verdict = Verdict(finding, "any", (AREA,) if finding == "areas" else ())
+    steps = {policy: decide(verdict, policy, found) for policy in ("blank", "hold", "refuse")}  # type: ignore[arg-type]
+    assert [steps[p].step for p in ("blank", "hold", "refuse")] == [blank, hold, refuse]
+    for action in steps.values():
+        assert bool(action.boxes) is (action.step == "blank")
+        codes = {"hold": "held-for-person", "refuse": "burned-in-annotation"}
+        assert action.code == codes.get(action.step, "")
+
+
+def test_blanking_takes_the_known_areas_and_what_was_found() -> None:
+    action = decide(Verdict("areas", "any", (AREA,)), "blank", [TEXT])
+    assert set(action.boxes) == {AREA, TEXT}
+
+
+def test_the_rules_are_sound_and_versioned() -> None:
+    raw = tomllib.loads((resources.files("imaging.deid.pixels") / "rules.toml").read_text("utf-8"))
+    assert parse_rules(raw).version == 1
+    for broken in (
+        {"name": "x", "finding": "areas"},
+        {"name": "x", "finding": "clean", "boxes": [[0, 0, 1, 1]]},
+        {"name": "x", "finding": "dirty"},
+        {"name": "x", "finding": "clean", "modalty": ["CT"]},
+        {"name": "anything-else", "finding": "clean"},
+    ):
+        with pytest.raises(ValueError, match=r"sound|repeat"):
+            parse_rules({**raw, "rule": [broken, *raw["rule"]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("CT_small.dcm", "clean"),
+        ("MR_small.dcm", "clean"),
+        ("examples_overlay.dcm", "clean"),
+        ("examples_rgb_color.dcm", "somewhere"),
+        ("examples_palette.dcm", "areas"),
+        ("SC_rgb_rle.dcm", "somewhere"),
+    ],
+)
+def test_real_headers_are_judged(name: str, finding: str) -> None:
+    dataset = pydicom.dcmread(real(name), stop_before_pixels=True)
+    assert suspect(facts_of(dataset, placed="ImagePositionPatient" in dataset)).finding == finding
+
+
+def test_broken_regions_are_left_out() -> None:
+    dataset = instance("examples_palette.dcm")
+    assert len(facts_of(dataset, placed=False).regions) == 2
+    del dataset.SequenceOfUltrasoundRegions[0].RegionLocationMinX0
+    assert len(facts_of(dataset, placed=False).regions) == 1
+
+
+def test_every_real_ultrasound_is_suspect() -> None:
+    folder = SHARED / "radiology" / "pydicom-data"
+    if not folder.is_dir():
+        pytest.skip("no shared data beside the checkout: real ultrasound is not judged")
+    judged = 0
+    for path in sorted(folder.glob("*.dcm")):
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        if dataset.get("Modality") == "US":
+            assert suspect(facts_of(dataset, placed=False)).finding in ("areas", "somewhere")
+            judged += 1
+    assert judged > 10
