@@ -125,6 +125,15 @@ _DATA_ZONE = (
         "{home}/opt-out.txt",
     ),
     _row(
+        "cohort-lists",
+        "the custodian",
+        Holds.PLAINTEXT,
+        "the custodian",
+        Method.OUTSIDE,
+        "Named in grants by digest; belong to the data zone; compared by keyed hashes only.",
+        "{home}/cohorts/",
+    ),
+    _row(
         "copy-journals",
         "stager",
         Holds.SEALED,

@@ -126,8 +126,12 @@ class BrokerHome:
         """One patient identifier a line, kept in the data zone; keyed and counted, never listed."""
         return self.root / "opt-out.txt"
 
+    def cohort_file(self, digest: str) -> Path:
+        """The list of patients with this digest, put there by the custodian; one identifier a line."""
+        return self.root / "cohorts" / f"{digest.removeprefix('sha256:')}.txt"
+
     def make_folders(self) -> None:
         """Create the home's folders, 0700 each."""
-        names = ("keyd", "clusters", "runtime", "logs", "inventories", "staging", "quarantine")
+        names = ("keyd", "clusters", "runtime", "logs", "inventories", "staging", "quarantine", "cohorts")
         for name in ("", *names, "artefacts", "released", "certificates"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from hdrs_hpc.protocol import layout
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid.keyed import DeidKey
 from imaging.layout import REPORT
+from imaging.staging import patient_lists
 from imaging.staging.engine import Progress, StagePlan, stage
 
 PROGRESS_EVERY_S = 0.5
@@ -38,6 +39,12 @@ class InventoryMissingError(NotFoundError):
     code = "inventory-missing"
     meaning = "The inventory of the registered dataset version is not in the broker's home."
     remedy = "Scan the source again with `hdrs-hpc dataset scan`; the version must come out the same."
+
+
+class CohortMissingError(NotFoundError):
+    code = "cohort-missing"
+    meaning = "The list of patients that the grant names is not in the broker's home."
+    remedy = "Put it there as cohorts/<the digest's 64 digits>.txt; `sha256sum` tells the digest."
 
 
 def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             select=recipe["select"],
             columns=recipe.get("columns", {}),
             opt_out=_opt_out(home, deid),
+            cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,
             burned_in=pixels.burned_in,
@@ -106,9 +114,20 @@ def _opt_out(home: BrokerHome, deid: bytes) -> frozenset[str]:
     path = home.opt_out_file()
     if not path.is_file():
         return frozenset()
-    key = DeidKey(deid)
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return frozenset(key.opt_out_hash("", line) for line in lines if line)
+    return patient_lists.opt_out_hashes(DeidKey(deid), path.read_text(encoding="utf-8").splitlines())
+
+
+def _cohort(home: BrokerHome, deid: bytes, digest: str | None) -> frozenset[str] | None:
+    """Keyed hashes of the cohort that the grant names; raises :class:`CohortMissingError`."""
+    if digest is None:
+        return None
+    try:
+        raw = home.cohort_file(digest).read_bytes()
+    except OSError:
+        raise CohortMissingError() from None
+    if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
+        raise CohortMissingError("the list in the broker's home is another one")
+    return patient_lists.cohort_hashes(DeidKey(deid), raw.decode("utf-8", "replace").splitlines())
 
 
 class _Meter:

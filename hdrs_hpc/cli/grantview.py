@@ -97,6 +97,8 @@ def _data(grant: Grant) -> list[str]:
     for name, data in grant.model_dump(mode="json")["data"].items():
         chosen = "; ".join(f"{key} {_text(value)}" for key, value in data["select"].items()) or "all of it"
         lines.append(f"{name} ({chosen}), {data['profile']}, {show.short(data['version'])}")
+        if data["cohort"]:
+            lines.append(f"  only patients of the list {show.short(data['cohort'])}")
         lines += [f"  column {column}: {_column(said)}" for column, said in data["columns"].items()]
         lines.append(f"  up to {data['max-failed']} items may fail")
         lines += [f"  {line}" for line in _pixels(data["pixels"])]

@@ -66,7 +66,8 @@ class StagePlan:
     """What to stage, and how.
 
     ``kind``: ``radiology``, ``pathology`` or ``table`` (or ``any``, for use without a broker).  ``select``: see
-    :class:`Selection`.  ``opt_out``: :meth:`DeidKey.opt_out_hash` of each patient to leave out.
+    :class:`Selection`.  ``opt_out``, ``cohort``: hashes of patients to leave out, and
+    of the only ones to take (:mod:`imaging.staging.patient_lists`).
     ``max_failed``: broken items tolerated.  ``workers``: parser processes, each with a thread or process.
     ``memory_bytes``: bound on what is decoded and not yet sealed.  ``where``: see :class:`Where`.
     ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
@@ -80,6 +81,7 @@ class StagePlan:
     deid_key: bytes = field(repr=False)
     select: dict[str, Any] = field(default_factory=dict)
     opt_out: frozenset[str] = frozenset()
+    cohort: frozenset[str] | None = None
     max_failed: int = 0
     workers: int = 2
     issuer: str = ""
@@ -214,7 +216,8 @@ class _Run:
         self.judge = Judge(
             [
                 KINDS[profile.kind](
-                    Rules(key, profile, selection, plan.opt_out, plan.issuer, plan.pixels()), plan
+                    Rules(key, profile, selection, plan.opt_out, plan.issuer, plan.pixels(), plan.cohort),
+                    plan,
                 )
                 for profile in map(profiles.load, names)
                 if profile.kind in KINDS and (profile.kind != "table" or plan.columns)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from imaging.deid.keyed import DeidKey
 from imaging.deid.profiles import Profile
+from imaging.staging import patient_lists
 from imaging.staging.headers import Header
 from imaging.staging.items import Task
 from imaging.staging.selection import Selection
@@ -51,11 +52,26 @@ class Rules:
     issuer: str
     """Stands in for an absent Issuer of Patient ID."""
     pixels: PixelPolicy = PixelPolicy()
+    cohort: frozenset[str] | None = None
+    """Hashes of the patients wanted; None: all."""
 
-    def opted_out(self, issuer: str, identifier: str) -> bool:
+    def opted_out(self, issuer: str, patient_id: str) -> bool:
         """Whether this id, of this issuer, of the source's or of any, is on the opt-out list."""
-        issuers = {"", issuer, issuer or self.issuer}
-        return any(self.key.opt_out_hash(one, identifier) in self.opt_out for one in issuers)
+        return bool(self.opt_out) and patient_lists.opted_out(
+            self.key, self.opt_out, patient_id, {issuer, issuer or self.issuer}
+        )
+
+    def slide_opted_out(self, issuer: str, stem: str, identifiers: Iterable[str]) -> bool:
+        """The same of a slide, by its file's name without ending and by all ids that its header gives."""
+        return bool(self.opt_out) and patient_lists.opted_out_slide(
+            self.key, self.opt_out, stem, identifiers, {issuer, issuer or self.issuer}
+        )
+
+    def wanted(self, issuer: str, patient_id: str) -> bool:
+        """Whether this patient is in the cohort."""
+        return self.cohort is None or patient_lists.in_cohort(
+            self.key, self.cohort, patient_id, {issuer, issuer or self.issuer}
+        )
 
     def pseudonym(self, issuer: str, patient_id: str, study: str) -> str:
         """The patient's pseudonym; without an id, one unknown person per study."""

@@ -65,6 +65,7 @@ _TABLE = (
     # Rules
     ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _KIND),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
+    ("not-in-cohort", False, "Of a patient outside the list that the grant names.", _ASK),
     ("opted-out", False, "Kept out by the opt-out list.", _OPTED_OUT),
     ("burned-in-annotation", False, "The image says, or is of a kind likely, to carry burned-in text.", _ASK),
     ("held-for-person", False, "May show who the patient is, by text or face: held until a person looked.", _LOOK),

@@ -75,6 +75,8 @@ class GrantedDataset(Part):
     version: Digest
     select: Selection = Field(default_factory=dict)
     """Which part is granted; empty for the whole."""
+    cohort: Digest | None = None
+    """SHA-256 of a list of patients, kept in the data zone: nobody else is staged."""
     columns: Columns = Field(default_factory=dict)
     """Of a table: the columns that are granted."""
     profile: Versioned

@@ -54,9 +54,12 @@ class Pathology:
         return judged
 
     def _file_code(self, header: SlideHeader, path: str) -> str | None:
-        # A slide file names no patient; the list may name the specimen, by the file's own name.
-        if self._rules.opted_out("", PurePosixPath(path).stem):
+        # A slide file names no patient; a list may name patient or specimen, by the file's own name.
+        stem = PurePosixPath(path).stem
+        if self._rules.slide_opted_out("", stem, ()):
             return "opted-out"
+        if not self._rules.wanted("", stem):
+            return "not-in-cohort"
         return None if self._rules.selection.holds(header.attributes) else "not-selected"
 
     def _file_task(self, number: int, header: SlideHeader, path: str) -> SlideTask:
@@ -70,8 +73,10 @@ class Pathology:
             if not header.patient_id.strip() and not header.container.strip():
                 return "patient-id-missing"
             ids = [one for one in (header.patient_id, header.container) if one.strip()]
-            if any(self._rules.opted_out(header.issuer, one) for one in ids):
+            if self._rules.slide_opted_out(header.issuer, "", ids):
                 return "opted-out"
+        if not self._rules.wanted(header.issuer, header.patient_id):
+            return "not-in-cohort"
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
         # Only VOLUME images are levels (PS3.3 C.8.12.4.1.1): not LABEL, OVERVIEW or THUMBNAIL.

@@ -65,6 +65,7 @@ class Radiology:
         # Instances come by the hundred thousand, patients do not.
         self._pseudonym = functools.lru_cache(4096)(rules.pseudonym)
         self._opted_out = functools.lru_cache(4096)(rules.opted_out)
+        self._wanted = functools.lru_cache(4096)(rules.wanted)
 
     @property
     def keywords(self) -> frozenset[str]:
@@ -108,6 +109,8 @@ class Radiology:
                 return "patient-id-missing"
             if self._opted_out(header.issuer, header.patient_id):
                 return "opted-out"
+        if not self._wanted(header.issuer, header.patient_id):
+            return "not-in-cohort"
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
         if header.transfer_syntax not in DECODERS:

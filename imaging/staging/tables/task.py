@@ -57,24 +57,24 @@ class Rows:
     columns: tuple[Column, ...]
     rows: tuple[int, int]
     keyed: tuple[Mapping[str, str], ...]
-    """For each column, raw identifier → pseudonym; empty where the column has none.  A patient without a
-    pseudonym has opted out."""
+    """For each column, raw identifier → pseudonym; empty where the column has none."""
     shifts: Mapping[str, int]
     """Raw patient id → days."""
-    opted_out: frozenset[str]
+    left_out: Mapping[str, str]
+    """Raw patient id → ``opted-out`` or ``not-in-cohort``."""
     share: float
     inputs: tuple[str, ...] = ()
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         names = tuple(column.name for column in self.columns)
         patient = next(place for place, column in enumerate(self.columns) if column.rule == "patient-id")
-        told = {"rows": 0, "opted-out": 0, "not-selected": 0, "without-patient": 0}
+        told = {"rows": 0, "opted-out": 0, "not-in-cohort": 0, "not-selected": 0, "without-patient": 0}
         out: list[list[Any]] = [[] for _ in self.columns]
         for batch in batches(bench, self.number, names, self.rows):
             for row in zip(*batch, strict=True):
                 raw = (row[patient] or "").strip()
-                if raw in self.opted_out:
-                    told["opted-out"] += 1
+                if raw in self.left_out:
+                    told[self.left_out[raw]] += 1
                 elif not raw:
                     told["without-patient"] += 1
                 elif not all(one.keeps(cell) for one, cell in zip(self.columns, row, strict=True)):
@@ -119,8 +119,9 @@ class TableTask:
             [one.name, one.rule, sorted(one.values), one.only, str(one.within), one.issuer]
             for one in self.columns
         ]
-        opted_out = sorted(self.rules.opt_out)
-        running = hashlib.sha256(json.dumps([self.profile.name, said, opted_out]).encode())
+        # Rows are chosen by these lists, not only the whole item.
+        lists = [sorted(self.rules.opt_out), None if self.rules.cohort is None else sorted(self.rules.cohort)]
+        running = hashlib.sha256(json.dumps([self.profile.name, said, lists]).encode())
         running.update(digest(self.number).encode())
         return running.hexdigest()
 
@@ -136,14 +137,16 @@ class TableTask:
         yield [Identifiers(self.number, tuple(one.name for one in keyed), span) for span in spans]
         found: dict[str, dict[str, str]] = {column.name: {} for column in self.columns}
         shifts: dict[str, int] = {}
-        opted_out: set[str] = set()
+        left_out: dict[str, str] = {}
         for answer in told:
             for column, values in zip(keyed, answer["identifiers"], strict=True):
                 for raw in values:
                     if column.rule != "patient-id":
                         found[column.name][raw] = self._pseudonym(column, raw)
                     elif self.rules.opted_out(column.issuer, raw):
-                        opted_out.add(raw)
+                        left_out[raw] = "opted-out"
+                    elif not self.rules.wanted(column.issuer, raw):
+                        left_out[raw] = "not-in-cohort"
                     else:
                         pseudonym = self.rules.pseudonym(column.issuer, raw, "")
                         found[column.name][raw] = pseudonym
@@ -157,7 +160,7 @@ class TableTask:
                 span,
                 tables,
                 shifts,
-                frozenset(opted_out),
+                left_out,
                 1 / len(spans),
             )
             for place, span in enumerate(spans)
