@@ -67,6 +67,21 @@ def secret_new(file: Path) -> None:
 @click.option(
     "--select", "select", multiple=True, metavar="K=V", help="E.g. Modality=CT,MR; may be repeated."
 )
+@click.option(
+    "--opt-out",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Patients to leave out: one id a line, or ISSUER|ID.",
+)
+@click.option(
+    "--cohort",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The only patients to take, in the same form.",
+)
+@click.option(
+    "--columns",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of tables: a YAML file with the columns to keep and their rules.",
+)
 @click.option("--max-failed", type=click.IntRange(0), help="Seal nothing if more items than this are broken.")
 @click.option(
     "--burned-in",
@@ -114,6 +129,9 @@ def stage(
     profile: str | None,
     reports: tuple[Path, ...],
     select: tuple[str, ...],
+    opt_out: Path | None,
+    cohort: Path | None,
+    columns: Path | None,
     max_failed: int | None,
     burned_in: Literal["blank", "hold", "refuse"],
     find_text: bool,
@@ -136,24 +154,31 @@ def stage(
     Example:
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
       hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
+      hdrs-hpc imaging stage outcomes.csv.d ./outcomes --secret my.secret --columns columns.yaml
     """
     import contextlib
     import os
 
     from connectors.sources.opening import open_source
+    from hdrs_hpc.core import strict_yaml
     from imaging import standalone
     from imaging.deid import profiles
-    from imaging.staging import release_list
+    from imaging.deid.keyed import DeidKey
+    from imaging.staging import patient_lists, release_list
     from imaging.staging.engine import StagePlan
     from imaging.staging.scheduling import ClusterTls, Where
 
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
+    deid = DeidKey(standalone.deid_key(key))
     plan = StagePlan(
         kind=profiles.load(profile).kind if profile else "any",
         profile=profile or "",
         deid_key=standalone.deid_key(key),
         select=_selected(select),
+        opt_out=patient_lists.opt_out_hashes(deid, _lines(opt_out)),
+        cohort=patient_lists.cohort_hashes(deid, _lines(cohort)) if cohort else None,
+        columns=strict_yaml.load(columns.read_bytes())[0] if columns else {},
         max_failed=2**63 if max_failed is None else max_failed,
         workers=workers or len(os.sched_getaffinity(0)),
         burned_in=burned_in,
@@ -225,6 +250,10 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
 
 for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index):
     imaging.add_command(command)
+
+
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text("utf-8", "replace").splitlines() if path else []
 
 
 def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -197,6 +197,26 @@ def code_of(result: Result) -> str:
     return str(getattr(result.exception, "code", None))
 
 
+def test_lists_of_patients_and_columns_narrow_what_is_staged(tmp_path: Path, secret: Path) -> None:
+    archive = tmp_path / "archive"
+    for name in ("A-1", "B-2", "C-3"):
+        series(archive / name, name=name, slices=2, patient=name)
+    (archive / "outcomes.csv").write_text("id,alive,note\nA-1,yes,x\nB-2,no,y\nC-3,yes,z\n")
+    (tmp_path / "out.txt").write_text("a1\n")
+    (tmp_path / "cohort.txt").write_text("A-1\nB-2\n")
+    (tmp_path / "columns.yaml").write_text("id: patient-id\nalive: boolean\n")
+    told = run(
+        *("stage", archive, tmp_path / "copy", "--secret", secret, "--json"),
+        *("--opt-out", tmp_path / "out.txt", "--cohort", tmp_path / "cohort.txt"),
+        *("--columns", tmp_path / "columns.yaml"),
+    )
+    refused = json.loads(told.stdout)["refused"]
+    assert (refused["opted-out"]["count"], refused["not-in-cohort"]["count"]) == (2, 2)
+    copy = standalone.open_staged(tmp_path / "copy", secret)
+    rows = {row["kind"]: row for row in copy.index().to_pylist()}
+    assert copy.table().to_pylist() == [{"patient": rows["volume"]["patient"], "alive": False}]
+
+
 def test_mistakes_are_told_by_code_and_touch_nothing(tmp_path: Path, secret: Path) -> None:
     series(tmp_path / "archive", slices=1)
     invoke = CliRunner().invoke

@@ -18,7 +18,7 @@ from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging import standalone
 from imaging.deid.keyed import DeidKey
-from imaging.staging import index, inventory
+from imaging.staging import index, inventory, patient_lists
 from imaging.staging.engine import StagePlan, stage
 from imaging.staging.tables.columns import ColumnsError
 
@@ -145,6 +145,12 @@ def test_nothing_that_is_not_listed_is_in_any_object_of_the_copy(tmp_path: Path)
 def test_patients_who_opted_out_lose_their_rows(tmp_path: Path) -> None:
     opted = frozenset({DeidKey(DEID).opt_out_hash("", "943-476 5919".replace("-", ""))})
     staged = Staged(tmp_path, {"a": as_csv(ROWS)}, opt_out=opted)
+    assert [row["patient"] for row in staged.rows()] == [DeidKey(DEID).patient("NHS", "9434765870")]
+
+
+def test_only_the_cohort_s_rows_are_staged(tmp_path: Path) -> None:
+    wanted = patient_lists.cohort_hashes(DeidKey(DEID), ["NHS|943 476 5870"])
+    staged = Staged(tmp_path, {"a": as_csv(ROWS)}, cohort=wanted)
     assert [row["patient"] for row in staged.rows()] == [DeidKey(DEID).patient("NHS", "9434765870")]
 
 
