@@ -185,7 +185,7 @@ BROKEN = {
     "empty": "empty-file",
     "random": "not-dicom",
     "text": "wrong-kind",  # lines with commas could be a table
-    "cut-header": "pixel-data-missing",
+    "cut-header": "required-attribute-missing",
     "cut-pixels": "truncated-pixel-data",
     "no-pixels": "pixel-data-missing",
     "tiff": "malformed-slide",
