@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import google_crc32c
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
@@ -23,7 +23,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ProfileNotFound,
     SSLError,
 )
-from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
 from connectors.sources import (

@@ -139,7 +139,7 @@ _DATA_ZONE = (
         Holds.DERIVED,
         "purge",
         Method.LISTING,
-        "Counts and reason codes by item number, progress, and the sealed bundle's journal.",
+        "Counts and reason codes by item number, progress, and the sealed bundle's journal; never a picture.",
         "{home}/staging/{copy}/",
     ),
     _row(

@@ -24,6 +24,7 @@ from hdrs_hpc.broker.steps.keys import use_key
 from hdrs_hpc.broker.store import copies, datasets
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.documents.models.grant import PixelRules
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid.keyed import DeidKey
@@ -62,6 +63,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         )
         deid = base64.b64decode(keys["deid"])
         recipe = json.loads(copy.recipe)
+        pixels = PixelRules.model_validate(recipe.get("pixels", {}))
         plan = StagePlan(
             kind=registration.kind,
             profile=recipe["profile"],
@@ -71,9 +73,9 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             opt_out=_opt_out(home, deid),
             max_failed=recipe["max-failed"],
             issuer=copy.dataset,
-            burned_in=recipe["pixels"]["burned-in"],
-            find_text=recipe["pixels"]["find-text"],
-            deface=recipe["pixels"]["deface"],
+            burned_in=pixels.burned_in,
+            find_text=pixels.find_text,
+            deface=pixels.deface,
         )
         if builder.sealed:  # we died between sealing and saying so
             told = json.loads(builder.read(REPORT))

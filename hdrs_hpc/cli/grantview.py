@@ -99,6 +99,7 @@ def _data(grant: Grant) -> list[str]:
         lines.append(f"{name} ({chosen}), {data['profile']}, {show.short(data['version'])}")
         lines += [f"  column {column}: {_column(said)}" for column, said in data["columns"].items()]
         lines.append(f"  up to {data['max-failed']} items may fail")
+        lines += [f"  {line}" for line in _pixels(data["pixels"])]
     return lines
 
 
@@ -109,6 +110,17 @@ def _column(said: dict[str, Any]) -> str:
     if said["only"] or said["within"]:
         words.append(f"only rows of {said['within'] or 'these values'}")
     return "; ".join(words)
+
+
+def _pixels(rules: dict[str, Any]) -> list[str]:
+    """What is done about identity in the pixels, where it is more than the least."""
+    burned_in = {
+        "refuse": [],
+        "hold": ["images that may carry burned-in text are held for a person"],
+        "blank": ["burned-in text is blanked"],
+    }[rules["burned-in"]]
+    found = ["every image is searched for text"] if rules["find-text"] else []
+    return burned_in + found + (["faces are removed from head scans"] if rules["deface"] else [])
 
 
 def _workloads(grant: Grant) -> str:

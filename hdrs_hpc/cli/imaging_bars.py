@@ -36,11 +36,14 @@ class Bars:
             console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
+        self._latest: dict[str, dict[str, Any]] = {}
         self._next = 0.0
         self._bar.start()
         return self
 
     def __exit__(self, *error: TracebackType | type | BaseException | None) -> None:
+        for phase, last in self._latest.items():
+            self._bar.update(self._tasks[phase], **last)
         self._bar.stop()
 
     def scanned(self, items: int, size: int) -> None:
@@ -61,9 +64,10 @@ class Bars:
 
     def _show(self, phase: str, items: str, done: int, total: int | None, *, last: bool) -> None:
         now = time.monotonic()
+        self._latest[phase] = {"completed": done, "total": total, "items": items}
         if phase not in self._tasks:
             self._tasks[phase] = self._bar.add_task(phase, items=items, total=total)
         elif now < self._next and not last:
             return  # small items come by the thousand a second
         self._next = now + _EVERY_S
-        self._bar.update(self._tasks[phase], completed=done, total=total, items=items)
+        self._bar.update(self._tasks[phase], **self._latest[phase])

@@ -29,15 +29,15 @@ def pixel_data(element: DataElement, dataset: Dataset) -> bytes:
         expected = get_expected_length(dataset, "bytes")
     except BROKEN:
         return raw
-    if expected <= 0 or len(raw) <= expected:
-        return raw
+    if not isinstance(expected, int) or expected <= 0 or len(raw) <= expected:
+        return raw  # (broken headers give texts for numbers)
     return raw[:expected] + b"\0" * (expected % 2)
 
 
 def _encapsulated(raw: bytes, dataset: Dataset) -> bytes:
     """Frames again as one fragment each with a basic offset table, but only if a comment was in one."""
-    frames = int(dataset.get("NumberOfFrames") or 1)
     try:
+        frames = int(dataset.get("NumberOfFrames") or 1)
         streams = list(generate_frames(raw, number_of_frames=frames))
         fragments = sum(1 for _ in generate_fragments(raw))
     except BROKEN:

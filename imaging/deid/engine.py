@@ -7,7 +7,7 @@ Elements that no dictionary knows, of unknown VR or of unjudged bytes go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydicom import config
@@ -23,7 +23,7 @@ from imaging.deid.annex_e import Action, Option
 from imaging.deid.keyed import DeidKey
 from imaging.deid.object_profiles import ObjectProfile
 from imaging.deid.private import safe_elements
-from imaging.deid.reading_elements import elements
+from imaging.deid.reading_elements import elements, readable
 from imaging.deid.text import Identifiers
 
 PixelCleaner = Callable[[Dataset], None]
@@ -53,8 +53,9 @@ def deidentify(
     for burned-in text that the profile does not clean, for a promise of clean pixels without ``pixels``, and
     for nesting beyond any real object's.
     """
-    _refuse(dataset, profile, pixels)
-    work = _Work(dataset, profile, key, issuer)
+    source = readable(dataset)
+    _refuse(source, profile, pixels)
+    work = _Work(source, profile, key, issuer)
     result = work.whole()
     if pixels is not None and Option.CLEAN_PIXELS in profile.options:
         pixels(result)
@@ -96,13 +97,22 @@ class _Work:
         if depth > MAX_DEPTH:
             raise UndeidentifiableError("its sequences are nested beyond all reason")
         result = Dataset()
-        for element in elements(dataset):
-            kept = self._element(element, dataset, depth)
+        parent = readable(dataset)
+        safe: Iterable[DataElement] = ()
+        if Option.RETAIN_SAFE_PRIVATE in self._options:
+            safe = safe_elements(parent, self._known)
+        public = (element for element in elements(parent) if not element.tag.is_private)
+        for element in (*public, *safe):
+            try:
+                kept = (
+                    _like(element, element.value)
+                    if element.tag.is_private
+                    else self._element(element, parent, depth)
+                )
+            except (ValueError, OverflowError):
+                continue  # its value is none of its VR: it can't be judged and goes
             if kept is not None:
                 result[kept.tag] = kept
-        if Option.RETAIN_SAFE_PRIVATE in self._options:
-            for element in safe_elements(dataset, self._known):
-                result[element.tag] = _like(element, element.value)
         return result
 
     def _element(self, element: DataElement, parent: Dataset, depth: int) -> DataElement | None:
@@ -122,6 +132,8 @@ class _Work:
         return leaves.leaf(element, action, parent, self._subject, self._known, self._profile)
 
     def _bytes(self, element: DataElement, action: Action | None, depth: int) -> DataElement | None:
+        if not isinstance(element.value, bytes):
+            return None  # broken: another VR was read as bytes
         if element.keyword == "PixelData" and depth == 0 and element.value:
             return _like(element, bulk.pixel_data(element, self._source))
         if element.keyword in bulk.KEPT or action is Action.KEEP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,10 +19,12 @@ BROKEN = (
     AttributeError,
     IndexError,
     NotImplementedError,
-    OverflowError,
     EOFError,
+    OverflowError,
+    OSError,
     LookupError,
     struct.error,
+    zlib.error,
     BytesLengthException,
 )
 """What pydicom raises when a raw element can't be read as its VR."""
@@ -35,6 +38,19 @@ def elements(dataset: Dataset) -> Iterator[DataElement]:
         except BROKEN:
             continue
         yield element
+
+
+def readable(dataset: Dataset) -> Dataset:
+    """The elements of one level that can be read, with the encoding and meta information of ``dataset``."""
+    plain = Dataset()
+    for element in elements(dataset):
+        plain[element.tag] = element
+    implicit, little = dataset.original_encoding
+    plain.set_original_encoding(implicit, little)
+    meta = getattr(dataset, "file_meta", None)
+    if meta is not None:
+        plain.file_meta = meta
+    return plain
 
 
 def values_of(element: DataElement) -> list[Any]:

@@ -45,7 +45,7 @@ _TABLE = (
     ("pixel-data-missing", True, "There are no pixels at all.", _REPAIR),
     ("decode-failed", True, "The compressed pixels can't be decoded.", _REPAIR),
     ("unsupported-transfer-syntax", True, "The compression is one this version has no decoder for.", _REPORT),
-    ("unsupported-pixel-format", True, "Pixels of a kind this version does not store (colour, float, 1 bit).", _REPORT),
+    ("unsupported-pixel-format", True, "Pixels of a kind this version does not store (CMYK, HSV …).", _REPORT),
     ("too-large", True, "Reading the item needs more memory than a parser may have.", _REPORT),
     # Geometry
     ("geometry-missing", True, "A segmentation of frames without a place: nobody knows what they label.", _REPAIR),

@@ -187,6 +187,7 @@ table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-weight: 600; color: #5b6b6a; font-size: .9rem; }
 td, th { padding: .4rem .7rem .4rem 0; vertical-align: top; } tbody tr { border-top: 1px solid #dfe7e6; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:has(br) { width: 30%; }
 .numbers { font-size: .85rem; color: #5b6b6a; max-width: 16rem; overflow-wrap: anywhere; }
 code { font-size: .87em; background: #f2f6f5; padding: .05em .3em; border-radius: 3px; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; }

@@ -188,7 +188,9 @@ class TestOrthancDicomweb(ArchiveContract):
         ]
         assert sorted(found) == sorted(item.path for item in source.items())
         ref = InstanceRef.parse(min(HELD))
-        brought = other.retrieve_instance(ref.study, ref.series, ref.instance, media_types=("*/*",))
+        brought = other.retrieve_instance(
+            ref.study, ref.series, ref.instance, media_types=(("application/dicom", "*"),)
+        )
         with source.open(ref.path) as file:
             assert pydicom.dcmread(file) == brought
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.filewriter import dcmwrite
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from imaging.staging.parsing.operations import Unreadable, answer
 
@@ -54,21 +56,18 @@ def item(**attributes: Any) -> Dataset:
 
 
 def encoded(made: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
-    """The bytes of a whole file."""
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = uid.UID(syntax)
-    made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", "1.2")
-    made.file_meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
-    implicit = syntax == uid.ImplicitVRLittleEndian
-    buffer = io.BytesIO()
-    dcmwrite(
-        buffer,
-        made,
-        enforce_file_format=True,
-        implicit_vr=implicit,
-        little_endian=syntax != uid.ExplicitVRBigEndian,
-    )
-    return buffer.getvalue()
+    """The bytes of a whole file; ``syntax`` may be one that pydicom doesn't know."""
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = syntax == uid.ImplicitVRLittleEndian
+    buffer.is_little_endian = syntax != uid.ExplicitVRBigEndian
+    write_dataset(buffer, made)
+    texts = {2: made.get("SOPClassUID", "1.2"), 3: made.get("SOPInstanceUID", "1.2"), 0x10: syntax}
+    meta = struct.pack("<HH2s2xL2s", 2, 1, b"OB", 2, b"\0\1")
+    for element, text in texts.items():
+        raw = str(text).encode() + b"\0" * (len(str(text)) % 2)
+        meta += struct.pack("<HH2sH", 2, element, b"UI", len(raw)) + raw
+    start = bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta))
+    return start + meta + buffer.getvalue()
 
 
 def compressed(

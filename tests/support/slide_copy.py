@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.staging.items import Bench
-from imaging.staging.judging import Rules
+from imaging.staging.judging import PixelPolicy, Rules
 from imaging.staging.parsing import operations
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pathology.judging import Pathology
@@ -71,11 +71,19 @@ class Made:
         return b"".join(self.objects.values())
 
 
-def make(paths: Sequence[Path], *, opt_out: Sequence[str] = (), profile: str = "slide-basic@1") -> Made:
+def make(
+    paths: Sequence[Path],
+    *,
+    opt_out: Sequence[str] = (),
+    profile: str = "slide-basic@2",
+    pixels: PixelPolicy | None = None,
+) -> Made:
     """Headers, judging, parts, metadata, as the engine has it done."""
     reader = DirectReader(paths)
     made = Made()
-    rules = Rules(KEY, profiles.load(profile), Selection.parse({}), frozenset(opt_out), "")
+    rules = Rules(
+        KEY, profiles.load(profile), Selection.parse({}), frozenset(opt_out), "", pixels or PixelPolicy()
+    )
     kind = Pathology(rules)
     headers: dict[int, Any] = {}
     for number in range(1, len(paths) + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from imaging.staging.headers import Attributes, Header, Text, Uid
 from imaging.staging.pathology.fluorophores import known
@@ -34,6 +34,13 @@ class LevelHeader(Header):
     tile_width: Annotated[int, Field(ge=1, le=65_535)]
     tile_height: Annotated[int, Field(ge=1, le=65_535)]
     encoding: Encoding
+
+    @model_validator(mode="after")
+    def _no_larger_than_glass(self) -> LevelHeader:
+        """A slide of 25 × 75 mm at 0.1 µm has 2¹⁸ × 2²⁰ pixels: more is no slide but endless work."""
+        if self.width * self.height > 1 << 40:
+            raise ValueError("larger than any slide")
+        return self
 
 
 class ChannelHeader(Header):

@@ -33,7 +33,11 @@ class Pathology:
         patients: dict[str, dict[int, WsmHeader]] = defaultdict(dict)
         for number, header in headers.items():
             path = paths[number - 1]
-            code = self._file_code(header, path) if header.kind == "slide" else self._instance_code(header)
+            code = (
+                self._file_code(header, path)
+                if header.kind == "slide"
+                else self._instance_code(number, header)
+            )
             if code is not None:
                 judged.refused[number] = code
             elif header.kind == "slide":
@@ -60,7 +64,7 @@ class Pathology:
         kept = self._rules.profile.apply(Patient(self._rules.key, ""), header.attributes)
         return SlideTask(item, slide_of_file(number, header), kept, self._rules.profile)
 
-    def _instance_code(self, header: WsmHeader) -> str | None:
+    def _instance_code(self, number: int, header: WsmHeader) -> str | None:
         """The rules for a DICOM instance, those of privacy before those of technique."""
         if self._rules.opt_out:
             if not header.patient_id.strip() and not header.container.strip():
@@ -71,9 +75,19 @@ class Pathology:
         if not self._rules.selection.holds(header.attributes):
             return "not-selected"
         # Only VOLUME images are levels (PS3.3 C.8.12.4.1.1): not LABEL, OVERVIEW or THUMBNAIL.
-        if header.image_type[2:3] != ("VOLUME",) or header.label_in_image:
+        if header.image_type[2:3] != ("VOLUME",):
             return "slide-side-image"
-        return "burned-in-annotation" if header.burned_in == "YES" else None
+        return self._pixels_code(number, header)
+
+    def _pixels_code(self, number: int, header: WsmHeader) -> str | None:
+        """The grant's policy for levels that say they show text; what is written on glass can't be blanked, since
+        nothing says where it is."""
+        policy = self._rules.pixels
+        if number in policy.released or (header.burned_in != "YES" and not header.label_in_image):
+            return None
+        if policy.burned_in == "hold":
+            return "held-for-person"
+        return "slide-side-image" if header.label_in_image else "burned-in-annotation"
 
     def _instances_task(
         self, patient: str, place: int, header: WsmHeader, slide: Slide, dropped: int

@@ -68,7 +68,7 @@ def test_worker_processes_make_the_same_copy_also_when_one_is_killed(
         said.append(made := original(value, *args, **kwargs))
         return made
 
-    original = pickling.dumps
+    original: Callable[..., bytes] = pickling.dumps
     monkeypatch.setattr(pickling, "dumps", dumps)
     killed: list[int] = []
 

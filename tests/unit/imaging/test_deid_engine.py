@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import io
+import random
 from datetime import date
 from pathlib import Path
 
@@ -346,6 +347,32 @@ def test_a_folder_is_written_under_new_names_and_what_is_refused_is_counted(tmp_
     (written,) = [path for path in dest.rglob("*") if path.is_file()]
     assert "Grimshaw" not in str(written.relative_to(tmp_path / "out"))
     assert pydicom.dcmread(written).PatientID == KEY.patient("", "1CT1")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_mutated_file_is_written_clean_or_refused_and_never_a_crash(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    name = rng.choice(["CT_small.dcm", "MR_small_bigendian.dcm", "test-SR.dcm", "rtplan.dcm", "image_dfl.dcm",
+                       "nested_priv_SQ.dcm", "JPEG2000.dcm"])  # fmt: skip
+    path = get_testdata_file(name)
+    assert path is not None
+    raw = bytearray(Path(path).read_bytes())
+    for _ in range(12):
+        at = rng.randrange(132, min(len(raw), 3000))
+        match rng.randrange(3):
+            case 0:
+                raw[at] = rng.randrange(256)
+            case 1:
+                del raw[at : at + rng.randrange(1, 20)]
+            case 2:
+                raw[at:at] = rng.randbytes(rng.randrange(1, 9))
+    (tmp_path / "in").write_bytes(raw)
+    try:
+        deidentify_file(tmp_path / "in", tmp_path / "out", RESEARCH, KEY)
+    except (NotDicomError, UndeidentifiableError):
+        assert not (tmp_path / "out").exists()
+    else:
+        assert pydicom.dcmread(tmp_path / "out").PatientIdentityRemoved == "YES"
 
 
 def test_a_broken_file_writes_nothing(tmp_path: Path) -> None:

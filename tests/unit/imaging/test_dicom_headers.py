@@ -10,7 +10,6 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 AXIAL = [1, 0, 0, 0, 1, 0]
-GREY8 = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
 
 
 def _frames(count: int) -> dict[str, Any]:
@@ -38,8 +37,9 @@ def test_objects_without_pixels_are_refused_by_rule(sop_class: str) -> None:
     "sop_class",
     [
         uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.MRImageStorage, uid.EnhancedMRImageStorage,
-        uid.EnhancedMRColorImageStorage, uid.LegacyConvertedEnhancedMRImageStorage, uid.PositronEmissionTomographyImageStorage,  # noqa: E501
-        uid.EnhancedPETImageStorage, uid.NuclearMedicineImageStorage, uid.UltrasoundMultiFrameImageStorage,
+        uid.EnhancedMRColorImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.PositronEmissionTomographyImageStorage, uid.EnhancedPETImageStorage,
+        uid.NuclearMedicineImageStorage, uid.UltrasoundMultiFrameImageStorage,
         uid.EnhancedUSVolumeStorage, uid.XRayAngiographicImageStorage, uid.EnhancedXAImageStorage,
         uid.DigitalMammographyXRayImageStorageForPresentation, uid.BreastTomosynthesisImageStorage, uid.RTImageStorage,
         uid.RTDoseStorage, uid.SegmentationStorage, uid.ParametricMapStorage, uid.OphthalmicTomographyImageStorage,
@@ -233,7 +233,9 @@ def test_a_segmentation_tells_segments_by_code_and_frame_and_its_sources() -> No
         SegmentationType="BINARY", PerFrameFunctionalGroupsSequence=groups, SharedFunctionalGroupsSequence=[Dataset()],
         SegmentSequence=[item(SegmentNumber=1, SegmentLabel="Jane's liver", SegmentAlgorithmType="MANUAL",
                               SegmentedPropertyTypeCodeSequence=liver)],
-        ReferencedSeriesSequence=[item(SeriesInstanceUID="1.8", ReferencedInstanceSequence=[item(ReferencedSOPInstanceUID="1.9.3")])],  # noqa: E501
+        ReferencedSeriesSequence=[
+            item(SeriesInstanceUID="1.8", ReferencedInstanceSequence=[item(ReferencedSOPInstanceUID="1.9.3")])
+        ],
     )  # fmt: skip
     said = header(encoded(made))
     assert said["segmentation"] == "BINARY"
@@ -346,7 +348,7 @@ def test_values_of_a_wrong_vr_are_read_where_their_bytes_are_plain() -> None:
         assert header(changed)["rows"] == 2
 
 
-def test_a_float_image_of_a_cine_object_keeps_numpys_idea_of_size() -> None:
+def test_a_float_images_bits_are_those_of_its_type() -> None:
     values = np.zeros((2, 3), dtype="<f4")
     made = dataset(
         PixelData=None, FloatPixelData=values.tobytes(), BitsAllocated=32, BitsStored=None, HighBit=None

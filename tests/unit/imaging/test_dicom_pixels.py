@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dicom_files import dataset, encoded, frames, header, item, refusal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 
@@ -43,6 +43,7 @@ def test_bits_outside_those_stored_are_cleared_or_the_sign(
     assert got.dtype == np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 9), st.integers(1, 3), st.data())
 def test_pixel_cells_of_any_size_are_packed_lowest_bit_first(
     allocated: int, rows: int, columns: int, count: int, data: st.DataObject

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 import tracemalloc
@@ -42,6 +44,9 @@ class Threads:
 
     def isolation(self) -> str:
         return "none"
+
+    def close(self) -> None:
+        self._pool.shutdown()
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ def write(
         shares[task.path] = shares.get(task.path, 0.0) + share
 
     writer = Writer(into, scheduler, memory, lambda task: "print", advance)
-    found = {outcome.task.path: outcome for outcome in writer.write(iter(items))}
+    try:
+        found = {outcome.task.path: outcome for outcome in writer.write(iter(items))}
+    finally:
+        scheduler.close()
     for path, outcome in found.items():
         assert isinstance(outcome, Dropped) or shares[path] == pytest.approx(1)
     return found
@@ -250,12 +258,53 @@ def test_a_full_disk_ends_the_staging_and_a_second_run_finishes_it(tmp_path: Pat
     }
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_killed_at_any_moment_it_goes_on_to_the_same_copy(tmp_path: Path, seed: int) -> None:
+    """The moment is a count of objects written, before or after the one, so that every place comes up."""
+    chance = random.Random(seed)
+
+    class Deadly(DirectoryStore):
+        left = 0
+
+        def put(self, name: str, chunks: Any) -> None:
+            Deadly.left -= 1
+            if Deadly.left == 0 and chance.random() < 0.5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().put(name, chunks)
+            if Deadly.left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def items() -> list[Item]:
+        return [item(f"i{n}", parts=1 + n % 4) for n in range(9)]
+
+    deaths = 0
+    for _ in range(3):
+        Deadly.left = chance.randrange(1, 12)
+        child = os.fork()
+        if child == 0:
+            into = CopyBuilder(Deadly(tmp_path / "o"), b"k" * 32, "copy", "p", "c", tmp_path / "j")
+            done = into.finished()
+            write(into, [one for one in items() if one.path not in done], Threads(3, random.Random(seed)))
+            os._exit(0)
+        deaths += os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert deaths
+    again = builder(tmp_path)
+    write(again, [one for one in items() if one.path not in again.finished()], Threads(3))
+    straight = builder(tmp_path / "straight")
+    write(straight, items(), Threads(1))
+    assert {path: again.read(path) for path in again.paths()} == {
+        path: straight.read(path) for path in straight.paths()
+    }
+    assert again.finished() == straight.finished()
+
+
 def test_closing_the_outcomes_stops_the_work(tmp_path: Path) -> None:
     scheduler = Threads(2)
     writer = Writer(builder(tmp_path), scheduler, 1 << 30, lambda task: "", lambda task, share: None)
     outcomes = writer.write(item(f"i{n}") for n in range(500))
     next(outcomes)
     outcomes.close()
+    scheduler.close()
     assert len(scheduler.started) < 100
 
 

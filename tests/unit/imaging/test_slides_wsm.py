@@ -17,6 +17,8 @@ from slide_copy import KEY, make
 from slides import LABEL_CANARY, he, jpeg, picture_of_text, pyramid, tiles_of, wsm
 from wsidicom import WsiDicom
 
+from imaging.staging.judging import PixelPolicy
+
 REAL = SHARED / "pathology" / "dicom-wsm-cmu1"
 ENCODED = Path(wsidicom_data.__file__).parent / "data" / "encoded"
 # Of the files' names: transfer syntax, and whether its codestreams are kept as they are.
@@ -240,3 +242,21 @@ def test_dates_times_and_names_stay_out(tmp_path: Path) -> None:
     )
     whole = make([tmp_path / "a.dcm"]).everything()
     assert not re.search(rb"CANARY|1999|PATIENT|BARCODE", whole)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (PixelPolicy("refuse"), "burned-in-annotation"),
+        (PixelPolicy("blank"), "burned-in-annotation"),
+        (PixelPolicy("hold"), "held-for-person"),
+        (PixelPolicy("hold", released=frozenset({1})), None),
+    ],
+)
+def test_a_level_that_says_it_shows_text_waits_for_a_person_or_stays_out(
+    tmp_path: Path, policy: PixelPolicy, code: str | None
+) -> None:
+    wsm(tmp_path / "a.dcm", he(300, 300), BurnedInAnnotation="YES")
+    made = make([tmp_path / "a.dcm"], pixels=policy)
+    assert made.refused == ({} if code is None else {1: code})
+    assert len(made.rows) == (code is None)

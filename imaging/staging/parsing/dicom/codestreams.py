@@ -16,7 +16,7 @@ from typing import Any, Literal
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from rle.rle import decode_segment  # type: ignore[import-not-found]
+from rle.rle import decode_segment
 
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.unreadable import Unreadable

@@ -132,7 +132,7 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
     # The first elements of any dataset are of groups 0004 to 0010; random bytes make others.
     if not stopped and not any(0x00040000 <= tag < 0x00110000 for tag in tags):
         raise ValueError("no dataset")
-    if not stopped and _is_torn(dataset):
+    if not stopped and _is_torn(dataset, size):
         raise EOFError
     dataset.set_original_encoding(implicit, not big_endian, dataset._character_set)
     pixels = None
@@ -145,12 +145,13 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
     return Opened(dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size)
 
 
-def _is_torn(dataset: Dataset) -> bool:
-    """Whether the file ends within its last element."""
+def _is_torn(dataset: Dataset, size: int) -> bool:
+    """Whether the file ends within its last element, or within the head of the next."""
     last = dataset.get_item(max(list(dataset.keys())))
     if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
         return False
-    return last.length > len(last.value or b"")
+    left = size - last.value_tell - last.length
+    return left < 0 or 0 < left < 12
 
 
 def _syntax(declared: str, implicit: bool, big_endian: bool) -> UID:

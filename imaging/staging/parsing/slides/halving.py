@@ -14,12 +14,10 @@ def halve(pixels: NDArray[Any]) -> NDArray[Any]:
     if odd_y or odd_x:
         pixels = np.pad(pixels, ((0, odd_y), (0, odd_x), (0, 0)), mode="edge")
     whole = pixels.dtype.kind != "f"
-    total = pixels[0::2, 0::2].astype(
-        {1: np.uint16, 2: np.uint32}[pixels.dtype.itemsize] if whole else np.float64
-    )
-    total += pixels[1::2, 0::2]
-    total += pixels[0::2, 1::2]
-    total += pixels[1::2, 1::2]
+    wide = {1: np.uint16, 2: np.uint32}[pixels.dtype.itemsize] if whole else np.float64
+    rows = pixels[0::2].astype(wide)
+    rows += pixels[1::2]
+    total: NDArray[Any] = rows[:, 0::2] + rows[:, 1::2]
     if whole:
         total += 2
         total >>= 2

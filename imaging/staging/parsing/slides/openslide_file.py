@@ -7,6 +7,7 @@ Its associated images (label, macro, thumbnail) are never read.
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ class OpenSlideFile:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._handle = os.dup(source.file.fileno())
+        handle = os.dup(source.file.fileno())
+        weakref.finalize(self, os.close, handle)
         try:
-            self._slide = openslide.OpenSlide(f"/proc/self/fd/{self._handle}")
+            self._slide = openslide.OpenSlide(f"/proc/self/fd/{handle}")
         except (openslide.OpenSlideError, OSError):
             raise Unreadable("unsupported-slide") from None
         self.width, self.height = self._slide.dimensions
@@ -47,12 +49,6 @@ class OpenSlideFile:
         self.samples = 3
         self.dtype = np.dtype(np.uint8)
         self.fill = 255
-
-    def __del__(self) -> None:
-        slide = getattr(self, "_slide", None)
-        if slide is not None:
-            slide.close()
-        os.close(self._handle)
 
     def header(self, keywords: frozenset[str]) -> SlideHeader:
         said = self._slide.properties

@@ -11,22 +11,29 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from imaging.staging.headers import Value
 from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
-from imaging.staging.parsing.slides import icc, jpeg2000
+from imaging.staging.parsing.slides import jpeg2000
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
 from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
 from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES
 from imaging.staging.parsing.slides.jpeg import TileCompleter, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import KEPT_SIDES, decode_jpeg
+from imaging.staging.parsing.slides.wsm_attributes import (
+    attributes,
+    background,
+    color_profile,
+    micrometres_per_pixel,
+    optical_paths,
+    required,
+    text,
+    yes_no,
+)
 from imaging.staging.parsing.slides.wsm_places import Places, full_places, sparse_places
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.pathology.headers import (
-    ChannelHeader,
     Encoding,
     LevelHeader,
-    OpticalPath,
     WsmHeader,
 )
 
@@ -65,7 +72,7 @@ class WsmInstance:
         self._at = opened.pixels.start
         self._syntax = opened.syntax
         self._format = _PixelFormat.of(dataset)
-        self._paths = _optical_paths(dataset)
+        self._paths = optical_paths(dataset)
         self._places = self._tile_places()
         self._frames: Frames | None = None
 
@@ -73,27 +80,27 @@ class WsmInstance:
         dataset = self._dataset
         grid = self._grid(0)
         color = self._format.color
-        lossy = _text(dataset, "LossyImageCompression") == "01"
+        lossy = text(dataset, "LossyImageCompression") == "01"
         return WsmHeader(
             samples=3 if color else 1,
             dtype="uint16" if self._format.bits_allocated == 16 else "uint8",
             focal_um=self._places.focal_um,
-            mpp=_mpp(dataset, grid.width, grid.height),
-            background=_background(dataset, color),
-            icc=_icc(dataset),
-            attributes=_attributes(dataset, keywords),
-            sop_instance=_required(dataset, "SOPInstanceUID"),
-            study=_required(dataset, "StudyInstanceUID"),
-            series=_required(dataset, "SeriesInstanceUID"),
-            frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
-            pyramid=_text(dataset, "PyramidUID"),
-            concatenation=_text(dataset, "ConcatenationUID"),
-            container=_text(dataset, "ContainerIdentifier"),
-            patient_id=_text(dataset, "PatientID"),
-            issuer=_text(dataset, "IssuerOfPatientID"),
+            mpp=micrometres_per_pixel(dataset, grid.width, grid.height),
+            background=background(dataset, color),
+            icc=color_profile(dataset),
+            attributes=attributes(dataset, keywords),
+            sop_instance=required(dataset, "SOPInstanceUID"),
+            study=required(dataset, "StudyInstanceUID"),
+            series=required(dataset, "SeriesInstanceUID"),
+            frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+            pyramid=text(dataset, "PyramidUID"),
+            concatenation=text(dataset, "ConcatenationUID"),
+            container=text(dataset, "ContainerIdentifier"),
+            patient_id=text(dataset, "PatientID"),
+            issuer=text(dataset, "IssuerOfPatientID"),
             image_type=tuple(str(part)[:_TEXT] for part in list(dataset.get("ImageType") or [])[:16]),
-            burned_in=_yes_no(dataset, "BurnedInAnnotation"),
-            label_in_image=_yes_no(dataset, "SpecimenLabelInImage") == "YES",
+            burned_in=yes_no(dataset, "BurnedInAnnotation"),
+            label_in_image=yes_no(dataset, "SpecimenLabelInImage") == "YES",
             lossy=lossy or grid.encoding == "lossy",
             level=LevelHeader(
                 width=grid.width,
@@ -125,7 +132,7 @@ class WsmInstance:
         count = int(dataset.get("NumberOfFrames") or 1)
         if min(*size, *tile) < 1 or count < 1:
             raise Unreadable("required-attribute-missing")
-        kind = _text(dataset, "DimensionOrganizationType")
+        kind = text(dataset, "DimensionOrganizationType")
         if kind == "TILED_SPARSE" or (kind != "TILED_FULL" and "PerFrameFunctionalGroupsSequence" in dataset):
             identifiers = [path.identifier for path in self._paths]
             return sparse_places(dataset, size, tile, count, identifiers)
@@ -171,7 +178,7 @@ class _PixelFormat:
             rows=int(dataset.Rows),
             columns=int(dataset.Columns),
             samples=samples,
-            photometric=_text(dataset, "PhotometricInterpretation"),
+            photometric=text(dataset, "PhotometricInterpretation"),
             bits_allocated=allocated,
             bits_stored=int(dataset.get("BitsStored") or allocated),
             planar=int(dataset.get("PlanarConfiguration") or 0) == 1,
@@ -327,104 +334,3 @@ def _says_rgb(raw: bytes) -> bool:
     """An Adobe APP14 segment with transform 0."""
     own = segments(raw)[0]
     return any(marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" for marker, body in own)
-
-
-def _optical_paths(dataset: Dataset) -> list[OpticalPath]:
-    items = list(dataset.get("OpticalPathSequence") or [])[:256]
-    paths = [
-        OpticalPath(
-            identifier=_text(item, "OpticalPathIdentifier"),
-            channel=ChannelHeader(excitation_nm=_positive(item.get("IlluminationWaveLength"))),
-        )
-        for item in items
-    ]
-    return paths or [OpticalPath(identifier="", channel=ChannelHeader())]
-
-
-def _mpp(dataset: Dataset, width: int, height: int) -> tuple[float, float] | None:
-    """Pixel Spacing of the shared functional groups, else the imaged volume over the matrix; in µm."""
-    for item in dataset.get("SharedFunctionalGroupsSequence") or []:
-        for measures in item.get("PixelMeasuresSequence") or []:
-            spacing = list(measures.get("PixelSpacing") or [])
-            if len(spacing) == 2 and all(0 < float(one) * 1000 <= 1000 for one in spacing):
-                return float(spacing[0]) * 1000, float(spacing[1]) * 1000
-    wide, high = _positive(dataset.get("ImagedVolumeWidth")), _positive(dataset.get("ImagedVolumeHeight"))
-    if wide is None or high is None:
-        return None
-    size = (high * 1000 / height, wide * 1000 / width)
-    return size if all(0 < one <= 1000 for one in size) else None
-
-
-def _background(dataset: Dataset, color: bool) -> Literal["white", "black"]:
-    """By Recommended Absent Pixel CIELab Value (0048,0015), else white for colour and black for channels."""
-    value = dataset.get("RecommendedAbsentPixelCIELabValue")
-    if value is not None and len(value) == 3 and color:
-        return "white" if int(value[0]) >= 0x8000 else "black"
-    return "white" if color else "black"
-
-
-def _icc(dataset: Dataset) -> str:
-    for item in dataset.get("OpticalPathSequence") or []:
-        return icc.reduced(item.get("ICCProfile"))
-    return ""
-
-
-def _attributes(dataset: Dataset, keywords: frozenset[str]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for keyword in sorted(keywords):
-        value = _plain(_looked_up(dataset, keyword))
-        if value is not None:
-            found[keyword] = value
-    found["Modality"] = "SM"
-    for item in dataset.get("OpticalPathSequence") or []:
-        power = _positive(item.get("ObjectiveLensPower"))
-        if power is not None:
-            found["ObjectiveLensPower"] = power
-    return found
-
-
-def _looked_up(dataset: Dataset, keyword: str) -> Any:
-    """``A.B`` is attribute B of the first item of sequence A."""
-    first, _, rest = keyword.partition(".")
-    value = dataset.get(first)
-    if not rest:
-        return value
-    return _looked_up(value[0], rest) if value is not None and len(value) else None
-
-
-def _plain(value: Any) -> Value | None:
-    if value is None or isinstance(value, bytes | Dataset):
-        return None
-    if isinstance(value, int | float):
-        number = float(value)
-        return (int(value) if isinstance(value, int) else number) if np.isfinite(number) else None
-    if isinstance(value, list | tuple) or hasattr(value, "append"):
-        parts = [str(part).strip(" \0") for part in list(value)[:64] if not isinstance(part, Dataset)]
-        return tuple(part for part in parts if 0 < len(part) <= _TEXT) or None
-    text = str(value).strip(" \0")
-    return text if 0 < len(text) <= _TEXT else None
-
-
-def _required(dataset: Dataset, keyword: str) -> str:
-    text = _text(dataset, keyword)
-    if not text:
-        raise Unreadable("required-attribute-missing")
-    return text
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    return "" if value is None else str(value).strip(" \0")[:_TEXT]
-
-
-def _yes_no(dataset: Dataset, keyword: str) -> Literal["YES", "NO", ""]:
-    said = _text(dataset, keyword).upper()
-    return "YES" if said == "YES" else "NO" if said == "NO" else ""
-
-
-def _positive(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number < 1e5 else None
