@@ -13,8 +13,8 @@ import socket
 import struct
 from typing import Any
 
-MAX_HEADER_BYTES = 32 << 20
-"""A multi-frame object of 10,000 frames has about 3 MB of geometry."""
+MAX_HEADER_BYTES = 128 << 20
+"""A multi-frame object of 100,000 frames, the most there may be, has 25 to 60 MB of geometry."""
 
 MAX_BLOB_BYTES = 1 << 30
 
