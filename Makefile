@@ -28,8 +28,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml $(if $(filter uv,$(UV)),,.uv/bi
 demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTER=local|slurm)
 	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
 
-test: env  ## all tests; parts that need Slurm, sshd or bubblewrap are named loudly where missing
-	$(BIN)/pytest
+test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are named loudly where missing
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/jobspecs tests/integration/imaging
+	$(BIN)/pytest tests/integration tests/site tests/faults --ignore=tests/integration/imaging
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready
 	$(UV) pip install --quiet --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock

@@ -8,6 +8,8 @@ from typing import Any
 from imaging.deid.rules import Value
 from imaging.layout import NGFF_VERSION
 
+RGB_CHANNELS = [{"name": name} for name in ("red", "green", "blue")]
+
 
 def multiscales(
     axes: list[dict[str, str]], scales: list[list[float]], translations: list[list[float]]

@@ -102,6 +102,8 @@ def seal_by_hand(
     builder.put("index.parquet", index.to_bytes(table))
     for path, data in (others or {}).items():
         builder.put(path, data)
+        if path.count("/") > 1:
+            builder.finish_item(path.rpartition("/")[0], {})
     sealed = builder.seal()
     builder.close()
     described = {"schema": standalone.SCHEMA, "copy": copy, "digest": sealed.manifest_digest}

@@ -32,8 +32,10 @@ def is_csv(start: bytes) -> bool:
         if error.start < len(start) - 3:
             return False
         text = start[: error.start].decode("utf-8-sig")
-    first = text.split("\n", 1)[0]
-    return "," in first and all(character.isprintable() or character in "\r\n\t" for character in text)
+    # Only the first column may be without a name, as an index often is: "Dear Sir," begins a letter.
+    names = text.split("\n", 1)[0].strip("\r").split(",")
+    named = len(names) > 1 and all(map(str.strip, names[1:]))
+    return named and all(character.isprintable() or character in "\r\n\t" for character in text)
 
 
 def read_header(file: BinaryIO) -> TableHeader:

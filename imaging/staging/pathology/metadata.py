@@ -10,7 +10,7 @@ import numpy as np
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, SLIDE_SCHEMA
-from imaging.staging.ngff import multiscales, plain
+from imaging.staging.ngff import RGB_CHANNELS, multiscales, plain
 from imaging.staging.pathology.arrays import LevelArray
 from imaging.staging.pathology.headers import ChannelHeader
 from imaging.staging.pathology.slide import Slide, downsamples
@@ -55,7 +55,7 @@ def slide_attributes(
             {"path": str(level), "pixels": origin, "downsample": list(factor)}
             for level, (origin, factor) in enumerate(zip(origins, factors, strict=True))
         ],
-        "channels": "RGB" if slide.color else [_channel(one) for one in slide.channels],
+        "channels": RGB_CHANNELS if slide.color else [_channel(one) for one in slide.channels],
         "dicom": plain(attributes),
         "deidentification": profile.stamp(),
     }

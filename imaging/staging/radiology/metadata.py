@@ -11,7 +11,7 @@ import numpy as np
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, VOLUME_SCHEMA
-from imaging.staging.ngff import multiscales, plain, plain_list
+from imaging.staging.ngff import RGB_CHANNELS, multiscales, plain, plain_list
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import AxisT, Geometry, Slice, Volume
 
@@ -42,7 +42,6 @@ _UNITS: dict[str, str] = {
 }
 """Defined terms of Rescale Type, PET Units and Dose Units → the unit written."""
 _UCUM = re.compile(r"[A-Za-z0-9/.*\[\]{}%^_-]{1,24}")
-_RGB = [{"name": name} for name in ("red", "green", "blue")]
 
 
 def axes_of(names: str, placed: bool, t: AxisT | None, in_mm: bool) -> list[dict[str, str]]:
@@ -190,7 +189,7 @@ def volume_attributes(
     if volume.axis_t is not None:
         ours["axis_t"] = axis_t(volume.axis_t)
     if "c" in volume.axes:
-        ours["channels"] = _RGB
+        ours["channels"] = RGB_CHANNELS
     if header.modality_lut is not None:
         ours["modality_lut"] = {
             "first": header.modality_lut.first,

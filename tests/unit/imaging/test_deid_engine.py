@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import random
+import warnings
 from datetime import date
 from pathlib import Path
 
@@ -127,7 +128,8 @@ def test_a_date_time_keeps_its_precision(value: str) -> None:
 @pytest.mark.parametrize("value", ["tomorrow", "20209999", "Grimshaw", "20200228 Grimshaw"])
 def test_a_date_that_is_none_goes(value: str) -> None:
     dataset = ct()
-    with pytest.warns(UserWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, where its validation is on
         dataset.StudyDate = value
     assert deidentify(dataset, RESEARCH, KEY).StudyDate == ""
 

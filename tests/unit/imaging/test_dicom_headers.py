@@ -97,7 +97,9 @@ def _region(**changes: Any) -> Dataset:
 
 def test_an_ultrasound_region_gives_its_rectangle_and_calibration() -> None:
     said = header(encoded(dataset(SequenceOfUltrasoundRegions=[_region()])))
-    assert said["regions"] == [{"x0": 1, "y0": 2, "x1": 30, "y1": 40, "spacing_mm": [0.1, 0.2]}]
+    assert said["regions"] == [
+        {"x0": 1, "y0": 2, "x1": 30, "y1": 40, "spacing_mm": [0.1, 0.2], "spatial_format": 0}
+    ]
     assert said["frames"][0]["spacing_mm"] == [0.1, 0.2]
 
 
