@@ -29,7 +29,7 @@ demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTE
 	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
 
 test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are named loudly where missing
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/jobspecs tests/integration/imaging
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration/imaging
 	$(BIN)/pytest tests/integration tests/site tests/faults --ignore=tests/integration/imaging
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready

@@ -71,4 +71,4 @@ def test_nothing_that_the_broker_holds_in_plaintext_goes_without_proof_of_its_en
         if place.holds in (Holds.PLAINTEXT, Holds.SEALED)
         and place.verified_by in (Method.OUTSIDE, Method.NOT_PROVABLE, Method.CLOSED_SCHEMA)
     }
-    assert unproven == {"source-archive", "inventory", "opt-out-list", "gpu-memory"}
+    assert unproven == {"source-archive", "inventory", "opt-out-list", "cohort-lists", "gpu-memory"}

@@ -355,6 +355,6 @@ def test_every_kind_of_document_has_its_own_type_and_namespace():
 
 
 def test_a_registration_states_where_data_lie():
-    assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "s3")) == [
-        ("bad-value", "source.type")
+    assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "ftp")) == [
+        ("bad-value", "source")
     ]
