@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from imaging.deid.body_parts import BODY_PARTS
 from imaging.deid.keyed import DeidKey, parse_date
 from imaging.deid.text import NOBODY, cleaned
 from imaging.deid.values import shifted_datetime as moved_datetime
-from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS, OTHER_MANUFACTURER
+from imaging.deid.vocabulary import MANUFACTURERS, OTHER_MANUFACTURER
 
 type Value = str | int | float | tuple[str | int | float, ...]
 
