@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.parsing.slides.halving import halve
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.pathology.halving import halve
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 
 MAX_TILE_BYTES = 64 << 20
