@@ -266,7 +266,7 @@ class StandaloneStore(SealedStore):
         super().__init__(folder.open())
         self._folder = folder
 
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:  # type: ignore[override]
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:  # type: ignore[override]  # its parent refuses
         return (StandaloneStore, (self._folder,))
 
     def __eq__(self, other: object) -> bool:

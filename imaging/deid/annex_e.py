@@ -18,7 +18,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 
 _EDITION = "dicomanonymizer.dicom_anonymization_databases.dicomfields_2026c"
 _LISTS = {
@@ -194,8 +194,3 @@ def option_table() -> OptionTable:
             raise RuntimeError(f"annex-e-options.toml names an unknown attribute in {name}")
         columns[name] = frozenset(int(tag) for tag in tags if tag is not None)
     return OptionTable(**columns)
-
-
-def name_of(tag: int) -> str:
-    """The keyword of a standard attribute; empty for others."""
-    return str(keyword_for_tag(tag))

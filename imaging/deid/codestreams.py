@@ -6,6 +6,8 @@ same pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _SOI = b"\xff\xd8"
 _J2K = b"\xff\x4f\xff\x51"
 _SOS, _COM, _SOT, _J2K_COM = 0xDA, 0xFE, 0x90, 0x64
@@ -25,8 +27,7 @@ def without_comments(stream: bytes) -> bytes:
     return stream
 
 
-def _filtered(stream: bytes, at: int, last: int, is_needed: object) -> bytes:
-    assert callable(is_needed)
+def _filtered(stream: bytes, at: int, last: int, is_needed: Callable[[int, bytes], bool]) -> bytes:
     kept = [stream[:at]]
     dropped = False
     while True:

@@ -14,12 +14,12 @@ from pydicom.dataset import Dataset
 from imaging.deid import annex_e, rules
 from imaging.deid.annex_e import TEMPORAL, Action, Option
 from imaging.deid.attribute_kinds import kind
+from imaging.deid.body_parts import BODY_PARTS
 from imaging.deid.keyed import DeidKey
 from imaging.deid.object_profiles import ObjectProfile
 from imaging.deid.reading_elements import values_of
 from imaging.deid.text import Identifiers, cleaned, is_technical
 from imaging.deid.values import REMOVED, dummy, moved
-from imaging.deid.vocabulary import BODY_PARTS
 from imaging.deid.words import is_product, is_safe
 
 TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})

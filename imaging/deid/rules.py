@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from imaging.deid.body_parts import BODY_PARTS
 from imaging.deid.keyed import DeidKey, parse_date
 from imaging.deid.text import NOBODY, cleaned
 from imaging.deid.values import shifted_datetime as moved_datetime
-from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS, OTHER_MANUFACTURER
+from imaging.deid.vocabulary import MANUFACTURERS, OTHER_MANUFACTURER
 
 type Value = str | int | float | tuple[str | int | float, ...]
 
@@ -45,20 +46,32 @@ _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 def age(patient: Patient, value: Value) -> Value | None:
     """Age String in its own unit up to 89 years, then ``090Y``."""
-    match = _AGE.fullmatch(value.strip().upper()) if isinstance(value, str) else None
-    if match is None:
+    years = years_of(value) if isinstance(value, str) else None
+    if years is None:
         return None
-    years = int(match.group(1)) / _YEARS[match.group(2)]
-    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS + 0.99 else match.group(1).zfill(3) + match.group(2)
+    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS + 0.99 else str(value).strip().upper().zfill(4)
 
 
 def age_between(birth: str, study: str) -> str | None:
-    """Age String in years from two real dates; None if either is no date or the order is wrong."""
+    """Age String in years from two real dates; None as in :func:`years_between`."""
+    years = years_between(birth, study)
+    if years is None:
+        return None
+    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS else f"{years:03d}Y"
+
+
+def years_of(age_string: str) -> float | None:
+    """Years of a DICOM Age String; None if it is none."""
+    match = _AGE.fullmatch(age_string.strip().upper())
+    return None if match is None else int(match.group(1)) / _YEARS[match.group(2)]
+
+
+def years_between(birth: str, study: str) -> int | None:
+    """Whole years between two real dates; None if either is no date or the order is wrong."""
     born, seen = parse_date(birth), parse_date(study)
     if born is None or seen is None or seen < born:
         return None
-    years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
-    return AGE_OVER_LIMIT if years > MAX_PLAIN_AGE_YEARS else f"{years:03d}Y"
+    return seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
 
 
 def sex(patient: Patient, value: Value) -> Value | None:
@@ -148,9 +161,6 @@ RULES: dict[str, Rule] = {
     "time": time,
     "uid": uid,
 }
-
-REPLACING = frozenset({"patient-id", "uid", "shifted-date", "shifted-datetime"})
-"""Rules whose result is keyed: nothing of the original value is in it without the key."""
 
 
 def _number(value: str | int | float) -> int | float | None:

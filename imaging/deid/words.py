@@ -16,7 +16,8 @@ from typing import Any
 from pydicom import _dicom_dict, _uid_dict
 from pydicom.sr import _concepts_dict
 
-from imaging.deid.vocabulary import BODY_PARTS, MANUFACTURERS
+from imaging.deid.body_parts import BODY_PARTS
+from imaging.deid.vocabulary import MANUFACTURERS
 
 _WORD = re.compile(r"[A-Za-z]{2,}")
 

@@ -220,5 +220,5 @@ def id_of(item: str) -> str:
 
 def _lazy(array: zarr.Array[Any]) -> dask.array.Array:
     chunks = array.shards or array.chunks
-    lazy: dask.array.Array = dask.array.from_zarr(array, chunks=chunks)  # type: ignore[no-untyped-call]
+    lazy: dask.array.Array = dask.array.from_zarr(array, chunks=chunks)  # type: ignore[no-untyped-call]  # Dask annotates little
     return lazy

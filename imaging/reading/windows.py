@@ -102,11 +102,11 @@ class PatchPlan:
         image = self.images[which]
         cell = int(self._cells[which][number - self._first[which]])
         t, z, y, x = (int(place) for place in np.unravel_index(cell, image.grid))
-        shifts = (0, 0, 0)
+        shifts = [0, 0, 0]
         if self.moved:
             draw = np.random.default_rng([self.seed, epoch, number])
             low, high = [-(size // 2) for size in image.size], [size - size // 2 for size in image.size]
-            shifts = tuple(int(shift) for shift in draw.integers(low, high))  # type: ignore[assignment]
+            shifts = [int(shift) for shift in draw.integers(low, high)]
         starts = (
             image.start(axis, place, shift)
             for axis, place, shift in zip(_SPACE, (z, y, x), shifts, strict=True)

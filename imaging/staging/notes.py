@@ -43,4 +43,6 @@ NOTES: dict[str, str] = {
     "slide-encoded-anew": "Slides whose codestreams could not be kept: lossy originals, decoded and encoded as JPEG.",
     "slide-without-some-tiles": "Slides of which the scanner stored no tiles in places: white there, or zero.",
     "slide-level-dropped": "Slides with a level that lacks channels or focal planes of the first: derived instead.",
+    # Tables
+    "table-rows-without-patient": "Tables with rows that name no patient: these rows stayed behind.",
 }

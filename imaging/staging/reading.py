@@ -37,10 +37,6 @@ class ItemReader:
         self._verified: dict[int, tuple[int, ...]] = {}
         self._lock = threading.Lock()
 
-    def digest(self, number: int) -> str:
-        """The item's SHA-256 as registered, 64 hex."""
-        return self._digests[number - 1]
-
     def headers(self, numbers: Sequence[int], keywords: frozenset[str]) -> list[AnyHeader | Refused]:
         """What parsers say of these items, in their order; a refusal stands where an item has none."""
         found: list[AnyHeader | Refused] = []

@@ -19,7 +19,6 @@ class Reason:
     remedy: str
 
 
-_LOOK = "Look at it, and release it by its number if it shows nobody."
 _ASK = "Nothing to do: the grant or the profile says so."
 _KIND = "Nothing to do: this version does not stage such objects."
 _OPTED_OUT = "Nothing to do: the opt-out list says so."

@@ -11,11 +11,11 @@ from typing import Any
 from hdrs_hpc.core.errors import BadDocumentError
 from imaging.deid.body_parts import term_of
 from imaging.deid.keyed import parse_date
+from imaging.deid.rules import years_between, years_of
 
 KEYS = frozenset({"Modality", "BodyPartExamined", "PatientSex", "PatientAge", "Manufacturer", "StudyDate"})
 _REGION_CODE = "AnatomicRegionSequence.CodeValue"
 _REGION_SCHEME = "AnatomicRegionSequence.CodingSchemeDesignator"
-_AGE_STRING = re.compile(r"(\d{1,3})([DWMY])")
 _AGES = re.compile(r"(\d{1,3})-(\d{1,3})?")
 
 
@@ -102,16 +102,11 @@ def _words(key: str, attributes: Mapping[str, Any]) -> Iterator[str]:
 
 def _in_ages(ages: tuple[tuple[int, int], ...], attributes: Mapping[str, Any]) -> bool:
     """By the age that the item states, else by its two dates; an item with neither is of no age."""
-    stated = _AGE_STRING.fullmatch(str(attributes.get("PatientAge") or "").strip().upper())
-    if stated is not None:
-        years = int(int(stated.group(1)) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[stated.group(2)])
-    else:
-        born = parse_date(str(attributes.get("PatientBirthDate") or ""))
-        seen = parse_date(str(attributes.get("StudyDate") or ""))
-        if born is None or seen is None or seen < born:
-            return False
-        years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
-    return any(first <= years <= last for first, last in ages)
+    years = years_of(str(attributes.get("PatientAge") or ""))
+    if years is None:
+        dates = (str(attributes.get(keyword) or "") for keyword in ("PatientBirthDate", "StudyDate"))
+        years = years_between(*dates)
+    return years is not None and any(first <= int(years) <= last for first, last in ages)
 
 
 def _ages(word: str) -> tuple[int, int]:

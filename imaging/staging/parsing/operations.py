@@ -10,12 +10,11 @@ from typing import Any, BinaryIO
 from imaging.staging.parsing.dicom import header as dicom
 from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
+from imaging.staging.parsing.slides.opening import FOR_OPENSLIDE, TIFF_STARTS
 from imaging.staging.parsing.unreadable import Unreadable
 
 __all__ = ["Unreadable", "answer"]
 
-_SLIDE_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
-"""TIFF and BigTIFF in both byte orders, Zeiss CZI, Sakura."""
 _LISTS_OF_FILES = (
     b"[Virtual Microscope Specimen]",
     b"[Uncompressed Virtual Microscope Specimen]",
@@ -40,7 +39,7 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     if not start:
         raise Unreadable("empty-file")
     # DICOM first: its preamble may hold a TIFF header on purpose (PS3.10 7.1).
-    if start[128:] != b"DICM" and start.startswith(_SLIDE_STARTS):
+    if start[128:] != b"DICM" and start.startswith(TIFF_STARTS + FOR_OPENSLIDE):
         yield _slides().read_header(file, frozenset(request["keywords"])).model_dump_json().encode(), b""
     elif start.startswith(_LISTS_OF_FILES):
         raise Unreadable("unsupported-slide-layout")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.staging.items import Bench, Made
-from imaging.staging.parsing.slides.halving import halve
 from imaging.staging.pathology.arrays import LevelArray
+from imaging.staging.pathology.halving import halve
 from imaging.staging.pathology.slide import Grid
 from imaging.staging.refusals import ItemRefused, Refused
 

@@ -12,7 +12,6 @@ from imaging.deid.pixels.facts import Facts, Region
 from imaging.deid.pixels.suspicion import Action, Verdict, decide, suspect
 from imaging.staging.items import Bench, Made, Told
 from imaging.staging.judging import PixelPolicy
-from imaging.staging.radiology import headers
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
 from imaging.staging.refusals import ItemRefused, Refused
@@ -53,7 +52,7 @@ def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Ve
 
     With the detector on, only what no detector can clear is kept out here.
     """
-    verdict = _verdict(header)
+    verdict = _suspect(facts_of(header))
     if number in policy.released:
         return verdict, Action("take")
     if policy.find_text and verdict.finding != "throughout":
@@ -63,63 +62,35 @@ def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Ve
     return verdict, decide(verdict, policy.burned_in)
 
 
-def _verdict(header: InstanceHeader) -> Verdict:
+_suspect = functools.lru_cache(maxsize=4096)(suspect)
+"""Kept, since the slices of a series are alike in all that the rules look at."""
+
+
+def facts_of(header: InstanceHeader) -> Facts:
+    """What the rules look at.  Regions that lie nowhere are left out, which can only make an image more suspect."""
+
     def word(keyword: str) -> str:
         value = header.attributes.get(keyword)
-        return value[:256] if isinstance(value, str) else ""
+        return value if isinstance(value, str) else ""
 
-    return _suspected(
-        header.sop_class,
-        header.modality.strip().upper()[:256],
-        word("Manufacturer"),
-        word("ManufacturerModelName"),
-        tuple(part[:256] for part in header.image_type),
-        header.conversion_type.strip().upper()[:256],
-        header.burned_in,
-        header.photometric.strip().upper()[:256],
-        header.samples,
-        (header.rows, header.columns),
-        all(frame.position_mm is not None for frame in header.frames),
-        header.regions,
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _suspected(
-    sop_class: str,
-    modality: str,
-    manufacturer: str,
-    model: str,
-    image_type: tuple[str, ...],
-    conversion_type: str,
-    told: str,
-    photometric: str,
-    samples: int,
-    size: tuple[int, int],
-    placed: bool,
-    regions: tuple[headers.Region, ...],
-) -> Verdict:
-    """Kept, since the slices of a series are alike in all of it."""
-    return suspect(
-        Facts(
-            sop_class=sop_class,
-            modality=modality,
-            manufacturer=manufacturer,
-            model=model,
-            image_type=image_type,
-            conversion_type=conversion_type,
-            burned_in="yes" if told == "YES" else "no" if told == "NO" else "absent",
-            photometric=photometric,
-            samples=samples,
-            rows=size[0],
-            columns=size[1],
-            placed=placed,
-            regions=tuple(
-                Region(x0=one.x0, y0=one.y0, x1=one.x1, y1=one.y1, spatial_format=one.spatial_format)
-                for one in regions
-                if min(one.x0, one.y0, one.x1, one.y1) >= 0
-            ),
-        )
+    return Facts(
+        sop_class=header.sop_class,
+        modality=header.modality.strip().upper(),
+        manufacturer=word("Manufacturer"),
+        model=word("ManufacturerModelName"),
+        image_type=header.image_type,
+        conversion_type=header.conversion_type.strip().upper(),
+        burned_in="yes" if header.burned_in == "YES" else "no" if header.burned_in == "NO" else "absent",
+        photometric=header.photometric.strip().upper(),
+        samples=header.samples,
+        rows=header.rows,
+        columns=header.columns,
+        placed=all(frame.position_mm is not None for frame in header.frames),
+        regions=tuple(
+            Region(Box(one.y0, one.x0, one.y1 + 1, one.x1 + 1), one.spatial_format)
+            for one in header.regions
+            if min(one.x0, one.y0, one.x1, one.y1) >= 0
+        ),
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.deid.body_parts import BODY_PARTS
 from imaging.deid.pixels.deface import Defaced, DefaceRefused, deface
-from imaging.deid.vocabulary import BODY_PARTS
 from imaging.staging.items import Bench, Made, Told
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.slabs import checked

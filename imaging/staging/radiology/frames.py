@@ -15,7 +15,8 @@ from imaging.staging.radiology.volume import Slice
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_CLOCKS: tuple[Coordinate, ...] = ("acquisition-time-s", "content-time-s")
+CLOCKS: tuple[Coordinate, ...] = ("acquisition-time-s", "content-time-s")
+"""Times of day: only differences of them may reach a copy."""
 _HALF_DAY_S = 43_200.0
 
 
@@ -115,7 +116,7 @@ def runs(values: Floats, tolerance: float) -> Indices:
 
 def _unwrapped(name: Coordinate, values: Floats) -> Floats:
     """Times of day over midnight go on counting."""
-    if name not in _CLOCKS or not np.isfinite(values).any():
+    if name not in CLOCKS or not np.isfinite(values).any():
         return values
     if np.nanmax(values) - np.nanmin(values) > _HALF_DAY_S:
         return np.where(values < _HALF_DAY_S, values + 2 * _HALF_DAY_S, values)

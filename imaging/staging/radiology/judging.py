@@ -13,7 +13,6 @@ from imaging.deid.rules import Patient, Value, age_between
 from imaging.layout import series_path
 from imaging.staging.headers import Header
 from imaging.staging.judging import Judged, Rules
-from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS
 from imaging.staging.radiology import burned_in, faces
 from imaging.staging.radiology.arrays import stored_dtype
 from imaging.staging.radiology.assembly import assemble
@@ -25,6 +24,7 @@ from imaging.staging.radiology.relations import StagedVolumes
 from imaging.staging.radiology.segmentation import segmentation_of
 from imaging.staging.radiology.sop_classes import EACH_BY_ITSELF, NATURES
 from imaging.staging.radiology.task import Links, VolumeTask
+from imaging.staging.radiology.transfer_syntaxes import DECODERS
 from imaging.staging.radiology.volume import Geometry, Instance, Volume
 
 MAX_PLANE_BYTES = 1 << 30

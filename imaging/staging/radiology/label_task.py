@@ -19,7 +19,7 @@ from imaging.staging import index
 from imaging.staging.items import Bench, Made, Part, Told
 from imaging.staging.ngff import plain
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
-from imaging.staging.radiology.metadata import ngff, placement, source_of
+from imaging.staging.radiology.metadata import axis_t, ngff, placement, source_of
 from imaging.staging.radiology.segmentation import Segmentation, described
 from imaging.staging.radiology.slabs import Plane, SlabPart, checked
 from imaging.staging.radiology.task import Links
@@ -128,7 +128,7 @@ class LabelTask:
             most = header.attributes.get("MaximumFractionalValue")
             ours["fraction_of"] = int(most) if isinstance(most, int) and 1 <= most <= 255 else 255
         if t is not None:
-            ours["axis_t"] = {"meaning": t.meaning, "unit": t.unit, "values": list(t.values)}
+            ours["axis_t"] = axis_t(t)
         ome = ngff(array.axes, geometry, t, None)
         if "c" not in array.axes:
             source = self.links.aligned_to

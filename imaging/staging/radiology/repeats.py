@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.radiology.frames import Floats, Frames, Indices, runs
+from imaging.staging.radiology.frames import CLOCKS, Floats, Frames, Indices, runs
 from imaging.staging.radiology.headers import Coordinate
 from imaging.staging.radiology.volume import UNITS, AxisT
 
@@ -56,7 +56,6 @@ _MEASURED: tuple[Coordinate, ...] = (
     "acquisition-time-s",
     "content-time-s",
 )
-_CLOCKS: tuple[Coordinate, ...] = ("acquisition-time-s", "content-time-s")
 _GRADIENT: tuple[Coordinate, ...] = ("gradient-x", "gradient-y", "gradient-z")
 ECHOES: tuple[tuple[Coordinate, float], ...] = (("echo-time-ms", 0.02), ("echo-number", 0.5))
 _SEQUENCE = 3
@@ -195,11 +194,11 @@ def _axis(frames: Frames, cells: Indices, used: Sequence[Coordinate]) -> AxisT:
         values = frames.coordinates.get(name)
         if values is None or not np.isfinite(table := values[cells]).all():
             continue
-        if name in _CLOCKS:
+        if name in CLOCKS:
             table = table - table.min()  # a time of day would tell when the patient was there
         spread = bool(np.ptp(table, axis=1).max() > TOLERANCE.get(name, 0.02))
         firsts = table.min(axis=1)
-        if spread and name not in used and not (name in _CLOCKS and (np.diff(firsts) > 0).all()):
+        if spread and name not in used and not (name in CLOCKS and (np.diff(firsts) > 0).all()):
             continue
         if np.ptp(firsts) > 0:
             meaning, unit = UNITS[name]

@@ -72,12 +72,12 @@ def segmentation_of(instance: Instance, sources: Sequence[Geometry]) -> Segmenta
     for geometry in sources:
         where = on_grid(frames, geometry)
         if where is not None:
-            return _filled(instance, geometry, len(geometry.positions_mm), segments, where, numbers, True)
+            return _filled(instance, geometry, segments, where, numbers, True)
     own = _own_grid(frames)
     if own is None:
         return "label-ambiguous"
     geometry, where = own
-    return _filled(instance, geometry, len(geometry.positions_mm), segments, where, numbers, False)
+    return _filled(instance, geometry, segments, where, numbers, False)
 
 
 def _segments(header: InstanceHeader) -> tuple[list[int], tuple[int, ...]]:
@@ -105,7 +105,6 @@ def _unplaced(instance: Instance, segments: list[int], numbers: tuple[int, ...])
 def _filled(
     instance: Instance,
     geometry: Geometry,
-    depth: int,
     segments: list[int],
     where: Sequence[int],
     numbers: tuple[int, ...],
@@ -116,7 +115,7 @@ def _filled(
         if cell in cells:
             return "label-ambiguous"
         cells[cell] = frame
-    return Segmentation(instance, geometry, depth, cells, numbers, on_source)
+    return Segmentation(instance, geometry, len(geometry.positions_mm), cells, numbers, on_source)
 
 
 def on_grid(frames: Frames, geometry: Geometry) -> list[int] | None:

@@ -15,11 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from hdrs_hpc.core.errors import BadDocumentError
+from imaging.deid.rules import MAX_PLAIN_AGE_YEARS
 
 type Cell = str | int | float | bool | date | None
 
-MAX_PLAIN_AGE_YEARS = 89
-AGE_OVER_LIMIT_YEARS = 90
 PATIENT = "patient"
 MAX_NUMBER = 1e9
 """Longer whole numbers are identifiers more often than measurements: an NHS number has ten digits."""
@@ -168,7 +167,7 @@ def _age(text: str) -> int | None:
     years = _number(text)
     if years is None or not 0 <= years < 150:
         return None
-    return int(years) if years < MAX_PLAIN_AGE_YEARS + 1 else AGE_OVER_LIMIT_YEARS
+    return min(int(years), MAX_PLAIN_AGE_YEARS + 1)
 
 
 def _boolean(text: str) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.sr.codedict import codes
 
 from imaging.deid import annex_e, object_profiles
@@ -98,7 +98,7 @@ def test_attributes_of_options_are_rows_of_the_table() -> None:
 
 
 def test_no_identifier_is_taken_for_a_description() -> None:
-    names = {annex_e.name_of(tag) for tag in annex_e.option_table().descriptors}
+    names = {keyword_for_tag(tag) for tag in annex_e.option_table().descriptors}
     assert not {n for n in names if n.endswith(("ID", "Name", "Number", "Address")) and n not in
                 {"ProtocolName", "ROIName", "RTPlanName", "StructureSetName", "EntityName",
                  "PositionAcquisitionTemplateName"}}  # fmt: skip

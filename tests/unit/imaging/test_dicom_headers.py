@@ -206,6 +206,22 @@ def test_attributes_are_found_in_groups_under_the_names_of_classic_objects() -> 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("code", "scheme", "part"),
+    [
+        ("416775004", "SCT", "CHESTABDPELVIS"),
+        ("416550000", "SCT", "CHESTABDOMEN"),
+        ("816094009", "SCT", "CHEST"),
+        ("T-D3000", "SRT", "CHEST"),
+        ("416775004", "99HERE", None),
+    ],
+)
+def test_a_coded_region_is_the_body_part_of_the_standard(code: str, scheme: str, part: str | None) -> None:
+    region = item(CodeValue=code, CodingSchemeDesignator=scheme)
+    made = dataset(AnatomicRegionSequence=[region])
+    assert header(encoded(made), "BodyPartExamined")["attributes"].get("BodyPartExamined") == part
+
+
 def test_an_attribute_that_varies_between_frames_is_not_told_as_one() -> None:
     made = _enhanced(SharedFunctionalGroupsSequence=[Dataset()])
     assert header(encoded(made), "RescaleSlope", "TemporalPositionIndex")["attributes"] == {

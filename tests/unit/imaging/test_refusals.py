@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imaging.staging.notes import NOTES
 from imaging.staging.refusals import REASONS, Refused, as_markdown
 
 REPO = Path(__file__).resolve().parents[3]
@@ -20,6 +21,19 @@ def test_every_code_that_the_code_names_is_in_the_table() -> None:
         raised |= set(re.findall(r'(?:Refused|Unreadable)\("([a-z-]+)"\)', path.read_text("utf-8")))
     assert raised
     assert raised <= set(REASONS)
+
+
+def test_every_note_that_the_code_makes_has_a_meaning_and_the_reverse() -> None:
+    sources = [
+        path.read_text("utf-8")
+        for path in (REPO / "imaging" / "staging").rglob("*.py")
+        if path.name != "notes.py"
+    ]
+    made = re.compile(r'(?:notes\[|(?:notes|noted|found)\.append\(|return \[)"([a-z-]+)"[\])]')
+    noted = {note for source in sources for note in made.findall(source)} - {"derived", "lossless"}
+    assert len(noted) > 20
+    assert noted <= set(NOTES)
+    assert [note for note in NOTES if not any(f'"{note}"' in source for source in sources)] == []
 
 
 @pytest.mark.parametrize("code", sorted(REASONS))

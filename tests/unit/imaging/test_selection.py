@@ -7,8 +7,7 @@ from typing import Any
 import highdicom
 import pytest
 
-from imaging.deid.body_parts import term_of
-from imaging.deid.vocabulary import BODY_PARTS
+from imaging.deid.body_parts import BODY_PARTS, term_of
 from imaging.staging.selection import Selection, SelectionError
 
 CT = {"Modality": "CT", "StudyDate": "20190131", "BodyPartExamined": "chest"}

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from imaging.staging.headers import Header
-from imaging.staging.parsing.dicom.dataset import Opened
-from imaging.staging.parsing.dicom.dataset import open_dataset as open_file
+from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.geometry import frame_headers
 from imaging.staging.parsing.dicom.keywords import attributes
@@ -19,13 +18,10 @@ from imaging.staging.parsing.dicom.mosaic import read_mosaic
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import WHOLE_SLIDE, is_image, is_other_object
-from imaging.staging.parsing.dicom.transfer_syntaxes import LOSSY, is_video
 from imaging.staging.parsing.dicom.values import MALFORMED, text, texts
-from imaging.staging.parsing.dicom.whole_slides import open_dataset, transfer_syntax
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.headers import InstanceHeader
-
-__all__ = ["MALFORMED", "open_dataset", "read_header", "transfer_syntax"]
+from imaging.staging.radiology.transfer_syntaxes import LOSSY, is_video
 
 
 def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
@@ -33,7 +29,7 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
 
     An :class:`InstanceHeader`, or what the pathology side makes of a whole slide image.
     """
-    opened = open_file(file)
+    opened = open_dataset(file)
     try:
         sop_class = text(opened.dataset, "SOPClassUID") or opened.media_class
         _check_kind(opened, sop_class)

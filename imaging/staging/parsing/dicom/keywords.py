@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import IS, DSfloat
 
+from imaging.deid.body_parts import term_of
 from imaging.staging.headers import Value
-from imaging.staging.parsing.dicom.body_parts import BODY_PARTS
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.values import TEXT_LIMIT, first, text, value
 
@@ -82,7 +82,9 @@ def _body_part(dataset: Dataset, groups: FunctionalGroups) -> str | None:
     region = first(dataset, "AnatomicRegionSequence")
     if region is None and groups.present:
         region = _inside(groups, "AnatomicRegionSequence")
-    return None if region is None else BODY_PARTS.get(text(region, "CodeValue"))
+    if region is None:
+        return None
+    return term_of(text(region, "CodeValue"), text(region, "CodingSchemeDesignator"))
 
 
 def _plain(found: Any) -> Value | None:

@@ -16,15 +16,20 @@ _MAX_SERIES = 64
 _MAX_INSTANCES = 100_000
 
 
-def segmentation_type(dataset: Dataset) -> Literal["BINARY", "FRACTIONAL", "LABELMAP", ""]:
+SegmentationType = Literal["BINARY", "FRACTIONAL", "LABELMAP", ""]
+_TYPES: dict[str, SegmentationType] = {
+    "BINARY": "BINARY",
+    "FRACTIONAL": "FRACTIONAL",
+    "LABELMAP": "LABELMAP",
+}
+
+
+def segmentation_type(dataset: Dataset) -> SegmentationType:
     """Segmentation Type (0062,0001) of a segmentation."""
     sop_class = text(dataset, "SOPClassUID")
     if sop_class not in SEGMENTATIONS:
         return ""
-    told = text(dataset, "SegmentationType")
-    if told in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        return told  # type: ignore[return-value]
-    return "LABELMAP" if sop_class == LABEL_MAP else ""
+    return _TYPES.get(text(dataset, "SegmentationType"), "LABELMAP" if sop_class == LABEL_MAP else "")
 
 
 def segments(dataset: Dataset) -> tuple[Segment, ...]:

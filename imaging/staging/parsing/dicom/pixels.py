@@ -14,8 +14,8 @@ from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
 from imaging.staging.parsing.dicom.fragments import encoded_frames, read_fragments
 from imaging.staging.parsing.dicom.mosaic import Mosaic, read_mosaic
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
-from imaging.staging.parsing.dicom.transfer_syntaxes import DECODERS, GE_BIG_ENDIAN_PIXELS, NATIVE
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.radiology.transfer_syntaxes import DECODERS, GE_BIG_ENDIAN_PIXELS, NATIVE
 
 
 def decode_frames(file: BinaryIO, indices: list[int]) -> Iterator[NDArray[Any]]:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.parsing.slides.halving import halve
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.pathology.halving import halve
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 
 MAX_TILE_BYTES = 64 << 20
@@ -93,8 +93,8 @@ def read_pixels(grid: Grid, box: Sequence[int], halved: bool) -> tuple[NDArray[A
             y1, x1 = min(y + high, bottom), min(x + wide, right)
             tile = grid.decoded(row, column)
             if tile is None:
-                edges = (y0 - top, x0 - left, y1 - top, x1 - left)
-                holes.append(tuple(edge // factor for edge in edges))  # type: ignore[arg-type]
+                high_edge, left_edge = (y0 - top) // factor, (x0 - left) // factor
+                holes.append((high_edge, left_edge, (y1 - top) // factor, (x1 - left) // factor))
                 continue
             part = tile[y0 - y : y1 - y, x0 - x : x1 - x]
             if part.shape != (y1 - y0, x1 - x0, grid.samples) or tile.dtype != grid.dtype:

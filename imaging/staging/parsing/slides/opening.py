@@ -10,6 +10,7 @@ from imaging.staging.parsing.slides.grid import SlideFile
 from imaging.staging.parsing.slides.source import Source
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""TIFF and BigTIFF, in both byte orders."""
 FOR_OPENSLIDE = (b"ZISRAWFILE", b"SQLite format 3\0")
 """Zeiss CZI, Sakura."""
 _REMEMBERED = 4
