@@ -9,6 +9,7 @@ from __future__ import annotations
 NOTES: dict[str, str] = {
     # What became of a series
     "split-series": "Series that became more than one item: other orientation, size, echo, image type or position.",
+    "multi-energy": "Series with several tube voltages at each position: one item a voltage.",
     "multi-echo": "Series with several echo times at each position: one item an echo.",
     "several-frames-of-reference": "Series whose images refer to more than one frame of reference: one item each.",
     "in-plane-offset": "Series with images side by side at one distance along the normal: one item a stack.",

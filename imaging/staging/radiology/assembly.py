@@ -14,7 +14,7 @@ import numpy as np
 
 from imaging.staging.radiology.frames import Frames, Indices, near, runs
 from imaging.staging.radiology.headers import InstanceHeader
-from imaging.staging.radiology.repeats import TOLERANCE, Grid, arrange, echoes
+from imaging.staging.radiology.repeats import TOLERANCE, Grid, arrange, contrasts
 from imaging.staging.radiology.sop_classes import EACH_BY_ITSELF, NATURES
 from imaging.staging.radiology.stacks import geometry_of, places, side_by_side
 from imaging.staging.radiology.volume import AxisT, Instance, Slice, Volume
@@ -39,8 +39,8 @@ def assemble(instances: Sequence[Instance]) -> Assembled:
     """Split one series into volumes and order each; the result does not depend on the order given.
 
     Split by object kind, pixel format, size, frame of reference, spacing, orientation, image type, kernel, stack,
-    echo, and by acquisition where this makes even stacks of uneven ones.  Repeated positions become an axis t
-    (:mod:`repeats`).  Frames without a place in the patient are images of their own, or a cine.
+    echo, tube voltage, and by acquisition where this makes even stacks of uneven ones.  Repeated positions become an
+    axis t (:mod:`repeats`).  Frames without a place in the patient are images of their own, or a cine.
     """
     refused: dict[int, str] = {}
     taken: dict[str, Instance] = {}
@@ -140,10 +140,11 @@ def _parallel(frames: Frames, notes: Counter[str]) -> list[Volume]:
 
 
 def _stack(frames: Frames, place: Indices, notes: Counter[str]) -> list[Volume]:
-    echo = echoes(frames, place)
-    if echo is not None:
-        notes["multi-echo"] += 1
-        return [one for part in frames.parts(echo) for one in _stack(part, places(part), notes)]
+    parted = contrasts(frames, place)
+    if parted is not None:
+        labels, note = parted
+        notes[note] += 1
+        return [one for part in frames.parts(labels) for one in _stack(part, places(part), notes)]
     if len(set(place)) < len(frames):
         arranged = arrange(frames, place)
         notes.update(arranged.notes)

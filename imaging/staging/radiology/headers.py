@@ -24,12 +24,13 @@ Coordinate = Literal[
     "gradient-z",
     "echo-time-ms",  # Echo Time, Effective Echo Time
     "echo-number",
+    "tube-voltage-kv",  # KVP (0018,0060)
     "inversion-time-ms",
     "flip-angle-deg",
     "acquisition-number",
     "acquisition-time-s",  # seconds of the day: raw, so only differences may reach a copy
     "content-time-s",
-    "instance-number",
+    "instance-number",  # Instance Number (0020,0013), else Image Index of PET (0054,1330)
     "frame-number",  # from 1, in stored order
     "mosaic-number",  # from 1: which mosaic of the series, where one instance is a whole volume
 ]

@@ -45,19 +45,34 @@ _ORDER: tuple[Coordinate, ...] = (
     "time-offset-ms",
     "acquisition-number",
     "acquisition-time-s",
-    "content-time-s",
     "instance-number",
+    "content-time-s",
     "frame-number",
 )
-"""What orders images of one position where no coordinate forms a grid."""
+"""What orders images of one position where no coordinate forms a grid.
+
+Content time comes late: it tells when an image was made, and reconstruction takes images in any order."""
 _MEASURED: tuple[Coordinate, ...] = (
     "trigger-time-ms",
     "time-offset-ms",
     "acquisition-time-s",
     "content-time-s",
 )
+_BY_HEART: tuple[Coordinate, ...] = (
+    *_MEASURED,
+    "inversion-time-ms",
+    "cardiac-phase-percent",
+    "respiratory-phase-percent",
+)
+"""What slices of one heart or breath hold each may have their own values of."""
+_CLOCKS: tuple[Coordinate, ...] = ("acquisition-time-s", "content-time-s")
 _GRADIENT: tuple[Coordinate, ...] = ("gradient-x", "gradient-y", "gradient-z")
-ECHOES: tuple[tuple[Coordinate, float], ...] = (("echo-time-ms", 0.02), ("echo-number", 0.5))
+CONTRASTS: tuple[tuple[Coordinate, float, str], ...] = (
+    ("tube-voltage-kv", 0.5, "multi-energy"),
+    ("echo-time-ms", 0.02, "multi-echo"),
+    ("echo-number", 0.5, "multi-echo"),
+)
+"""What parts images of one position into items: coordinate, how far its values may lie apart, note."""
 _SEQUENCE = 3
 """Images at every position from which on they are taken for a sequence though no coordinate says so; two are
 rather one image sent twice, or two states without a name."""
@@ -79,18 +94,18 @@ class Arranged:
     notes: tuple[str, ...]
 
 
-def echoes(frames: Frames, place: Indices) -> NDArray[np.intp] | None:
-    """(n,) labels by echo, if images of one position have several; radiology keeps each echo as a series.
+def contrasts(frames: Frames, place: Indices) -> tuple[NDArray[np.intp], str] | None:
+    """(n,) labels by echo or tube voltage and the note, if images of one position have several.
 
-    Echoes are split rather than kept as an axis because each has a contrast of its own, and since tools
-    (dcm2niix, viewers) do so too; an echo time that only differs from slice to slice splits nothing.
+    These are split rather than kept as an axis because each has a contrast of its own, and since tools
+    (dcm2niix, viewers) do so too; a value that only differs from slice to slice splits nothing.
     """
-    for name, tolerance in ECHOES:
+    for name, tolerance, note in CONTRASTS:
         values = frames.coordinates.get(name)
         if values is not None:
             labels = runs(values, tolerance)
             if len(set(labels)) > 1 and _pairs(place, labels) > len(set(place)):
-                return labels
+                return labels, note
     return None
 
 
@@ -101,6 +116,7 @@ def arrange(frames: Frames, place: Indices) -> Arranged:
     used: list[Coordinate] = []
     cells = _pairs(place, key)
     positions = len(set(place))
+    regular = len(set(np.bincount(place))) == 1
     for name, tolerance in TOLERANCE.items():
         if cells == len(frames):
             break
@@ -109,7 +125,10 @@ def arrange(frames: Frames, place: Indices) -> Arranged:
             continue
         finer = _combined(key, runs(values, tolerance))
         found = _pairs(place, finer)
-        if found > cells and found > _FILLED * positions * (int(finer.max()) + 1):
+        room = positions * (int(finer.max()) + 1)
+        if regular and name in _BY_HEART and found < room:
+            continue  # nothing is missing: some slices have times of their own
+        if found > cells and found > _FILLED * room:
             key, cells = finer, found
             used.append(name)
     if cells < len(frames):

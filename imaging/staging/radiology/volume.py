@@ -150,6 +150,7 @@ UNITS: dict[Coordinate, tuple[str, str]] = {
     "gradient-y": ("gradient-y", ""),
     "gradient-z": ("gradient-z", ""),
     "echo-time-ms": ("echo-time-ms", "millisecond"),
+    "tube-voltage-kv": ("tube-voltage-kv", "kilovolt"),
     "inversion-time-ms": ("inversion-time-ms", "millisecond"),
     "flip-angle-deg": ("flip-angle-deg", "degree"),
     "acquisition-number": ("acquisition", ""),

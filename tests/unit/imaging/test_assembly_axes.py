@@ -147,6 +147,49 @@ def test_cardiac_phases_whose_times_differ_by_slice_are_ordered_in_each_slice() 
     assert made.notes["per-slice-times"] == 1
 
 
+def test_a_slice_whose_heart_beat_slower_stays_in_its_series() -> None:
+    # Nine slices share all trigger times, the tenth only its first, as retrospectively gated cines have it.
+    step = {float(z): 40.0 if z < 9 else 41.5 for z in range(10)}
+    made = made_of(
+        [(z, {"trigger-time-ms": phase * step[z]}) for z in step for phase in range(20)],
+    )
+    (volume,) = made.volumes
+    assert volume.shape == (20, 10, 4, 6)
+    assert (axis(volume).meaning, axis(volume).per_slice) == ("trigger-time-ms", True)
+    assert axis(volume).values[:3] == (0.0, 40.0, 80.0)
+    assert [one.instance.number for one in volume.slices[3]] == [z * 20 + 4 for z in range(10)]
+
+
+def test_images_reconstructed_in_any_order_keep_that_of_their_numbers() -> None:
+    made = made_of(
+        [
+            (
+                z,
+                {
+                    "instance-number": 10.0 * phase + z,
+                    "content-time-s": z * 6 + (phase * (5 if z else 1)) % 6,
+                },
+            )
+            for z in (0.0, 5.0)
+            for phase in range(6)
+        ]
+    )
+    assert numbers(made) == [[[phase + 1, phase + 7] for phase in range(6)]]
+
+
+def test_tube_voltages_at_one_position_are_items_of_their_own() -> None:
+    made = made_of(
+        [
+            (z, {"tube-voltage-kv": voltage, "instance-number": 2 * z + (order if z else 1 - order)})
+            for z in (0.0, 5.0, 10.0)
+            for order, voltage in enumerate((80.0, 140.0))
+        ]
+    )
+    assert numbers(made) == [[[1, 3, 5]], [[2, 4, 6]]]
+    assert made.notes["multi-energy"] == 1
+    assert len(made_of([(z, {"tube-voltage-kv": 100 + z}) for z in (0.0, 5.0, 10.0)]).volumes) == 1
+
+
 def test_times_of_day_are_told_from_the_first_only_also_over_midnight() -> None:
     clock = [86_398.0, 86_399.0, 0.0, 1.0]
     made = made_of(

@@ -55,6 +55,7 @@ def _single(dataset: Dataset) -> FrameHeader:
                 "respiratory-phase-percent": number(dataset, "NominalPercentageOfRespiratoryPhase"),
                 "echo-time-ms": _else(number(dataset, "EchoTime"), number(dataset, "EffectiveEchoTime")),
                 "echo-number": number(dataset, "EchoNumbers"),
+                "tube-voltage-kv": number(dataset, "KVP"),
                 "inversion-time-ms": number(dataset, "InversionTime"),
                 "flip-angle-deg": number(dataset, "FlipAngle"),
                 "acquisition-number": number(dataset, "AcquisitionNumber"),
@@ -62,7 +63,7 @@ def _single(dataset: Dataset) -> FrameHeader:
                     clock_s(text(dataset, "AcquisitionTime")), _clock_of(text(dataset, "AcquisitionDateTime"))
                 ),
                 "content-time-s": clock_s(text(dataset, "ContentTime")),
-                "instance-number": number(dataset, "InstanceNumber"),
+                "instance-number": _else(number(dataset, "InstanceNumber"), number(dataset, "ImageIndex")),
             }
         )
         | diffusion(dataset),
@@ -136,6 +137,7 @@ def _enhanced(
             number(content, "NominalPercentageOfRespiratoryPhase"),
         ),
         "echo-time-ms": number(echo, "EffectiveEchoTime"),
+        "tube-voltage-kv": number(group("CTXRayDetailsSequence"), "KVP"),
         "inversion-time-ms": number(group("MRModifierSequence"), "InversionTimes"),
         "flip-angle-deg": number(timing, "FlipAngle"),
         "acquisition-number": number(content, "FrameAcquisitionNumber"),
