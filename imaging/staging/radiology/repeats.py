@@ -65,7 +65,6 @@ _BY_HEART: tuple[Coordinate, ...] = (
     "respiratory-phase-percent",
 )
 """What slices of one heart or breath hold each may have their own values of."""
-_CLOCKS: tuple[Coordinate, ...] = ("acquisition-time-s", "content-time-s")
 _GRADIENT: tuple[Coordinate, ...] = ("gradient-x", "gradient-y", "gradient-z")
 CONTRASTS: tuple[tuple[Coordinate, float, str], ...] = (
     ("tube-voltage-kv", 0.5, "multi-energy"),
