@@ -210,7 +210,12 @@ def _axis(frames: Frames, cells: Indices, used: Sequence[Coordinate]) -> AxisT:
     told: dict[Coordinate, AxisT] = {}
     for name in (*TOLERANCE, "echo-time-ms"):
         values = frames.coordinates.get(name)
-        if values is None or not np.isfinite(table := values[cells]).all():
+        if values is None:
+            continue
+        table = values[cells]
+        if name in _GRADIENT:
+            table = np.nan_to_num(table)  # b = 0 and trace images have no direction
+        if not np.isfinite(table).all():
             continue
         if name in CLOCKS:
             table = table - table.min()  # a time of day would tell when the patient was there

@@ -80,6 +80,19 @@ def test_b_values_are_an_axis_with_the_directions_beside() -> None:
     assert "gradient-z" not in beside  # the same for all
 
 
+def test_directions_are_told_though_b0_and_trace_images_have_none() -> None:
+    told = [
+        {"b-value": 0.0},
+        {"b-value": 1000.0, "gradient-x": 1.0, "gradient-y": 0.0, "gradient-z": 0.0},
+        {"b-value": 1000.0, "gradient-x": 0.0, "gradient-y": 1.0, "gradient-z": 0.0},
+        {"b-value": 1000.0},
+    ]
+    (volume,) = made_of([(z, one) for one in told for z in (0.0, 5.0)]).volumes
+    beside = {one.meaning: one.values for one in axis(volume).beside}
+    assert axis(volume).values == (0.0, 1000.0, 1000.0, 1000.0)
+    assert beside == {"gradient-x": (0.0, 0.0, 0.0, 1.0), "gradient-y": (0.0, 0.0, 1.0, 0.0)}
+
+
 def test_repeated_b0_images_are_kept_in_the_order_of_acquisition() -> None:
     made = made_of(
         [
