@@ -24,6 +24,12 @@ class FolderSource:
         self.root = Path(path).resolve()
         self.max_items = max_items
         self.max_depth = max_depth
+        if self.root.is_file():
+            raise SourceItemMissingError(
+                "this is a file, and a source is a folder, a DICOMDIR or a zip file",
+                where=str(path),
+                remedy="Give the folder that holds it.",
+            )
         if not self.root.is_dir():
             raise SourceItemMissingError(
                 "there is no such folder",

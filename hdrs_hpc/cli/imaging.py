@@ -14,6 +14,7 @@ from hdrs_hpc.cli.imaging_bars import Bars
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
+from hdrs_hpc.cli.imaging_views import out_file
 
 
 @click.group("imaging")
@@ -168,6 +169,8 @@ def stage(
     from imaging.staging.engine import StagePlan
     from imaging.staging.scheduling import ClusterTls, Where
 
+    for path in reports:
+        out_file(path, "--report")
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
     deid = DeidKey(standalone.deid_key(key))
@@ -257,7 +260,7 @@ def _lines(path: Path | None) -> list[str]:
 
 
 def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
-    from imaging.staging.selection import SelectionError
+    from imaging.staging.selection import Selection, SelectionError
 
     chosen: dict[str, Any] = {}
     for pair in pairs:
@@ -265,6 +268,7 @@ def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not equals or key in chosen:
             raise SelectionError("a selection is KEY=VALUE, each key once", where=pair[:60])
         chosen[key] = value if key == "StudyDate" else value.split(",")
+    Selection.parse(chosen)  # before the source is read, which may take hours
     return chosen
 
 

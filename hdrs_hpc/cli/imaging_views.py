@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,19 @@ SECRET = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 _CONDITION = re.compile(r"([a-z_]+)(<=|>=|!=|=|<|>)(.+)\Z")
+
+
+def out_file(path: Path, option: str) -> None:
+    """Refuse, before any work is done, a file that could not be written when it is."""
+    if path.is_dir():
+        raise click.BadParameter(f"{path} is a folder", param_hint=option)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        missing = (
+            "can't be written to"
+            if path.exists() or path.parent.is_dir()
+            else "is in no folder that is there"
+        )
+        raise click.BadParameter(f"{path} {missing}", param_hint=option)
 
 
 @click.command("inspect")
@@ -44,6 +58,7 @@ def inspect(dest: Path, item: str | None, secret_file: Path, png: Path, as_json:
     from hdrs_hpc.sealing.zarr_store import SealedStore
     from imaging import pictures, standalone
 
+    out_file(png, "--png")
     copy = standalone.open_copy(dest, standalone.read_secret(secret_file))
     chosen = _choose(copy.items(), item)
     picture = pictures.draw(zarr.open_group(SealedStore(copy), path=chosen, mode="r"))

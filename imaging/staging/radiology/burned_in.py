@@ -43,7 +43,8 @@ class TextRules:
             if action.code:
                 raise ItemRefused(number, action.code)
             if action.boxes:
-                blanked[number] = tuple(merged(action.boxes))
+                # Not merged: boxes around a region, bound together, are the whole frame.
+                blanked[number] = tuple(sorted(set(action.boxes)))
         return blanked
 
 

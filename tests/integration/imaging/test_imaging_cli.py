@@ -20,6 +20,7 @@ from PIL import Image
 
 from hdrs_hpc.cli.imaging import imaging
 from imaging import standalone
+from imaging.staging.selection import SelectionError
 
 REPO = Path(__file__).resolve().parents[3]
 CANARIES = (
@@ -294,3 +295,55 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     code = f"import sys, hdrs_hpc.cli.imaging; print([n for n in {heavy!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("where", ["nowhere/report.html", "."])
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_staged(
+    tmp_path: Path, secret: Path, where: str
+) -> None:
+    plant(tmp_path / "source")
+    staged = run(
+        "stage",
+        tmp_path / "source",
+        tmp_path / "copy",
+        "--secret",
+        secret,
+        "--report",
+        tmp_path / where,
+        code=2,
+    )
+    assert "--report" in staged.output
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_selection_by_an_unknown_key_is_refused_before_the_source_is_read(
+    tmp_path: Path, secret: Path
+) -> None:
+    plant(tmp_path / "source")
+    result = CliRunner().invoke(
+        imaging,
+        [
+            "stage",
+            str(tmp_path / "source"),
+            str(tmp_path / "copy"),
+            "--secret",
+            str(secret),
+            "--select",
+            "Foo=1",
+        ],
+    )
+    assert isinstance(result.exception, SelectionError)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_picture_that_could_not_be_written_is_a_usage_error(tmp_path: Path, secret: Path) -> None:
+    drawn = run("inspect", tmp_path / "copy", "--secret", secret, "--png", tmp_path / "nowhere/a.png", code=2)
+    assert "--png" in drawn.output
+
+
+def test_a_file_given_as_source_is_told_from_a_missing_folder(tmp_path: Path, secret: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"")
+    result = CliRunner().invoke(
+        imaging, ["stage", str(tmp_path / "a.dcm"), str(tmp_path / "copy"), "--secret", str(secret)]
+    )
+    assert "is a file" in str(result.exception)
