@@ -365,6 +365,7 @@ FINDERS: dict[str, Finder] = {
     "source-archive": _outside,
     "inventory": _outside,
     "opt-out-list": _outside,
+    "cohort-lists": _outside,
     "stager-memory": _data_zone_ended,
     "copy-journals": _folders_gone(_staging),
     "staging-report": _folders_gone(_staging),

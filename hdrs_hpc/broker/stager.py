@@ -80,7 +80,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             opt_out=_opt_out(home, deid),
             cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
-            issuer=copy.dataset,
+            issuer=registration.issuer or copy.dataset,
             burned_in=pixels.burned_in,
             find_text=pixels.find_text,
             deface=pixels.deface,

@@ -123,6 +123,9 @@ def _place(text: str) -> dict[str, Any]:
 @click.option("--items", type=click.IntRange(0), help="How many items it has.  [default: the scan's]")
 @click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
 @click.option("--sensitivity", type=click.Choice(["synthetic", "public", "real"]), required=True)
+@click.option(
+    "--issuer", help="Who gave the patient ids that name no issuer: a trust, NHS …  [default: the dataset]"
+)
 @options.key
 @options.yes
 @options.out
@@ -136,6 +139,7 @@ def register(
     items: int | None,
     kind: str,
     sensitivity: str,
+    issuer: str | None,
     key: Path | None,
     yes: bool,
     out: Path | None,
@@ -162,7 +166,7 @@ def register(
         "source": _place(source) if source else found.get("source"),
         "version": version or found.get("version"),
         "items": items if items is not None else found.get("items"),
-    }
+    } | ({"issuer": issuer} if issuer else {})
     document_kind = KINDS["dataset-registration"]
     envelope, _ = signatures.unsigned(document_kind, value)
     session = options.session(context)

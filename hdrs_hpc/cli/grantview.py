@@ -106,7 +106,7 @@ def _data(grant: Grant) -> list[str]:
 
 
 def _column(said: dict[str, Any]) -> str:
-    words = [said["rule"]]
+    words = [f"{said['rule']} of {said['issuer']}" if said["issuer"] else said["rule"]]
     if said["values"]:
         words.append(f"{', '.join(said['values'][:6])}{' …' if len(said['values']) > 6 else ''}")
     if said["only"] or said["within"]:

@@ -82,6 +82,6 @@ def _coordinate(image: Multiscale, axis: str, size: int, level: int) -> tuple[An
 
 def _channel_names(ours: Mapping[str, Any], size: int) -> list[str]:
     channels = ours.get("channels") or []
-    if len(channels) == size:
+    if not isinstance(channels, str) and len(channels) == size:  # a colour slide says "RGB"
         return [str(one.get("name") or one.get("label") or number) for number, one in enumerate(channels)]
     return list(_RGB) if size == len(_RGB) else [str(number) for number in range(size)]

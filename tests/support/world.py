@@ -98,8 +98,8 @@ class World:
         accept.accept_first_root(self.ctx.db, self.ctx.ask, raw, self.root_digest)
         self._add_cluster()
         self.versions = {
-            "demo-ct-mr": self._register("demo-ct-mr", "radiology", self.archive.radiology),
-            "demo-he": self._register("demo-he", "pathology", self.archive.pathology),
+            "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
+            "demo-he": self.register("demo-he", "pathology", self.archive.pathology),
         }
         self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
         self.install_runtime()
@@ -163,7 +163,8 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def _register(self, name: str, kind: str, source: str) -> str:
+    def register(self, name: str, kind: str, source: str, **more: Any) -> str:
+        """Scan a folder and register it; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
@@ -176,6 +177,7 @@ class World:
             "source": {"type": "folder", "path": source},
             "version": version,
             "items": table.num_rows,
+            **more,
         }
         self.file("dataset-registration", value, "abara")
         return version

@@ -29,11 +29,8 @@ def still_granted(grant: Grant, copy: Copy) -> bool:
     if granted is None or granted.version != copy.version:
         return False
     made = GrantedDataset.model_validate({**json.loads(copy.recipe), "version": copy.version})
-    same = (made.profile, made.max_failed, made.pixels) == (
-        granted.profile,
-        granted.max_failed,
-        granted.pixels,
-    )
+    # Every other field makes other data: profile, pixels, a table's columns, the cohort.
+    same = made.model_copy(update={"select": {}}) == granted.model_copy(update={"select": {}})
     # Selecting by less than the grant does is holding more than it gives.
     narrower = set(granted.select) <= set(made.select) and not selection.outside(made.select, granted.select)
     return same and narrower

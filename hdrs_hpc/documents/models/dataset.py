@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.models.source import Place
-from hdrs_hpc.documents.models.words import Digest, Name
+from hdrs_hpc.documents.models.words import Digest, Line, Name
 
 Sensitivity = Literal["synthetic", "public", "real"]
 
@@ -25,3 +25,8 @@ class DatasetRegistration(Document):
     """Digest of the inventory that a scan made."""
     items: Annotated[int, Field(ge=0)]
     """How many rows that inventory has."""
+    issuer: Line | None = None
+    """Who gave the patient ids that name no issuer of their own, for example a trust; None: this dataset itself.
+
+    Equal ids of one issuer are one person in a project, of two issuers two.
+    """

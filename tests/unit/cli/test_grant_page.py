@@ -97,3 +97,26 @@ def test_a_fault_in_a_draft_is_told_with_its_line(tmp_path: Path, capsys: pytest
     assert main.run(["grant", "sign", str(target), "--key", str(target), "--yes"]) == 3
     line = next(number for number, text in enumerate(lines, 1) if "nodes: many" in text)
     assert f"limits.nodes: wrong-type, line {line}" in capsys.readouterr().err
+
+
+def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns = {
+        "nhs_number": {"rule": "patient-id", "issuer": "NHS"},
+        "seen": {"rule": "shifted-date", "within": "2019-01-01/2020-12-31"},
+        "site": {"rule": "category", "values": ["LEEDS", "YORK"], "only": True},
+    }
+    table = {"version": "sha256:" + "1" * 64, "profile": "table-basic@1", "columns": columns}
+    cohort = "sha256:" + "c" * 64
+    images = GRANT["data"]["north-chest-ct"] | {"cohort": cohort, "pixels": {"find-text": True}}
+    grantview.page(grant(data={"north-chest-ct": images, "outcomes": table}))
+    page = capsys.readouterr().out
+    for text in (
+        "column nhs_number: patient-id of NHS",
+        "column seen: shifted-date; only rows of 2019-01-01/2020-12-31",
+        "column site: category; LEEDS, YORK; only rows of these values",
+        "only patients of the list sha256:cccc",
+        "every image is searched for text",
+    ):
+        assert text in page, text
