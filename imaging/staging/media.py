@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hdrs_hpc.core.errors import BadDocumentError
+from imaging.staging import answers
 from imaging.staging.pool import ParserPool
 from imaging.staging.refusals import Refused
 
@@ -31,6 +32,6 @@ def referenced_files(file: BinaryIO) -> list[str]:
         with ParserPool(1) as pool:
             ((_, raw),) = pool.ask(file, "media")
         references = _REFERENCES.validate_python(json.loads(raw))
-    except (Refused, ValueError, ValidationError):
+    except (Refused, ValidationError, *answers.LIES):
         raise DicomdirError() from None
     return ["/".join(parts) for parts in references]

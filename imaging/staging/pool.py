@@ -9,7 +9,7 @@ import queue
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeGuard
@@ -79,7 +79,7 @@ class ParserPool:
             self._idle.put(None)  # wakes who still waits for one; it is told that there is none
         self._starter.shutdown()
 
-    def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Iterator[Answer]:
+    def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Generator[Answer]:
         """Stream a parser's answers about ``file`` (a real descriptor).
 
         Raises :class:`Refused` with the parser's code, ``parser-crashed`` or ``parser-timeout``.  The time
@@ -93,7 +93,7 @@ class ParserPool:
     def ask_each(
         self, files: Sequence[BinaryIO], operation: str, **arguments: Any
     ) -> list[list[Answer] | Refused]:
-        """All answers about each of at most :data:`AHEAD` files, or its refusal, in their order.
+        """The one answer about each of at most :data:`AHEAD` files, or its refusal, in their order.
 
         They go to one parser without waiting in between.  If it dies, the file that it had not answered is asked
         about again alone, so that only what kills a parser by itself is blamed; the rest go to a new one.
@@ -133,7 +133,7 @@ class ParserPool:
     def _alone(self, file: BinaryIO, operation: str, arguments: dict[str, Any]) -> list[Answer] | Refused:
         file.seek(0)
         try:
-            return list(self.ask(file, operation, **arguments))
+            return _only(self.ask(file, operation, **arguments))
         except Refused as refused:
             return refused
 
@@ -172,9 +172,21 @@ class ParserPool:
 
 def _outcome(parser: _Parser) -> list[Answer] | Refused:
     try:
-        return list(parser.answers())
+        return _only(parser.answers())
     except Refused as refused:
         return refused
+
+
+def _only(answers: Generator[Answer]) -> list[Answer]:
+    """At most one: kept until the end, answers without one would fill the memory."""
+    found: list[Answer] = []
+    # Closed here: the refusal's traceback keeps the generator alive, which would keep its parser.
+    with contextlib.closing(answers):
+        for answer in answers:
+            if found:
+                raise Refused("parser-crashed")
+            found.append(answer)
+    return found
 
 
 def _parser_lost(outcome: list[Answer] | Refused) -> TypeGuard[Refused]:
@@ -215,20 +227,22 @@ class _Parser:
     def send(self, request: bytes, handle: int) -> bool:
         """Ask; False if the parser is gone, which :meth:`answers` then says as a refusal."""
         self._served += 1
+        self._sock.settimeout(self._timeout_s)
         try:
             wire.send(self._sock, request, handle=handle)
         except OSError:
             return False
         return True
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Generator[Answer]:
         """The answers to the oldest request; raises :class:`Refused`."""
         try:
             while True:
-                header, length = wire.receive_header(self._sock)
+                until = time.monotonic() + self._timeout_s
+                header, length = wire.receive_header(self._sock, until)
                 blob = bytearray(length)
                 if length:
-                    wire.receive_into(self._sock, memoryview(blob))
+                    wire.receive_into(self._sock, memoryview(blob), until)
                 end = _ending(header)
                 if end is None:
                     yield header, blob

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import struct
+import time
 from typing import Any
 
 MAX_HEADER_BYTES = 128 << 20
@@ -58,28 +59,39 @@ def receive_request(sock: socket.socket) -> tuple[dict[str, Any], int] | None:
     return request, handles[0]
 
 
-def receive_header(sock: socket.socket) -> tuple[bytes, int]:
-    """The stager's side: the JSON (unparsed) of the next message and the length of the bytes that follow."""
-    (length,) = struct.unpack(">I", receive_exactly(sock, 4))
+def receive_header(sock: socket.socket, until: float | None = None) -> tuple[bytes, int]:
+    """The stager's side: the JSON (unparsed) of the next message and the length of the bytes that follow.
+
+    ``until``: see :func:`receive_into`.
+    """
+    (length,) = struct.unpack(">I", receive_exactly(sock, 4, until))
     if length > MAX_HEADER_BYTES:
         raise WireError("an answer longer than any honest one")
-    header = receive_exactly(sock, length)
-    (blob,) = struct.unpack(">Q", receive_exactly(sock, 8))
+    header = receive_exactly(sock, length, until)
+    (blob,) = struct.unpack(">Q", receive_exactly(sock, 8, until))
     if blob > MAX_BLOB_BYTES:
         raise WireError("an answer longer than any honest one")
     return header, blob
 
 
-def receive_exactly(sock: socket.socket, length: int) -> bytes:
+def receive_exactly(sock: socket.socket, length: int, until: float | None = None) -> bytes:
     """``length`` bytes, or :class:`WireError`."""
     buffer = bytearray(length)
-    receive_into(sock, memoryview(buffer))
+    receive_into(sock, memoryview(buffer), until)
     return bytes(buffer)
 
 
-def receive_into(sock: socket.socket, view: memoryview) -> None:
-    """Fill ``view`` (contiguous bytes) from the socket, or raise :class:`WireError`."""
+def receive_into(sock: socket.socket, view: memoryview, until: float | None = None) -> None:
+    """Fill ``view`` (contiguous bytes) from the socket, or raise :class:`WireError`.
+
+    ``until`` (monotonic seconds): raises TimeoutError then, however often a byte comes before.
+    """
     while len(view):
+        if until is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            sock.settimeout(left)
         count = sock.recv_into(view)
         if count == 0:
             raise WireError("the other end went away")

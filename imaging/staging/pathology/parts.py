@@ -6,7 +6,6 @@ decoded by the parser.  The pixels of no part exceed ``MADE_BYTES`` (and a quart
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.staging import answers
 from imaging.staging.items import Bench, Made
 from imaging.staging.pathology.arrays import LevelArray
 from imaging.staging.pathology.halving import halve
@@ -160,7 +160,7 @@ def _codestreams(
             grid.number, "tiles", level=grid.level, plane=grid.plane, rows=rows, columns=columns
         ):
             some = _lengths(header)
-            if len(lengths) + len(some) > expected or sum(some) != len(blob):
+            if not some or len(lengths) + len(some) > expected or sum(some) != len(blob):
                 raise Refused("parser-crashed")
             if len(data) + len(blob) > _SHARD_LIMIT_BYTES:
                 raise Refused("too-large")
@@ -175,8 +175,8 @@ def _codestreams(
 
 def _lengths(header: bytes) -> list[int]:
     try:
-        lengths = [int(length) for length in json.loads(header)["lengths"]]
-    except (ValueError, KeyError, TypeError):
+        lengths = [int(length) for length in answers.said(header)["lengths"]]
+    except answers.LIES:
         raise Refused("parser-crashed") from None
     if any(length < 0 for length in lengths):
         raise Refused("parser-crashed")
@@ -235,16 +235,15 @@ def _pixels(
     bench: Bench, grid: Grid, box: tuple[int, int, int, int], halved: bool, out: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The parser's pixels, checked, and which of them the source really has."""
-    answers = list(
-        bench.reader.ask(grid.number, "pixels", level=grid.level, plane=grid.plane, box=box, halved=halved)
-    )
+    wanted: dict[str, Any] = {"level": grid.level, "plane": grid.plane, "box": box, "halved": halved}
     try:
-        ((header, blob),) = answers
-        said = json.loads(header)
+        # Not as a list, since it may answer without end, and not by a name, which would keep its parser.
+        ((header, blob),) = bench.reader.ask(grid.number, "pixels", **wanted)
+        said = answers.said(header)
         shape = tuple(int(part) for part in said["shape"])
         dtype = np.dtype(str(said["dtype"]))
         holes = [tuple(int(edge) for edge in hole) for hole in said["holes"]]
-    except (ValueError, KeyError, TypeError):
+    except answers.LIES:
         raise Refused("parser-crashed") from None
     if shape != out.shape or dtype != out.dtype or len(blob) != math.prod(shape) * dtype.itemsize:
         raise Refused("parser-crashed")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from imaging.deid.pixels.suspicion import HELD
 from imaging.deid.rules import Patient, Value, age_between
 from imaging.layout import series_path
 from imaging.staging.headers import Header
@@ -119,12 +120,14 @@ class Radiology:
 
     def _text_code(self, number: int, header: InstanceHeader) -> str | None:
         """Why an image is kept out for burned-in text, as far as its header tells."""
-        _, action = burned_in.judged(number, header, self._rules.pixels)
-        return action.code or None
+        policy = self._rules.pixels
+        if NATURES[header.sop_class] != "label":
+            return burned_in.judged(number, header, policy)[1].code or None
+        # Nothing searches or paints a label afterwards, so what a header leaves open is not let through here.
+        _, action = burned_in.judged(number, header, replace(policy, find_text=False))
+        return HELD if action.step == "blank" else action.code or None
 
-    def _text_rules(self, volume: Volume) -> TextRules | None:
-        if volume.nature in EACH_BY_ITSELF:
-            return None
+    def _text_rules(self, volume: Volume) -> TextRules:
         headers = {one.instance.number: one.instance.header for one in volume.all_slices()}
         policy = self._rules.pixels
         verdicts = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from imaging.deid.pixels.blanking import blank
 from imaging.deid.pixels.boxes import Box
 from imaging.layout import level_path
+from imaging.staging import answers
 from imaging.staging.items import Bench, Made
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
 from imaging.staging.radiology.volume import Volume
@@ -212,10 +212,10 @@ def checked(header: bytes, blob: bytearray, shape: tuple[int, ...], dtype: np.dt
     ``shape`` is (y, x), or (c, y, x) where the parser gives (y, x, c).
     """
     try:
-        said = json.loads(header)
+        said = answers.said(header)
         found = np.dtype(str(said["dtype"]))
         size = tuple(int(part) for part in said["shape"])
-    except (ValueError, KeyError, TypeError):
+    except answers.LIES:
         raise Refused("parser-crashed") from None
     colour = len(shape) == 3
     if size != ((*shape[1:], shape[0]) if colour else shape) or found.kind not in "iuf":

@@ -52,7 +52,7 @@ class VolumeTask:
     links: Links = field(default_factory=Links)
     noted: tuple[str, ...] = ()
     text: TextRules | None = None
-    """None for what has no text by nature: doses, maps."""
+    """None: nothing was asked."""
     deface: bool = False
     """Whether the grant wants faces removed and this may show one."""
 

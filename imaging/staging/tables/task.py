@@ -19,6 +19,7 @@ from zarr.abc.store import Store
 
 from imaging.deid.profiles import Profile
 from imaging.layout import TABLE_SCHEMA, table_path
+from imaging.staging import answers
 from imaging.staging.items import Bench, Made, Part, Told
 from imaging.staging.judging import Rules
 from imaging.staging.refusals import Refused
@@ -225,13 +226,16 @@ def batches(
             cells = json.loads(blob)
             counts = {len(column) for column in cells}
             sound = len(cells) == len(columns) and len(counts) == 1
-        except (ValueError, TypeError):
+        except answers.LIES:
             raise Refused("parser-crashed") from None
         if not sound or not all(
-            value is None or isinstance(value, str) for column in cells for value in column
+            value is None or answers.is_text(value) for column in cells for value in column
         ):
             raise Refused("parser-crashed")
-        expected -= counts.pop()
+        rows_here = counts.pop()
+        expected -= rows_here
+        if not rows_here or expected < 0:
+            raise Refused("parser-crashed")  # none, or more than asked for, could go on for ever
         yield cells
     if expected:
         raise Refused("malformed-table")

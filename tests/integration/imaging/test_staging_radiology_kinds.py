@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import dicom_files
 import highdicom
 import matplotlib
 import numpy as np
@@ -389,3 +390,39 @@ def test_an_image_without_text_passes_the_detector_untouched(tmp_path: Path) -> 
     radiograph(tmp_path / "a" / "dx.dcm", pixels)
     staged = Staged(tmp_path / "a", tmp_path, find_text=True)
     assert np.array_equal(staged.voxels(), pixels)
+
+
+DOSE, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def painted(path: Path, sop_class: str, modality: str, **changes: Any) -> None:
+    """A computed object that is really a screen with text."""
+    pixels = with_text().astype("<u2")
+    made = dicom_files.dataset(
+        sop_class,
+        Modality=modality,
+        Rows=pixels.shape[0],
+        Columns=pixels.shape[1],
+        PixelData=pixels.tobytes(),
+        **changes,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(dicom_files.encoded(made))
+
+
+@pytest.mark.parametrize("changes", [{}, {"BurnedInAnnotation": "YES"}])
+def test_text_in_a_dose_is_found_and_blanked_as_in_any_image(tmp_path: Path, changes: dict[str, str]) -> None:
+    painted(tmp_path / "a" / "dose.dcm", DOSE, "RTDOSE", DoseGridScaling="0.1", **changes)
+    staged = Staged(tmp_path / "a", tmp_path, burned_in="blank", find_text=True)
+    assert not (staged.voxels()[with_text() == 3000] == 3000).any()
+
+
+@pytest.mark.parametrize("find_text", [True, False])
+@pytest.mark.parametrize(("modality", "declared"), [("SEG", "YES"), ("US", None)])
+def test_a_label_that_may_hold_text_is_held_since_nothing_blanks_labels(
+    tmp_path: Path, find_text: bool, modality: str, declared: str | None
+) -> None:
+    changes = {"SegmentationType": "LABELMAP", "BurnedInAnnotation": declared}
+    painted(tmp_path / "a" / "seg.dcm", LABEL_MAP, modality, **changes)
+    staged = Staged(tmp_path / "a", tmp_path, burned_in="blank", find_text=find_text)
+    assert staged.refused == {"held-for-person": (1,)}

@@ -30,6 +30,9 @@ if word == "junk": sock.sendall(b"x" * 100)
 if word == "huge": sock.sendall(struct.pack(">I", 2**31))
 if word == "list": wire.send(sock, b"[1]")
 if word == "lie": wire.send(sock, b'{{"refused": "../../etc/passwd"}}')
+if word == "trickle":
+    sock.sendall(struct.pack(">I", 1000))
+    for _ in range(60): sock.sendall(b" "); time.sleep(0.5)
 if word == "good":
     wire.send(sock, b'{{"answer": 1}}', b"blob")
     wire.send(sock, b'{{"end": true}}')
@@ -54,6 +57,7 @@ def ask(pool: ParserPool, operation: str) -> list[tuple[bytes, bytearray]]:
     [
         ("die", "parser-crashed"),
         ("hang", "parser-timeout"),
+        ("trickle", "parser-timeout"),
         ("huge", "parser-crashed"),
         ("junk", "parser-crashed"),
         ("list", "parser-crashed"),
@@ -80,6 +84,8 @@ while (got := wire.receive_request(sock)) is not None:
     with os.fdopen(got[1], "rb") as file: word = file.read()
     if word == b"die": os.abort()
     if word == b"hang": time.sleep(600)
+    if word == b"endless":
+        for _ in range(100): wire.send(sock, b"{{}}")
     if word == b"odd": wire.send(sock, b'{{"refused": "not-dicom"}}')
     else:
         wire.send(sock, b'{{"said": "%s"}}' % word)
@@ -95,6 +101,8 @@ while (got := wire.receive_request(sock)) is not None:
         (["1", "die", "3", "odd", "die", "6"], {1: "parser-crashed", 3: "not-dicom", 4: "parser-crashed"}),
         (["die"], {0: "parser-crashed"}),
         (["hang", "2"], {0: "parser-timeout"}),
+        (["1", "endless", "3"], {1: "parser-crashed"}),
+        (["endless"], {0: "parser-crashed"}),
         (["1", "late", "3", "4"], {}),  # answered, then died: nobody is to blame
         ([str(n) for n in range(40)] + ["die"], {40: "parser-crashed"}),
     ],
