@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from zarr.abc.store import Store
@@ -145,13 +146,20 @@ def stage_folder(
     *,
     scanned: Callable[[int, int], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    unreadable: Callable[[str], None] | None = None,
+    inventoried: Callable[[pa.Table], None] | None = None,
 ) -> StageReport:
     """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
+
+    ``unreadable``: see :func:`imaging.staging.inventory.scan`.  ``inventoried`` gets the scan's table, whose rows
+    are the report's item numbers.
 
     Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
     """
     copy = _begin(dest)
-    table = inventory.scan(source, scanned)
+    table = inventory.scan(source, scanned, unreadable)
+    if inventoried is not None:
+        inventoried(table)
     builder = CopyBuilder(
         DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
     )
