@@ -176,6 +176,7 @@ def stage(
     from imaging.staging import patient_lists, release_list
     from imaging.staging.engine import StagePlan
     from imaging.staging.scheduling import ClusterTls, Where
+    from imaging.standalone.staging import stage_folder
 
     for path in reports:
         out_file(path, "--report")
@@ -208,7 +209,7 @@ def stage(
         unreadable: Counter[str] = Counter()
         scans: list[Any] = []
         try:
-            report = standalone.stage_folder(
+            report = stage_folder(
                 source,
                 dest,
                 key,
