@@ -25,6 +25,7 @@ NOTES: dict[str, str] = {
     "uneven-spacing": "Volumes whose slices are not evenly spaced: a slice may be missing. Use the slice positions.",
     "tilted": "Volumes whose slices are sheared against each other (gantry tilt): use the affine.",
     "geometry-missing": "Images of a tomographic kind that say no position, orientation or pixel spacing: kept singly.",
+    "mosaic-uncut": "Siemens mosaics without the vendor's elements that tell how to cut them: whole, without a place.",
     "geometry-invalid": "Images with an orientation, position or spacing that no scanner makes: kept singly.",
     "frame-of-reference-missing": "Volumes that name no frame of reference: nothing says what they are aligned with.",
     "thickness-assumed": "Single slices that do not say how thick they are: 1 mm is assumed along z.",
