@@ -77,6 +77,8 @@ def test_a_classic_slice_tells_its_place_and_what_sets_it_apart() -> None:
         ({"ImagerPixelSpacing": [0.1, 0.2]}, [0.1, 0.2]),
         ({"PixelSpacing": [0.3, 0.4], "ImagerPixelSpacing": [0.1, 0.2]}, [0.3, 0.4]),
         ({"NominalScannedPixelSpacing": [0.5, 0.6]}, [0.5, 0.6]),
+        ({"ImagePlanePixelSpacing": [0.7, 0.8]}, [0.7, 0.8]),
+        ({"PixelSpacing": [0.3, 0.4], "ImagePlanePixelSpacing": [0.7, 0.8]}, [0.3, 0.4]),
         ({"PixelSpacing": [0, 0]}, None),
         ({}, None),
     ],

@@ -81,7 +81,14 @@ def _single(dataset: Dataset) -> FrameHeader:
 
 
 def _spacing(dataset: Dataset) -> Any:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+    # Image Plane Pixel Spacing of RT Image is that of the plane at RT Image SID from the source, as Imager Pixel
+    # Spacing is the detector's: neither is scaled to the isocentre (PS3.3 C.8.8.2).
+    for keyword in (
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+        "ImagePlanePixelSpacing",
+    ):
         spacing = vector(dataset, keyword, 2)
         if spacing is not None and min(spacing) > 0:
             return spacing
