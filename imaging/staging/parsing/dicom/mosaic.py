@@ -50,8 +50,8 @@ def _says_mosaic(dataset: Dataset, form: PixelFormat) -> bool:
 
 def _is_one_slice(dataset: Dataset, form: PixelFormat) -> bool:
     """No larger than what was acquired (0018,1310): a tile that was cut out before, with its Image Type left."""
-    acquired = numbers(dataset, "AcquisitionMatrix")
-    return bool(acquired) and max(form.rows, form.columns) <= max(acquired)
+    acquired = numbers(dataset, "AcquisitionMatrix") or ()
+    return max(form.rows, form.columns) <= max(acquired, default=0.0)
 
 
 def mosaic_frames(
