@@ -42,6 +42,7 @@ NOTES: dict[str, str] = {
     "defaced": "Head scans from which the face was removed.",
     # Slides
     "no-physical-size": "Slides that do not say how large a pixel is.",
+    "no-focal-distance": "Slides with several focal planes that do not say how far apart these are.",
     "slide-encoded-anew": "Slides whose codestreams could not be kept: lossy originals, decoded and encoded as JPEG.",
     "slide-without-some-tiles": "Slides of which the scanner stored no tiles in places: white there, or zero.",
     "slide-level-dropped": "Slides with a level that lacks channels or focal planes of the first: derived instead.",
