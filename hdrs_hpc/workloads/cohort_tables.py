@@ -64,7 +64,8 @@ def spacing_bins(rows: Sequence[Row], min_count: int) -> list[SpacingBin]:
 def slice_spacing_mm(row: Row) -> float | None:
     """Distance between slices: the first of the spatial axes (z, y, x)."""
     spacing = row["spacing_mm"]
-    return float(spacing[0]) if spacing is not None and len(spacing) == 3 else None
+    told = spacing is not None and len(spacing) == 3 and spacing[0] is not None
+    return float(spacing[0]) if told else None
 
 
 def median(values: Sequence[float]) -> float:

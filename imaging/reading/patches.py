@@ -1,4 +1,4 @@
-"""Pixels of windows: the seam between what a data set wants and how it is read.
+"""Which items a data set takes, and the pixels of its windows: the seam between what it wants and how it is read.
 
 :class:`PatchReader` is handed many windows at once, so that an implementation may group them by shard, keep shard
 indices and decode on threads.  :class:`ZarrPatchReader` is the plain one: zarr does the reading.
@@ -6,17 +6,43 @@ indices and decode on threads.  :class:`ZarrPatchReader` is the plain one: zarr 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow
 import zarr
 from numpy.typing import NDArray
 
 from imaging.layout import SERIES
-from imaging.reading.staged import StagedCopy, Values
+from imaging.reading.staged import StagedCopy, Values, id_of
 from imaging.reading.values import Modality
 from imaging.reading.windows import PatchImage, Window
+
+type Items = Sequence[str] | pyarrow.Table | None
+"""Ids, or rows of the index (a cohort query's result); None for all."""
+
+
+def chosen(
+    copy: StagedCopy, items: Items, folder: str, kinds: Collection[str] | None = None
+) -> list[tuple[str, str]]:
+    """(``folder/<id>``, patient) of each wanted item that is of one of these ``kinds`` (the index's column; None: any).
+
+    Rows of another kind are passed over.  Raises ValueError for an id of another kind.
+    """
+    index = copy.index()
+    kind_of = dict(zip(index["item"].to_pylist(), index["kind"].to_pylist(), strict=True))
+    rows = items if isinstance(items, pyarrow.Table) else index
+    patients = dict(zip(rows["item"].to_pylist(), rows["patient"].to_pylist(), strict=True))
+    if items is None or isinstance(items, pyarrow.Table):
+        paths = [path for path in patients if path.startswith(f"{folder}/")]
+        paths = [path for path in paths if kinds is None or kind_of.get(path) in kinds]
+    else:
+        paths = [f"{folder}/{id_of(item)}" for item in items]
+        found = {kind_of[path] for path in paths if path in kind_of}
+        if kinds is not None and (others := sorted(found - set(kinds))):
+            raise ValueError(f"items of kind {', '.join(others)}, but kinds are {', '.join(kinds)}")
+    return [(path, patients.get(path) or "") for path in paths]
 
 
 class PatchReader(Protocol):

@@ -9,12 +9,11 @@ pseudonym, ``""`` where unknown), and ``level t z y x``, the window's first voxe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import batched
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow
 import torch  # type: ignore[import-not-found]  # not among this project's own dependencies: gigabytes
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate  # type: ignore[import-not-found]
@@ -22,14 +21,12 @@ from torch.utils.data import IterableDataset, get_worker_info  # type: ignore[im
 
 from imaging import layout
 from imaging.reading.order import DEFAULT_BUFFER, epoch_order, part_of
-from imaging.reading.patches import PatchReader, ZarrPatchReader
-from imaging.reading.staged import StagedCopy, Values, id_of
+from imaging.reading.patches import Items, PatchReader, ZarrPatchReader, chosen
+from imaging.reading.staged import StagedCopy, Values
 from imaging.reading.tissue import tissue_mask, windows_with_tissue
 from imaging.reading.windows import PatchImage, PatchPlan, Window
 
 type Sample = dict[str, Any]
-type Items = Sequence[str] | pyarrow.Table | None
-"""Ids, or rows of the index (a cohort query's result); None for all."""
 type Positions = Literal["random", "grid"]
 """``random``: one window around each place of the grid, elsewhere each epoch.  ``grid``: all of it, in order."""
 
@@ -90,7 +87,11 @@ class PatchDataset:
 
 
 class VolumePatches(PatchDataset):
-    """(C, Z, Y, X) patches of series, float32 in the unit they measure or, with ``values="stored"``, raw.
+    """(C, Z, Y, X) patches of volumes, float32 in the unit they measure or, with ``values="stored"``, raw.
+
+    ``kinds`` (the index's column): which series are taken.  Others among rows, and of the whole copy, are left out:
+    the labels, doses, maps, cines and single images of a cohort are no volumes.  Ids of another kind raise
+    ValueError.
 
     ``patch`` is (z, y, x) in voxels.  A 4-D series gives windows of each of its time points.  ``fill`` stands where a
     patch is larger than its volume (air is -1024 in Hounsfield units).
@@ -104,12 +105,13 @@ class VolumePatches(PatchDataset):
         *,
         positions: Positions = "random",
         values: Values = "physical",
+        kinds: Collection[str] = ("volume",),
         fill: float = 0,
         seed: int = 0,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         images = []
-        for item, patient in _chosen(copy, items, layout.SERIES):
+        for item, patient in chosen(copy, items, layout.SERIES, kinds):
             array = copy.volume(item)
             axes = "".join(copy.multiscale(item).axes)
             shard = tuple(array.shards or array.chunks)
@@ -144,7 +146,7 @@ class SlidePatches(PatchDataset):
     ) -> None:
         images: list[PatchImage] = []
         kept: list[NDArray[np.bool_] | None] = []
-        for item, patient in _chosen(copy, items, layout.SLIDES):
+        for item, patient in chosen(copy, items, layout.SLIDES):
             number, extent = (level, size) if mpp is None else _level_for(copy, item, mpp, size)
             array = copy.slide(item, number)
             axes = "".join(copy.multiscale(item).axes)
@@ -236,17 +238,6 @@ class Streamed(IterableDataset):  # type: ignore[misc]  # torch is unknown to th
         order = epoch_order(self.dataset.plan.groups, self._seed, self.dataset.epoch, part, self._buffer)
         for numbers in batched(order, self._read_ahead, strict=False):
             yield from self.dataset.__getitems__(numbers)
-
-
-def _chosen(copy: StagedCopy, items: Items, folder: str) -> list[tuple[str, str]]:
-    """(``folder/<id>``, patient) of each wanted item."""
-    rows = items if isinstance(items, pyarrow.Table) else copy.index()
-    patients = dict(zip(rows["item"].to_pylist(), rows["patient"].to_pylist(), strict=True))
-    if items is None or isinstance(items, pyarrow.Table):
-        paths = [path for path in patients if path.startswith(f"{folder}/")]
-    else:
-        paths = [f"{folder}/{id_of(item)}" for item in items]
-    return [(path, patients.get(path) or "") for path in paths]
 
 
 def _level_for(copy: StagedCopy, item: str, mpp: float, size: int) -> tuple[int, int]:

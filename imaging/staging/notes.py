@@ -25,6 +25,7 @@ NOTES: dict[str, str] = {
     "uneven-spacing": "Volumes whose slices are not evenly spaced: a slice may be missing. Use the slice positions.",
     "tilted": "Volumes whose slices are sheared against each other (gantry tilt): use the affine.",
     "geometry-missing": "Images of a tomographic kind that say no position, orientation or pixel spacing: kept singly.",
+    "mosaic-uncut": "Siemens mosaics without the vendor's elements that tell how to cut them: whole, without a place.",
     "geometry-invalid": "Images with an orientation, position or spacing that no scanner makes: kept singly.",
     "frame-of-reference-missing": "Volumes that name no frame of reference: nothing says what they are aligned with.",
     "thickness-assumed": "Single slices that do not say how thick they are: 1 mm is assumed along z.",
@@ -41,6 +42,7 @@ NOTES: dict[str, str] = {
     "defaced": "Head scans from which the face was removed.",
     # Slides
     "no-physical-size": "Slides that do not say how large a pixel is.",
+    "no-focal-distance": "Slides with several focal planes that do not say how far apart these are.",
     "slide-encoded-anew": "Slides whose codestreams could not be kept: lossy originals, decoded and encoded as JPEG.",
     "slide-without-some-tiles": "Slides of which the scanner stored no tiles in places: white there, or zero.",
     "slide-level-dropped": "Slides with a level that lacks channels or focal planes of the first: derived instead.",

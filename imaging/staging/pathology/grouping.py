@@ -116,6 +116,7 @@ def _slide(instances: Instances, grouped: Grouped) -> None:
         header.mpp,
         header.background,
         header.icc,
+        all(one.focal_known for one in sizes[ordered[0]].values()),
     )
     grouped.slides.append((number, header, slide))
     grouped.dropped.append(dropped)

@@ -62,6 +62,8 @@ class ImageHeader(Header):
     dtype: Literal["uint8", "uint16", "float32"]
     focal_um: Annotated[tuple[FiniteFloat, ...], Field(min_length=1, max_length=1024)] = (0.0,)
     """Height of each focal plane, ascending."""
+    focal_known: bool = True
+    """False where the source tells focal planes without their distance: ``focal_um`` then merely counts them."""
     mpp: tuple[Micrometres, Micrometres] | None
     """Micrometres per pixel at this header's first level: (y, x)."""
     background: Literal["white", "black"]

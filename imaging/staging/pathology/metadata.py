@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, SLIDE_SCHEMA
@@ -30,10 +28,11 @@ def slide_attributes(
     pixels that the scanner did not store.  ``icc_profile`` is base64.
     """
     unit = {} if slide.mpp is None else {"unit": "micrometer"}
-    deep = len(slide.focal_um) > 1
+    deep, step = len(slide.focal_um) > 1, slide.focal_step_um
+    heights = {} if step is None else {"unit": "micrometer"}
     axes = [
         {"name": "c", "type": "channel"},
-        *([{"name": "z", "type": "space", "unit": "micrometer"}] if deep else []),
+        *([{"name": "z", "type": "space", **heights}] if deep else []),
         {"name": "y", "type": "space", **unit},
         {"name": "x", "type": "space", **unit},
     ]
@@ -41,8 +40,8 @@ def slide_attributes(
     factors = downsamples(
         [(level.height, level.width) for level in levels], [origin == "derived" for origin in origins]
     )
-    depth = [_step_um(slide)] if deep else []
-    height = [slide.focal_um[0]] if deep else []
+    depth = [step or 1.0] if deep else []
+    height = [0.0 if step is None else slide.focal_um[0]] if deep else []
     scales = [[1.0, *depth, size_y * fy, size_x * fx] for fy, fx in factors]
     # A coarser pixel's centre lies half its size further in than a finer one's.
     shifts = [[0.0, *height, size_y * (fy - 1) / 2, size_x * (fx - 1) / 2] for fy, fx in factors]
@@ -59,16 +58,11 @@ def slide_attributes(
         "dicom": plain(attributes),
         "deidentification": profile.stamp(),
     }
-    if deep:
+    if step is not None:
         ours["focal_planes_um"] = list(slide.focal_um)
     if slide.icc:
         ours["icc_profile"] = slide.icc
     return {"ome": multiscales(axes, scales, shifts), NAMESPACE: ours}
-
-
-def _step_um(slide: Slide) -> float:
-    """Typical distance of focal planes; ``focal_planes_um`` has each."""
-    return float(np.median(np.diff(slide.focal_um))) or 1.0
 
 
 def _channel(channel: ChannelHeader) -> dict[str, Any]:

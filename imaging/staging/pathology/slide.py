@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 
 from imaging.staging.pathology.headers import ChannelHeader, Encoding, SlideFormat, SlideHeader
 
@@ -43,6 +45,8 @@ class Slide:
     mpp: tuple[float, float] | None
     background: str
     icc: str
+    focal_known: bool = True
+    """Whether ``focal_um`` are heights, and not only an order."""
 
     @property
     def color(self) -> bool:
@@ -62,6 +66,14 @@ class Slide:
     def numbers(self) -> list[int]:
         """Source items, ascending."""
         return sorted({grid.number for level in self.levels for plane in level.planes for grid in plane})
+
+    @property
+    def focal_step_um(self) -> float | None:
+        """Median distance of focal planes; None where there is one alone, or the source does not say."""
+        if not self.focal_known or len(self.focal_um) < 2:
+            return None
+        step = median(high - low for low, high in pairwise(self.focal_um))
+        return step if step > 0 else None
 
 
 def slide_of_file(number: int, header: SlideHeader) -> Slide:
@@ -88,6 +100,7 @@ def slide_of_file(number: int, header: SlideHeader) -> Slide:
         header.mpp,
         header.background,
         header.icc,
+        header.focal_known,
     )
 
 

@@ -23,7 +23,7 @@ from imaging.staging.pathology.slide import Slide
 SMALLEST_LEVEL = 512
 """Levels are derived until the longer side is below this many pixels; at least one always is, so that a
 thumbnail never needs one of the file's own codestreams decoded."""
-_WRITING = 2
+_WRITING = 3
 """Version of what is made of a slide: part of the fingerprint."""
 
 
@@ -56,6 +56,8 @@ class SlideTask:
         found = []
         if self.slide.mpp is None:
             found.append("no-physical-size")
+        if len(self.slide.focal_um) > 1 and self.slide.focal_step_um is None:
+            found.append("no-focal-distance")
         if any(level.encoding == "lossy" for level in self.slide.levels):
             found.append("slide-encoded-anew")
         if any(one.get("absent") for one in told):
@@ -101,7 +103,8 @@ class SlideTask:
 
     def row(self, told: Sequence[Told]) -> Mapping[str, Any]:
         slide = self.slide
-        depth = [_step_mm(slide)] if len(slide.focal_um) > 1 else []
+        step = slide.focal_step_um
+        depth = [None if step is None else step / 1000] if len(slide.focal_um) > 1 else []
         arrays = self.arrays()
         return {
             "item": self.path,
@@ -112,6 +115,7 @@ class SlideTask:
             "shape": list(arrays[0].shape),
             "spacing_mm": [] if slide.mpp is None else [*depth, *(size / 1000 for size in slide.mpp)],
             "uniform_spacing": True,
+            "n_channels": arrays[0].shape[0],  # axes begin with c
             "n_slices": len(slide.focal_um),
             "n_levels": len(arrays),
             "dtype": slide.dtype,
@@ -145,8 +149,3 @@ class SlideTask:
 
 def _pixels(array: LevelArray) -> int:
     return array.height * array.width
-
-
-def _step_mm(slide: Slide) -> float:
-    first, last = slide.focal_um[0], slide.focal_um[-1]
-    return (last - first) / (len(slide.focal_um) - 1) / 1000

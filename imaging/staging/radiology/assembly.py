@@ -113,7 +113,8 @@ def _unplaced(frames: Frames, why: str) -> list[Volume]:
     for indices in by_instance.values():
         header = frames.slices[indices[0]].instance.header
         expected = why == "geometry-invalid" or NATURES.get(header.sop_class) != "projection"
-        noted = (why,) if expected else ()
+        uncut = why == "geometry-missing" and "MOSAIC" in header.image_type and len(header.frames) == 1
+        noted = ("mosaic-uncut",) if uncut else (why,) if expected else ()
         sequence = sorted(indices, key=lambda index: frames.slices[index].frame)
         ordered = tuple((frames.slices[index],) for index in sequence)
         axis = _stored_order(frames.take(sequence)) if len(ordered) > 1 else None

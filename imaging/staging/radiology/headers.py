@@ -46,7 +46,7 @@ class FrameHeader(Header):
     """Image Orientation (Patient): direction of a row, then of a column."""
     spacing_mm: tuple[FiniteFloat, FiniteFloat] | None = None
     """Between rows (y), between columns (x): Pixel Spacing, else Imager Pixel Spacing, Nominal Scanned Pixel
-    Spacing, or the one ultrasound region's calibration."""
+    Spacing, Image Plane Pixel Spacing (RT Image), or the one ultrasound region's calibration."""
     slope: FiniteFloat = 1.0
     intercept: FiniteFloat = 0.0
     """Rescale, Real World Value Mapping (parametric map) or Dose Grid Scaling, in this order of need."""

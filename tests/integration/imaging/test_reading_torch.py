@@ -94,6 +94,11 @@ def test_stored_values_keep_their_type(copy: StagedCopy) -> None:
     assert first["image"].dtype == torch.int16
 
 
+def test_series_of_another_kind_than_asked_for_are_no_patches(copy: StagedCopy) -> None:
+    with pytest.raises(ValueError, match="items of kind volume, but kinds are cine"):
+        VolumePatches(copy, copy.series()[:1], kinds=("cine",))
+
+
 def check_workers(copy: StagedCopy, start: str, workers: int = 2) -> None:
     dataset = SlidePatches(copy, size=224)
     dataset.set_epoch(3)

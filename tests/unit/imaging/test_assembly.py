@@ -137,6 +137,16 @@ def test_an_image_without_a_place_is_kept_by_itself_and_told(absent: str) -> Non
     assert sorted(map(str, numbers(made))) == ["[[1]]", "[[2]]"]
 
 
+def test_a_mosaic_that_could_not_be_cut_is_kept_by_itself_and_told() -> None:
+    mosaic = {"sop_class": MR, "image_type": ("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")}
+    unplaced = {"position_mm": None, "orientation": None}
+    made = assemble([instance(number, frame(0.0, **unplaced), **mosaic) for number in (1, 2)])
+    assert [volume.notes for volume in made.volumes] == [("mosaic-uncut",)] * 2
+    assert [volume.geometry for volume in made.volumes] == [None, None]
+    mixed = assemble([instance(1, frame(0.0, **unplaced), **mosaic), instance(2, frame(0.0, **unplaced))])
+    assert sorted(volume.notes for volume in mixed.volumes) == [("geometry-missing",), ("mosaic-uncut",)]
+
+
 def test_a_radiograph_needs_no_place() -> None:
     nowhere = frame(0.0, position_mm=None, orientation=None)
     made = assemble([instance(number, nowhere, sop_class=DX, modality="DX") for number in (1, 2)])

@@ -77,6 +77,8 @@ def test_a_classic_slice_tells_its_place_and_what_sets_it_apart() -> None:
         ({"ImagerPixelSpacing": [0.1, 0.2]}, [0.1, 0.2]),
         ({"PixelSpacing": [0.3, 0.4], "ImagerPixelSpacing": [0.1, 0.2]}, [0.3, 0.4]),
         ({"NominalScannedPixelSpacing": [0.5, 0.6]}, [0.5, 0.6]),
+        ({"ImagePlanePixelSpacing": [0.7, 0.8]}, [0.7, 0.8]),
+        ({"PixelSpacing": [0.3, 0.4], "ImagePlanePixelSpacing": [0.7, 0.8]}, [0.3, 0.4]),
         ({"PixelSpacing": [0, 0]}, None),
         ({}, None),
     ],
@@ -85,6 +87,31 @@ def test_spacing_is_taken_from_the_best_attribute(
     attributes: dict[str, Any], spacing: list[float] | None
 ) -> None:
     assert header(encoded(dataset(**attributes)))["frames"][0]["spacing_mm"] == spacing
+
+
+@pytest.mark.parametrize(
+    ("attributes", "placed"),
+    [
+        ({}, False),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}, False),
+        ({"AcquisitionMatrix": [0, 1, 1, 0]}, False),
+        ({"AcquisitionMatrix": [0, 3, 3, 0]}, True),  # one tile, cut out by another program
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, True),
+    ],
+)
+def test_a_mosaic_that_nothing_tells_how_to_cut_has_no_place(
+    attributes: dict[str, Any], placed: bool
+) -> None:
+    mosaic: dict[str, Any] = {
+        "ImagePositionPatient": [1, 2, 3], "ImageOrientationPatient": AXIAL, "PixelSpacing": [0.5, 0.25],
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"],
+    }  # fmt: skip
+    if "SamplesPerPixel" in attributes:
+        mosaic |= {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(18)}
+    (frame,) = header(encoded(dataset(uid.MRImageStorage, **mosaic | attributes)))["frames"]
+    assert frame["position_mm"] == ([1, 2, 3] if placed else None)
+    assert frame["orientation"] == (AXIAL if placed else None)
+    assert frame["spacing_mm"] == [0.5, 0.25]
 
 
 def _region(**changes: Any) -> Dataset:

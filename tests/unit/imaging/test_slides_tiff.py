@@ -101,6 +101,14 @@ def test_hamamatsus_focal_planes_are_an_axis(tmp_path: Path) -> None:
         assert np.abs(array[:, place].transpose(1, 2, 0) - shown).mean() < 12
 
 
+def test_the_distance_of_uneven_focal_planes_is_one_wherever_it_is_told(tmp_path: Path) -> None:
+    ndpi(tmp_path / "x.ndpi", [noisy(300, 2304)], heights_um=(-2.0, 0.0, 1.0, 10.0))
+    made = make([tmp_path / "x.ndpi"])
+    assert made.rows[0]["spacing_mm"][0] == pytest.approx(0.002)  # median of 2, 1, 9 µm
+    image = made.group().attrs.asdict()["ome"]["multiscales"][0]
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"][1] == pytest.approx(2.0)
+
+
 def test_hamamatsus_macro_map_serial_and_date_stay_out(tmp_path: Path) -> None:
     path = tmp_path / "x.ndpi"
     ndpi(path, [he(300, 2304)], serial="SN-CANARY-88")
@@ -171,6 +179,43 @@ def test_fluorescence_is_lossless_with_its_channels_and_planes(
         assert canary not in whole
 
 
+@pytest.mark.parametrize(
+    ("told", "step_mm", "axis", "scale", "heights", "notes"),
+    [
+        ({}, None, {"name": "z", "type": "space"}, 1.0, None, ["no-focal-distance"]),
+        (
+            {"PhysicalSizeZ": 2.5, "PhysicalSizeZUnit": "µm"},
+            0.0025,
+            {"name": "z", "type": "space", "unit": "micrometer"},
+            2.5,
+            [0.0, 2.5, 5.0],
+            [],
+        ),
+    ],
+)
+def test_no_distance_of_focal_planes_is_made_up(
+    tmp_path: Path,
+    told: dict[str, Any],
+    step_mm: float | None,
+    axis: dict[str, str],
+    scale: float,
+    heights: list[float] | None,
+    notes: list[str],
+) -> None:
+    data = np.random.default_rng(3).integers(0, 60_000, (2, 3, 300, 300)).astype(np.uint16)
+    ome(tmp_path / "x.ome.tif", data, axes="CZYX", levels=1, metadata=told)
+    made = make([tmp_path / "x.ome.tif"])
+    (row,) = made.rows
+    assert row["spacing_mm"] == [step_mm, 0.0005, 0.0005]
+    assert row["n_channels"] == 2
+    image = made.group().attrs.asdict()["ome"]["multiscales"][0]
+    assert image["axes"][1] == axis
+    transformations = image["datasets"][0]["coordinateTransformations"]
+    assert (transformations[0]["scale"][1], transformations[1]["translation"][1]) == (scale, 0.0)
+    assert made.ours().get("focal_planes_um") == heights
+    assert made.notes == notes
+
+
 def test_a_brightfield_ome_tiff_keeps_its_tiles(tmp_path: Path) -> None:
     ome(tmp_path / "x.ome.tif", noisy(700, 900), axes="YXS", photometric="rgb", **JPEG)
     made = make([tmp_path / "x.ome.tif"])
@@ -178,6 +223,7 @@ def test_a_brightfield_ome_tiff_keeps_its_tiles(tmp_path: Path) -> None:
         reference = tiff.series[0].levels[0].asarray()
     assert np.array_equal(made.level(0).transpose(1, 2, 0), reference)
     assert [one["pixels"] for one in made.ours()["levels"]][:2] == ["original-jpeg"] * 2
+    assert made.rows[0]["n_channels"] == 3
 
 
 @pytest.mark.parametrize("bomb", ["<!DOCTYPE x [<!ENTITY a 'b'>]>", "<!entity"])

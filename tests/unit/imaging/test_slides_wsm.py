@@ -178,6 +178,22 @@ def test_optical_paths_and_focal_planes_are_axes(tmp_path: Path) -> None:
     assert made.rows[0]["axes"] == "czyx"
 
 
+def test_focal_planes_without_their_distance_get_none(tmp_path: Path) -> None:
+    planes = [np.full((256, 256), value, np.uint16).tobytes() for value in (100, 200)]
+    wsm(
+        tmp_path / "f.dcm",
+        np.zeros((256, 256), np.uint16),
+        frames=planes,
+        syntax=UID("1.2.840.10008.1.2.1"),
+        TotalPixelMatrixFocalPlanes=2,
+    )
+    made = make([tmp_path / "f.dcm"])
+    assert made.refused == {}
+    assert made.level(0)[0, :, 0, 0].tolist() == [100, 200]
+    assert (made.rows[0]["spacing_mm"][0], made.notes) == (None, ["no-focal-distance"])
+    assert "focal_planes_um" not in made.ours()
+
+
 def test_instances_of_a_concatenation_are_one_level(tmp_path: Path) -> None:
     pixels = he(512, 512)
     encoded = [jpeg(tile) for tile in tiles_of(pixels, 256)]

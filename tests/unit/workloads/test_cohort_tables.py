@@ -62,8 +62,13 @@ def test_a_small_modality_is_pooled_with_the_others() -> None:
     assert (only.group, only.n_series, only.n_patients) == ("all series", 13, 13)
 
 
-@pytest.mark.parametrize(("spacing", "found"), [([2.5, 0.7, 0.7], 2.5), ([0.5, 0.5], None), (None, None)])
-def test_slice_spacing_is_the_first_of_three_axes(spacing: list[float] | None, found: float | None) -> None:
+@pytest.mark.parametrize(
+    ("spacing", "found"),
+    [([2.5, 0.7, 0.7], 2.5), ([0.5, 0.5], None), ([None, 0.5, 0.5], None), (None, None)],
+)
+def test_slice_spacing_is_the_first_of_three_axes(
+    spacing: list[float | None] | None, found: float | None
+) -> None:
     assert slice_spacing_mm({"spacing_mm": spacing}) == found
 
 

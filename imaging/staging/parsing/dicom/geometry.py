@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from imaging.staging.parsing.dicom.frame_increments import increment_frames
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
-from imaging.staging.parsing.dicom.mosaic import Mosaic, mosaic_frames
+from imaging.staging.parsing.dicom.mosaic import Mosaic, is_uncut, mosaic_frames
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import PARAMETRIC_MAP
@@ -29,6 +29,8 @@ def frame_headers(
     whole = _single(dataset)
     if mosaic is not None:
         return mosaic_frames(dataset, form, mosaic, whole)
+    if is_uncut(dataset, form, mosaic):
+        return [whole.model_copy(update={"position_mm": None, "orientation": None})]
     if form.frames == 1 and "GridFrameOffsetVector" not in dataset and "SliceVector" not in dataset:
         return [whole]
     return increment_frames(dataset, form.frames, whole)
@@ -79,7 +81,14 @@ def _single(dataset: Dataset) -> FrameHeader:
 
 
 def _spacing(dataset: Dataset) -> Any:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+    # Image Plane Pixel Spacing of RT Image is that of the plane at RT Image SID from the source, as Imager Pixel
+    # Spacing is the detector's: neither is scaled to the isocentre (PS3.3 C.8.8.2).
+    for keyword in (
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+        "ImagePlanePixelSpacing",
+    ):
         spacing = vector(dataset, keyword, 2)
         if spacing is not None and min(spacing) > 0:
             return spacing

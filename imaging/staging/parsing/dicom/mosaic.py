@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
-from imaging.staging.parsing.dicom.values import number, texts, vector
+from imaging.staging.parsing.dicom.values import number, numbers, texts, vector
 from imaging.staging.parsing.dicom.vendors import mosaic_normal, mosaic_tiles
 from imaging.staging.radiology.headers import FrameHeader
 
@@ -26,13 +26,32 @@ class Mosaic:
 
 def read_mosaic(dataset: Dataset, form: PixelFormat) -> Mosaic | None:
     """How the image is tiled, or None where it isn't, or doesn't say so well enough to be cut."""
-    if form.frames != 1 or form.samples != 1 or "MOSAIC" not in texts(dataset, "ImageType"):
+    if form.samples != 1 or not _says_mosaic(dataset, form):
         return None
     tiles = mosaic_tiles(dataset)
     across = math.isqrt(tiles - 1) + 1 if tiles else 0
     if not across or form.rows % across or form.columns % across:
         return None
     return Mosaic(tiles, across, form.rows // across, form.columns // across)
+
+
+def is_uncut(dataset: Dataset, form: PixelFormat, mosaic: Mosaic | None) -> bool:
+    """Whether the image is a mosaic that nothing tells how to cut: its private elements were removed, say.
+
+    Image Position then is no place of any voxel.  Tiles are not counted by Acquisition Matrix: the last ones may be
+    empty, and an interpolated tile is larger than it.
+    """
+    return mosaic is None and _says_mosaic(dataset, form) and not _is_one_slice(dataset, form)
+
+
+def _says_mosaic(dataset: Dataset, form: PixelFormat) -> bool:
+    return form.frames == 1 and "MOSAIC" in texts(dataset, "ImageType")
+
+
+def _is_one_slice(dataset: Dataset, form: PixelFormat) -> bool:
+    """No larger than what was acquired (0018,1310): a tile that was cut out before, with its Image Type left."""
+    acquired = numbers(dataset, "AcquisitionMatrix") or ()
+    return max(form.rows, form.columns) <= max(acquired, default=0.0)
 
 
 def mosaic_frames(

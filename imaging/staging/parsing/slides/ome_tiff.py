@@ -71,6 +71,7 @@ def read(tiff: Any, source: Source) -> TiffSlide:
     powers = {float(one.get("NominalMagnification") or 0) for one in root.iter("Objective")} - {0.0}
     if len(powers) == 1:
         attributes["ObjectiveLensPower"] = powers.pop()
+    step_um = _um(pixels, "PhysicalSizeZ")
     count = 1 if first.color else len(grids[0]) // depth
     described = [_channel(one) for one in channels] if len(channels) == count else []
     return TiffSlide(
@@ -81,7 +82,8 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         _mpp(pixels) or resolution_um(tiff.pages[0]),
         attributes,
         described or [ChannelHeader() for _ in range(count)],
-        focal_um=tuple(number * (_um(pixels, "PhysicalSizeZ") or 1.0) for number in range(depth)),
+        focal_um=tuple(number * (step_um or 1.0) for number in range(depth)),
+        focal_known=depth == 1 or step_um is not None,
         background=background,
         icc=icc.reduced(tiff.pages[0].tags.valueof(34675)),
     )

@@ -29,6 +29,7 @@ class TiffSlide:
     focal_um: tuple[float, ...] = (0.0,)
     background: str = "white"
     icc: str = ""
+    focal_known: bool = True
 
     def header(self, keywords: frozenset[str]) -> SlideHeader:
         first = self.grids[0][0]
@@ -40,6 +41,7 @@ class TiffSlide:
                 "dtype": np.dtype(first.dtype).name,
                 "channels": tuple(self.channels),
                 "focal_um": self.focal_um,
+                "focal_known": self.focal_known,
                 "mpp": self.mpp,
                 "background": self.background,
                 "icc": self.icc,

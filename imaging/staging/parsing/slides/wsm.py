@@ -85,6 +85,7 @@ class WsmInstance:
             samples=3 if color else 1,
             dtype="uint16" if self._format.bits_allocated == 16 else "uint8",
             focal_um=self._places.focal_um,
+            focal_known=self._places.focal_known,
             mpp=micrometres_per_pixel(dataset, grid.width, grid.height),
             background=background(dataset, color),
             icc=color_profile(dataset),

@@ -24,6 +24,8 @@ class Places:
     size: tuple[int, int]
     focal_um: tuple[float, ...]
     table: NDArray[np.int32]
+    focal_known: bool = True
+    """False where planes have no told distance: ``focal_um`` then counts them."""
 
     def frame(self, plane: int, row: int, column: int) -> int | None:
         """None where the instance has no tile."""
@@ -43,7 +45,8 @@ def full_places(
         raise Unreadable("truncated-pixel-data")
     table = np.full(whole, -1, dtype=np.int32)
     table[first : first + count] = np.arange(count)
-    return Places(size, _heights(dataset, focal), table.reshape(paths * focal, rows, columns))
+    heights, known = _heights(dataset, focal)
+    return Places(size, heights, table.reshape(paths * focal, rows, columns), known)
 
 
 def sparse_places(
@@ -80,14 +83,15 @@ def sparse_places(
     return Places(size, tuple(focal), table)
 
 
-def _heights(dataset: Dataset, focal: int) -> tuple[float, ...]:
-    """Of the focal planes of TILED_FULL, in µm: the origin's, then by Spacing Between Slices (mm)."""
+def _heights(dataset: Dataset, focal: int) -> tuple[tuple[float, ...], bool]:
+    """Of the focal planes of TILED_FULL, in µm: the origin's, then by Spacing Between Slices (mm); and whether their
+    distance is told."""
     origin = next(iter(dataset.get("TotalPixelMatrixOriginSequence") or [Dataset()]))
     first = float(origin.get("ZOffsetInSlideCoordinateSystem") or 0.0)
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]))
     measures = next(iter(shared.get("PixelMeasuresSequence") or [Dataset()]))
-    step = float(measures.get("SpacingBetweenSlices") or 0.0) * 1000 or 1.0
-    return tuple(first + step * number for number in range(focal))
+    step = float(measures.get("SpacingBetweenSlices") or 0.0) * 1000
+    return tuple(first + (step or 1.0) * number for number in range(focal)), focal == 1 or step > 0
 
 
 def _distinct(heights: Sequence[float]) -> list[float]:
