@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from hdrs_hpc.cli import imaging_views
+from hdrs_hpc.cli import imaging_views, show
 from hdrs_hpc.cli.imaging_bars import Bars
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
-from hdrs_hpc.cli.imaging_views import out_file
+from hdrs_hpc.cli.imaging_views import out_file, write_items
 
 
 @click.group("imaging")
@@ -100,6 +101,12 @@ def secret_new(file: Path) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Items that a person approved: the release.json of `imaging sheet --held`, filled in.",
 )
+@click.option(
+    "--items",
+    "items_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write which file each item number of the report is, and what became of it (CSV, for you only: 0600).",
+)
 @click.option("--contact-sheet", is_flag=True, help="Draw thumbnails of all items into the copy, for review.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Parsers and writers; default: one per core.")
 @click.option(
@@ -138,6 +145,7 @@ def stage(
     find_text: bool,
     deface: bool,
     release: Path | None,
+    items_file: Path | None,
     contact_sheet: bool,
     workers: int | None,
     memory: str | None,
@@ -155,7 +163,7 @@ def stage(
     Example:
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
       hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
-      hdrs-hpc imaging stage outcomes.csv.d ./outcomes --secret my.secret --columns columns.yaml
+      hdrs-hpc imaging stage /extract/tables ./outcomes --secret my.secret --columns columns.yaml
     """
     import contextlib
     import os
@@ -168,9 +176,12 @@ def stage(
     from imaging.staging import patient_lists, release_list
     from imaging.staging.engine import StagePlan
     from imaging.staging.scheduling import ClusterTls, Where
+    from imaging.standalone.staging import stage_folder
 
     for path in reports:
         out_file(path, "--report")
+    if items_file is not None:
+        out_file(items_file, "--items")
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
     deid = DeidKey(standalone.deid_key(key))
@@ -195,7 +206,24 @@ def stage(
     if memory is not None:
         plan = replace(plan, memory_bytes=_size(memory))
     with contextlib.closing(open_source(src)) as source, Bars() as bars:
-        report = standalone.stage_folder(source, dest, key, plan, scanned=bars.scanned, progress=bars.staged)
+        unreadable: Counter[str] = Counter()
+        scans: list[Any] = []
+        try:
+            report = stage_folder(
+                source,
+                dest,
+                key,
+                plan,
+                scanned=bars.scanned,
+                progress=bars.staged,
+                unreadable=lambda code: unreadable.update([code]),
+                inventoried=scans.append,
+            )
+        except KeyboardInterrupt:
+            click.echo("\nThe same command goes on where it stopped.", err=True)
+            raise
+    if items_file is not None:
+        write_items(items_file, scans[0], report.refused)
     summary = report.as_run()
     for path in reports:
         text = report.as_html() if path.suffix == ".html" else json.dumps(summary, indent=2) + "\n"
@@ -206,12 +234,19 @@ def stage(
     staged = ", ".join(f"{count} {kind}" for kind, count in report.staged.items() if count) or "nothing"
     rates = summary["run"]
     click.echo(
-        f"Staged {staged} of {report.patients} patients from {report.staged_items} of {report.items_in} items "
+        f"Staged {staged} of {show.count(report.patients, 'patient')} from {report.staged_items} of "
+        f"{show.count(report.items_in, 'item')} "
         f"in {report.seconds:.1f} s ({rates['items-per-second']:g} items/s, "
         f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
     )
     for code, refusal in summary["refused"].items():
         click.echo(f"  {refusal['count']:>6} {code}{' (failed)' if refusal['failed'] else ''}")
+    for code, count in sorted(unreadable.items()):
+        click.echo(f"  {count:>6} {code} (the source lists them and can't give them)")
+    if "burned-in-annotation" in report.refused and burned_in == "refuse":
+        click.echo(
+            "Images that may show text: --burned-in hold or blank takes them in, see docs/burned-in-text.md"
+        )
     if "held-for-person" in report.refused:
         click.echo(
             f"Look at what is held: hdrs-hpc imaging sheet {dest} --held --secret {secret_file} --out FOLDER"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from hdrs_hpc.cli import show
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +26,7 @@ SECRET = click.option(
     help="File with the 32-byte secret.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+_LEFT_OUT = dict.fromkeys(("opted-out", "not-in-cohort", "not-selected"), "left-out")
 _CONDITION = re.compile(r"([a-z_]+)(<=|>=|!=|=|<|>)(.+)\Z")
 
 
@@ -111,7 +116,8 @@ def sheet(dest: Path, secret_file: Path, held: bool, out: Path, as_json: bool) -
         click.echo(json.dumps({"pages": len(pages), "out": str(out)}))
     else:
         click.echo(
-            f"Drew {len(pages)} pages to {out}. They show patients' images: delete them when you have looked."
+            f"Drew {show.count(len(pages), 'page')} to {out}. They show patients' images: delete them when you have "
+            "looked."
         )
 
 
@@ -143,12 +149,25 @@ def index(dest: Path, secret_file: Path, conditions: tuple[str, ...], as_json: b
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    shown = ("item", "modality", "body_part", "axes", "shape", "study_date")
+    shown = ("item", "kind", "patient", "modality", "body_part", "axes", "shape", "study_date")
     lines = [tuple(name.replace("_", " ") for name in shown)]
     lines += [tuple(_cell(row[name]) for name in shown) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    patients = len({row["patient"] for row in rows if row["patient"]})
+    click.echo(f"{show.count(len(rows), 'item')} of {show.count(patients, 'patient')}.")
+
+
+def write_items(path: Path, inventory: pa.Table, refused: Mapping[str, Sequence[int]]) -> None:
+    """One line an item of the source: number, path, outcome.  Who opted out is not told from who is not wanted."""
+    outcomes = {number: _LEFT_OUT.get(code, code) for code, numbers in refused.items() for number in numbers}
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["item", "path", "outcome"])
+        for number, name in enumerate(inventory.column("path").to_pylist(), start=1):
+            rows.writerow([number, name, outcomes.get(number, "staged")])
 
 
 def _choose(items: list[str], wanted: str | None) -> str:

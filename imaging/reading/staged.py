@@ -6,7 +6,6 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import dask.array
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -21,6 +20,7 @@ from imaging.reading.multiscale import Multiscale
 from imaging.reading.values import Modality, modality_of
 
 if TYPE_CHECKING:
+    import dask.array
     from xarray import DataArray, DataTree
 
 type Values = Literal["stored", "physical"]
@@ -219,6 +219,8 @@ def id_of(item: str) -> str:
 
 
 def _lazy(array: zarr.Array[Any]) -> dask.array.Array:
+    import dask.array  # brings pandas and more: only for whom it is
+
     chunks = array.shards or array.chunks
     lazy: dask.array.Array = dask.array.from_zarr(array, chunks=chunks)  # type: ignore[no-untyped-call]  # Dask annotates little
     return lazy

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import dask.array
 
 type Region = Sequence[slice | int]
 
@@ -51,10 +53,9 @@ class Modality:
         """The same over a whole Dask array, block by block."""
         stored: Any = array  # Dask's methods are not annotated
         if self.table is not None:
-            made = stored.map_blocks(self._looked_up, dtype=np.float32)
+            made: dask.array.Array = stored.map_blocks(self._looked_up, dtype=np.float32)
         else:
             made = (stored.astype(np.float64) * self.slope + self.intercept).astype(np.float32)
-        assert isinstance(made, dask.array.Array)
         return made
 
     def _looked_up(self, block: NDArray[Any]) -> NDArray[np.float32]:

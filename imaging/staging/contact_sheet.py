@@ -25,6 +25,7 @@ from imaging.layout import NAMESPACE
 from imaging.pictures import grey
 from imaging.staging import answers
 from imaging.staging.items import Bench
+from imaging.staging.radiology.burned_in import SHOWN_FRAMES
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
 
@@ -33,7 +34,7 @@ HELD_LIST = "held.json"
 COLUMNS, ROWS = 6, 6
 TILE_PX = 224
 _CAPTION_PX, _GAP_PX = 18, 6
-_HELD_COLUMNS, _HELD_ROWS, _HELD_TILE_PX, _HELD_FRAMES = 3, 3, 480, 4
+_HELD_COLUMNS, _HELD_ROWS, _HELD_TILE_PX = 3, 3, 480
 _MAX_FRAME_BYTES = 1 << 28
 
 
@@ -67,12 +68,13 @@ def held_pages(numbered: Iterable[tuple[int, Sequence[NDArray[np.uint8]]]]) -> I
 
 
 def held_frames(bench: Bench, number: int) -> list[NDArray[np.uint8]]:
-    """The work of a worker: up to four frames of one instance, evenly spread, as pictures; none if it breaks."""
+    """The work of a worker: frames of one instance as pictures, all or ``SHOWN_FRAMES`` evenly spread of them; those
+    before the first that breaks."""
     (header,) = bench.reader.headers([number], frozenset())
     if not isinstance(header, InstanceHeader):
         return []
     count = len(header.frames)
-    wanted = sorted({round(place) for place in np.linspace(0, count - 1, min(count, _HELD_FRAMES))})
+    wanted = sorted({round(place) for place in np.linspace(0, count - 1, min(count, SHOWN_FRAMES))})
     found: list[NDArray[np.uint8]] = []
     try:
         for said, blob in bench.reader.ask(number, "frames", frames=wanted):

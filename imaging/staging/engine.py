@@ -27,6 +27,7 @@ from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
+from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, index, inventory, release_list
 from imaging.staging.items import Bench, Task
@@ -106,6 +107,7 @@ class StagePlan:
             "burned-in": self.burned_in,
             "find-text": self.find_text,
             "deface": self.deface,
+            "text-rules": rules_version(),
         }
         return strict_json.dumps(said)
 
@@ -194,7 +196,8 @@ def _show_held(
     if into.sealed:
         return
     futures = (scheduler.submit(contact_sheet.held_frames, number) for number in numbers)
-    pictures = zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True)
+    # Not further ahead: a cine is some 40 MB of pictures.
+    pictures = zip(numbers, _in_order(futures, ahead=scheduler.slots), strict=True)
     for path, page in contact_sheet.held_pages(pictures):
         into.put(path, page)
     into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers)))

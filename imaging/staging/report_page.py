@@ -159,6 +159,7 @@ def _how(report: StageReport) -> str:
         ("Dataset version", f"<code>{escape(report.inventory)}</code>"),
         ("Burned-in text", _POLICY[str(report.policy["burned-in"])]),
         ("Search for text", "in every image" if report.policy["find-text"] else "not switched on"),
+        ("Rules for text", f"version {escape(str(report.policy['text-rules']))}"),
         ("Faces", "removed from head scans" if report.policy["deface"] else "left as they are"),
         ("Files were parsed under", escape(report.isolation)),
     ]

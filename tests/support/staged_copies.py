@@ -22,6 +22,7 @@ from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging import standalone
 from imaging.staging import index
 from imaging.staging.engine import StagePlan
+from imaging.standalone.staging import stage_folder
 
 
 def stage_archive(archive: Path, dest: Path, secret_file: Path) -> None:
@@ -30,7 +31,7 @@ def stage_archive(archive: Path, dest: Path, secret_file: Path) -> None:
         standalone.new_secret(secret_file)
     secret = standalone.read_secret(secret_file)
     plan = StagePlan("any", "", standalone.deid_key(secret), max_failed=0, workers=2)
-    standalone.stage_folder(FolderSource(archive), dest, secret, plan)
+    stage_folder(FolderSource(archive), dest, secret, plan)
 
 
 def small_archive(folder: Path) -> Path:

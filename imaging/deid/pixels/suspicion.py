@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from imaging.deid.pixels.boxes import Box, merged, outside
 from imaging.deid.pixels.facts import Facts
 
-Finding = Literal["clean", "unsure", "areas", "somewhere", "throughout"]
+Finding = Literal["clean", "unsure", "captured", "areas", "somewhere", "throughout"]
 Policy = Literal["blank", "hold", "refuse"]
 Step = Literal["take", "blank", "hold", "refuse"]
 
@@ -30,6 +30,13 @@ _LEAST_OUTSIDE = 0.01
 """Regions that leave less of the frame than this were drawn around the whole screen, banner included."""
 _LEAST_INSIDE = 0.02
 """Regions that are this small a part of the frame are not where the image is."""
+_MOST_FOUND = 0.5
+"""Found text on more of the frame than this is a page of text, or the detector at fault."""
+_MOST_BLANKED = 0.95
+"""A frame that is blanked beyond this, for whatever reason, shows nothing any more."""
+_CLEARED_BY_SIGHT = frozenset({"unsure", "captured"})
+"""Findings that the detector lifts where it finds nothing."""
+_NEVER_BLANKED = frozenset({"throughout", "captured"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +72,36 @@ def suspect(facts: Facts) -> Verdict:
     return Verdict("areas", first.name, tuple(sorted(set(boxes))))
 
 
-def decide(verdict: Verdict, policy: Policy, found: Sequence[Box] | None = None) -> Action:
-    """What happens to an image under a grant's ``policy``.
+def decide(
+    verdict: Verdict, policy: Policy, size: tuple[int, int], found: Sequence[Box] | None = None
+) -> Action:
+    """What happens to an image of ``size`` (rows, columns) under a grant's ``policy``.
 
     ``found``: the detector's boxes, over all frames; None: it did not run.  Blanking needs to know where: an
-    image whose text has no known place is held for a person instead.  What the detector finds counts whatever
-    the header says.
+    image whose text has no known place, or of which blanking would leave little, is held for a person instead.
+    What the detector finds counts whatever the header says.
     """
     seen = tuple(merged(found or ()))
-    if verdict.finding == "clean" or (verdict.finding == "unsure" and found is not None):
-        if not seen:
-            return Action("take")
-        return _kept_out(policy) if policy != "blank" else Action("blank", seen)
-    if policy != "blank" or verdict.finding == "throughout":
-        return _kept_out(policy)
+    cleared = verdict.finding == "clean" or (verdict.finding in _CLEARED_BY_SIGHT and found is not None)
+    if cleared and not seen:
+        return Action("take")
     boxes = (*verdict.boxes, *seen)
-    return Action("blank", boxes) if boxes else _kept_out(policy)
+    if (
+        policy != "blank"
+        or verdict.finding in _NEVER_BLANKED
+        or not boxes
+        or not _leaves_enough(boxes, seen, size)
+    ):
+        return _kept_out(policy)
+    return Action("blank", boxes)
+
+
+def _leaves_enough(boxes: Sequence[Box], seen: Sequence[Box], size: tuple[int, int]) -> bool:
+    """Whether blanking ``boxes``, of which ``seen`` are the detector's, leaves an image worth the name."""
+    frame = size[0] * size[1]
+    left = sum(box.area for box in outside(boxes, *size))
+    found = frame - sum(box.area for box in outside(seen, *size))
+    return found <= _MOST_FOUND * frame and left > (1 - _MOST_BLANKED) * frame
 
 
 def rules_version() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imaging.deid.pixels.boxes import Box, merged
 from imaging.deid.pixels.facts import Facts, Region
-from imaging.deid.pixels.suspicion import Action, Verdict, decide, suspect
+from imaging.deid.pixels.suspicion import Action, Finding, Verdict, decide, suspect
 from imaging.staging import answers
 from imaging.staging.items import Bench, Made, Told
 from imaging.staging.judging import PixelPolicy
@@ -20,6 +20,10 @@ KEYWORDS = frozenset({"Manufacturer", "ManufacturerModelName"})
 """What the rules want to know of a header beside its fixed fields."""
 FRAMES_A_PART = 64
 _MAX_BOXES = 4096
+_MOST_LINES = 25
+"""A frame with more lines of text than this is a page of text."""
+SHOWN_FRAMES = 64
+"""Frames of a held instance that a person is shown; a release says nothing of any others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,9 @@ class TextRules:
 
     policy: PixelPolicy
     verdicts: tuple[tuple[int, Verdict], ...]
-    """By item number."""
+    """By item number, without those that a person released."""
+    size: tuple[int, int]
+    """Rows, columns."""
 
     def boxes(self, found: Mapping[int, Sequence[Box]] | None) -> dict[int, tuple[Box, ...]]:
         """What to blank, by item number.  ``found``: the detector's boxes, None where it did not run.
@@ -37,9 +43,8 @@ class TextRules:
         """
         blanked: dict[int, tuple[Box, ...]] = {}
         for number, verdict in self.verdicts:
-            if number in self.policy.released:
-                continue
-            action = decide(verdict, self.policy.burned_in, None if found is None else found.get(number, ()))
+            seen = None if found is None else found.get(number, ())
+            action = decide(verdict, self.policy.burned_in, self.size, seen)
             if action.code:
                 raise ItemRefused(number, action.code)
             if action.boxes:
@@ -48,19 +53,25 @@ class TextRules:
         return blanked
 
 
-def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Verdict, Action]:
+def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Verdict | None, Action]:
     """The rules' verdict of an instance, and what is known to happen to it before the detector has run.
 
-    With the detector on, only what no detector can clear is kept out here.
+    With the detector on, only what no detector can clear is kept out here.  No verdict: a person released it,
+    and nothing is asked any more.  A release of more frames than are shown lifts what the header says, and
+    leaves the detector to search them; without it, the instance stays out as before.
     """
-    verdict = _suspect(facts_of(header))
+    verdict, size = _suspect(facts_of(header)), (header.rows, header.columns)
     if number in policy.released:
-        return verdict, Action("take")
+        if len(header.frames) <= SHOWN_FRAMES or (verdict.finding == "clean" and not policy.find_text):
+            return None, Action("take")
+        if policy.find_text:
+            lifted: Finding = "captured" if verdict.finding in ("captured", "throughout") else "unsure"
+            return Verdict(lifted, "released"), Action("take")
     if policy.find_text and verdict.finding != "throughout":
-        early = decide(verdict, policy.burned_in, ())
+        early = decide(verdict, policy.burned_in, size, ())
         may_still_blank = policy.burned_in == "blank"
         return verdict, Action("take") if may_still_blank else early
-    return verdict, decide(verdict, policy.burned_in)
+    return verdict, decide(verdict, policy.burned_in, size)
 
 
 _suspect = functools.lru_cache(maxsize=4096)(suspect)
@@ -123,8 +134,14 @@ def _checked(raw: bytes, frames: int, size: tuple[int, int]) -> list[Box]:
     said = answers.said(raw)["boxes"]
     if len(said) != frames or sum(map(len, said)) > _MAX_BOXES * frames:
         raise ValueError("not what was asked for")
-    found = [Box(*(int(edge) for edge in box)).clipped(*size) for boxes in said for box in boxes]
+    found = [_box(box).clipped(*size) for boxes in said for box in boxes]
+    if any(len(merged(map(_box, boxes))) > _MOST_LINES for boxes in said):
+        return [Box(0, 0, *size)]  # all of it: this is for a person to look at
     return [box for box in found if box.area]
+
+
+def _box(edges: Sequence[int]) -> Box:
+    return Box(*(int(edge) for edge in edges))
 
 
 def text_parts(volume: Volume) -> Iterator[TextPart]:

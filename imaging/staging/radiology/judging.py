@@ -134,9 +134,12 @@ class Radiology:
             (number, burned_in.judged(number, header, policy)[0]) for number, header in headers.items()
         )
         # What is clean by its header is only asked about again where the detector looks.
-        return TextRules(
-            policy, tuple(one for one in sorted(verdicts) if policy.find_text or one[1].finding != "clean")
+        asked = (
+            (number, verdict)
+            for number, verdict in verdicts
+            if verdict is not None and (policy.find_text or verdict.finding != "clean")
         )
+        return TextRules(policy, tuple(sorted(asked)), (volume.header.rows, volume.header.columns))
 
     def _assembled(
         self, key: SeriesKey, instances: list[Instance], judged: Judged

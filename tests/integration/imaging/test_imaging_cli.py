@@ -211,8 +211,13 @@ def test_lists_of_patients_and_columns_narrow_what_is_staged(tmp_path: Path, sec
     told = run(
         *("stage", archive, tmp_path / "copy", "--secret", secret, "--json"),
         *("--opt-out", tmp_path / "out.txt", "--cohort", tmp_path / "cohort.txt"),
-        *("--columns", tmp_path / "columns.yaml"),
+        *("--columns", tmp_path / "columns.yaml", "--items", tmp_path / "items.csv"),
     )
+    lines = (tmp_path / "items.csv").read_text().splitlines()
+    assert lines[0] == "item,path,outcome"
+    assert {line.rsplit(",", 1)[1] for line in lines[1:]} == {"staged", "left-out"}
+    assert "1,A-1/" in lines[1] and lines[1].endswith("left-out"), "opted out or not wanted: not told apart"
+    assert (tmp_path / "items.csv").stat().st_mode & 0o777 == 0o600
     refused = json.loads(told.stdout)["refused"]
     assert (refused["opted-out"]["count"], refused["not-in-cohort"]["count"]) == (2, 2)
     copy = standalone.open_staged(tmp_path / "copy", secret)

@@ -153,7 +153,7 @@ def test_a_reference_does_not_open_another_copy_that_took_the_place(tmp_path: Pa
     (tmp_path / "copy").rename(tmp_path / "old")
     paths[0].unlink()
     stage_archive(tmp_path / "archive", tmp_path / "copy", tmp_path / "secret")
-    standalone._opened.cache_clear()  # as in a process that had not opened it yet
+    standalone.reading._opened.cache_clear()  # as in a process that had not opened it yet
     with pytest.raises(standalone.NotACopyError, match="another copy"):
         pickle.loads(raw).series()
     assert standalone.open_staged(tmp_path / "copy", tmp_path / "secret").index()["shape"].to_pylist() == [

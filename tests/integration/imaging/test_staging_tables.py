@@ -21,6 +21,7 @@ from imaging.deid.keyed import DeidKey
 from imaging.staging import index, inventory, patient_lists
 from imaging.staging.engine import StagePlan, stage
 from imaging.staging.tables.columns import ColumnsError
+from imaging.standalone.staging import stage_folder
 
 DEID = b"d" * 32
 COLUMNS: dict[str, Any] = {
@@ -227,7 +228,7 @@ def test_a_staged_table_is_read_by_name_and_joins_on_the_patient(tmp_path: Path)
     plan = StagePlan(
         kind="table", profile="table-basic@1", deid_key=standalone.deid_key(key), columns=columns
     )
-    standalone.stage_folder(FolderSource(tmp_path / "src"), tmp_path / "copy", key, plan)
+    stage_folder(FolderSource(tmp_path / "src"), tmp_path / "copy", key, plan)
     copy = standalone.open_staged(tmp_path / "copy", secret)
     assert len(copy.tables()) == 2
     rows = copy.table().to_pylist()

@@ -18,7 +18,9 @@ AROUND = (Box(0, 0, 60, 800), Box(0, 0, 70, 800), Box(60, 0, 519, 120), Box(519,
 
 
 def blanked(found: dict[int, list[Box]] | None) -> NDArray[Any]:
-    rules = TextRules(PixelPolicy(burned_in="blank"), ((1, Verdict("areas", "ultrasound-regions", AROUND)),))
+    rules = TextRules(
+        PixelPolicy(burned_in="blank"), ((1, Verdict("areas", "ultrasound-regions", AROUND)),), (600, 800)
+    )
     frame = np.full((600, 800), 200, np.uint8)
     return blank(frame, rules.boxes(found)[1]) == 0
 

@@ -20,6 +20,7 @@ from imaging.staging.radiology.headers import InstanceHeader
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 US = "1.2.840.10008.5.1.4.1.1.6.1"
+DX, ENDOSCOPE = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.1"
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 
 
@@ -43,25 +44,59 @@ def ultrasound(*regions: tuple[int, int, int, int], fmt: int = 1, **given: Any) 
         ({"burned_in": "yes"}, "somewhere"),
         ({"image_type": ("DERIVED", "SECONDARY", "SCREEN SAVE")}, "throughout"),
         ({"image_type": ("DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT")}, "throughout"),
-        ({"image_type": ("DERIVED", "SECONDARY"), "placed": False}, "somewhere"),
-        ({"image_type": ("DERIVED", "SECONDARY"), "manufacturer": "TOSHIBA"}, "unsure"),
-        ({"modality": "PT", "samples": 3}, "somewhere"),
-        ({"photometric": "PALETTE COLOR"}, "somewhere"),
-        ({"sop_class": SC, "modality": "OT"}, "somewhere"),
-        ({"sop_class": SC, "modality": "OT", "burned_in": "no"}, "unsure"),
+        ({"image_type": ("DERIVED", "SECONDARY"), "placed": False}, "throughout"),
+        ({"image_type": ("DERIVED", "SECONDARY"), "manufacturer": "TOSHIBA"}, "captured"),
+        ({"modality": "PT", "samples": 3}, "throughout"),
+        ({"photometric": "PALETTE COLOR"}, "throughout"),
+        ({"sop_class": SC, "modality": "OT"}, "throughout"),
+        ({"sop_class": SC, "modality": "OT", "burned_in": "no"}, "captured"),
+        ({"sop_class": SC, "modality": "OT", "burned_in": "no", "samples": 3}, "throughout"),
+        ({"sop_class": SC, "modality": "US", "samples": 3}, "throughout"),
+        ({"sop_class": SC, "modality": "CT", "burned_in": "yes"}, "throughout"),
+        ({"sop_class": ENDOSCOPE, "modality": "ES", "samples": 3}, "captured"),
+        ({"sop_class": ENDOSCOPE, "modality": "ES", "samples": 3, "burned_in": "yes"}, "throughout"),
+        ({"modality": "DX", "samples": 3, "burned_in": "no"}, "throughout"),
+        ({"modality": "OT", "samples": 3}, "throughout"),
+        ({"modality": "US", "samples": 3}, "throughout"),
         ({"sop_class": SC, "modality": "OT", "conversion_type": "SD"}, "throughout"),
         ({"sop_class": PDF, "modality": "OT"}, "throughout"),
         ({"modality": "CR"}, "unsure"),
-        ({"modality": "DX", "burned_in": "no"}, "clean"),
+        ({"sop_class": DX, "modality": "DX", "burned_in": "no"}, "clean"),
+        ({"modality": "DX", "burned_in": "no"}, "unsure"),
         ({"modality": "MG", "burned_in": "yes"}, "somewhere"),
         ({"modality": "XA"}, "unsure"),
-        ({"modality": "NM", "image_type": ("DERIVED", "SECONDARY")}, "somewhere"),
+        ({"modality": "NM", "image_type": ("DERIVED", "SECONDARY")}, "throughout"),
         ({"modality": "XC"}, "throughout"),
         ({"modality": ""}, "unsure"),
     ],
 )
 def test_the_header_tells_how_suspect_an_image_is(given: dict[str, Any], finding: str) -> None:
     assert suspect(facts(**given)).finding == finding
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality", "placed", "finding"),
+    [
+        (CT, "CT", True, "clean"),
+        (CT, "CT", False, "unsure"),
+        (MR, "MR", True, "clean"),
+        (MR, "CT", True, "unsure"),
+        ("1.2.840.10008.5.1.4.1.1.128", "PT", True, "clean"),
+        ("1.2.840.10008.5.1.4.1.1.20", "NM", False, "clean"),
+        ("1.2.840.10008.5.1.4.1.1.12.1", "CT", True, "unsure"),  # angiographic
+        (DX, "SEG", False, "unsure"),
+        (DX, "RTDOSE", False, "unsure"),
+        (DX, "SM", False, "unsure"),
+        (ENDOSCOPE, "MR", True, "captured"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "SEG", False, "clean"),
+        ("1.2.840.10008.5.1.4.1.1.66.7", "SEG", False, "clean"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "RTDOSE", True, "clean"),
+    ],
+)
+def test_a_modality_clears_an_image_only_together_with_its_class(
+    sop_class: str, modality: str, placed: bool, finding: str
+) -> None:
+    assert suspect(facts(sop_class=sop_class, modality=modality, placed=placed)).finding == finding
 
 
 def test_ultrasound_is_blanked_outside_its_regions_whatever_it_says_of_itself() -> None:
@@ -119,6 +154,7 @@ def test_any_header_gets_a_verdict_whose_boxes_lie_in_the_frame(any_facts: Facts
 
 
 AREA, TEXT = Box(0, 0, 10, 100), Box(50, 50, 60, 90)
+SIZE = (100, 100)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +166,9 @@ AREA, TEXT = Box(0, 0, 10, 100), Box(50, 50, 60, 90)
         ("unsure", None, "hold", "hold", "refuse"),
         ("unsure", [], "take", "take", "take"),
         ("unsure", [TEXT], "blank", "hold", "refuse"),
+        ("captured", None, "hold", "hold", "refuse"),
+        ("captured", [], "take", "take", "take"),
+        ("captured", [TEXT], "hold", "hold", "refuse"),
         ("areas", None, "blank", "hold", "refuse"),
         ("areas", [], "blank", "hold", "refuse"),
         ("somewhere", None, "hold", "hold", "refuse"),
@@ -141,7 +180,7 @@ AREA, TEXT = Box(0, 0, 10, 100), Box(50, 50, 60, 90)
 )
 def test_the_grants_policy_decides(finding: Any, found: Any, blank: str, hold: str, refuse: str) -> None:
     verdict = Verdict(finding, "any", (AREA,) if finding == "areas" else ())
-    steps = {policy: decide(verdict, policy, found) for policy in ("blank", "hold", "refuse")}  # type: ignore[arg-type]
+    steps = {policy: decide(verdict, policy, SIZE, found) for policy in ("blank", "hold", "refuse")}  # type: ignore[arg-type]
     assert [steps[p].step for p in ("blank", "hold", "refuse")] == [blank, hold, refuse]
     for action in steps.values():
         assert bool(action.boxes) is (action.step == "blank")
@@ -150,13 +189,32 @@ def test_the_grants_policy_decides(finding: Any, found: Any, blank: str, hold: s
 
 
 def test_blanking_takes_the_known_areas_and_what_was_found() -> None:
-    action = decide(Verdict("areas", "any", (AREA,)), "blank", [TEXT])
+    action = decide(Verdict("areas", "any", (AREA,)), "blank", SIZE, [TEXT])
     assert set(action.boxes) == {AREA, TEXT}
+
+
+@pytest.mark.parametrize(
+    ("areas", "found", "step"),
+    [
+        ((), [Box(0, 0, 50, 100)], "blank"),
+        ((), [Box(0, 0, 51, 100)], "hold"),  # found all over
+        ((Box(0, 0, 94, 100),), [], "blank"),
+        ((Box(0, 0, 95, 100),), [], "hold"),
+        ((Box(0, 0, 94, 100),), [Box(80, 0, 90, 100)], "blank"),  # what is found there is gone anyway
+        ((Box(0, 0, 60, 100),), [Box(60, 0, 96, 100)], "hold"),
+    ],
+)
+def test_an_image_of_which_blanking_leaves_little_is_held(
+    areas: tuple[Box, ...], found: list[Box], step: str
+) -> None:
+    verdict = Verdict("areas" if areas else "clean", "any", areas)
+    action = decide(verdict, "blank", SIZE, found)
+    assert (action.step, action.code) == (step, "held-for-person" if step == "hold" else "")
 
 
 def test_the_rules_are_sound_and_versioned() -> None:
     raw = tomllib.loads((resources.files("imaging.deid.pixels") / "rules.toml").read_text("utf-8"))
-    assert parse_rules(raw).version == 1
+    assert parse_rules(raw).version == 2
     for broken in (
         {"name": "x", "finding": "areas"},
         {"name": "x", "finding": "clean", "boxes": [[0, 0, 1, 1]]},
@@ -187,7 +245,7 @@ def read_facts(path: Path) -> Facts | None:
         ("examples_overlay.dcm", "clean"),
         ("examples_rgb_color.dcm", "somewhere"),
         ("examples_palette.dcm", "areas"),
-        ("SC_rgb_rle.dcm", "somewhere"),
+        ("SC_rgb_rle.dcm", "throughout"),
     ],
 )
 def test_real_headers_are_judged(name: str, finding: str) -> None:

@@ -14,39 +14,27 @@ the same for all copies under this secret, so that their pseudonyms agree.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from zarr.abc.store import Store
 
-from connectors.sources import Source
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
-from hdrs_hpc.sealing.cipher import SealBrokenError, never_pickled
-from hdrs_hpc.sealing.copy_builder import CopyBuilder
-from hdrs_hpc.sealing.manifest import Entry
+from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
-from hdrs_hpc.sealing.zarr_store import SealedStore
-from imaging.reading.staged import StagedCopy
-from imaging.staging import inventory
-from imaging.staging.engine import Progress, StagePlan, stage
-from imaging.staging.report import StageReport
 
 SCHEMA = "hdrs-hpc/standalone-copy/1"
 PROJECT = "standalone"
 SECRET_BYTES = 32
-_COPY_FILE = "copy.json"
-_HELD = "held"
+COPY_FILE = "copy.json"
+HELD = "held"
 
 
 class SecretFileError(UsageError):
@@ -137,50 +125,9 @@ def held_key(secret: bytes, copy: str) -> bytes:
     return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/held-key/1")
 
 
-def stage_folder(
-    source: Source,
-    dest: Path,
-    secret: bytes,
-    plan: StagePlan,
-    *,
-    scanned: Callable[[int, int], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> StageReport:
-    """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
-
-    Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
-    """
-    copy = _begin(dest)
-    table = inventory.scan(source, scanned)
-    builder = CopyBuilder(
-        DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
-    )
-    with contextlib.ExitStack() as held:
-        opened: list[CopyBuilder] = []
-
-        def open_held() -> CopyBuilder:
-            objects = DirectoryStore(dest / _HELD / "objects")
-            key, journal = held_key(secret, copy), dest / _HELD / "journal"
-            opened.append(CopyBuilder(objects, key, "copy", PROJECT, f"{copy}-held", journal))
-            held.callback(opened[0].close)
-            return opened[0]
-
-        try:
-            report = stage(source, table, builder, plan, progress, open_held)
-            sealed = builder.seal()
-        finally:
-            builder.close()
-        described = {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest}
-        if opened:
-            described["held"] = opened[0].seal().manifest_digest
-    _write_copy_file(dest, described)
-    shutil.rmtree(dest / "journal")
-    return report
-
-
 def open_copy(dest: Path, secret: bytes) -> SealedCopy:
     """The sealed copy in ``dest``.  Raises :class:`NotACopyError`, or SealBrokenError under another secret."""
-    described = _read_copy_file(dest)
+    described = read_copy_file(dest)
     if described is None or "digest" not in described:
         raise NotACopyError(where=str(dest))
     copy = str(described["copy"])
@@ -189,11 +136,11 @@ def open_copy(dest: Path, secret: bytes) -> SealedCopy:
 
 def open_held(dest: Path, secret: bytes) -> SealedCopy:
     """Pictures of what was held while ``dest`` was staged.  Raises :class:`NothingHeldError`, SealBrokenError."""
-    described = _read_copy_file(dest)
-    if described is None or "held" not in described or not (dest / _HELD).is_dir():
+    described = read_copy_file(dest)
+    if described is None or "held" not in described or not (dest / HELD).is_dir():
         raise NothingHeldError(where=str(dest))
     copy = str(described["copy"])
-    return _open(dest / _HELD, held_key(secret, copy), f"{copy}-held", str(described["held"]))
+    return _open(dest / HELD, held_key(secret, copy), f"{copy}-held", str(described["held"]))
 
 
 def _open(folder: Path, key: bytes, holder: str, digest: str) -> SealedCopy:
@@ -204,109 +151,6 @@ def _open(folder: Path, key: bytes, holder: str, digest: str) -> SealedCopy:
             "the copy does not open under this secret",
             remedy="Give the secret that it was staged with; if this is it, the copy is damaged: stage it anew.",
         ) from None
-
-
-def open_staged(dest: Path, secret: Path | bytes) -> StagedCopy:
-    """The copy in ``dest`` as what :func:`imaging.reading.open_staged` gives inside a job.
-
-    With the secret's *file* it may be sent to other processes (Dask, a DataLoader's workers): what is pickled names
-    folder and file, and each process reads the secret itself.  With the secret's bytes it stays in this process.
-    Raises what :func:`open_copy` and :func:`read_secret` raise.
-    """
-    described = _read_copy_file(dest)
-    digest = str(described["digest"]) if described is not None and "digest" in described else ""
-    if isinstance(secret, Path):
-        folder = StandaloneFolder(dest.resolve(), digest, secret_file=secret.resolve())
-    else:
-        folder = StandaloneFolder(dest.resolve(), digest, secret=secret)
-    folder.open()
-    return StagedCopy(folder)
-
-
-@dataclass(frozen=True, slots=True)
-class StandaloneFolder:
-    """Where a standalone copy lies and how its secret is found: a ``CopySource``."""
-
-    dest: Path
-    digest: str
-    """Of the manifest: a copy that was staged anew in the same place is another one."""
-    secret_file: Path | None = None
-    secret: bytes | None = field(default=None, repr=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.secret is not None:
-            never_pickled(self)
-        return (StandaloneFolder, (self.dest, self.digest, self.secret_file))
-
-    @property
-    def name(self) -> str:
-        return self.dest.name
-
-    @property
-    def store(self) -> Store:
-        return StandaloneStore(self)
-
-    def read(self, path: str) -> bytes | None:
-        copy = self.open()
-        entry = copy.find(path)
-        return None if entry is None else bytes(copy.read_view(entry))
-
-    def children(self, folder: str) -> list[str]:
-        return self.open().children(folder)
-
-    def open(self) -> SealedCopy:
-        """This process's opened copy.  A fork opens its own: locks may have been held when it was made."""
-        return _opened(self, os.getpid())
-
-
-class StandaloneStore(SealedStore):
-    """The zarr store of a standalone copy; what is pickled is the reference to it, if it holds no secret."""
-
-    def __init__(self, folder: StandaloneFolder) -> None:
-        super().__init__(folder.open())
-        self._folder = folder
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:  # type: ignore[override]  # its parent refuses
-        return (StandaloneStore, (self._folder,))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StandaloneStore) and self._folder == other._folder
-
-    __hash__ = None  # as zarr's own stores
-
-    def __repr__(self) -> str:
-        return "StandaloneStore()"
-
-    def with_read_only(self, read_only: bool = True) -> StandaloneStore:
-        if not read_only:
-            raise ValueError("a sealed copy is read-only")
-        return StandaloneStore(self._folder)
-
-    def _find(self, key: str) -> Entry | None:
-        return self._folder.open().find(key)
-
-    def _read(self, key: str, entry: Entry, start: int, length: int) -> memoryview | None:
-        return self._folder.open().read_view(entry, start, length)
-
-    def _keys(self, prefix: str) -> list[str]:
-        return list(self._folder.open().paths(prefix))
-
-    def _names(self, folder: str) -> list[str]:
-        return self._folder.open().children(folder)
-
-
-@lru_cache(maxsize=8)
-def _opened(folder: StandaloneFolder, process: int) -> SealedCopy:
-    if folder.secret is not None:
-        secret = folder.secret
-    else:
-        assert folder.secret_file is not None
-        secret = read_secret(folder.secret_file)
-    copy = open_copy(folder.dest, secret)
-    described = _read_copy_file(folder.dest)
-    if described is None or described["digest"] != folder.digest:
-        raise NotACopyError("another copy has taken its place", where=str(folder.dest))
-    return copy
 
 
 def verify(
@@ -328,13 +172,13 @@ def verify(
         count, total = count + 1, total + size
         if progress is not None:
             progress(count, total, len(paths), whole)
-    described = _read_copy_file(dest) or {}
+    described = read_copy_file(dest) or {}
     return Verified(len(copy.items()), count, total, str(described["digest"]))
 
 
-def _begin(dest: Path) -> str:
+def begin(dest: Path) -> str:
     """The id of the copy under construction in ``dest``, a new one if there is none."""
-    described = _read_copy_file(dest)
+    described = read_copy_file(dest)
     if described is not None:
         if "digest" in described:
             raise CopyExistsError("a sealed copy is there", where=str(dest))
@@ -344,18 +188,18 @@ def _begin(dest: Path) -> str:
     for folder in (dest, dest / "objects", dest / "journal"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = ids.new_id(16).lower()
-    _write_copy_file(dest, {"copy": copy})
+    write_copy_file(dest, {"copy": copy})
     return copy
 
 
-def _read_copy_file(dest: Path) -> dict[str, Any] | None:
+def read_copy_file(dest: Path) -> dict[str, Any] | None:
     try:
-        raw = (dest / _COPY_FILE).read_bytes()
+        raw = (dest / COPY_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     described = strict_json.loads(raw)
     if not isinstance(described, dict) or described.get("schema") != SCHEMA or "copy" not in described:
-        raise CopyFileError(where=str(dest / _COPY_FILE))
+        raise CopyFileError(where=str(dest / COPY_FILE))
     return described
 
 
@@ -365,10 +209,10 @@ class CopyFileError(BadDocumentError):
     remedy = "Restore it, or stage again into a new folder."
 
 
-def _write_copy_file(dest: Path, described: dict[str, Any]) -> None:
-    temporary = dest / (_COPY_FILE + ".new")
+def write_copy_file(dest: Path, described: dict[str, Any]) -> None:
+    temporary = dest / (COPY_FILE + ".new")
     temporary.write_bytes(strict_json.dumps({"schema": SCHEMA, **described}))
-    temporary.replace(dest / _COPY_FILE)
+    temporary.replace(dest / COPY_FILE)
 
 
 def _derive(secret: bytes, salt: bytes, info: bytes) -> bytes:

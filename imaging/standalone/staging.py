@@ -1,0 +1,66 @@
+"""Staging into a folder of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from connectors.sources import Source
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from imaging.staging import inventory
+from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.report import StageReport
+from imaging.standalone.folder import HELD, PROJECT, begin, copy_key, held_key, write_copy_file
+
+
+def stage_folder(
+    source: Source,
+    dest: Path,
+    secret: bytes,
+    plan: StagePlan,
+    *,
+    scanned: Callable[[int, int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    unreadable: Callable[[str], None] | None = None,
+    inventoried: Callable[[pa.Table], None] | None = None,
+) -> StageReport:
+    """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
+
+    ``unreadable``: see :func:`imaging.staging.inventory.scan`.  ``inventoried`` gets the scan's table, whose rows
+    are the report's item numbers.
+
+    Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
+    """
+    copy = begin(dest)
+    table = inventory.scan(source, scanned, unreadable)
+    if inventoried is not None:
+        inventoried(table)
+    builder = CopyBuilder(
+        DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
+    )
+    with contextlib.ExitStack() as held:
+        opened: list[CopyBuilder] = []
+
+        def open_held() -> CopyBuilder:
+            objects = DirectoryStore(dest / HELD / "objects")
+            key, journal = held_key(secret, copy), dest / HELD / "journal"
+            opened.append(CopyBuilder(objects, key, "copy", PROJECT, f"{copy}-held", journal))
+            held.callback(opened[0].close)
+            return opened[0]
+
+        try:
+            report = stage(source, table, builder, plan, progress, open_held)
+            sealed = builder.seal()
+        finally:
+            builder.close()
+        described = {"copy": copy, "manifest": sealed.manifest_name, "digest": sealed.manifest_digest}
+        if opened:
+            described["held"] = opened[0].seal().manifest_digest
+    write_copy_file(dest, described)
+    shutil.rmtree(dest / "journal")
+    return report
