@@ -75,19 +75,36 @@ def _pixels(planes: list[NDArray[Any]], ours: dict[str, Any]) -> list[NDArray[np
     if planes[0].ndim == 3:
         top = 1 if planes[0].dtype == np.uint8 else np.iinfo(planes[0].dtype).max / 255
         return [(plane / top).astype(np.uint8) for plane in planes]
-    values = np.stack(planes).astype(np.float64)
-    shown = values[np.isfinite(values)]
-    padding = ours.get("padding")
-    if padding is not None:
-        inside = shown[(shown < padding["first"]) | (shown > padding["last"])]
-        shown = inside if inside.size else shown
-    low, high = np.percentile(shown, (1, 99)) if shown.size else (0.0, 1.0)
+    told = ours.get("padding")
+    padding = None if told is None else (int(told["first"]), int(told["last"]))
+    return list(grey(np.stack(planes), padding, inverted=_inverted(ours)))
+
+
+def grey(
+    values: NDArray[Any], padding: tuple[int, int] | None, *, top: float = 99, inverted: bool = False
+) -> NDArray[np.uint8]:
+    """Values windowed to their own 1st to ``top``-th percentile.
+
+    What is no image has no part in the window: values that are not finite, those from the first to the last of
+    ``padding``, and a signed type's least value, which scanners fill with whether or not they say so.  It is drawn all
+    the same, beyond one of the window's ends: something may be written in it.
+    """
+    outside = _outside(values, padding)
+    shown = values[~outside]
+    low, high = np.percentile(shown, (1, top)) if shown.size else (0.0, 1.0)
     if high <= low:  # a mask: nearly all of it is one value
-        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
-    grey = np.clip((np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-9), 0, 1)
-    if _inverted(ours):
-        grey = 1 - grey
-    return [(255 * plane).astype(np.uint8) for plane in grey]
+        low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
+    scaled = np.clip((np.nan_to_num(values.astype(np.float64), nan=low) - low) / max(high - low, 1e-9), 0, 1)
+    return (255 * (1 - scaled if inverted else scaled)).astype(np.uint8)
+
+
+def _outside(values: NDArray[Any], padding: tuple[int, int] | None) -> NDArray[np.bool_]:
+    outside = ~np.isfinite(values)
+    if padding is not None:
+        outside |= (values >= padding[0]) & (values <= padding[1])
+    if values.dtype.kind == "i":
+        outside |= values == np.iinfo(values.dtype).min
+    return outside if not outside.all() else np.zeros_like(outside)
 
 
 def _inverted(ours: dict[str, Any]) -> bool:

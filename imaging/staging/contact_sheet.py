@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from zarr.abc.store import Store
 
+from imaging.layout import NAMESPACE
+from imaging.pictures import grey
 from imaging.staging import answers
 from imaging.staging.items import Bench
 from imaging.staging.radiology.burned_in import SHOWN_FRAMES
@@ -77,9 +79,9 @@ def held_frames(bench: Bench, number: int) -> list[NDArray[np.uint8]]:
     try:
         for said, blob in bench.reader.ask(number, "frames", frames=wanted):
             pixels = decoded(said, blob)
-            if header.photometric == "MONOCHROME1":
-                pixels = pixels.max(initial=0) - pixels if pixels.dtype.kind == "u" else -pixels
-            found.append(_shrunk(_grey_or_colour(pixels), _HELD_TILE_PX))
+            inverted = header.photometric == "MONOCHROME1"
+            # What the file calls padding is windowed too: a person is to see whatever may be written there.
+            found.append(_fitted(_grey_or_colour(pixels, inverted=inverted), _HELD_TILE_PX))
     except Refused:
         return found
     return found
@@ -116,28 +118,32 @@ def _middle(group: zarr.Group) -> NDArray[np.uint8] | None:
     pixels = np.asarray(array[tuple(chosen)])
     if pixels.ndim == 3:
         pixels = np.moveaxis(pixels, 0, -1)
-    return _shrunk(_grey_or_colour(pixels), TILE_PX)
+    ours: Any = group.attrs.get(NAMESPACE) or {}
+    told = ours.get("padding")
+    padding = None if told is None else (int(told["first"]), int(told["last"]))
+    return _fitted(_grey_or_colour(pixels, padding), TILE_PX)
 
 
-def _grey_or_colour(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey_or_colour(
+    pixels: NDArray[Any], padding: tuple[int, int] | None = None, inverted: bool = False
+) -> NDArray[np.uint8]:
     """As uint8 (y, x, 3): 8-bit colour as it is, all else stretched from its 1st to its 99.5th percentile."""
     if pixels.ndim == 3 and pixels.dtype == np.uint8:
         return pixels
-    values = np.nan_to_num(pixels.astype(np.float32))
-    low, high = np.percentile(values, (1, 99.5))
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
-    grey = np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255
-    eight = grey.astype(np.uint8)
+    eight = grey(pixels, padding, top=99.5, inverted=inverted)
     return eight if eight.ndim == 3 else np.repeat(eight[:, :, None], 3, axis=2)
 
 
-def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _fitted(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """As large as fits a tile: shrunk, or enlarged by a whole factor so that all pixels stay squares of one size."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     scale = side / max(image.size)
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BOX)
+    elif scale >= 2:
+        size = (image.width * int(scale), image.height * int(scale))
+        image = image.resize(size, Image.Resampling.NEAREST)
     return np.asarray(image)
 
 
