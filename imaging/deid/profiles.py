@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
 from hdrs_hpc.core.errors import BadDocumentError
-from imaging.deid.rules import RULES, Patient, Value
+from imaging.deid.codes import is_public
+from imaging.deid.guard import IDENTIFYING, guard
+from imaging.deid.rules import CLOSED, RULES, Patient, Value
 
 
 class UnknownProfileError(BadDocumentError):
@@ -38,16 +40,27 @@ class Profile:
 
     @property
     def keywords(self) -> frozenset[str]:
-        """What a parser is asked for; Patient's Birth Date only to compute an absent age."""
-        return frozenset(self.attributes) | {"PatientBirthDate"}
+        """What a parser is asked for: also what is only looked for in the rest, or gives an absent age."""
+        return frozenset(self.attributes) | IDENTIFYING
 
-    def apply(self, patient: Patient, attributes: Mapping[str, Value]) -> dict[str, Value]:
-        """The attributes that go into the copy, sorted by keyword."""
+    def apply(
+        self, patient: Patient, attributes: Mapping[str, Value], said: Mapping[str, Value] | None = None
+    ) -> dict[str, Value]:
+        """The attributes that go into the copy, sorted by keyword.
+
+        ``said``: all raw attributes of the instance, where ``attributes`` are only some of them.  What carries a name
+        or an id that the instance gives elsewhere stays behind.
+        """
+        said = attributes if said is None else said
+        people = guard(said)
+        patient = replace(patient, known=people.known)
         kept: dict[str, Value] = {}
         for keyword, rule in sorted(self.attributes.items()):
             raw = attributes.get(keyword)
             value = RULES[rule](patient, raw) if raw is not None else None
-            if value is not None:
+            if value is None or (rule == "coded" and not _is_coded(keyword, said)):
+                continue
+            if rule in CLOSED or not people.is_in(value):
                 kept[keyword] = value
         return kept
 
@@ -87,6 +100,13 @@ def names() -> tuple[str, ...]:
             entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
         )
     )
+
+
+def _is_coded(keyword: str, said: Mapping[str, Value]) -> bool:
+    """Whether an item's Code Value and Coding Scheme Designator make a public code; either tells nothing alone."""
+    item = keyword.rpartition(".")[0]
+    scheme, value = (said.get(f"{item}.{last}") for last in ("CodingSchemeDesignator", "CodeValue"))
+    return isinstance(scheme, str) and isinstance(value, str) and is_public(scheme, value)
 
 
 KINDS = ("radiology", "pathology", "table")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from imaging.deid.guard import IDENTIFYING
 from imaging.deid.pixels.suspicion import HELD
 from imaging.deid.rules import Patient, Value, age_between
 from imaging.layout import series_path
@@ -198,10 +199,12 @@ class Radiology:
         other_kept: Mapping[str, Value],
     ) -> dict[str, Value]:
         """What the profile keeps of ``raw``; what it shares with another instance is taken from there, since
-        100,000 slices have the same identifiers to hash."""
+        100,000 slices have the same identifiers to hash.  Where the two name people differently, all is judged anew."""
+        if any(raw.get(keyword) != other_raw.get(keyword) for keyword in IDENTIFYING):
+            return self._rules.profile.apply(Patient(self._rules.key, pseudonym), raw)
         differs = {keyword: value for keyword, value in raw.items() if other_raw.get(keyword) != value}
         same = {k: value for k, value in other_kept.items() if k in raw and k not in differs}
-        return {**same, **self._rules.profile.apply(Patient(self._rules.key, pseudonym), differs)}
+        return {**same, **self._rules.profile.apply(Patient(self._rules.key, pseudonym), differs, raw)}
 
     def _volume_task(
         self, item: str, pseudonym: str, volume: Volume, links: Links, noted: tuple[str, ...] = ()

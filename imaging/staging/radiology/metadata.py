@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from imaging.deid.codes import is_public
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, VOLUME_SCHEMA
@@ -41,7 +42,6 @@ _UNITS: dict[str, str] = {
     "US": "unspecified",
 }
 """Defined terms of Rescale Type, PET Units and Dose Units → the unit written."""
-_UCUM = re.compile(r"[A-Za-z0-9/.*\[\]{}%^_-]{1,24}")
 
 
 def axes_of(names: str, placed: bool, t: AxisT | None, in_mm: bool) -> list[dict[str, str]]:
@@ -137,7 +137,7 @@ def source_of(header: InstanceHeader, slices: Sequence[Slice]) -> dict[str, Any]
 
 def units(header: InstanceHeader) -> str | None:
     """The unit of values after rescale, where it is told by a defined term or a UCUM code."""
-    if header.units is not None and header.units.scheme == "UCUM" and _UCUM.fullmatch(header.units.value):
+    if header.units is not None and header.units.scheme == "UCUM" and is_public("UCUM", header.units.value):
         return header.units.value
     for keyword in ("RescaleType", "Units", "DoseUnits"):
         value = header.attributes.get(keyword)

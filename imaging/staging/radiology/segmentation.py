@@ -6,13 +6,13 @@ empty.  PS3.3 C.8.20.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from imaging.deid.codes import is_public
 from imaging.staging.radiology.assembly import ORIENTATION_TOLERANCE
 from imaging.staging.radiology.frames import Floats, Frames, Indices
 from imaging.staging.radiology.headers import Code, InstanceHeader
@@ -22,11 +22,6 @@ from imaging.staging.radiology.volume import Geometry, Instance, Slice
 POSITION_TOLERANCE = 0.1
 """Part of a voxel by which a frame may miss the source's grid and still be on it."""
 MAX_SLICES = 100_000
-SCHEMES = frozenset(
-    {"SCT", "SRT", "SNM3", "DCM", "FMA", "NCIt", "RADLEX", "UMLS", "UBERON", "ICDO3", "LN", "NEU"}
-)
-"""Coding schemes whose codes are public; a private scheme's code may be anybody's text."""
-_CODE_VALUE = re.compile(r"[A-Za-z0-9.:_-]{1,24}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +211,6 @@ def described(segmentation: Segmentation) -> list[dict[str, object]]:
 
 def public_code(code: Code | None) -> dict[str, str] | None:
     """A code of a public scheme, else None."""
-    if code is None or code.scheme not in SCHEMES or not _CODE_VALUE.fullmatch(code.value):
+    if code is None or not is_public(code.scheme, code.value):
         return None
     return {"scheme": code.scheme, "value": code.value}

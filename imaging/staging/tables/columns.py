@@ -20,8 +20,9 @@ from imaging.deid.rules import MAX_PLAIN_AGE_YEARS
 type Cell = str | int | float | bool | date | None
 
 PATIENT = "patient"
-MAX_NUMBER = 1e9
-"""Longer whole numbers are identifiers more often than measurements: an NHS number has ten digits."""
+MAX_DIGITS = 8
+"""Longer whole numbers are identifiers more often than measurements: an NHS number has ten digits.  Zeros in front
+count, since identifiers are padded with them."""
 
 
 class ColumnsError(BadDocumentError):
@@ -151,11 +152,15 @@ def parse_day(raw: str | None) -> date | None:
 
 
 def _number(text: str) -> float | None:
+    # float() reads digits of all scripts, and underscores between them.
+    whole = text.replace("_", "").lstrip("+-").partition(".")[0].lower().partition("e")[0]
+    if len(whole) > MAX_DIGITS:
+        return None
     try:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and abs(number) < MAX_NUMBER else None
+    return number if math.isfinite(number) and abs(number) < 10**MAX_DIGITS else None
 
 
 def _integer(text: str) -> int | None:

@@ -1,5 +1,8 @@
 """Frames of uncompressed images: every size of pixel, sign, colour and byte order comes out as meant."""
 
+import zlib
+from typing import Any
+
 import numpy as np
 import pytest
 from dicom_files import dataset, encoded, frames, header, item, refusal
@@ -248,6 +251,31 @@ def test_a_palette_image_without_a_palette_is_refused() -> None:
 )
 def test_a_header_that_cannot_be_true_is_refused(changes: dict[str, object], code: str) -> None:
     assert refusal(encoded(dataset(**changes))) == code
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
+def test_a_small_file_is_not_believed_to_have_very_many_frames(syntax: str) -> None:
+    tiny: dict[str, Any] = {"Rows": 1, "Columns": 1, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    tiny["PixelData"] = bytes(100_000)
+    assert refusal(encoded(dataset(**tiny, NumberOfFrames=100_000), syntax)) == "malformed-dicom"
+    few = encoded(dataset(**tiny, NumberOfFrames=1500), syntax)
+    assert len(header(few)["frames"]) == 1500
+    assert (
+        len(header(encoded(dataset(**{**tiny, "PixelData": bytes(1000)}, NumberOfFrames=1000)))["frames"])
+        == 1000
+    )
+
+
+def test_deflating_makes_no_room_for_frames() -> None:
+    made = dataset(Rows=64, Columns=1, BitsAllocated=8, BitsStored=8, HighBit=7, NumberOfFrames=10_000,
+                   PixelData=bytes(640_000))  # fmt: skip
+    assert len(header(encoded(made))["frames"]) == 10_000
+    plain = encoded(made, uid.DeflatedExplicitVRLittleEndian)
+    start = plain.index(b"\x08\x00\x16\x00")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = plain[:start] + packer.compress(plain[start:]) + packer.flush()
+    assert len(deflated) < 10_000
+    assert refusal(deflated) == "malformed-dicom"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ class Opened:
     """The file, or the inflated dataset: what ``pixels.offset`` counts in."""
     size: int
     """Bytes of ``stream``."""
+    packed: int
+    """Bytes of the file: fewer, where it was deflated."""
 
 
 class _Clipped(io.BufferedReader):
@@ -97,6 +99,7 @@ class _Clipped(io.BufferedReader):
 def open_dataset(file: BinaryIO) -> Opened:
     """Read up to the pixels; raises :class:`Unreadable` with ``not-dicom`` or ``malformed-dicom``."""
     stream, size = _readable(file)
+    packed = size
     prefixed = False
     try:
         stream.seek(128)
@@ -107,12 +110,14 @@ def open_dataset(file: BinaryIO) -> Opened:
         if declared == uid.DeflatedExplicitVRLittleEndian:
             stream, size = _inflated(stream)
         implicit, big_endian = _encoding(stream, declared)
-        return _read(stream, size, meta, implicit, big_endian)
+        return _read(stream, size, packed, meta, implicit, big_endian)
     except MALFORMED:
         raise Unreadable("malformed-dicom" if prefixed else "not-dicom") from None
 
 
-def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big_endian: bool) -> Opened:
+def _read(
+    stream: BinaryIO, size: int, packed: int, meta: dict[int, str], implicit: bool, big_endian: bool
+) -> Opened:
     stopped: list[tuple[str, str, int]] = []
     elements = 0
 
@@ -142,7 +147,9 @@ def _read(stream: BinaryIO, size: int, meta: dict[int, str], implicit: bool, big
         offset = start + (12 if vr.encode() in _LONG else 8)
         pixels = PixelElement(keyword, vr, start, offset, None if length == 0xFFFFFFFF else length)
     syntax = _syntax(meta[0x00020010], implicit, big_endian)
-    return Opened(dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size)
+    return Opened(
+        dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size, packed
+    )
 
 
 def _is_torn(dataset: Dataset, size: int) -> bool:

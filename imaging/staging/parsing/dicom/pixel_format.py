@@ -15,6 +15,9 @@ from imaging.staging.parsing.unreadable import Unreadable
 ValueType = Literal["integer", "float32", "float64", "bit"]
 
 MAX_FRAMES = 100_000
+_FEW_FRAMES = 1000
+_FRAME_SPACE = 64
+"""Bytes of a file for each of many frames: the stager holds a header of each, which must not outgrow the file."""
 _FRAME_BYTES = 1 << 30
 """A decoded frame at most: also the most that the stager takes."""
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -83,7 +86,7 @@ def pixel_format(opened: Opened) -> PixelFormat:
     if pixels is None:
         raise Unreadable("pixel-data-missing")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
-    frames = _frames(dataset)
+    frames = _frames(opened)
     if rows is None or columns is None or not 1 <= rows <= 65535 or not 1 <= columns <= 65535:
         raise Unreadable("malformed-dicom" if "Rows" in dataset and "Columns" in dataset else _MISSING)
     photometric = text(dataset, "PhotometricInterpretation").upper().replace(" ", "_")
@@ -141,11 +144,13 @@ def _integer(dataset: Dataset, name: str) -> int | None:
     return found
 
 
-def _frames(dataset: Dataset) -> int:
-    frames = _integer(dataset, "NumberOfFrames")
+def _frames(opened: Opened) -> int:
+    frames = _integer(opened.dataset, "NumberOfFrames")
     if frames is None or frames == 0:
         return 1  # single-frame objects; some writers say 0
-    if not 1 <= frames <= MAX_FRAMES:
+    # What was deflated may have shrunk eightfold, hardly more: frames differ in their groups at least.
+    room = min(opened.size, opened.packed * 8) // _FRAME_SPACE
+    if not 1 <= frames <= MAX_FRAMES or frames > max(_FEW_FRAMES, room):
         raise Unreadable("malformed-dicom")
     return frames
 
