@@ -20,6 +20,7 @@ from imaging.staging.parsing.dicom.header import read_header
 from imaging.staging.radiology import burned_in
 from imaging.staging.radiology.burned_in import TextPart, TextRules
 from imaging.staging.radiology.headers import InstanceHeader
+from imaging.staging.refusals import ItemRefused
 
 CAPTURE, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.7.2", "1.2.840.10008.5.1.4.1.1.3.1"
 
@@ -66,7 +67,7 @@ def test_text_on_the_unseen_frames_of_a_released_cine_is_still_text(
     assert rules.boxes({}) == {}
     text = {1: [Box(0, 0, 1, 3)]}
     if code:
-        with pytest.raises(burned_in.ItemRefused) as refused:
+        with pytest.raises(ItemRefused) as refused:
             rules.boxes(text)
         assert refused.value.code == code
     else:
@@ -114,7 +115,7 @@ def test_a_page_of_text_is_held_and_not_blanked_line_by_line(lines: int) -> None
     if lines == 25:
         assert len(rules.boxes(found)[1]) == 25
     else:
-        with pytest.raises(burned_in.ItemRefused) as refused:
+        with pytest.raises(ItemRefused) as refused:
             rules.boxes(found)
         assert refused.value.code == "held-for-person"
 
