@@ -231,7 +231,8 @@ def stage(
     if as_json:
         click.echo(json.dumps(summary))
         return
-    staged = ", ".join(f"{count} {kind}" for kind, count in report.staged.items() if count) or "nothing"
+    kinds = [show.count(count, kind.removesuffix("s")) for kind, count in report.staged.items() if count]
+    staged = ", ".join(kinds) or "nothing"
     rates = summary["run"]
     click.echo(
         f"Staged {staged} of {show.count(report.patients, 'patient')} from {report.staged_items} of "
