@@ -92,7 +92,9 @@ def check_broken_files_are_named_by_number(world: World) -> None:
     assert copy.report is not None
     refused = {code: told for code, told in copy.report["refused"].items() if code != "opted-out"}
     numbers = [number for told in refused.values() for number in told["items"]]
-    assert len(numbers) == copy.report["failed"] == world.archive.odd_files
+    assert len(numbers) == world.archive.odd_files
+    # The image without a place in the patient is no broken file: a rule keeps it out, it may be a screen with text.
+    assert copy.report["failed"] == world.archive.odd_files - 1
     assert all(isinstance(number, int) for number in numbers)
     told = json.dumps(copy.report)
     names = {part for path in Path(world.archive.radiology).rglob("*") for part in path.parts if " " in part}
