@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,7 +158,11 @@ def processes_naming(*texts: str) -> list[str]:
 def cluster_jobs(world: World) -> Counter[str]:
     """How many jobs the cluster itself knows under each attempt's name."""
     names = attempt_names(world)
-    lookup = world.ctx.cluster(world.cluster, world.project).find(names)
+    cluster = world.ctx.cluster(world.cluster, world.project)
+    until = time.monotonic() + 30
+    # slurmdbd lags behind slurmctld by a moment; until then the broker would wait as well.
+    while not (lookup := cluster.find(names)).absence_proven and time.monotonic() < until:
+        time.sleep(0.5)
     assert lookup.absence_proven, lookup.doubts
     return Counter({name: len(jobs) for name, jobs in lookup.jobs.items()})
 
