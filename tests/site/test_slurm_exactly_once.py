@@ -116,7 +116,10 @@ def test_a_stranger_taking_our_jobs_name_is_not_taken_for_it(
 ) -> None:
     asked = request(SLEEP)
     job_id = stranger.submit(asked)
-    looked = cluster.find([asked.name])
+    until = time.monotonic() + 30
+    # slurmdbd may not know the stranger's job yet; until then nothing is proven.
+    while not (looked := cluster.find([asked.name])).absence_proven and time.monotonic() < until:
+        time.sleep(0.5)
     assert (looked.jobs[asked.name], looked.absence_proven) == ([], True)
     stranger.cancel(job_id)
 
