@@ -97,6 +97,23 @@ class DataClient:
             self._ask(Op.READ, body, take)
         return made
 
+    @contextlib.contextmanager
+    def lent(self, name: str, ranges: Sequence[Range]) -> Iterator[list[memoryview | None]]:
+        """The bytes of each range where the agent wrote them, read-only, without a copy; valid within the block.
+
+        None where there is no such object; beyond an object's end a view is shorter.  All ranges come in one
+        request and so must fit into one slot together: raises ValueError for more than ``SLOT_BYTES`` bytes,
+        ``MAX_RANGES`` ranges or more text than a frame holds.  The connection is held for the block.
+        """
+        batches = list(_batches(ranges)) or [[]]
+        if len(batches) > 1:
+            raise ValueError(f"what is lent fits into one slot: {datasocket.SLOT_BYTES} bytes")
+        body = datasocket.read_body(name, [piece.wanted for piece in batches[0]])
+        with self._connection() as connection:
+            lengths = datasocket.parse_lengths(connection.answer(Op.READ, body), len(ranges))
+            with connection.loan(lengths) as views:
+                yield views
+
     def _remember(self, name: str, entries: Iterable[tuple[str, int]]) -> None:
         with self._lock:
             if len(self._sizes) > MAX_KNOWN_SIZES:
@@ -106,12 +123,7 @@ class DataClient:
     def _ask[T](self, op: Op, body: bytes, take: Callable[[bytes, memoryview], T]) -> T:
         """One request; ``take`` gets the reply and the slot while nobody else may fill it."""
         with self._connection() as connection:
-            status, reply = connection.ask(op, body)
-            if status == Status.OK:
-                return take(reply, connection.slot)
-        if status == Status.NO_SUCH_INPUT:
-            raise NoSuchInputError()
-        raise DataServerError(f"the agent answered with status {status}")
+            return take(connection.answer(op, body), connection.slot)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[_Connection]:
@@ -121,13 +133,11 @@ class DataClient:
             connection = _Connection(self._path)
         try:
             yield connection
-        except BaseException:
-            connection.close()  # its state is unknown
-            raise
-        if len(self._idle) < MAX_IDLE:
-            self._idle.append(connection)
-        else:
-            connection.close()
+        finally:
+            if connection.clean and len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
 
 class _Connection:
@@ -147,14 +157,45 @@ class _Connection:
             self._socket.close()
             raise DataServerError("the agent can't be reached") from None
         self.slot = memoryview(self._map)
+        self.clean = True
+        """Whether the next request may go out here: no reply is outstanding, nobody looks at the slot."""
 
-    def ask(self, op: Op, body: bytes) -> tuple[int, bytes]:
+    def answer(self, op: Op, body: bytes) -> bytes:
+        """The reply to one request.  Raises NoSuchInputError, DataServerError."""
+        self.clean = False  # until the reply is here, whole
         try:
             self._socket.sendall(datasocket.frame(op, body))
             status, length = datasocket.parse_head(self._exactly(datasocket.HEAD_BYTES))
-            return status, self._exactly(length)
+            reply = self._exactly(length)
         except OSError:
             raise DataServerError("the agent went away") from None
+        self.clean = True
+        if status == Status.NO_SUCH_INPUT:
+            raise NoSuchInputError()
+        if status != Status.OK:
+            raise DataServerError(f"the agent answered with status {status}")
+        return reply
+
+    @contextlib.contextmanager
+    def loan(self, lengths: Iterable[int]) -> Iterator[list[memoryview | None]]:
+        """Views of the slot, one after the other.  Who holds on to one afterwards keeps the slot from being
+        filled again.
+        """
+        lent = _Lent(self.slot)
+        slot = memoryview(lent)
+        views: list[memoryview | None] = []
+        at = 0
+        for length in lengths:
+            views.append(None if length == MISSING else slot[at : at + length])
+            at += max(0, length)
+        try:
+            yield views
+        finally:
+            for view in (*views, slot):
+                if view is not None:
+                    with contextlib.suppress(BufferError):  # somebody's array is made of it
+                        view.release()
+            self.clean = self.clean and lent.returned
 
     def close(self) -> None:
         self._socket.close()
@@ -164,6 +205,21 @@ class _Connection:
         if len(raw) != size:
             raise DataServerError("the agent went away")
         return raw
+
+
+class _Lent:
+    """Shows a slot, and knows whether the last view of it, or of parts of it, is gone."""
+
+    def __init__(self, slot: memoryview) -> None:
+        self._slot = slot
+        self.returned = False
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return self._slot[:]
+
+    def __release_buffer__(self, view: memoryview) -> None:
+        view.release()
+        self.returned = True
 
 
 def client_here() -> DataClient:

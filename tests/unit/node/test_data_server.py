@@ -8,9 +8,10 @@ import os
 import pickle
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,67 @@ def test_many_threads_never_see_each_others_bytes(served: Served) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(read, range(200)))
+
+
+def test_lent_bytes_are_the_slots_own_and_only_for_the_block(served: Served) -> None:
+    wanted = [
+        Range("small/07", 2, 9),
+        Range("absent", 0, 5),
+        Range("empty", 0, 0),
+        Range("big", 70_001, 1 << 20),
+    ]
+    with served.client.lent("ct", wanted) as views:
+        assert [None if view is None else bytes(view) for view in views] == [
+            b"\x07" * 5,
+            None,
+            b"",
+            BIG[70_001 : 70_001 + (1 << 20)],
+        ]
+        assert all(view is None or view.readonly for view in views)
+        held = views[3]
+    with pytest.raises(ValueError, match="released"):
+        bytes(held or b"")
+
+
+def test_two_loans_at_once_do_not_share_a_slot(served: Served) -> None:
+    with (
+        served.client.lent("ct", [Range("big", 0, 500)]) as first,
+        served.client.lent("ct", [Range("big", 9000, 500)]) as second,
+    ):
+        assert [bytes(view or b"") for view in (*first, *second)] == [BIG[:500], BIG[9000:9500]]
+
+
+@pytest.mark.parametrize("keep", [np.frombuffer, np.asarray, lambda view, _: memoryview(view)[5:]])
+def test_a_slot_that_is_still_looked_at_is_never_filled_again(
+    served: Served, keep: Callable[[memoryview, type[np.uint8]], Any]
+) -> None:
+    with served.client.lent("ct", [Range("big", 0, 100_000)]) as views:
+        assert views[0] is not None
+        kept = keep(views[0], np.uint8)
+        before = kept.tobytes()
+    for start in range(100_000, 2_000_000, 100_000):
+        served.client.read("ct", [Range("big", start, 100_000)])
+    assert kept.tobytes() == before
+    assert before == BIG[100_000 - len(before) : 100_000]
+
+
+def test_an_error_within_the_block_ends_the_loan_and_not_the_client(served: Served) -> None:
+    with pytest.raises(KeyError, match="mine"), served.client.lent("ct", [Range("big", 0, 9)]):
+        raise KeyError("mine")
+    assert served.client.read("ct", [Range("big", 5, 9)]) == [BIG[5:14]]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Range("big", 0, (8 << 20) + 1)],
+        [Range("big", 0, 5 << 20), Range("big", 0, 4 << 20)],
+        [Range("small/01", 0, 1)] * 4097,
+    ],
+)
+def test_what_does_not_fit_into_one_slot_is_not_lent(served: Served, wanted: list[Range]) -> None:
+    with pytest.raises(ValueError, match="one slot"), served.client.lent("ct", wanted):
+        raise AssertionError("nothing is lent")
 
 
 def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
