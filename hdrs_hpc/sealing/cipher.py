@@ -15,7 +15,9 @@ tag, therefore a failing read wipes the whole target before it raises.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import mmap
 import os
 import struct
 import threading
@@ -45,9 +47,13 @@ MAX_PLAINTEXT_BYTES = FIRST_PLAINTEXT_BYTES + ((1 << 32) - 1) * SEGMENT_PLAINTEX
 
 _HEADER_SALT = b"hdrs-hpc/reproducible-header/1"
 
+_LARGE_BYTES = 4 << 20
+
 type Bytes = bytes | bytearray | memoryview
 type Fetch = Callable[[int, int], Bytes]
-"""``fetch(start, length)`` gives that range of the sealed object, shorter only where the object ends."""
+"""``fetch(start, length)`` gives that range of the sealed object, shorter only where the object ends; until the
+thread's next call.
+"""
 
 
 class SealBrokenError(BadDocumentError):
@@ -191,7 +197,7 @@ class Opener:
             raise ValueError("a range starts and ends inside the object")
         end = min(start + length, self.size)
         start = min(start, end)
-        target = memoryview(bytearray(end - start)) if into is None else into.cast("B")[: end - start]
+        target = _fresh(end - start) if into is None else into.cast("B")[: end - start]
         if len(target) != end - start:
             raise ValueError("the target is shorter than the range")
         if start == end and self.size:
@@ -221,12 +227,12 @@ class Opener:
         if first == 0:
             self.check_header(sealed[:HEADER_BYTES])
         for index in range(first, stop):
-            offset = index * SEGMENT_BYTES
-            data = sealed[max(offset, HEADER_BYTES) - begin : offset + SEGMENT_BYTES - begin]
-            opens_at = _plaintext_start(index)
-            low, high = max(start, opens_at), min(end, opens_at + len(data) - TAG_BYTES)
-            whole = high - low == len(data) - TAG_BYTES
-            room = target[low - start : high - start] if whole else _edge()[: len(data) - TAG_BYTES]
+            offset = index * SEGMENT_BYTES - begin
+            data = sealed[offset if index else HEADER_BYTES : offset + SEGMENT_BYTES]
+            low = _plaintext_start(index)
+            high = low + len(data) - TAG_BYTES
+            whole = start <= low and high <= end
+            room = target[low - start : high - start] if whole else _edge()[: high - low]
             try:
                 nonce = _nonce(self._header, index, index == self._segments - 1)
                 self._aead.decrypt_into(nonce, data, None, room)
@@ -234,7 +240,8 @@ class Opener:
                 room[:] = bytes(len(room))
                 raise SealBrokenError(f"segment {index} does not open") from None
             if not whole:
-                target[low - start : high - start] = room[low - opens_at : high - opens_at]
+                kept = slice(max(start, low), min(end, high))
+                target[kept.start - start : kept.stop - start] = room[kept.start - low : kept.stop - low]
 
 
 def _segments(chunks: Iterable[Bytes]) -> Iterator[tuple[memoryview, bool]]:
@@ -296,6 +303,16 @@ def _segment_cipher(key: bytes, context: bytes, header: bytes) -> AESGCM:
 def _check_key(key: bytes) -> None:
     if len(key) != KEY_BYTES:
         raise InternalError(f"a key has {KEY_BYTES} bytes")
+
+
+def _fresh(size: int) -> memoryview:
+    """New memory.  In small pages the kernel would need longer to hand it out than AES to fill it."""
+    if size < _LARGE_BYTES:
+        return memoryview(bytearray(size))
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)
 
 
 class _Edges(threading.local):

@@ -1,4 +1,4 @@
-"""A client of the agent's data socket: sizes, listings and batched ranged reads.  Standard library only."""
+"""A client of the agent's data socket: sizes, listings and batched ranged reads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.protocol import datasocket
 from hdrs_hpc.protocol.datasocket import MISSING, DataServerError, Op, Range, Status
 
 MAX_IDLE = 8
 """Connections kept for the next request; each holds a mapping of one slot."""
+REQUEST_BYTES = 2 << 20
+"""Asked for at once: what the agent wrote is still in the processor's cache when it is copied from the slot."""
+READ_AHEAD = 1
+"""Requests under way while the answer to an earlier one is used."""
 MAX_KNOWN_SIZES = 200_000
 SOCKET_VARIABLE = "HDRS_DATA_SOCKET"
 _NAMED_PER_FRAME = 1000
+_SMALL_BYTES = 64 << 10
+
+type Data = bytes | memoryview
 
 
 class NoSuchInputError(NotFoundError):
@@ -80,22 +89,43 @@ class DataClient:
         self._remember(name, learnt.items())
         return [learnt[path] if path in learnt else self._sizes[name, path] for path in paths]
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes | bytearray | None]:
+    def read(self, name: str, ranges: Sequence[Range]) -> list[Data | None]:
         """The bytes of each range, None where there is no such object; as few round trips as slots allow."""
-        made: list[bytes | bytearray | None] = [None] * len(ranges)
-        for batch in _batches(ranges):
-            body = datasocket.read_body(name, [piece.wanted for piece in batch])
-
-            def take(reply: bytes, slot: memoryview, batch: list[_Piece] = batch) -> None:
-                at = 0
-                for piece, length in zip(batch, datasocket.parse_lengths(reply, len(batch)), strict=True):
-                    if length == MISSING:
-                        continue
-                    _put(made, piece, ranges[piece.which].length, slot[at : at + length])
-                    at += length
-
-            self._ask(Op.READ, body, take)
+        made: list[Data | None] = [None] * len(ranges)
+        for brought in self.arriving(name, ranges):
+            for which, data in brought:
+                made[which] = data
         return made
+
+    def arriving(self, name: str, ranges: Sequence[Range]) -> Iterator[list[tuple[int, Data | None]]]:
+        """Like :meth:`read`, request by request: numbers of the ranges that are now whole, with their bytes.
+
+        While the bytes of one request are copied and used, the agent already opens those of the next.
+        """
+        clipped = self._clipped(name, ranges)
+        part: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None  # pieces of one range come in order
+        for batch, lengths, slot in self._answers(name, _batches(clipped, REQUEST_BYTES)):
+            brought: list[tuple[int, Data | None]] = []
+            at = 0
+            for piece, length in zip(batch, lengths, strict=True):
+                whole = clipped[piece.which].length
+                if length == MISSING:
+                    brought.append((piece.which, None))
+                    continue
+                data = slot[at : at + length]
+                at += length
+                if piece.wanted.length == whole:
+                    brought.append((piece.which, _copied(data)))
+                    continue
+                if length != piece.wanted.length:
+                    raise DataServerError("the agent gave less than there is")
+                if part is None:
+                    part = np.empty(whole, np.uint8)
+                part[piece.at : piece.at + length] = np.frombuffer(data, np.uint8)
+                if piece.at + length == whole:
+                    brought.append((piece.which, part.data))
+                    part = None
+            yield brought
 
     @contextlib.contextmanager
     def lent(self, name: str, ranges: Sequence[Range]) -> Iterator[list[memoryview | None]]:
@@ -105,7 +135,7 @@ class DataClient:
         request and so must fit into one slot together: raises ValueError for more than ``SLOT_BYTES`` bytes,
         ``MAX_RANGES`` ranges or more text than a frame holds.  The connection is held for the block.
         """
-        batches = list(_batches(ranges)) or [[]]
+        batches = list(_batches(ranges, datasocket.SLOT_BYTES)) or [[]]
         if len(batches) > 1:
             raise ValueError(f"what is lent fits into one slot: {datasocket.SLOT_BYTES} bytes")
         body = datasocket.read_body(name, [piece.wanted for piece in batches[0]])
@@ -113,6 +143,42 @@ class DataClient:
             lengths = datasocket.parse_lengths(connection.answer(Op.READ, body), len(ranges))
             with connection.loan(lengths) as views:
                 yield views
+
+    def _clipped(self, name: str, ranges: Sequence[Range]) -> list[Range]:
+        """Ranges of more than one request end where their objects end, so that their bytes have one place."""
+        long = [wanted.path for wanted in ranges if wanted.length > REQUEST_BYTES]
+        sizes = dict(zip(long, self.sizes(name, long), strict=True)) if long else {}
+        return [
+            Range(wanted.path, wanted.start, max(0, min(wanted.length, sizes[wanted.path] - wanted.start)))
+            if wanted.length > REQUEST_BYTES
+            else wanted
+            for wanted in ranges
+        ]
+
+    def _answers(
+        self, name: str, batches: Iterable[list[_Piece]]
+    ) -> Iterator[tuple[list[_Piece], tuple[int, ...], memoryview]]:
+        """Each batch with the lengths it got and the slot they lie in, which is valid until the next one."""
+        under_way: deque[tuple[list[_Piece], _Connection]] = deque()
+
+        def first() -> Iterator[tuple[list[_Piece], tuple[int, ...], memoryview]]:
+            batch, connection = under_way[0]
+            yield batch, datasocket.parse_lengths(connection.reply(), len(batch)), connection.slot
+            under_way.popleft()
+            self._give_back(connection)
+
+        try:
+            for batch in batches:
+                connection = self._borrow()
+                under_way.append((batch, connection))
+                connection.ask(Op.READ, datasocket.read_body(name, [piece.wanted for piece in batch]))
+                if len(under_way) > READ_AHEAD:
+                    yield from first()
+            while under_way:
+                yield from first()
+        finally:
+            for _, connection in under_way:
+                self._give_back(connection)
 
     def _remember(self, name: str, entries: Iterable[tuple[str, int]]) -> None:
         with self._lock:
@@ -127,17 +193,23 @@ class DataClient:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[_Connection]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = _Connection(self._path)
+        connection = self._borrow()
         try:
             yield connection
         finally:
-            if connection.clean and len(self._idle) < MAX_IDLE:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self._give_back(connection)
+
+    def _borrow(self) -> _Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return _Connection(self._path)
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.clean and len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
 class _Connection:
@@ -162,9 +234,19 @@ class _Connection:
 
     def answer(self, op: Op, body: bytes) -> bytes:
         """The reply to one request.  Raises NoSuchInputError, DataServerError."""
+        self.ask(op, body)
+        return self.reply()
+
+    def ask(self, op: Op, body: bytes) -> None:
         self.clean = False  # until the reply is here, whole
         try:
             self._socket.sendall(datasocket.frame(op, body))
+        except OSError:
+            raise DataServerError("the agent went away") from None
+
+    def reply(self) -> bytes:
+        """What is answered to :meth:`ask`; raises as :meth:`answer` does."""
+        try:
             status, length = datasocket.parse_head(self._exactly(datasocket.HEAD_BYTES))
             reply = self._exactly(length)
         except OSError:
@@ -239,18 +321,18 @@ def _client(path: str, process: int) -> DataClient:
     return DataClient(path)
 
 
-def _batches(ranges: Sequence[Range]) -> Iterator[list[_Piece]]:
-    """Cut ranges into pieces and gather them so that each batch fills at most one slot and one frame."""
+def _batches(ranges: Sequence[Range], most_bytes: int) -> Iterator[list[_Piece]]:
+    """Cut ranges into pieces and gather them so that each batch has ``most_bytes`` and fits into one frame."""
     batch: list[_Piece] = []
-    room, text = datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+    room, text = most_bytes, datasocket.MAX_FRAME // 2
     for which, wanted in enumerate(ranges):
         at = 0
         while True:
-            length = min(wanted.length - at, datasocket.SLOT_BYTES)
+            length = min(wanted.length - at, most_bytes)
             cost = len(wanted.path.encode("utf-8")) + 32
             if batch and (length > room or len(batch) >= datasocket.MAX_RANGES or cost > text):
                 yield batch
-                batch, room, text = [], datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+                batch, room, text = [], most_bytes, datasocket.MAX_FRAME // 2
             batch.append(_Piece(which, at, Range(wanted.path, wanted.start + at, length)))
             room, text, at = room - length, text - cost, at + length
             if at >= wanted.length:
@@ -259,11 +341,8 @@ def _batches(ranges: Sequence[Range]) -> Iterator[list[_Piece]]:
         yield batch
 
 
-def _put(made: list[bytes | bytearray | None], piece: _Piece, wanted: int, data: memoryview) -> None:
-    if piece.wanted.length == wanted:
-        made[piece.which] = bytes(data)
-        return
-    whole = made[piece.which]
-    if not isinstance(whole, bytearray):
-        whole = made[piece.which] = bytearray()
-    whole += data  # pieces of one range come in order
+def _copied(data: memoryview) -> Data:
+    """Of much data numpy's copy: it lets other threads run, and asks for huge pages."""
+    if len(data) < _SMALL_BYTES:
+        return bytes(data)
+    return np.frombuffer(data, np.uint8).copy().data

@@ -76,6 +76,11 @@ class SftpStore:
         with self._connection(name) as sftp:
             return sftp.lstat(f"{self._root}/{name}").st_size or 0
 
+    def get_into(self, name: str, start: int, view: memoryview) -> int:
+        data = self.get(name, start, len(view))
+        view[: len(data)] = data
+        return len(data)
+
     def list(self) -> Iterator[str]:
         return (name for name, _ in self.sizes())
 
