@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import mmap
 import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -48,6 +50,7 @@ MAX_PLAINTEXT_BYTES = FIRST_PLAINTEXT_BYTES + ((1 << 32) - 1) * SEGMENT_PLAINTEX
 _HEADER_SALT = b"hdrs-hpc/reproducible-header/1"
 
 _LARGE_BYTES = 4 << 20
+"""From here on huge pages, and a thread that works ahead, are worth their cost."""
 
 type Bytes = bytes | bytearray | memoryview
 type Fetch = Callable[[int, int], Bytes]
@@ -143,18 +146,34 @@ class Sealer:
 
         A piece is valid until the next one is asked for: the buffer is used again.
         """
+        return self._windows(chunks, 1)
+
+    def stream_ahead(self, plaintext: Bytes) -> Iterator[memoryview]:
+        """Like :meth:`stream`; a further thread seals the next piece while this one is written."""
+        windows = self._windows([plaintext], 2)
+        if memoryview(plaintext).nbytes < _LARGE_BYTES:
+            return windows
+        return _ahead(windows)
+
+    def _windows(self, chunks: Iterable[Bytes], rooms: int) -> Iterator[memoryview]:
+        """The sealed pieces, in so many windows used in turn."""
         if self._used:
             raise InternalError("a second plaintext under the same segment key and nonces")
         self._used = True
-        window = bytearray(WINDOW_SEGMENTS * SEGMENT_BYTES)
-        target = memoryview(window)
+        return self._seal(
+            chunks, [memoryview(bytearray(WINDOW_SEGMENTS * SEGMENT_BYTES)) for _ in range(rooms)]
+        )
+
+    def _seal(self, chunks: Iterable[Bytes], rooms: list[memoryview]) -> Iterator[memoryview]:
+        turns = itertools.cycle(rooms)
+        target = next(turns)
         target[:HEADER_BYTES] = self.header
         filled = HEADER_BYTES
         for index, (segment, last) in enumerate(_segments(chunks)):
             sealed = len(segment) + TAG_BYTES
             if filled + sealed > len(target):
                 yield target[:filled]
-                filled = 0
+                target, filled = next(turns), 0
             nonce = _nonce(self.header, index, last)
             self._aead.encrypt_into(nonce, segment, None, target[filled : filled + sealed])
             filled += sealed
@@ -242,6 +261,14 @@ class Opener:
             if not whole:
                 kept = slice(max(start, low), min(end, high))
                 target[kept.start - start : kept.stop - start] = room[kept.start - low : kept.stop - low]
+
+
+def _ahead(windows: Iterator[memoryview]) -> Iterator[memoryview]:
+    with ThreadPoolExecutor(1, "sealing") as thread:
+        coming = thread.submit(next, windows, None)
+        while (window := coming.result()) is not None:
+            coming = thread.submit(next, windows, None)
+            yield window
 
 
 def _segments(chunks: Iterable[Bytes]) -> Iterator[tuple[memoryview, bool]]:

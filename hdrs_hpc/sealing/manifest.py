@@ -125,7 +125,12 @@ class SealedManifest:
 
     @property
     def digest(self) -> str:
-        return "sha256:" + self.entry.name.removeprefix("m-")
+        return digest_of(self.entry)
+
+
+def digest_of(manifest: Entry) -> str:
+    """A manifest's name is its digest."""
+    return "sha256:" + manifest.name.removeprefix("m-")
 
 
 def seal_item(key: bytes, place: Place, item: str, entries: Sequence[Entry]) -> SealedManifest:

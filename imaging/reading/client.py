@@ -77,6 +77,17 @@ class DataClient:
             more = page.more
         return found
 
+    def children(self, name: str, folder: str) -> list[str]:
+        """Names directly below ``folder`` (``""`` is the top), sorted."""
+        found: list[str] = []
+        more = True
+        while more:
+            body = datasocket.list_body(name, folder, found[-1] if found else "")
+            page = self._ask(Op.CHILDREN, body, lambda reply, _: datasocket.parse_listing(reply))
+            found += [child for child, _ in page.entries]
+            more = page.more
+        return found
+
     def sizes(self, name: str, paths: Sequence[str]) -> list[int]:
         """Bytes of each object, ``MISSING`` (-1) where there is none.  A copy never changes, so each is asked once."""
         unknown = list(dict.fromkeys(path for path in paths if (name, path) not in self._sizes))

@@ -30,8 +30,7 @@ class JobInput:
         return bytes(data)
 
     def children(self, folder: str) -> list[str]:
-        paths = client_here().paths(self.name, f"{folder}/")
-        return sorted({path[len(folder) + 1 :].split("/", 1)[0] for path in paths})
+        return client_here().children(self.name, folder)
 
 
 def open_staged(name: str) -> StagedCopy:

@@ -98,9 +98,7 @@ class StagedStore(Store):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        folder = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-        keys = await asyncio.to_thread(self._client.paths, self._name, folder)
-        for name in dict.fromkeys(key[len(folder) :].split("/", 1)[0] for key in keys):
+        for name in await asyncio.to_thread(self._client.children, self._name, prefix.strip("/")):
             yield name
 
     # writing: there is none
