@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-
-import paramiko
+from dataclasses import dataclass, field
 
 from hdrs_hpc.core.ids import new_secret_name
 from hdrs_hpc.sealing.objects import (
@@ -19,142 +19,200 @@ from hdrs_hpc.sealing.objects import (
     check_name,
     pieces,
 )
+from hdrs_hpc.sealing.objects.sftp_session import Answer, SftpSession
+from hdrs_hpc.sealing.objects.sftp_wire import SftpRefusedError, Told
 
+CONNECTIONS = 4
+PER_CONNECTION = 16
+"""Calls at once on one connection; together with it far below the open files that a server allows."""
 _PARTIAL = ".partial-"
-_READ_RUN_BYTES = 8 << 20
-"""Asked for in one go; paramiko looks through all requests under way at each answer."""
+_REMOVALS_AT_ONCE = 64
+_WRITES_NOTED = 64
+
+
+class SftpPool:
+    """Connections to one account of one server, shared by all stores there.
+
+    ``open_session`` gives a new one, with its host key pinned and time-outs set; what it raises passes
+    through.  At most ``connections`` are held, and more than one only while several calls are at work.  One
+    that failed is thrown away, and made anew when it is next needed.
+    """
+
+    def __init__(self, open_session: Callable[[], SftpSession], connections: int = CONNECTIONS) -> None:
+        self._open_session = open_session
+        self._lock = threading.Lock()
+        self._seats = [_Seat() for _ in range(connections)]
+        self._room = threading.BoundedSemaphore(connections * PER_CONNECTION)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[SftpSession]:
+        """One for a piece of work; others may be using it too."""
+        with self._room:
+            with self._lock:
+                seat = min(self._seats, key=_Seat.load)
+                seat.users += 1
+            try:
+                yield seat.take(self._open_session)
+            finally:
+                with self._lock:
+                    seat.users -= 1
+
+    def close(self) -> None:
+        """Close the connections; who still works on them fails, and a later call opens new ones."""
+        for seat in self._seats:
+            seat.close()
+
+
+@dataclass(slots=True)
+class _Seat:
+    """Room for one connection."""
+
+    users: int = 0
+    current: SftpSession | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def load(self) -> tuple[int, bool]:
+        """Free ones first, of those the connected."""
+        return self.users, self.current is None
+
+    def take(self, open_session: Callable[[], SftpSession]) -> SftpSession:
+        with self.lock:
+            if self.current is None or not self.current.alive:
+                self.current = None
+                self.current = open_session()
+            return self.current
+
+    def close(self) -> None:
+        with self.lock:
+            gone, self.current = self.current, None
+        if gone is not None:
+            gone.close()
 
 
 class SftpStore:
     """An ObjectStore over the folder ``root`` of an SFTP server; the first put makes it, 0700.
 
-    ``open_connection`` gives a new connection, with its host key pinned and time-outs set; at most
-    ``streams`` are held at once, further callers wait.  A connection that failed is thrown away; the failed
-    call raises ObjectTransferError and may be repeated.
+    A call during which its connection fails raises ObjectTransferError and may be repeated.
     """
 
-    def __init__(
-        self, open_connection: Callable[[], paramiko.SFTPClient], root: str, streams: int = 4
-    ) -> None:
-        self._open_connection = open_connection
+    def __init__(self, pool: SftpPool, root: str) -> None:
+        self._pool = pool
         self._root = root.rstrip("/")
-        self._free = threading.BoundedSemaphore(streams)
-        self._lock = threading.Lock()
-        self._idle: list[paramiko.SFTPClient] = []
 
     def put(self, name: str, data: Bytes | Iterable[Bytes]) -> None:
+        """Three round trips: create; write, sync and close; rename."""
         check_name(name)
         partial = f"{self._root}/{new_secret_name(_PARTIAL + name[:8])}"
         try:
-            with self._connection(name) as sftp:
-                file = self._create(sftp, partial)
+            with self._session(name) as sftp:
+                handle, folder = self._create(sftp, partial)
                 try:
-                    _write(sftp, file, data, name)
-                    _rename_once(sftp, partial, f"{self._root}/{name}", name)
+                    _write(sftp, handle, data, name)
+                    self._rename_once(sftp, partial, folder, name)
+                except BaseException:
+                    if sftp.alive:
+                        sftp.remove(partial)  # nobody waits for it: what fails here, the next sweep finds
+                    raise
                 finally:
-                    _close_quietly(file)
-                    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                        sftp.remove(partial)  # the whole object has its own name by now, or never will
+                    if folder and sftp.alive:
+                        sftp.close_handle(folder)
         except _SourceError as failed:
             raise failed.error from None
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         check_name(name)
-        with self._connection(name) as sftp, sftp.open(f"{self._root}/{name}", "rb") as file:
-            # A request beyond the end would be answered with an error in the midst of the others.
-            end = file.stat().st_size or 0
-            end = end if length is None else min(end, start + length)
-            runs = range(start, end, _READ_RUN_BYTES)
-            parts = [part for run in runs for part in file.readv([(run, min(_READ_RUN_BYTES, end - run))])]
-        data = b"".join(parts)
-        if len(data) != max(0, end - start):
-            raise ObjectTransferError("the object became shorter while it was read", where=name)
-        return data
+        with self._session(name) as sftp:
+            handle = sftp.handle(sftp.open(f"{self._root}/{name}"))
+            try:
+                there = sftp.wait(sftp.handle_attributes(handle)).fields(Told.ATTRS).attributes().size_bytes
+                end = there if length is None else min(there, start + length)
+                target = bytearray(max(0, end - start))
+                sftp.read_into(handle, start, memoryview(target))
+            except EOFError:
+                message = "the object became shorter while it was read"
+                raise ObjectTransferError(message, where=name) from None
+            finally:
+                if sftp.alive:
+                    sftp.close_handle(handle)
+        return bytes(target)
 
     def size(self, name: str) -> int:
         check_name(name)
-        with self._connection(name) as sftp:
-            return sftp.lstat(f"{self._root}/{name}").st_size or 0
+        with self._session(name) as sftp:
+            return sftp.attributes(f"{self._root}/{name}").size_bytes
 
     def list(self) -> Iterator[str]:
         return (name for name, _ in self.sizes())
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        for entry in self._entries():
-            if not entry.filename.startswith(".") and stat.S_ISREG(entry.st_mode or 0):
-                yield entry.filename, entry.st_size or 0
+        with self._session(None) as sftp:
+            try:
+                for name, found in sftp.listing(self._root):
+                    if not name.startswith(".") and stat.S_ISREG(found.mode):
+                        yield name, found.size_bytes
+            except FileNotFoundError:
+                return  # nothing was put yet
 
     def delete(self, name: str) -> None:
         check_name(name)
-        with contextlib.suppress(ObjectMissingError), self._connection(name) as sftp:
-            sftp.remove(f"{self._root}/{name}")
+        with contextlib.suppress(ObjectMissingError), self._session(name) as sftp:
+            sftp.succeed(sftp.remove(f"{self._root}/{name}"))
 
     def sweep(self) -> int:
-        partials = [entry.filename for entry in self._entries() if entry.filename.startswith(_PARTIAL)]
-        for partial in partials:
-            with self._connection(None) as sftp, contextlib.suppress(FileNotFoundError):
-                sftp.remove(f"{self._root}/{partial}")
+        with self._session(None) as sftp:
+            try:
+                partials = [name for name, _ in sftp.listing(self._root) if name.startswith(_PARTIAL)]
+            except FileNotFoundError:
+                return 0
+            under_way: deque[Answer] = deque()
+            for partial in partials:
+                under_way.append(sftp.remove(f"{self._root}/{partial}"))
+                if len(under_way) >= _REMOVALS_AT_ONCE:
+                    _removed(sftp, under_way.popleft())
+            for answer in under_way:
+                _removed(sftp, answer)
         return len(partials)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for sftp in idle:
-            sftp.close()
-
-    def _entries(self) -> Iterator[paramiko.SFTPAttributes]:
-        with self._connection(None) as sftp:
+    def _create(self, sftp: SftpSession, partial: str) -> tuple[bytes, bytes]:
+        """Handles of a new file and of its folder; the second is empty where folders can't be synced."""
+        for attempt in range(2):
+            asked = sftp.create(partial)
+            folder = sftp.open(self._root) if sftp.can_sync else None
             try:
-                entries = sftp.listdir_attr(self._root)
+                handle = sftp.handle(asked)
+                break
             except FileNotFoundError:
-                return  # nothing was put yet
-        yield from entries
+                if attempt:
+                    raise
+                _make_folders(sftp, self._root)
+        with contextlib.suppress(FileNotFoundError, PermissionError, SftpRefusedError):
+            return handle, sftp.handle(folder) if folder else b""
+        return handle, b""  # not a server of OpenSSH's: others open files only
 
-    def _create(self, sftp: paramiko.SFTPClient, partial: str) -> paramiko.SFTPFile:
+    def _rename_once(self, sftp: SftpSession, partial: str, folder: bytes, name: str) -> None:
+        final = f"{self._root}/{name}"
+        renamed = sftp.rename(partial, final)
+        synced = sftp.sync(folder) if folder else None
         try:
-            return sftp.open(partial, "wbx")
-        except FileNotFoundError:
-            _make_folders(sftp, self._root)
-            return sftp.open(partial, "wbx")
+            sftp.succeed(renamed)
+        except SftpRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                sftp.attributes(final)
+                raise ObjectExistsError(where=name) from None
+            raise
+        if synced is not None:
+            with contextlib.suppress(SftpRefusedError):  # file systems that sync no folders
+                sftp.succeed(synced)
 
     @contextlib.contextmanager
-    def _connection(self, name: str | None) -> Iterator[paramiko.SFTPClient]:
-        """Lend a connection; give it back unless it failed."""
-        with self._free:
-            try:
-                sftp = self._take()
-                try:
-                    yield sftp
-                except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError):
-                    sftp.close()
-                    raise
-                except BaseException:
-                    self._give_back(sftp)
-                    raise
-                self._give_back(sftp)
-            except FileNotFoundError:
-                raise ObjectMissingError(where=name) from None
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                raise ObjectTransferError(f"SFTP failed ({type(error).__name__})", where=name) from error
-
-    def _take(self) -> paramiko.SFTPClient:
-        with self._lock:
-            while self._idle:
-                sftp = self._idle.pop()
-                if not _is_dead(sftp):
-                    return sftp
-                sftp.close()  # it died while nobody used it
-        return self._open_connection()
-
-    def _give_back(self, sftp: paramiko.SFTPClient) -> None:
-        with self._lock:
-            self._idle.append(sftp)
-
-
-def _is_dead(sftp: paramiko.SFTPClient) -> bool:
-    channel = sftp.get_channel()
-    return channel is None or channel.closed
+    def _session(self, name: str | None) -> Iterator[SftpSession]:
+        try:
+            with self._pool.session() as sftp:
+                yield sftp
+        except FileNotFoundError:
+            raise ObjectMissingError(where=name) from None
+        except OSError as error:
+            raise ObjectTransferError(f"SFTP failed ({type(error).__name__})", where=name) from error
 
 
 class _SourceError(Exception):
@@ -168,79 +226,96 @@ class _SourceError(Exception):
 def _from_source(data: Bytes | Iterable[Bytes]) -> Iterator[Bytes]:
     try:
         yield from pieces(data)
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise _SourceError(error) from None
 
 
-def _write(
-    sftp: paramiko.SFTPClient, file: paramiko.SFTPFile, data: Bytes | Iterable[Bytes], name: str
-) -> None:
-    """Send everything, requests overlapping, and see every answer before returning.
-
-    Paramiko drops the answers to overlapping writes that arrive while it waits for another one, an error
-    included, and its ``close`` hides errors.  Its non-overlapping write first collects every answer still
-    due: so the last byte is written a second time in that way.
-    """
-    last = b""
-    written = 0
-    file.set_pipelined(True)
-    for piece in _from_source(data):
-        view = memoryview(piece).cast("B")
-        if view:
-            with _refused_writes(sftp, name):
-                file.write(view)
-            last = bytes(view[-1:])
-            written += len(view)
-    if last:
-        with _refused_writes(sftp, name):
-            file.set_pipelined(False)
-            file.seek(written - 1)
-            file.write(last)
-    if file.stat().st_size != written:
+def _write(sftp: SftpSession, handle: bytes, data: Bytes | Iterable[Bytes], name: str) -> None:
+    """Send everything, then look at every answer: written, of the right length, on the medium, closed."""
+    upload = _Upload(sftp, handle, name)
+    try:
+        for piece in _from_source(data):
+            upload.add(memoryview(piece).cast("B"))
+        upload.flush()
+    except BaseException:
+        if sftp.alive:
+            sftp.close_handle(handle)
+        raise
+    synced = sftp.sync(handle) if sftp.can_sync else None
+    length = sftp.handle_attributes(handle)
+    closed = sftp.close_handle(handle)
+    upload.finish()
+    for answer in (synced, closed):
+        if answer is not None:
+            _written(sftp, answer, name)
+    if sftp.wait(length).fields(Told.ATTRS).attributes().size_bytes != upload.sent:
         raise ObjectTransferError("the server keeps another length than was sent", where=name)
 
 
-@contextlib.contextmanager
-def _refused_writes(sftp: paramiko.SFTPClient, name: str) -> Iterator[None]:
+class _Upload:
+    """Pieces of any size → requests of the size the server likes best; large pieces are not copied."""
+
+    def __init__(self, sftp: SftpSession, handle: bytes, name: str) -> None:
+        self._sftp = sftp
+        self._handle = handle
+        self._name = name
+        self._most = sftp.write_bytes
+        self._gathered = bytearray()
+        self._under_way: deque[Answer] = deque()
+        self.sent = 0
+
+    def add(self, piece: memoryview) -> None:
+        if self._gathered:
+            missing = self._most - len(self._gathered)
+            self._gathered += piece[:missing]
+            piece = piece[missing:]
+            if len(self._gathered) == self._most:
+                self.flush()
+        while len(piece) >= self._most:
+            self._send(piece[: self._most])
+            piece = piece[self._most :]
+        self._gathered += piece
+
+    def flush(self) -> None:
+        if self._gathered:
+            self._send(self._gathered)
+            self._gathered = bytearray()
+
+    def finish(self) -> None:
+        while self._under_way:
+            _written(self._sftp, self._under_way.popleft(), self._name)
+
+    def _send(self, data: Bytes) -> None:
+        self._under_way.append(self._sftp.write(self._handle, self.sent, data))
+        self.sent += len(data)
+        if len(self._under_way) > _WRITES_NOTED:
+            _written(self._sftp, self._under_way.popleft(), self._name)
+
+
+def _written(sftp: SftpSession, answer: Answer, name: str) -> None:
     try:
-        yield
-    except OSError as error:
-        if error.errno is not None or _is_dead(sftp):
-            raise
+        sftp.succeed(answer)
+    except SftpRefusedError as error:
         # SFTP has one word, "Failure", for a full disk, a used-up quota and a broken one; the first two are
         # the usual ones.
         message = "the server refused a write: disk full or quota used up"
         raise ScratchFullError(message, where=name) from error
 
 
-def _rename_once(sftp: paramiko.SFTPClient, partial: str, final: str, name: str) -> None:
-    """Plain SFTP rename (OpenSSH: link and unlink) never replaces; posix-rename would."""
-    try:
-        sftp.rename(partial, final)
-    except (ConnectionError, TimeoutError):
-        raise
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            sftp.lstat(final)
-            raise ObjectExistsError(where=name) from None
-        raise
+def _removed(sftp: SftpSession, answer: Answer) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        sftp.succeed(answer)
 
 
-def _close_quietly(file: paramiko.SFTPFile) -> None:
-    file.set_pipelined(False)  # else closing waits for answers that may never come
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        file.close()
-
-
-def _make_folders(sftp: paramiko.SFTPClient, path: str) -> None:
+def _make_folders(sftp: SftpSession, path: str) -> None:
     """Make a folder and those above it, 0700 each."""
     with contextlib.suppress(FileNotFoundError):
-        sftp.stat(path)
+        sftp.attributes(path, follow=True)
         return
     above = path.rsplit("/", 1)[0]
     if above and above != path:
         _make_folders(sftp, above)
     try:
-        sftp.mkdir(path, 0o700)
-    except OSError:
-        sftp.stat(path)  # another worker was quicker
+        sftp.make_folder(path)
+    except SftpRefusedError:
+        sftp.attributes(path, follow=True)  # another worker was quicker
