@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import batched
 
 from hdrs_hpc.core.ids import new_secret_name
 from hdrs_hpc.sealing.objects import (
@@ -19,15 +20,17 @@ from hdrs_hpc.sealing.objects import (
     check_name,
     pieces,
 )
+from hdrs_hpc.sealing.objects import sftp_wire as wire
 from hdrs_hpc.sealing.objects.sftp_session import Answer, SftpSession
-from hdrs_hpc.sealing.objects.sftp_wire import SftpRefusedError, Told
+from hdrs_hpc.sealing.objects.sftp_wire import Attributes, SftpRefusedError
 
 CONNECTIONS = 4
 PER_CONNECTION = 16
 """Calls at once on one connection; together with it far below the open files that a server allows."""
 _PARTIAL = ".partial-"
+_REFUSALS = (FileNotFoundError, PermissionError, SftpRefusedError)
 _REMOVALS_AT_ONCE = 64
-_WRITES_NOTED = 64
+_WRITES_AT_ONCE = 64
 
 
 class SftpPool:
@@ -92,7 +95,9 @@ class _Seat:
 class SftpStore:
     """An ObjectStore over the folder ``root`` of an SFTP server; the first put makes it, 0700.
 
-    A call during which its connection fails raises ObjectTransferError and may be repeated.
+    A call during which its connection fails raises ObjectTransferError and may be repeated.  An object is on
+    the server's medium before it has its name; names are at the latest when the folder is next listed, as
+    sealing a copy does at its end.
     """
 
     def __init__(self, pool: SftpPool, root: str) -> None:
@@ -100,109 +105,101 @@ class SftpStore:
         self._root = root.rstrip("/")
 
     def put(self, name: str, data: Bytes | Iterable[Bytes]) -> None:
-        """Three round trips: create; write, sync and close; rename."""
+        """As the port says, in three round trips: create; write, sync and close; rename."""
         check_name(name)
         partial = f"{self._root}/{new_secret_name(_PARTIAL + name[:8])}"
         try:
             with self._session(name) as sftp:
-                handle, folder = self._create(sftp, partial)
+                handle = self._create(sftp, partial)
                 try:
                     _write(sftp, handle, data, name)
-                    self._rename_once(sftp, partial, folder, name)
+                    self._rename_once(sftp, partial, name)
                 except BaseException:
-                    if sftp.alive:
-                        sftp.remove(partial)  # nobody waits for it: what fails here, the next sweep finds
+                    sftp.tell(wire.remove(partial))  # where that fails, the next sweep finds it
                     raise
-                finally:
-                    if folder and sftp.alive:
-                        sftp.close_handle(folder)
         except _SourceError as failed:
             raise failed.error from None
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        check_name(name)
-        with self._session(name) as sftp:
-            handle = sftp.handle(sftp.open(f"{self._root}/{name}"))
-            try:
-                there = sftp.wait(sftp.handle_attributes(handle)).fields(Told.ATTRS).attributes().size_bytes
-                end = there if length is None else min(there, start + length)
-                target = bytearray(max(0, end - start))
-                sftp.read_into(handle, start, memoryview(target))
-            except EOFError:
-                message = "the object became shorter while it was read"
-                raise ObjectTransferError(message, where=name) from None
-            finally:
-                if sftp.alive:
-                    sftp.close_handle(handle)
+        with self._opened(name) as (sftp, handle):
+            there = sftp.attributes(sftp.ask(wire.handle_attributes(handle))).size_bytes
+            end = there if length is None else min(there, start + length)
+            target = bytearray(max(0, end - start))
+            if sftp.read_into(handle, start, memoryview(target)) != len(target):
+                raise ObjectTransferError("the object became shorter while it was read", where=name)
         return bytes(target)
+
+    def get_into(self, name: str, start: int, view: memoryview) -> int:
+        """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends."""
+        with self._opened(name) as (sftp, handle):
+            return sftp.read_into(handle, start, view)
 
     def size(self, name: str) -> int:
         check_name(name)
         with self._session(name) as sftp:
-            return sftp.attributes(f"{self._root}/{name}").size_bytes
+            return sftp.attributes(sftp.ask(wire.attributes(f"{self._root}/{name}"))).size_bytes
 
     def list(self) -> Iterator[str]:
         return (name for name, _ in self.sizes())
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         with self._session(None) as sftp:
-            try:
-                for name, found in sftp.listing(self._root):
-                    if not name.startswith(".") and stat.S_ISREG(found.mode):
-                        yield name, found.size_bytes
-            except FileNotFoundError:
-                return  # nothing was put yet
+            for name, found in self._entries(sftp):
+                if not name.startswith(".") and stat.S_ISREG(found.mode):
+                    yield name, found.size_bytes
 
     def delete(self, name: str) -> None:
         check_name(name)
         with contextlib.suppress(ObjectMissingError), self._session(name) as sftp:
-            sftp.succeed(sftp.remove(f"{self._root}/{name}"))
+            sftp.succeed(sftp.ask(wire.remove(f"{self._root}/{name}")))
 
     def sweep(self) -> int:
         with self._session(None) as sftp:
-            try:
-                partials = [name for name, _ in sftp.listing(self._root) if name.startswith(_PARTIAL)]
-            except FileNotFoundError:
-                return 0
-            under_way: deque[Answer] = deque()
-            for partial in partials:
-                under_way.append(sftp.remove(f"{self._root}/{partial}"))
-                if len(under_way) >= _REMOVALS_AT_ONCE:
-                    _removed(sftp, under_way.popleft())
-            for answer in under_way:
-                _removed(sftp, answer)
+            partials = [name for name, _ in self._entries(sftp) if name.startswith(_PARTIAL)]
+            for some in batched(partials, _REMOVALS_AT_ONCE):
+                for answer in sftp.ask_all(*(wire.remove(f"{self._root}/{partial}") for partial in some)):
+                    with contextlib.suppress(FileNotFoundError):
+                        sftp.succeed(answer)
         return len(partials)
 
-    def _create(self, sftp: SftpSession, partial: str) -> tuple[bytes, bytes]:
-        """Handles of a new file and of its folder; the second is empty where folders can't be synced."""
-        for attempt in range(2):
-            asked = sftp.create(partial)
-            folder = sftp.open(self._root) if sftp.can_sync else None
-            try:
-                handle = sftp.handle(asked)
-                break
-            except FileNotFoundError:
-                if attempt:
-                    raise
-                _make_folders(sftp, self._root)
-        with contextlib.suppress(FileNotFoundError, PermissionError, SftpRefusedError):
-            return handle, sftp.handle(folder) if folder else b""
-        return handle, b""  # not a server of OpenSSH's: others open files only
+    def _entries(self, sftp: SftpSession) -> Iterator[tuple[str, Attributes]]:
+        if sftp.can_sync:
+            with contextlib.suppress(
+                *_REFUSALS
+            ):  # servers that open files only, systems that sync no folders
+                folder = sftp.handle(sftp.ask(wire.open_to_read(self._root)))
+                synced = sftp.ask(wire.sync(folder))
+                sftp.tell(wire.close(folder))
+                sftp.succeed(synced)
+        with contextlib.suppress(FileNotFoundError):  # nothing was put yet
+            yield from sftp.listing(self._root)
 
-    def _rename_once(self, sftp: SftpSession, partial: str, folder: bytes, name: str) -> None:
-        final = f"{self._root}/{name}"
-        renamed = sftp.rename(partial, final)
-        synced = sftp.sync(folder) if folder else None
+    def _create(self, sftp: SftpSession, partial: str) -> bytes:
         try:
-            sftp.succeed(renamed)
+            return sftp.handle(sftp.ask(wire.create(partial)))
+        except FileNotFoundError:
+            _make_folders(sftp, self._root)
+            return sftp.handle(sftp.ask(wire.create(partial)))
+
+    def _rename_once(self, sftp: SftpSession, partial: str, name: str) -> None:
+        final = f"{self._root}/{name}"
+        try:
+            sftp.succeed(sftp.ask(wire.rename(partial, final)))
         except SftpRefusedError:
             with contextlib.suppress(FileNotFoundError):
-                sftp.attributes(final)
+                sftp.attributes(sftp.ask(wire.attributes(final)))
                 raise ObjectExistsError(where=name) from None
             raise
-        if synced is not None:
-            with contextlib.suppress(SftpRefusedError):  # file systems that sync no folders
-                sftp.succeed(synced)
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[SftpSession, bytes]]:
+        check_name(name)
+        with self._session(name) as sftp:
+            handle = sftp.handle(sftp.ask(wire.open_to_read(f"{self._root}/{name}")))
+            try:
+                yield sftp, handle
+            finally:
+                sftp.tell(wire.close(handle))
 
     @contextlib.contextmanager
     def _session(self, name: str | None) -> Iterator[SftpSession]:
@@ -231,29 +228,19 @@ def _from_source(data: Bytes | Iterable[Bytes]) -> Iterator[Bytes]:
 
 
 def _write(sftp: SftpSession, handle: bytes, data: Bytes | Iterable[Bytes], name: str) -> None:
-    """Send everything, then look at every answer: written, of the right length, on the medium, closed."""
+    """Send everything, and see every answer: written, on the medium, closed."""
     upload = _Upload(sftp, handle, name)
     try:
         for piece in _from_source(data):
             upload.add(memoryview(piece).cast("B"))
-        upload.flush()
     except BaseException:
-        if sftp.alive:
-            sftp.close_handle(handle)
+        sftp.tell(wire.close(handle))
         raise
-    synced = sftp.sync(handle) if sftp.can_sync else None
-    length = sftp.handle_attributes(handle)
-    closed = sftp.close_handle(handle)
     upload.finish()
-    for answer in (synced, closed):
-        if answer is not None:
-            _written(sftp, answer, name)
-    if sftp.wait(length).fields(Told.ATTRS).attributes().size_bytes != upload.sent:
-        raise ObjectTransferError("the server keeps another length than was sent", where=name)
 
 
 class _Upload:
-    """Pieces of any size → requests of the size the server likes best; large pieces are not copied."""
+    """Pieces of any size → requests of the size that the server likes best; large pieces are not copied."""
 
     def __init__(self, sftp: SftpSession, handle: bytes, name: str) -> None:
         self._sftp = sftp
@@ -262,7 +249,7 @@ class _Upload:
         self._most = sftp.write_bytes
         self._gathered = bytearray()
         self._under_way: deque[Answer] = deque()
-        self.sent = 0
+        self._sent = 0
 
     def add(self, piece: memoryview) -> None:
         if self._gathered:
@@ -270,52 +257,49 @@ class _Upload:
             self._gathered += piece[:missing]
             piece = piece[missing:]
             if len(self._gathered) == self._most:
-                self.flush()
+                self._send(self._gathered)
+                self._gathered = bytearray()
         while len(piece) >= self._most:
             self._send(piece[: self._most])
             piece = piece[self._most :]
         self._gathered += piece
 
-    def flush(self) -> None:
-        if self._gathered:
-            self._send(self._gathered)
-            self._gathered = bytearray()
-
     def finish(self) -> None:
-        while self._under_way:
-            _written(self._sftp, self._under_way.popleft(), self._name)
+        last = [wire.write(self._handle, self._sent, self._gathered)] if self._gathered else []
+        if self._sftp.can_sync:
+            last.append(wire.sync(self._handle))
+        self._under_way += self._sftp.ask_all(*last, wire.close(self._handle))
+        # The others are there when the last one is: to be woken once is enough.
+        self._sftp.wait(self._under_way[-1])
+        for answer in self._under_way:
+            self._see(answer)
 
     def _send(self, data: Bytes) -> None:
-        self._under_way.append(self._sftp.write(self._handle, self.sent, data))
-        self.sent += len(data)
-        if len(self._under_way) > _WRITES_NOTED:
-            _written(self._sftp, self._under_way.popleft(), self._name)
+        self._under_way.append(self._sftp.ask(wire.write(self._handle, self._sent, data)))
+        self._sent += len(data)
+        if len(self._under_way) > _WRITES_AT_ONCE:
+            self._see(self._under_way.popleft())
 
-
-def _written(sftp: SftpSession, answer: Answer, name: str) -> None:
-    try:
-        sftp.succeed(answer)
-    except SftpRefusedError as error:
-        # SFTP has one word, "Failure", for a full disk, a used-up quota and a broken one; the first two are
-        # the usual ones.
-        message = "the server refused a write: disk full or quota used up"
-        raise ScratchFullError(message, where=name) from error
-
-
-def _removed(sftp: SftpSession, answer: Answer) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        sftp.succeed(answer)
+    def _see(self, answer: Answer) -> None:
+        try:
+            self._sftp.succeed(answer)
+        except SftpRefusedError as error:
+            # SFTP has one word, "Failure", for a full disk, a used-up quota and a broken one; the first two
+            # are the usual ones.
+            message = "the server refused a write: disk full or quota used up"
+            raise ScratchFullError(message, where=self._name) from error
 
 
 def _make_folders(sftp: SftpSession, path: str) -> None:
     """Make a folder and those above it, 0700 each."""
+    looked_at = wire.attributes(path, follow=True)
     with contextlib.suppress(FileNotFoundError):
-        sftp.attributes(path, follow=True)
+        sftp.attributes(sftp.ask(looked_at))
         return
     above = path.rsplit("/", 1)[0]
     if above and above != path:
         _make_folders(sftp, above)
     try:
-        sftp.make_folder(path)
+        sftp.succeed(sftp.ask(wire.make_folder(path)))
     except SftpRefusedError:
-        sftp.attributes(path, follow=True)  # another worker was quicker
+        sftp.attributes(sftp.ask(looked_at))  # another worker was quicker

@@ -20,28 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hdrs_hpc.sealing.objects import Bytes
-from hdrs_hpc.sealing.objects.sftp_wire import (
-    CREATE_FLAG,
-    EOF,
-    EXCLUSIVE_FLAG,
-    FSYNC,
-    LIMITS,
-    MAX_MESSAGE_BYTES,
-    NO_ATTRIBUTES,
-    OK,
-    READ_FLAG,
-    VERSION,
-    WRITE_FLAG,
-    Ask,
-    Attributes,
-    Fields,
-    SftpGarbledError,
-    Told,
-    mode_attributes,
-    path_of,
-    refusal,
-    text,
-)
+from hdrs_hpc.sealing.objects import sftp_wire as wire
+from hdrs_hpc.sealing.objects.sftp_wire import Attributes, Fields, Request, SftpGarbledError, Told
 
 MODEST_BYTES = 32 * 1024
 """What every server must take at once; more only from one that tells its limits."""
@@ -51,6 +31,7 @@ READS_AT_ONCE = 64
 LISTINGS_AT_ONCE = 8
 _BUFFER_BYTES = 64 * 1024
 _DATA_HEAD_BYTES = 4 + 1 + 4 + 4
+_HEAD = struct.Struct(">IBI")
 
 
 class SftpLostError(ConnectionError):
@@ -58,28 +39,32 @@ class SftpLostError(ConnectionError):
 
 
 class Answer:
-    """What one request will be answered.  ``into`` is where READ's data go, if there are any."""
+    """What one request will be answered; see :meth:`SftpSession.wait`."""
 
-    __slots__ = ("_done", "_failure", "into", "kind", "message")
+    __slots__ = ("_absent", "_failure", "into", "kind", "message")
 
     def __init__(self, into: memoryview | None = None) -> None:
-        self._done = threading.Event()
+        self._absent = threading.Lock()  # an Event would cost several times as much
+        self._absent.acquire()
         self._failure: Exception | None = None
         self.into = into
         self.kind = 0
         self.message = b""
-        """The message after its request id; for data that went into ``into`` its length, u32."""
+        """The message after its request's number; of data that went into ``into`` only the length, u32."""
 
     def arrived(self, kind: int, message: bytes) -> None:
         self.kind, self.message = kind, message
-        self._done.set()
+        self._absent.release()
 
     def lost(self, failure: Exception) -> None:
         self._failure = failure
-        self._done.set()
+        self._absent.release()
 
-    def is_there(self, timeout_s: float) -> bool:
-        return self._done.wait(timeout_s)
+    def is_there(self, within_s: float) -> bool:
+        if not self._absent.acquire(timeout=within_s):
+            return False
+        self._absent.release()
+        return True
 
     def fields(self, kind: Told) -> Fields:
         """Its fields.  Raises what the server's refusal says, SftpLostError, SftpGarbledError."""
@@ -87,21 +72,21 @@ class Answer:
             raise SftpLostError(str(self._failure)) from self._failure
         fields = Fields(self.message)
         if self.kind == Told.STATUS and kind != Told.STATUS:
-            raise refusal(fields.u32())
+            raise wire.refusal(fields.u32())
         if self.kind != kind:
             raise SftpGarbledError("an answer of another kind than was asked for")
         return fields
 
-    def status(self) -> int:
-        return self.fields(Told.STATUS).u32()
+    def is_end(self) -> bool:
+        return self.kind == Told.STATUS and self.fields(Told.STATUS).u32() == wire.EOF
 
 
 class SftpSession:
     """Takes over ``line``, on which an SFTP server answers; ``hang_up`` is called once, when it ends.
 
-    A request that gets no answer while nothing at all arrives for ``timeout_s`` ends the connection.
-    Everything below raises SftpLostError or another ConnectionError or TimeoutError when the connection ends,
-    and other OSErrors where the server refuses.
+    A request that gets no answer while nothing at all arrives for ``timeout_s`` (``connect_timeout_s`` for
+    the first) ends the connection.  All methods raise a ConnectionError or TimeoutError when it ends, and
+    other OSErrors where the server refuses.
     """
 
     def __init__(
@@ -118,25 +103,25 @@ class SftpSession:
         self._lock = threading.Lock()
         hello = Answer()
         # Where other answers have their request's number, the first has the version.
-        self._waiting: dict[int, Answer] = {VERSION: hello}
-        self._next_number = VERSION + 1
+        self._waiting: dict[int, Answer] = {wire.VERSION: hello}
+        self._next_number = wire.VERSION + 1
         self._ended: Exception | None = None
         self._heard = time.monotonic()
         # Seconds and microseconds, for sends only: the reading thread may wait for ever.
         limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
         line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         threading.Thread(target=self._read_answers, name="sftp", daemon=True).start()
-        self._send([struct.pack(">IBI", 5, Ask.INIT, VERSION)])
+        self._send([_HEAD.pack(5, wire.Ask.INIT, wire.VERSION)])
         fields = self.wait(hello).fields(Told.VERSION)
         extensions = set()
         while fields.more():
             extensions.add(fields.text())
             fields.text()
         self._timeout_s = timeout_s
-        self.can_sync: Final = FSYNC in extensions
+        self.can_sync: Final = wire.FSYNC in extensions
         self.write_bytes, self.read_bytes = MODEST_BYTES, MODEST_BYTES
-        if LIMITS in extensions:
-            limits = self.wait(self.ask(Ask.EXTENDED, text(LIMITS))).fields(Told.EXTENDED_REPLY)
+        if wire.LIMITS in extensions:
+            limits = self.wait(self.ask(wire.limits())).fields(Told.EXTENDED_REPLY)
             limits.u64()
             read, write = limits.u64(), limits.u64()
             self.read_bytes = min(LARGE_BYTES, read) or MODEST_BYTES
@@ -149,116 +134,40 @@ class SftpSession:
     def close(self) -> None:
         self._end(SftpLostError("closed"))
 
-    # ── files ──
+    def ask(self, request: Request) -> Answer:
+        """Send one request; its answer comes later.  Its data may be used again when this returns."""
+        (answer,) = self.ask_all(request)
+        return answer
 
-    def create(self, path: str) -> Answer:
-        """A new file, 0600; its handle is to be seen."""
-        flags = struct.pack(">I", WRITE_FLAG | CREATE_FLAG | EXCLUSIVE_FLAG)
-        return self.ask(Ask.OPEN, path_of(path) + flags + mode_attributes(0o600))
-
-    def open(self, path: str) -> Answer:
-        """A file, or with OpenSSH a folder, for reading; its handle is to be seen."""
-        return self.ask(Ask.OPEN, path_of(path) + struct.pack(">I", READ_FLAG) + NO_ATTRIBUTES)
-
-    def handle(self, answer: Answer) -> bytes:
-        """Wait for a handle.  Raises FileNotFoundError where a file, or a new one's folder, is missing."""
-        return self.wait(answer).fields(Told.HANDLE).text()
-
-    def write(self, handle: bytes, offset: int, data: Bytes) -> Answer:
-        """At most ``write_bytes``.  ``data`` may be used again when this returns; its status is to be seen."""
-        head = text(handle) + struct.pack(">QI", offset, len(data))
-        return self.ask(Ask.WRITE, head, data)
-
-    def sync(self, handle: bytes) -> Answer:
-        """To the medium; only where ``can_sync``."""
-        return self.ask(Ask.EXTENDED, text(FSYNC) + text(handle))
-
-    def read_into(self, handle: bytes, start: int, target: memoryview) -> None:
-        """Fill ``target``.  Raises EOFError where the file ends before."""
-        under_way: deque[tuple[Answer, int, memoryview]] = deque()
-
-        def ask(at: int, part: memoryview) -> None:
-            body = text(handle) + struct.pack(">QI", at, len(part))
-            under_way.append((self.ask(Ask.READ, body, into=part), at, part))
-
-        asked = 0
-        while asked < len(target) or under_way:
-            if asked < len(target) and len(under_way) < READS_AT_ONCE:
-                part = target[asked : asked + self.read_bytes]
-                ask(start + asked, part)
-                asked += len(part)
-                continue
-            answer, at, part = under_way.popleft()
-            self.wait(answer)
-            if answer.kind == Told.STATUS and answer.status() == EOF:
-                raise EOFError
-            count = answer.fields(Told.DATA).u32()
-            if count == 0:
-                raise SftpGarbledError("no bytes where some were promised")
-            if count < len(part):
-                ask(at + count, part[count:])
-
-    def close_handle(self, handle: bytes) -> Answer:
-        return self.ask(Ask.CLOSE, text(handle))
-
-    def handle_attributes(self, handle: bytes) -> Answer:
-        return self.ask(Ask.FSTAT, text(handle))
-
-    # ── names ──
-
-    def attributes(self, path: str, *, follow: bool = False) -> Attributes:
-        kind = Ask.STAT if follow else Ask.LSTAT
-        return self.wait(self.ask(kind, path_of(path))).fields(Told.ATTRS).attributes()
-
-    def rename(self, old: str, new: str) -> Answer:
-        """OpenSSH links and unlinks: what is there is never replaced, as posix-rename would."""
-        return self.ask(Ask.RENAME, path_of(old) + path_of(new))
-
-    def remove(self, path: str) -> Answer:
-        return self.ask(Ask.REMOVE, path_of(path))
-
-    def make_folder(self, path: str) -> None:
-        """0700.  Raises SftpRefusedError when there is one already."""
-        self.succeed(self.ask(Ask.MKDIR, path_of(path) + mode_attributes(0o700)))
-
-    def listing(self, path: str) -> Iterator[tuple[str, Attributes]]:
-        """Names in a folder; links are not followed.  Raises FileNotFoundError."""
-        handle = self.handle(self.ask(Ask.OPENDIR, path_of(path)))
-        under_way: deque[Answer] = deque()
-        try:
-            while True:
-                while len(under_way) < LISTINGS_AT_ONCE:
-                    under_way.append(self.ask(Ask.READDIR, text(handle)))
-                answer = self.wait(under_way.popleft())
-                if answer.kind == Told.STATUS and answer.status() == EOF:
-                    return
-                fields = answer.fields(Told.NAME)
-                for _ in range(fields.u32()):
-                    name = fields.text().decode("utf-8", "surrogateescape")
-                    fields.text()
-                    yield name, fields.attributes()
-        finally:
-            if self.alive:
-                self.close_handle(handle)
-
-    # ── questions and answers ──
-
-    def ask(self, kind: Ask, body: bytes, data: Bytes = b"", into: memoryview | None = None) -> Answer:
-        """Send one request; its answer comes later."""
-        answer = Answer(into)
+    def ask_all(self, *requests: Request) -> list[Answer]:
+        """Send several in one go; OpenSSH works them off in this order."""
+        answers = [Answer(request.into) for request in requests]
+        parts: list[Bytes] = []
         with self._lock:
             if self._ended is not None:
                 raise SftpLostError(str(self._ended)) from self._ended
             number = self._next_number
-            self._next_number = (number + 1) & 0xFFFFFFFF
-            self._waiting[number] = answer
-        head = struct.pack(">IBI", 5 + len(body) + len(data), kind, number) + body
-        self._send([head, data] if len(data) else [head])
-        return answer
+            self._next_number = (number + len(requests)) & 0x7FFFFFFF
+            for request, answer in zip(requests, answers, strict=True):
+                self._waiting[number] = answer
+                length = 5 + len(request.body) + len(request.data)
+                parts.append(_HEAD.pack(length, request.kind, number) + request.body)
+                if request.data:
+                    parts.append(request.data)
+                number += 1
+        self._send(parts)
+        return answers
+
+    def tell(self, request: Request) -> None:
+        """Send a request whose answer nobody waits for; no error where the connection is over."""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            self.ask(request)
 
     def wait(self, answer: Answer) -> Answer:
         """Until it is there.  Raises TimeoutError, and ends the connection, when nothing arrives any more."""
-        since = time.monotonic()
+        if answer.is_there(self._timeout_s):
+            return answer
+        since = time.monotonic() - self._timeout_s
         while not answer.is_there(max(0.0, max(since, self._heard) + self._timeout_s - time.monotonic())):
             if time.monotonic() - max(since, self._heard) >= self._timeout_s:
                 late = TimeoutError("no answer in time")
@@ -268,19 +177,65 @@ class SftpSession:
 
     def succeed(self, answer: Answer) -> None:
         """Wait, and raise unless the answer is OK."""
-        status = self.wait(answer).status()
-        if status != OK:
-            raise refusal(status)
+        if (status := self.wait(answer).fields(Told.STATUS).u32()) != wire.OK:
+            raise wire.refusal(status)
+
+    def handle(self, answer: Answer) -> bytes:
+        """Wait for a handle.  Raises FileNotFoundError where a file, or a new one's folder, is missing."""
+        return self.wait(answer).fields(Told.HANDLE).text()
+
+    def attributes(self, answer: Answer) -> Attributes:
+        """Wait for attributes.  Raises FileNotFoundError."""
+        return self.wait(answer).fields(Told.ATTRS).attributes()
+
+    def read_into(self, handle: bytes, start: int, target: memoryview) -> int:
+        """Fill ``target``; gives the bytes there were, fewer only where the file ends."""
+        under_way: deque[tuple[Answer, int, int]] = deque()
+        asked, filled = 0, len(target)
+        while asked < len(target) or under_way:
+            if asked < len(target) and len(under_way) < READS_AT_ONCE:
+                at, asked = asked, min(len(target), asked + self.read_bytes)
+                under_way.append((self.ask(wire.read(handle, start + at, target[at:asked])), at, asked))
+                continue
+            answer, at, end = under_way.popleft()
+            if self.wait(answer).is_end():
+                filled = min(filled, at)
+                continue
+            count = answer.fields(Told.DATA).u32()
+            if count == 0:
+                raise SftpGarbledError("no bytes where some were promised")
+            if at + count < end:
+                again = self.ask(wire.read(handle, start + at + count, target[at + count : end]))
+                under_way.append((again, at + count, end))
+        return filled
+
+    def listing(self, path: str) -> Iterator[tuple[str, Attributes]]:
+        """Names in a folder; links are not followed.  Raises FileNotFoundError."""
+        handle = self.handle(self.ask(wire.open_folder(path)))
+        under_way: deque[Answer] = deque()
+        try:
+            while True:
+                while len(under_way) < LISTINGS_AT_ONCE:
+                    under_way.append(self.ask(wire.next_names(handle)))
+                answer = self.wait(under_way.popleft())
+                if answer.is_end():
+                    return
+                fields = answer.fields(Told.NAME)
+                for _ in range(fields.u32()):
+                    name = fields.text().decode("utf-8", "surrogateescape")
+                    fields.text()
+                    yield name, fields.attributes()
+        finally:
+            self.tell(wire.close(handle))
 
     def _send(self, parts: list[Bytes]) -> None:
         try:
             with self._sending:
                 sent = self._line.sendmsg(parts)
-                if sent < sum(map(len, parts)):
-                    for part in parts:
-                        if sent < len(part):
-                            self._line.sendall(memoryview(part)[sent:])
-                        sent = max(0, sent - len(part))
+                for part in parts:
+                    if sent < len(part):
+                        self._line.sendall(memoryview(part)[sent:])
+                    sent = max(0, sent - len(part))
         except BlockingIOError:
             late = TimeoutError("the line takes nothing more")
             self._end(late)
@@ -290,18 +245,13 @@ class SftpSession:
             raise SftpLostError(str(self._ended)) from error
 
     def _read_answers(self) -> None:
-        buffer = bytearray(_BUFFER_BYTES)
-        view = memoryview(buffer)
+        view = memoryview(bytearray(_BUFFER_BYTES))
         have = 0
         try:
             while True:
-                count = self._line.recv_into(view[have:])
-                if not count:
-                    raise SftpLostError("the server ended the connection")
-                self._heard = time.monotonic()
-                have += count
+                have += self._receive_some(view[have:])
                 at = 0
-                while (size := self._one(view[at:have])) is not None:
+                while (size := self._hand_out_first(view[at:have])) is not None:
                     at += size
                 view[: have - at] = bytes(view[at:have])
                 have -= at
@@ -310,55 +260,57 @@ class SftpSession:
         finally:
             self._line.close()
 
-    def _one(self, there: memoryview) -> int | None:
-        """Deal with the first message in ``there``; gives its bytes there, None while it is not whole."""
+    def _hand_out_first(self, there: memoryview) -> int | None:
+        """Deal with the first message in ``there``; gives its bytes there, None while its head is missing."""
         if len(there) < _DATA_HEAD_BYTES and (len(there) < 4 or len(there) < 4 + int.from_bytes(there[:4])):
             return None
-        length = int.from_bytes(there[:4])
-        if not 5 <= length <= MAX_MESSAGE_BYTES:
+        length, kind, number = _HEAD.unpack_from(there)
+        if not 5 <= length <= wire.MAX_MESSAGE_BYTES:
             raise SftpGarbledError("not an SFTP message")
-        kind, number = there[4], int.from_bytes(there[5:9])
-        whole = 4 + length
         answer = self._waiting.get(number)
         if answer is None:
             raise SftpGarbledError("an answer to nothing")
+        whole: int = 4 + length
+        here = min(whole, len(there))
         if kind == Told.DATA and answer.into is not None:
-            size = int.from_bytes(there[9:13])
-            if size != length - 9 or size > len(answer.into):
-                raise SftpGarbledError("data of another length than was asked for")
-            here = min(len(there), whole) - _DATA_HEAD_BYTES
-            answer.into[:here] = there[_DATA_HEAD_BYTES : _DATA_HEAD_BYTES + here]
-            self._receive(answer.into[here:size])
             message = bytes(there[9:13])
-        elif len(there) >= whole:
-            message = bytes(there[9:whole])
-        else:
-            rest = bytearray(whole - len(there))
+            size = int.from_bytes(message)
+            if size != whole - _DATA_HEAD_BYTES or size > len(answer.into):
+                raise SftpGarbledError("data of another length than was asked for")
+            answer.into[: here - _DATA_HEAD_BYTES] = there[_DATA_HEAD_BYTES:here]
+            self._receive(answer.into[here - _DATA_HEAD_BYTES : size])
+        elif here < whole:
+            rest = bytearray(whole - here)
             self._receive(memoryview(rest))
-            message = bytes(there[9:]) + bytes(rest)
+            message = bytes(there[9:here]) + rest
+        else:
+            message = bytes(there[9:whole])
         with self._lock:
-            self._waiting.pop(number, None)
-        answer.arrived(kind, message)
-        return min(whole, len(there))
+            waits = self._waiting.pop(number, None) is not None
+        if waits:
+            answer.arrived(kind, message)
+        return here
 
     def _receive(self, target: memoryview) -> None:
         while target:
-            count = self._line.recv_into(target)
-            if not count:
-                raise SftpLostError("the server ended the connection")
-            self._heard = time.monotonic()
-            target = target[count:]
+            target = target[self._receive_some(target) :]
 
-    def _end(self, why: Exception) -> Exception:
-        """The connection is over, for ``why``; all who wait learn it."""
+    def _receive_some(self, target: memoryview) -> int:
+        count = self._line.recv_into(target)
+        if not count:
+            raise SftpLostError("the server ended the connection")
+        self._heard = time.monotonic()
+        return count
+
+    def _end(self, why: Exception) -> None:
+        """The connection is over; all who wait learn it."""
         with self._lock:
             if self._ended is not None:
-                return self._ended
+                return
             self._ended = why
             waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            answer.lost(why)
         with contextlib.suppress(OSError):  # it may have ended before
             self._line.shutdown(socket.SHUT_RDWR)
         self._hang_up()
-        return why
+        for answer in waiting.values():
+            answer.lost(why)

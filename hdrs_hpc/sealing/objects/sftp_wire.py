@@ -9,6 +9,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
+
+from hdrs_hpc.sealing.objects import Bytes
 
 VERSION = 3
 MAX_MESSAGE_BYTES = 1 << 20
@@ -43,8 +46,13 @@ class Told(IntEnum):
 
 
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED = 0, 1, 2, 3
-READ_FLAG, WRITE_FLAG, CREATE_FLAG, EXCLUSIVE_FLAG = 0x01, 0x02, 0x08, 0x20
+_READ, _WRITE, _CREATE, _EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x1, 0x2, 0x4, 0x8, 0x80000000
+
+_LENGTH = struct.Struct(">I")
+_OFFSET_AND_LENGTH = struct.Struct(">QI")
+_NEW_FILE = struct.pack(">III", _WRITE | _CREATE | _EXCLUSIVE, _HAS_MODE, 0o600)
+_TO_READ = struct.pack(">II", _READ, 0)
 
 FSYNC = b"fsync@openssh.com"
 LIMITS = b"limits@openssh.com"
@@ -73,19 +81,83 @@ def refusal(status: int) -> OSError:
     return SftpRefusedError(status)
 
 
-def text(value: bytes) -> bytes:
-    return struct.pack(">I", len(value)) + value
+class Request(NamedTuple):
+    """One message to come.  ``into``: where the data go that it asks for."""
+
+    kind: Ask
+    body: bytes
+    data: Bytes = b""
+    into: memoryview | None = None
 
 
-def path_of(value: str) -> bytes:
-    return text(value.encode("utf-8", "surrogateescape"))
+def create(path: str) -> Request:
+    """A new file, 0600, to write; answered with its handle."""
+    return Request(Ask.OPEN, _path(path) + _NEW_FILE)
 
 
-def mode_attributes(mode: int) -> bytes:
-    return struct.pack(">II", _HAS_MODE, mode)
+def open_to_read(path: str) -> Request:
+    """A file, or with OpenSSH a folder; answered with its handle."""
+    return Request(Ask.OPEN, _path(path) + _TO_READ)
 
 
-NO_ATTRIBUTES = struct.pack(">I", 0)
+def write(handle: bytes, offset: int, data: Bytes) -> Request:
+    return Request(Ask.WRITE, _text(handle) + _OFFSET_AND_LENGTH.pack(offset, len(data)), data)
+
+
+def read(handle: bytes, offset: int, into: memoryview) -> Request:
+    return Request(Ask.READ, _text(handle) + _OFFSET_AND_LENGTH.pack(offset, len(into)), into=into)
+
+
+def sync(handle: bytes) -> Request:
+    """To the medium; only for servers that name ``FSYNC`` among their extensions."""
+    return Request(Ask.EXTENDED, _text(FSYNC) + _text(handle))
+
+
+def limits() -> Request:
+    return Request(Ask.EXTENDED, _text(LIMITS))
+
+
+def close(handle: bytes) -> Request:
+    return Request(Ask.CLOSE, _text(handle))
+
+
+def handle_attributes(handle: bytes) -> Request:
+    return Request(Ask.FSTAT, _text(handle))
+
+
+def attributes(path: str, *, follow: bool = False) -> Request:
+    return Request(Ask.STAT if follow else Ask.LSTAT, _path(path))
+
+
+def rename(old: str, new: str) -> Request:
+    """OpenSSH links and unlinks: what is there is never replaced, as posix-rename would."""
+    return Request(Ask.RENAME, _path(old) + _path(new))
+
+
+def remove(path: str) -> Request:
+    return Request(Ask.REMOVE, _path(path))
+
+
+def make_folder(path: str) -> Request:
+    """0700; refused where there is one."""
+    return Request(Ask.MKDIR, _path(path) + struct.pack(">II", _HAS_MODE, 0o700))
+
+
+def open_folder(path: str) -> Request:
+    """To list it; answered with its handle."""
+    return Request(Ask.OPENDIR, _path(path))
+
+
+def next_names(handle: bytes) -> Request:
+    return Request(Ask.READDIR, _text(handle))
+
+
+def _text(value: bytes) -> bytes:
+    return _LENGTH.pack(len(value)) + value
+
+
+def _path(value: str) -> bytes:
+    return _text(value.encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True, slots=True)
