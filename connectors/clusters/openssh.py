@@ -27,7 +27,7 @@ CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@opens
 """The fastest first, on processors with instructions for AES."""
 UNANSWERED_KEEPALIVES = 4
 _PROGRAM_PLACES = "/usr/bin:/usr/local/bin:/bin"
-_ENDING_S = 2.0
+_ENDING_S = 1.0
 _COMPLAINT_BYTES = 4096
 _SOCKET_BYTES = 1 << 20
 _OTHER_HOST_KEY = re.compile(
@@ -100,7 +100,7 @@ class OpenSsh:
             "ServerAliveCountMax": str(UNANSWERED_KEEPALIVES),
             "TCPKeepAlive": "yes",
             "EscapeChar": "none",
-            "LogLevel": "ERROR",
+            "LogLevel": "INFO",
         }
         program = shutil.which("ssh", path=_PROGRAM_PLACES)
         if program is None:

@@ -273,11 +273,11 @@ def _load_identity(path: str) -> paramiko.PKey:
         if Path(path).stat().st_mode & 0o077:
             raise IdentityError("the key file is readable by others")
         return paramiko.PKey.from_path(path)
-    except paramiko.PasswordRequiredException:
+    except (paramiko.PasswordRequiredException, TypeError):  # the second is cryptography's word for it
         raise IdentityError("the key has a passphrase") from None
     except OSError as error:
         raise IdentityError(f"{error.strerror}") from None
-    except (paramiko.SSHException, UnknownKeyType, ValueError, TypeError) as error:
+    except (paramiko.SSHException, UnknownKeyType, ValueError) as error:
         raise IdentityError(f"not a private key ({type(error).__name__})") from None
 
 

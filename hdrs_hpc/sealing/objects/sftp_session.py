@@ -311,6 +311,6 @@ class SftpSession:
             waiting, self._waiting = self._waiting, {}
         with contextlib.suppress(OSError):  # it may have ended before
             self._line.shutdown(socket.SHUT_RDWR)
-        self._hang_up()
         for answer in waiting.values():
             answer.lost(why)
+        self._hang_up()
