@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import pwd
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import batched
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from connectors.clusters.commands import CommandRunner, CommandTimeoutError, Completed, HereRunner
 from connectors.clusters.files import DirectoryFiles, SiteFiles
+from connectors.clusters.openssh import OpenSsh
 from connectors.clusters.port import (
     MAX_STDIN_BYTES,
     Check,
@@ -47,15 +46,13 @@ from connectors.clusters.settings import ClusterSettings
 from connectors.clusters.sftp_files import SftpFiles
 from connectors.clusters.ssh import CommandBrokenOffError, SshRunner
 from hdrs_hpc.core.errors import InternalError
-
-if TYPE_CHECKING:
-    from hdrs_hpc.sealing.objects import ObjectStore
-    from hdrs_hpc.sealing.objects.sftp import SftpStore
+from hdrs_hpc.sealing.objects import ObjectStore
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.objects.sftp import SftpPool, SftpStore
 
 NAMES_PER_QUERY = 200
 """200 names of 64 characters: far below the 128 KiB that one argument may have."""
 ANSWER_MARGIN_S = 15.0
-MAX_STORES = 4
 
 
 class SlurmCluster:
@@ -84,13 +81,16 @@ class SlurmCluster:
             user=user,
             lookback_days=settings.slurm.lookback_days,
         )
-        self._ssh = SshRunner(settings.ssh, user) if settings.ssh else None
+        self._ssh = SshRunner(settings.ssh, user, data_connections=1) if settings.ssh else None
         self.runner: CommandRunner = self._ssh or HereRunner()
         self._files: SiteFiles = (
             SftpFiles(self._ssh, self._scratch) if self._ssh else DirectoryFiles(Path(self._scratch))
         )
-        self._stores: OrderedDict[tuple[str, ...], SftpStore] = OrderedDict()
-        self._stores_lock = threading.Lock()
+        self._pool = (
+            SftpPool(OpenSsh(settings.ssh, user, self._ssh.back_off).open_session)
+            if settings.ssh and self._ssh
+            else None
+        )
 
     def submit(self, request: JobRequest) -> str:
         command = SbatchCommand(self.site, request)
@@ -166,19 +166,7 @@ class SlurmCluster:
 
     def objects(self, *parts: str) -> ObjectStore:
         path = self.scratch_path(*parts)
-        if self._ssh is None:
-            from hdrs_hpc.sealing.objects.directory import DirectoryStore
-
-            return DirectoryStore(Path(path))
-        from hdrs_hpc.sealing.objects.sftp import SftpStore
-
-        with self._stores_lock:
-            store = self._stores.pop(parts, None) or SftpStore(self._ssh.open_sftp, path)
-            self._stores[parts] = store
-            if len(self._stores) > MAX_STORES:
-                # Only its idle connections close; who still uses it opens new ones.
-                self._stores.popitem(last=False)[1].close()
-            return store
+        return SftpStore(self._pool, path) if self._pool else DirectoryStore(Path(path))
 
     def read_file(self, *parts: str, max_bytes: int) -> bytes | None:
         return self._files.read(check_parts(parts), max_bytes)
@@ -202,10 +190,8 @@ class SlurmCluster:
         return examine(self)
 
     def close(self) -> None:
-        with self._stores_lock:
-            stores, self._stores = self._stores, OrderedDict()
-        for store in stores.values():
-            store.close()
+        if self._pool is not None:
+            self._pool.close()
         self.runner.close()
 
 

@@ -46,17 +46,20 @@ class IdentityError(SiteCommandError):
 
 
 class SshRunner:
-    """``CommandRunner`` over SSH, and the source of SFTP clients for the same account."""
+    """``CommandRunner`` over SSH, and the source of paramiko's SFTP clients for the same account: for what is
+    small.  Sealed objects go through :mod:`connectors.clusters.openssh`."""
 
-    def __init__(self, settings: SshSettings, user: str) -> None:
+    def __init__(
+        self, settings: SshSettings, user: str, data_connections: int = MAX_DATA_CONNECTIONS
+    ) -> None:
         self._settings = settings
         self._user = user
         self._commands = _Connection(self._connect)
-        self._data = [_Connection(self._connect) for _ in range(MAX_DATA_CONNECTIONS)]
+        self._data = [_Connection(self._connect) for _ in range(data_connections)]
         self._slots = threading.BoundedSemaphore(MAX_COMMANDS_AT_ONCE)
         self._turn = 0
         self._lock = threading.Lock()
-        self._back_off = _BackOff()
+        self.back_off = BackOff()
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """As the port says.  ClusterUnreachableError means that the command never started, unless it is a
@@ -121,7 +124,7 @@ class SshRunner:
             connection.close()
 
     def _connect(self) -> paramiko.SSHClient:
-        self._back_off.check()
+        self.back_off.check()
         settings = self._settings
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -152,16 +155,16 @@ class SshRunner:
             raise self._failed(client, ClusterUnreachableError(message)) from None
         except _BROKEN as error:
             raise self._failed(client, ClusterUnreachableError(_reason(error))) from None
-        self._back_off.reset()
+        self.back_off.reset()
         return client
 
     def _failed(self, client: paramiko.SSHClient, error: ClusterUnreachableError) -> ClusterUnreachableError:
         client.close()
-        self._back_off.grow()
+        self.back_off.grow()
         return error
 
 
-class _BackOff:
+class BackOff:
     """Spares a site that is down: after each failure the next try is refused for twice as long."""
 
     def __init__(self) -> None:
@@ -260,16 +263,21 @@ def _converse(channel: paramiko.Channel, stdin: bytes, deadline: float) -> Compl
     return Completed(status, bytes(out), bytes(err))
 
 
+def check_identity(path: str) -> None:
+    """Raises IdentityError unless there is a key there that can be used without asking anybody."""
+    _load_identity(path)
+
+
 def _load_identity(path: str) -> paramiko.PKey:
     try:
         if Path(path).stat().st_mode & 0o077:
             raise IdentityError("the key file is readable by others")
         return paramiko.PKey.from_path(path)
-    except paramiko.PasswordRequiredException:
+    except (paramiko.PasswordRequiredException, TypeError):  # the second is cryptography's word for it
         raise IdentityError("the key has a passphrase") from None
     except OSError as error:
         raise IdentityError(f"{error.strerror}") from None
-    except (paramiko.SSHException, UnknownKeyType, ValueError, TypeError) as error:
+    except (paramiko.SSHException, UnknownKeyType, ValueError) as error:
         raise IdentityError(f"not a private key ({type(error).__name__})") from None
 
 

@@ -9,7 +9,8 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 def new_id(length: int = 6) -> str:
     """A short id for people, e.g. ``7K3QW2``.  Uniqueness is the database's duty, not chance's."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    # 32 letters divide 256 values evenly; asking the kernel for each letter by itself would cost 100 µs a name.
+    return "".join(ALPHABET[value % 32] for value in secrets.token_bytes(length))
 
 
 def new_secret_name(prefix: str) -> str:

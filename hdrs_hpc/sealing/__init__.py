@@ -4,7 +4,7 @@
 and ``journal`` remember which object is where, ``copy_builder`` writes a copy, ``reader`` reads one,
 ``zarr_store`` shows both to zarr, ``objects`` is the port to whatever carries the sealed bytes.
 
-Everything but ``zarr_store`` and ``objects.sftp`` needs only the standard library and ``cryptography``: the
+Everything but ``zarr_store`` needs only the standard library and ``cryptography``: the
 node agent imports it before the sandbox is built.  The formats are written down in
 ``docs/formats/sealed-copy.md``.
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
-import getpass
 import os
 import shutil
 import signal
@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import paramiko
 import pytest
 
+from connectors.clusters.openssh import OpenSsh
+from connectors.clusters.port import ClusterUnreachableError, HostKeyMismatchError
+from connectors.clusters.settings import SshSettings
+from connectors.clusters.ssh import IdentityError
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import (
@@ -32,10 +34,11 @@ from hdrs_hpc.sealing.objects import (
 )
 from hdrs_hpc.sealing.objects.contract import ObjectStoreContract
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from hdrs_hpc.sealing.objects.sftp import SftpStore
+from hdrs_hpc.sealing.objects.sftp import SftpPool, SftpStore
+from hdrs_hpc.sealing.objects.sftp_session import SftpSession
 from hdrs_hpc.sealing.reader import SealedCopy
-
-SSHD = "/usr/sbin/sshd"
+from tests.support.severed_line import SeveredLine
+from tests.support.sshd import SSHD, SftpServer, sftp_server
 
 
 class TestDirectoryStore(ObjectStoreContract):
@@ -107,157 +110,260 @@ class TestDirectoryStore(ObjectStoreContract):
         self.test_a_name_is_given_once(objects)
 
 
-@dataclass
-class Sshd:
-    """A real sshd of our own, on a port of its own, as the user who runs the tests."""
-
-    port: int
-    host_key: paramiko.PKey
-    identity: paramiko.PKey
-    transports: list[paramiko.Transport] = field(default_factory=list)
-
-    def connect(self) -> paramiko.SFTPClient:
-        transport = paramiko.Transport(("127.0.0.1", self.port))
-        self.transports.append(transport)
-        transport.connect(hostkey=self.host_key, username=getpass.getuser(), pkey=self.identity)
-        sftp = paramiko.SFTPClient.from_transport(transport)
-        assert sftp is not None
-        return sftp
-
-    def cut_all_connections(self) -> None:
-        for transport in self.transports:
-            transport.sock.close()
-            transport.close()
-
-
 @pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
     if not Path(SSHD).exists():
         if os.environ.get("CI") == "true":
             pytest.fail(f"{SSHD} is missing under CI=true")
         pytest.skip(f"no {SSHD}: sealed objects over SFTP are not tried")
-    home = tmp_path_factory.mktemp("sshd")
-    for name in ("host", "user"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True, timeout=30
-        )
-    shutil.copy(home / "user.pub", home / "authorized")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (home / "config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {home}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {home}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 50\n"
-        "Subsystem sftp internal-sftp\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd refuses to start as root without it
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", home / "config"], stdout=log, stderr=log)
+    with sftp_server(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+def ssh_to(server: SftpServer, **changed: object) -> OpenSsh:
+    known = {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "host_key": server.host_key,
+        "identity": str(server.identity),
+    }
+    return OpenSsh(SshSettings.model_validate(known | changed), server.user)
+
+
+@contextlib.contextmanager
+def connected(server: SftpServer, connections: int = 4, **changed: object) -> Iterator[SftpPool]:
+    pool = SftpPool(ssh_to(server, **changed).open_session, connections)
     try:
-        _wait_for(port, process, home / "log")
-        yield Sshd(
-            port,
-            paramiko.Ed25519Key.from_private_key_file(str(home / "host")),
-            paramiko.Ed25519Key.from_private_key_file(str(home / "user")),
-        )
+        yield pool
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        pool.close()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    pytest.fail("sshd does not answer")
+@pytest.fixture
+def pool(sshd: SftpServer) -> Iterator[SftpPool]:
+    with connected(sshd) as pool:
+        yield pool
 
 
 @pytest.mark.root_parts
 class TestSftpStore(ObjectStoreContract):
     @pytest.fixture
-    def objects(self, tmp_path: Path, sshd: Sshd) -> Iterator[ObjectStore]:
-        store = SftpStore(sshd.connect, f"{tmp_path}/deep/below")
-        yield store
-        store.close()
+    def objects(self, tmp_path: Path, pool: SftpPool) -> ObjectStore:
+        return SftpStore(pool, f"{tmp_path}/deep/below")
 
-    def test_the_folder_is_for_the_owner_alone(self, tmp_path: Path, objects: ObjectStore) -> None:
+    def test_folder_and_files_are_for_the_owner_alone(self, tmp_path: Path, objects: ObjectStore) -> None:
         objects.put("a", b"x")
         for folder in ("deep", "deep/below"):
             assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "deep" / "below" / "a").stat().st_mode & 0o777 == 0o600
 
-    def test_no_more_connections_than_streams(self, tmp_path: Path, sshd: Sshd) -> None:
-        now = most = made = 0
-        lock = threading.Lock()
+    def test_given_memory_is_filled_as_far_as_the_object_goes(self, objects: ObjectStore) -> None:
+        assert isinstance(objects, SftpStore)
+        data = os.urandom(3_000_000)
+        objects.put("a", data)
+        memory = bytearray(1_000_000)
+        assert objects.get_into("a", 5, memoryview(memory)) == 1_000_000
+        assert memory == data[5:1_000_005]
+        assert objects.get_into("a", 2_999_990, memoryview(memory)) == 10
+        assert memory[:10] == data[-10:]
+        assert objects.get_into("a", 3_000_000, memoryview(memory)) == 0
 
-        def connect() -> paramiko.SFTPClient:
+    def test_calls_share_connections_and_wait_for_none(self, tmp_path: Path, sshd: SftpServer) -> None:
+        made = 0
+        ssh = ssh_to(sshd)
+        together = threading.Barrier(6, timeout=60)
+
+        def connect() -> SftpSession:
             nonlocal made
             made += 1
-            return sshd.connect()
-
-        objects = SftpStore(connect, str(tmp_path), streams=2)
+            return ssh.open_session()
 
         def pieces() -> Iterator[bytes]:
-            nonlocal now, most
-            with lock:
-                now += 1
-                most = max(most, now)
-            time.sleep(0.05)
             yield b"x"
-            with lock:
-                now -= 1
+            together.wait()  # passes only when all six are being put at once
+            yield b"y"
 
-        threads = [threading.Thread(target=objects.put, args=(f"n{n}", pieces())) for n in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        objects.close()
-        assert (made, most) == (2, 2)
+        pool = SftpPool(connect, connections=2)
+        objects = SftpStore(pool, str(tmp_path))
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(lambda n: objects.put(f"n{n}", pieces()), range(6)))
+        assert all(objects.get(f"n{n}") == b"xy" for n in range(6))
+        pool.close()
+        assert made == 2
+
+    def test_one_caller_needs_one_connection(self, tmp_path: Path, sshd: SftpServer) -> None:
+        made = 0
+        ssh = ssh_to(sshd)
+
+        def connect() -> SftpSession:
+            nonlocal made
+            made += 1
+            return ssh.open_session()
+
+        pool = SftpPool(connect)
+        for number in range(5):
+            SftpStore(pool, f"{tmp_path}/{number}").put("a", b"x")
+        pool.close()
+        assert made == 1
 
     @pytest.mark.parametrize("when", ["idle", "in a put"])
     def test_a_lost_connection_is_said_and_the_next_call_works(
-        self, tmp_path: Path, sshd: Sshd, when: str
+        self, tmp_path: Path, sshd: SftpServer, when: str
     ) -> None:
-        mine = Sshd(sshd.port, sshd.host_key, sshd.identity)
-        objects = SftpStore(mine.connect, str(tmp_path))
-        objects.put("before", b"x")
+        line = SeveredLine(sshd.port)
+        with connected(sshd, port=line.port) as pool:
+            objects = SftpStore(pool, str(tmp_path))
+            objects.put("before", b"x")
+
+            def pieces() -> Iterator[bytes]:
+                yield bytes(3 << 20)
+                line.drop_all()
+                yield bytes(30 << 20)
+
+            if when == "in a put":
+                with pytest.raises(ObjectTransferError) as raised:
+                    objects.put("lost", pieces())
+                assert raised.value.retry
+                assert sorted(objects.list()) == ["before"]
+                objects.put("lost", b"again")
+                assert objects.get("lost") == b"again"
+            else:
+                with pool.session() as session:
+                    line.drop_all()
+                    until = time.monotonic() + 30
+                    while session.alive and time.monotonic() < until:
+                        time.sleep(0.01)
+            assert objects.get("before") == b"x"
+
+    def test_all_calls_on_a_lost_connection_fail(self, tmp_path: Path, sshd: SftpServer) -> None:
+        line = SeveredLine(sshd.port)
+        cut = threading.Barrier(4, timeout=60, action=line.drop_all)
 
         def pieces() -> Iterator[bytes]:
-            yield bytes(3 << 20)
-            mine.cut_all_connections()
-            yield bytes(3 << 20)
+            yield bytes(1 << 20)
+            cut.wait()
+            yield bytes(8 << 20)
 
-        if when == "in a put":
-            with pytest.raises(ObjectTransferError) as raised:
-                objects.put("lost", pieces())
-            assert raised.value.retry
-            assert sorted(objects.list()) == ["before"]
-            objects.put("lost", b"again")
-            assert objects.get("lost") == b"again"
-        else:
-            mine.cut_all_connections()
-        assert objects.get("before") == b"x"
-        objects.close()
+        with connected(sshd, 1, port=line.port) as pool, ThreadPoolExecutor(4) as threads:
+            objects = SftpStore(pool, str(tmp_path))
+            puts = [threads.submit(objects.put, f"n{n}", pieces()) for n in range(4)]
+            assert [type(put.exception(60)) for put in puts] == [ObjectTransferError] * 4
+            assert list(objects.list()) == []
 
-    def test_an_unreachable_server_is_a_site_error(self, tmp_path: Path) -> None:
-        def refuse() -> paramiko.SFTPClient:
-            raise ConnectionRefusedError
-
-        with pytest.raises(ObjectTransferError) as raised:
-            SftpStore(refuse, str(tmp_path)).get("a")
-        assert raised.value.retry
+    def test_a_server_that_falls_silent_is_given_up(self, tmp_path: Path, sshd: SftpServer) -> None:
+        line = SeveredLine(sshd.port, deafen_after=2 << 20)
+        with connected(sshd, port=line.port, read_timeout_s=5) as pool:
+            began = time.monotonic()
+            with pytest.raises(ObjectTransferError):
+                SftpStore(pool, str(tmp_path)).put("a", bytes(4 << 20))
+            assert time.monotonic() - began < 60
+        line.cut()
 
     def test_what_an_interrupted_put_left_is_swept(self, tmp_path: Path, objects: ObjectStore) -> None:
         objects.put("whole", b"x")
-        (tmp_path / "deep" / "below" / ".partial-o1-abc").write_bytes(b"half")
+        for number in range(150):
+            (tmp_path / "deep" / "below" / f".partial-o1-{number}").write_bytes(b"half")
         assert list(objects.list()) == ["whole"]
-        assert objects.sweep() == 1
+        assert objects.sweep() == 150
         assert sorted(path.name for path in (tmp_path / "deep" / "below").iterdir()) == ["whole"]
+
+    def test_a_long_folder_is_listed_whole(self, tmp_path: Path, objects: ObjectStore) -> None:
+        objects.put("o-0", b"")
+        for number in range(1, 1500):
+            (tmp_path / "deep" / "below" / f"o-{number}").write_bytes(bytes(number))
+        assert sorted(objects.sizes()) == sorted((f"o-{number}", number) for number in range(1500))
+
+    def test_a_link_is_no_object(self, tmp_path: Path, objects: ObjectStore) -> None:
+        objects.put("a", b"x")
+        (tmp_path / "deep" / "below" / "b").symlink_to("a")
+        assert list(objects.list()) == ["a"]
+
+
+@pytest.mark.root_parts
+class TestOpenSsh:
+    """What keeps a connection from being made."""
+
+    def test_another_host_key_is_refused(self, sshd: SftpServer) -> None:
+        other = " ".join(sshd.identity.with_suffix(".pub").read_text().split()[:2])
+        with pytest.raises(HostKeyMismatchError):
+            ssh_to(sshd, host_key=other).open_session()
+
+    def test_a_host_key_of_another_type_is_refused(self, sshd: SftpServer) -> None:
+        rsa = "ssh-rsa " + base64.b64encode(b"\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\0\5\1abcd").decode()
+        with pytest.raises(HostKeyMismatchError):
+            ssh_to(sshd, host_key=rsa).open_session()
+
+    def test_a_key_that_the_server_does_not_know_is_said(self, sshd: SftpServer) -> None:
+        stranger = sshd.identity.with_name("other")
+        with pytest.raises(ClusterUnreachableError, match="refused the broker's key"):
+            ssh_to(sshd, identity=str(stranger)).open_session()
+
+    def test_an_identity_that_others_can_read_is_not_used(self, sshd: SftpServer, tmp_path: Path) -> None:
+        copy = tmp_path / "key"
+        shutil.copy(sshd.identity, copy)
+        copy.chmod(0o644)
+        with pytest.raises(IdentityError):
+            ssh_to(sshd, identity=str(copy)).open_session()
+
+    def test_an_identity_with_a_passphrase_is_not_asked_for(self, sshd: SftpServer, tmp_path: Path) -> None:
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "long enough", "-f", tmp_path / "key"]
+        subprocess.run(keygen, check=True, timeout=30)
+        with pytest.raises(IdentityError, match="passphrase"):
+            ssh_to(sshd, identity=str(tmp_path / "key")).open_session()
+
+    def test_an_unreachable_server_is_a_site_error_and_is_not_hammered(
+        self, sshd: SftpServer, tmp_path: Path
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        with connected(sshd, port=port) as pool:
+            with pytest.raises(ClusterUnreachableError, match="refused") as raised:
+                SftpStore(pool, str(tmp_path)).get("a")
+            assert raised.value.retry
+            with pytest.raises(ClusterUnreachableError, match="next is due"):
+                SftpStore(pool, str(tmp_path)).get("a")
+
+    def test_a_server_that_never_answers_is_given_up_in_time(self, sshd: SftpServer) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ssh = ssh_to(sshd, port=listener.getsockname()[1], connect_timeout_s=1)
+            began = time.monotonic()
+            with pytest.raises(ClusterUnreachableError):
+                ssh.open_session()
+            assert time.monotonic() - began < 30
+
+    def test_ssh_is_gone_when_the_session_is(self, sshd: SftpServer) -> None:
+        def children() -> set[str]:
+            return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+        before = children()
+        session = ssh_to(sshd).open_session()
+        assert len(started := children() - before) == 1
+        session.close()
+        assert not children() & started
+
+    def test_neither_argv_nor_environment_hold_a_key(self, sshd: SftpServer) -> None:
+        secret = sshd.identity.read_text().splitlines()[1].encode()
+        before = {path.name for path in Path("/proc").iterdir()}
+        session = ssh_to(sshd).open_session()
+        seen = 0
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if process.name.isdecimal() and process.name not in before:
+                    told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                    seen += str(sshd.port).encode() in told
+                    assert secret not in told
+        session.close()
+        assert seen == 1
+
+    @pytest.mark.parametrize("text", ["Host *\n  ProxyCommand /bin/false\n"])
+    def test_this_machines_configuration_is_not_read(
+        self, sshd: SftpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text(text)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        ssh_to(sshd).open_session().close()
 
 
 @pytest.fixture
@@ -278,10 +384,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.root_parts
 @pytest.mark.parametrize("kind", ["directory", "sftp"])
-def test_a_disk_that_is_really_full(small_disk: Path, sshd: Sshd, kind: str) -> None:
+def test_a_disk_that_is_really_full(small_disk: Path, pool: SftpPool, kind: str) -> None:
     stores: dict[str, Callable[[], ObjectStore]] = {
         "directory": lambda: DirectoryStore(small_disk),
-        "sftp": lambda: SftpStore(sshd.connect, str(small_disk)),
+        "sftp": lambda: SftpStore(pool, str(small_disk)),
     }
     objects = stores[kind]()
     objects.put("fits", bytes(100_000))
@@ -296,8 +402,8 @@ def test_a_disk_that_is_really_full(small_disk: Path, sshd: Sshd, kind: str) -> 
 
 
 @pytest.mark.root_parts
-def test_a_copy_is_built_and_read_over_sftp(tmp_path: Path, sshd: Sshd) -> None:
-    objects = SftpStore(sshd.connect, str(tmp_path / "copies" / "7K3QW2"))
+def test_a_copy_is_built_and_read_over_sftp(tmp_path: Path, pool: SftpPool) -> None:
+    objects = SftpStore(pool, str(tmp_path / "copies" / "7K3QW2"))
     key = os.urandom(32)
     builder = CopyBuilder(objects, key, "copy", "lungs", "7K3QW2", tmp_path / "journals")
     data = os.urandom(3_000_000)
@@ -319,4 +425,3 @@ def test_a_copy_is_built_and_read_over_sftp(tmp_path: Path, sshd: Sshd) -> None:
         copy = SealedCopy.open(store, key, "copy", "lungs", "7K3QW2", ref.manifest_digest)
         assert all(copy.read(f"series/S{n}/c/0") == data[n:] for n in range(6))
         assert copy.read("series/S3/c/0", 1_234_567, 89) == data[1_234_570 : 1_234_570 + 89]
-    objects.close()

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from severed_line import SeveredLine
 from throwaway_site import STATE
 
 from connectors.clusters import ClusterSettings, open_cluster
@@ -24,6 +23,7 @@ from connectors.clusters.port import (
     SubmissionUncertainError,
 )
 from connectors.clusters.slurm import SlurmCluster
+from tests.support.severed_line import SeveredLine
 
 pytestmark = pytest.mark.root_parts
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from severed_line import SeveredLine
 from throwaway_site import STATE
 
 from connectors.clusters import Check, ClusterSettings, open_cluster
@@ -17,6 +16,7 @@ from connectors.clusters.slurm import SlurmCluster
 from hdrs_hpc.core.ids import new_secret_name
 from hdrs_hpc.sealing.objects import ObjectStore
 from hdrs_hpc.sealing.objects.contract import ObjectStoreContract
+from tests.support.severed_line import SeveredLine
 
 pytestmark = pytest.mark.root_parts
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-
-import paramiko
+from dataclasses import dataclass, field
+from itertools import batched
 
 from hdrs_hpc.core.ids import new_secret_name
 from hdrs_hpc.sealing.objects import (
@@ -19,62 +20,124 @@ from hdrs_hpc.sealing.objects import (
     check_name,
     pieces,
 )
+from hdrs_hpc.sealing.objects import sftp_wire as wire
+from hdrs_hpc.sealing.objects.sftp_session import Answer, SftpSession
+from hdrs_hpc.sealing.objects.sftp_wire import Attributes, SftpRefusedError
 
+CONNECTIONS = 4
+PER_CONNECTION = 16
+"""Calls at once on one connection; together with it far below the open files that a server allows."""
 _PARTIAL = ".partial-"
-_READ_RUN_BYTES = 8 << 20
-"""Asked for in one go; paramiko looks through all requests under way at each answer."""
+_REFUSALS = (FileNotFoundError, PermissionError, SftpRefusedError)
+_REMOVALS_AT_ONCE = 64
+_WRITES_AT_ONCE = 64
+
+
+class SftpPool:
+    """Connections to one account of one server, shared by all stores there.
+
+    ``open_session`` gives a new one, with its host key pinned and time-outs set; what it raises passes
+    through.  At most ``connections`` are held, and more than one only while several calls are at work.  One
+    that failed is thrown away, and made anew when it is next needed.
+    """
+
+    def __init__(self, open_session: Callable[[], SftpSession], connections: int = CONNECTIONS) -> None:
+        self._open_session = open_session
+        self._lock = threading.Lock()
+        self._seats = [_Seat() for _ in range(connections)]
+        self._room = threading.BoundedSemaphore(connections * PER_CONNECTION)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[SftpSession]:
+        """One for a piece of work; others may be using it too."""
+        with self._room:
+            with self._lock:
+                seat = min(self._seats, key=_Seat.load)
+                seat.users += 1
+            try:
+                yield seat.take(self._open_session)
+            finally:
+                with self._lock:
+                    seat.users -= 1
+
+    def close(self) -> None:
+        """Close the connections; who still works on them fails, and a later call opens new ones."""
+        for seat in self._seats:
+            seat.close()
+
+
+@dataclass(slots=True)
+class _Seat:
+    """Room for one connection."""
+
+    users: int = 0
+    current: SftpSession | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def load(self) -> tuple[int, bool]:
+        """Free ones first, of those the connected."""
+        return self.users, self.current is None
+
+    def take(self, open_session: Callable[[], SftpSession]) -> SftpSession:
+        with self.lock:
+            if self.current is None or not self.current.alive:
+                self.current = None
+                self.current = open_session()
+            return self.current
+
+    def close(self) -> None:
+        with self.lock:
+            gone, self.current = self.current, None
+        if gone is not None:
+            gone.close()
 
 
 class SftpStore:
     """An ObjectStore over the folder ``root`` of an SFTP server; the first put makes it, 0700.
 
-    ``open_connection`` gives a new connection, with its host key pinned and time-outs set; at most
-    ``streams`` are held at once, further callers wait.  A connection that failed is thrown away; the failed
-    call raises ObjectTransferError and may be repeated.
+    A call during which its connection fails raises ObjectTransferError and may be repeated.  An object is on
+    the server's medium before it has its name; names are at the latest when the folder is next listed, as
+    sealing a copy does at its end.
     """
 
-    def __init__(
-        self, open_connection: Callable[[], paramiko.SFTPClient], root: str, streams: int = 4
-    ) -> None:
-        self._open_connection = open_connection
+    def __init__(self, pool: SftpPool, root: str) -> None:
+        self._pool = pool
         self._root = root.rstrip("/")
-        self._free = threading.BoundedSemaphore(streams)
-        self._lock = threading.Lock()
-        self._idle: list[paramiko.SFTPClient] = []
 
     def put(self, name: str, data: Bytes | Iterable[Bytes]) -> None:
+        """As the port says, in three round trips: create; write, sync and close; rename."""
         check_name(name)
         partial = f"{self._root}/{new_secret_name(_PARTIAL + name[:8])}"
         try:
-            with self._connection(name) as sftp:
-                file = self._create(sftp, partial)
+            with self._session(name) as sftp:
+                handle = self._create(sftp, partial)
                 try:
-                    _write(sftp, file, data, name)
-                    _rename_once(sftp, partial, f"{self._root}/{name}", name)
-                finally:
-                    _close_quietly(file)
-                    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                        sftp.remove(partial)  # the whole object has its own name by now, or never will
+                    _write(sftp, handle, data, name)
+                    self._rename_once(sftp, partial, name)
+                except BaseException:
+                    sftp.tell(wire.remove(partial))  # where that fails, the next sweep finds it
+                    raise
         except _SourceError as failed:
             raise failed.error from None
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        check_name(name)
-        with self._connection(name) as sftp, sftp.open(f"{self._root}/{name}", "rb") as file:
-            # A request beyond the end would be answered with an error in the midst of the others.
-            end = file.stat().st_size or 0
-            end = end if length is None else min(end, start + length)
-            runs = range(start, end, _READ_RUN_BYTES)
-            parts = [part for run in runs for part in file.readv([(run, min(_READ_RUN_BYTES, end - run))])]
-        data = b"".join(parts)
-        if len(data) != max(0, end - start):
-            raise ObjectTransferError("the object became shorter while it was read", where=name)
-        return data
+        with self._opened(name) as (sftp, handle):
+            there = sftp.attributes(sftp.ask(wire.handle_attributes(handle))).size_bytes
+            end = there if length is None else min(there, start + length)
+            target = bytearray(max(0, end - start))
+            if sftp.read_into(handle, start, memoryview(target)) != len(target):
+                raise ObjectTransferError("the object became shorter while it was read", where=name)
+        return bytes(target)
+
+    def get_into(self, name: str, start: int, view: memoryview) -> int:
+        """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends."""
+        with self._opened(name) as (sftp, handle):
+            return sftp.read_into(handle, start, view)
 
     def size(self, name: str) -> int:
         check_name(name)
-        with self._connection(name) as sftp:
-            return sftp.lstat(f"{self._root}/{name}").st_size or 0
+        with self._session(name) as sftp:
+            return sftp.attributes(sftp.ask(wire.attributes(f"{self._root}/{name}"))).size_bytes
 
     def get_into(self, name: str, start: int, view: memoryview) -> int:
         data = self.get(name, start, len(view))
@@ -85,81 +148,73 @@ class SftpStore:
         return (name for name, _ in self.sizes())
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        for entry in self._entries():
-            if not entry.filename.startswith(".") and stat.S_ISREG(entry.st_mode or 0):
-                yield entry.filename, entry.st_size or 0
+        with self._session(None) as sftp:
+            for name, found in self._entries(sftp):
+                if not name.startswith(".") and stat.S_ISREG(found.mode):
+                    yield name, found.size_bytes
 
     def delete(self, name: str) -> None:
         check_name(name)
-        with contextlib.suppress(ObjectMissingError), self._connection(name) as sftp:
-            sftp.remove(f"{self._root}/{name}")
+        with contextlib.suppress(ObjectMissingError), self._session(name) as sftp:
+            sftp.succeed(sftp.ask(wire.remove(f"{self._root}/{name}")))
 
     def sweep(self) -> int:
-        partials = [entry.filename for entry in self._entries() if entry.filename.startswith(_PARTIAL)]
-        for partial in partials:
-            with self._connection(None) as sftp, contextlib.suppress(FileNotFoundError):
-                sftp.remove(f"{self._root}/{partial}")
+        with self._session(None) as sftp:
+            partials = [name for name, _ in self._entries(sftp) if name.startswith(_PARTIAL)]
+            for some in batched(partials, _REMOVALS_AT_ONCE):
+                for answer in sftp.ask_all(*(wire.remove(f"{self._root}/{partial}") for partial in some)):
+                    with contextlib.suppress(FileNotFoundError):
+                        sftp.succeed(answer)
         return len(partials)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for sftp in idle:
-            sftp.close()
+    def _entries(self, sftp: SftpSession) -> Iterator[tuple[str, Attributes]]:
+        if sftp.can_sync:
+            with contextlib.suppress(
+                *_REFUSALS
+            ):  # servers that open files only, systems that sync no folders
+                folder = sftp.handle(sftp.ask(wire.open_to_read(self._root)))
+                synced = sftp.ask(wire.sync(folder))
+                sftp.tell(wire.close(folder))
+                sftp.succeed(synced)
+        with contextlib.suppress(FileNotFoundError):  # nothing was put yet
+            yield from sftp.listing(self._root)
 
-    def _entries(self) -> Iterator[paramiko.SFTPAttributes]:
-        with self._connection(None) as sftp:
-            try:
-                entries = sftp.listdir_attr(self._root)
-            except FileNotFoundError:
-                return  # nothing was put yet
-        yield from entries
-
-    def _create(self, sftp: paramiko.SFTPClient, partial: str) -> paramiko.SFTPFile:
+    def _create(self, sftp: SftpSession, partial: str) -> bytes:
         try:
-            return sftp.open(partial, "wbx")
+            return sftp.handle(sftp.ask(wire.create(partial)))
         except FileNotFoundError:
             _make_folders(sftp, self._root)
-            return sftp.open(partial, "wbx")
+            return sftp.handle(sftp.ask(wire.create(partial)))
+
+    def _rename_once(self, sftp: SftpSession, partial: str, name: str) -> None:
+        final = f"{self._root}/{name}"
+        try:
+            sftp.succeed(sftp.ask(wire.rename(partial, final)))
+        except SftpRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                sftp.attributes(sftp.ask(wire.attributes(final)))
+                raise ObjectExistsError(where=name) from None
+            raise
 
     @contextlib.contextmanager
-    def _connection(self, name: str | None) -> Iterator[paramiko.SFTPClient]:
-        """Lend a connection; give it back unless it failed."""
-        with self._free:
+    def _opened(self, name: str) -> Iterator[tuple[SftpSession, bytes]]:
+        check_name(name)
+        with self._session(name) as sftp:
+            handle = sftp.handle(sftp.ask(wire.open_to_read(f"{self._root}/{name}")))
             try:
-                sftp = self._take()
-                try:
-                    yield sftp
-                except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError):
-                    sftp.close()
-                    raise
-                except BaseException:
-                    self._give_back(sftp)
-                    raise
-                self._give_back(sftp)
-            except FileNotFoundError:
-                raise ObjectMissingError(where=name) from None
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                raise ObjectTransferError(f"SFTP failed ({type(error).__name__})", where=name) from error
+                yield sftp, handle
+            finally:
+                sftp.tell(wire.close(handle))
 
-    def _take(self) -> paramiko.SFTPClient:
-        with self._lock:
-            while self._idle:
-                sftp = self._idle.pop()
-                if not _is_dead(sftp):
-                    return sftp
-                sftp.close()  # it died while nobody used it
-        return self._open_connection()
-
-    def _give_back(self, sftp: paramiko.SFTPClient) -> None:
-        with self._lock:
-            self._idle.append(sftp)
-
-
-def _is_dead(sftp: paramiko.SFTPClient) -> bool:
-    channel = sftp.get_channel()
-    return channel is None or channel.closed
+    @contextlib.contextmanager
+    def _session(self, name: str | None) -> Iterator[SftpSession]:
+        try:
+            with self._pool.session() as sftp:
+                yield sftp
+        except FileNotFoundError:
+            raise ObjectMissingError(where=name) from None
+        except OSError as error:
+            raise ObjectTransferError(f"SFTP failed ({type(error).__name__})", where=name) from error
 
 
 class _SourceError(Exception):
@@ -173,79 +228,83 @@ class _SourceError(Exception):
 def _from_source(data: Bytes | Iterable[Bytes]) -> Iterator[Bytes]:
     try:
         yield from pieces(data)
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise _SourceError(error) from None
 
 
-def _write(
-    sftp: paramiko.SFTPClient, file: paramiko.SFTPFile, data: Bytes | Iterable[Bytes], name: str
-) -> None:
-    """Send everything, requests overlapping, and see every answer before returning.
-
-    Paramiko drops the answers to overlapping writes that arrive while it waits for another one, an error
-    included, and its ``close`` hides errors.  Its non-overlapping write first collects every answer still
-    due: so the last byte is written a second time in that way.
-    """
-    last = b""
-    written = 0
-    file.set_pipelined(True)
-    for piece in _from_source(data):
-        view = memoryview(piece).cast("B")
-        if view:
-            with _refused_writes(sftp, name):
-                file.write(view)
-            last = bytes(view[-1:])
-            written += len(view)
-    if last:
-        with _refused_writes(sftp, name):
-            file.set_pipelined(False)
-            file.seek(written - 1)
-            file.write(last)
-    if file.stat().st_size != written:
-        raise ObjectTransferError("the server keeps another length than was sent", where=name)
-
-
-@contextlib.contextmanager
-def _refused_writes(sftp: paramiko.SFTPClient, name: str) -> Iterator[None]:
+def _write(sftp: SftpSession, handle: bytes, data: Bytes | Iterable[Bytes], name: str) -> None:
+    """Send everything, and see every answer: written, on the medium, closed."""
+    upload = _Upload(sftp, handle, name)
     try:
-        yield
-    except OSError as error:
-        if error.errno is not None or _is_dead(sftp):
-            raise
-        # SFTP has one word, "Failure", for a full disk, a used-up quota and a broken one; the first two are
-        # the usual ones.
-        message = "the server refused a write: disk full or quota used up"
-        raise ScratchFullError(message, where=name) from error
-
-
-def _rename_once(sftp: paramiko.SFTPClient, partial: str, final: str, name: str) -> None:
-    """Plain SFTP rename (OpenSSH: link and unlink) never replaces; posix-rename would."""
-    try:
-        sftp.rename(partial, final)
-    except (ConnectionError, TimeoutError):
+        for piece in _from_source(data):
+            upload.add(memoryview(piece).cast("B"))
+    except BaseException:
+        sftp.tell(wire.close(handle))
         raise
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            sftp.lstat(final)
-            raise ObjectExistsError(where=name) from None
-        raise
+    upload.finish()
 
 
-def _close_quietly(file: paramiko.SFTPFile) -> None:
-    file.set_pipelined(False)  # else closing waits for answers that may never come
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        file.close()
+class _Upload:
+    """Pieces of any size → requests of the size that the server likes best; large pieces are not copied."""
+
+    def __init__(self, sftp: SftpSession, handle: bytes, name: str) -> None:
+        self._sftp = sftp
+        self._handle = handle
+        self._name = name
+        self._most = sftp.write_bytes
+        self._gathered = bytearray()
+        self._under_way: deque[Answer] = deque()
+        self._sent = 0
+
+    def add(self, piece: memoryview) -> None:
+        if self._gathered:
+            missing = self._most - len(self._gathered)
+            self._gathered += piece[:missing]
+            piece = piece[missing:]
+            if len(self._gathered) == self._most:
+                self._send(self._gathered)
+                self._gathered = bytearray()
+        while len(piece) >= self._most:
+            self._send(piece[: self._most])
+            piece = piece[self._most :]
+        self._gathered += piece
+
+    def finish(self) -> None:
+        last = [wire.write(self._handle, self._sent, self._gathered)] if self._gathered else []
+        if self._sftp.can_sync:
+            last.append(wire.sync(self._handle))
+        self._under_way += self._sftp.ask_all(*last, wire.close(self._handle))
+        # The others are there when the last one is: to be woken once is enough.
+        self._sftp.wait(self._under_way[-1])
+        for answer in self._under_way:
+            self._see(answer)
+
+    def _send(self, data: Bytes) -> None:
+        self._under_way.append(self._sftp.ask(wire.write(self._handle, self._sent, data)))
+        self._sent += len(data)
+        if len(self._under_way) > _WRITES_AT_ONCE:
+            self._see(self._under_way.popleft())
+
+    def _see(self, answer: Answer) -> None:
+        try:
+            self._sftp.succeed(answer)
+        except SftpRefusedError as error:
+            # SFTP has one word, "Failure", for a full disk, a used-up quota and a broken one; the first two
+            # are the usual ones.
+            message = "the server refused a write: disk full or quota used up"
+            raise ScratchFullError(message, where=self._name) from error
 
 
-def _make_folders(sftp: paramiko.SFTPClient, path: str) -> None:
+def _make_folders(sftp: SftpSession, path: str) -> None:
     """Make a folder and those above it, 0700 each."""
+    looked_at = wire.attributes(path, follow=True)
     with contextlib.suppress(FileNotFoundError):
-        sftp.stat(path)
+        sftp.attributes(sftp.ask(looked_at))
         return
     above = path.rsplit("/", 1)[0]
     if above and above != path:
         _make_folders(sftp, above)
     try:
-        sftp.mkdir(path, 0o700)
-    except OSError:
-        sftp.stat(path)  # another worker was quicker
+        sftp.succeed(sftp.ask(wire.make_folder(path)))
+    except SftpRefusedError:
+        sftp.attributes(sftp.ask(looked_at))  # another worker was quicker
