@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info  # type: ignore[im
 
 from imaging import layout
 from imaging.reading.order import DEFAULT_BUFFER, epoch_order, part_of
-from imaging.reading.patches import Items, PatchReader, ZarrPatchReader, chosen
+from imaging.reading.patches import BatchedPatchReader, Items, PatchReader, chosen
 from imaging.reading.staged import StagedCopy, Values
 from imaging.reading.tissue import tissue_mask, windows_with_tissue
 from imaging.reading.windows import PatchImage, PatchPlan, Window
@@ -117,7 +117,7 @@ class VolumePatches(PatchDataset):
             shard = tuple(array.shards or array.chunks)
             images.append(PatchImage(item, patient, 0, axes, tuple(array.shape), shard, patch))
         plan = PatchPlan(images, moved=positions == "random", seed=seed)
-        super().__init__(plan, ZarrPatchReader(copy, images, values, fill), transform)
+        super().__init__(plan, BatchedPatchReader(copy, images, values, fill), transform)
 
 
 class SlidePatches(PatchDataset):
@@ -159,7 +159,7 @@ class SlidePatches(PatchDataset):
             kept.append(windows_with_tissue(image, tissue_mask(copy, item), tissue) if tissue else None)
         self._size = size
         plan = PatchPlan(images, kept, moved=positions == "random", seed=seed)
-        super().__init__(plan, ZarrPatchReader(copy, images, "stored", fill), transform)
+        super().__init__(plan, BatchedPatchReader(copy, images, "stored", fill), transform)
 
     def _tensor(self, pixels: NDArray[Any]) -> Any:
         tensor = super()._tensor(pixels[:, 0])
