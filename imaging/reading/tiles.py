@@ -245,21 +245,23 @@ class _Task:
     chunks: list[_Chunk]
 
     def run(self, source: LendsRanges) -> None:
-        decoder, targets, flat = self.boxes.array.decoder, self.boxes.targets, self.flat
         with source.lent(self.ranges) as views:
             for chunk in self.chunks:
-                view = views[chunk.range - self.skipped]
-                if view is None or len(view) < chunk.end:
-                    raise ShardDamagedError("a chunk lies beyond the end of its shard")
-                stream = view[chunk.at : chunk.end]
-                try:
-                    pixels = decoder.decode(stream, chunk.low, chunk.high)
-                except (RuntimeError, ValueError, TypeError) as error:
-                    raise ShardDamagedError("a chunk can't be decoded") from error
-                for piece in range(chunk.first, chunk.stop):
-                    into = tuple(map(slice, flat.into[piece], flat.until[piece]))
-                    cut = tuple(map(slice, flat.low[piece], flat.high[piece]))
-                    targets[flat.box[piece]][into] = pixels[cut]
+                self._paste(chunk, views[chunk.range - self.skipped])
+
+    def _paste(self, chunk: _Chunk, view: memoryview | None) -> None:
+        """In a function of its own: once it returns nothing refers to what was lent."""
+        if view is None or len(view) < chunk.end:
+            raise ShardDamagedError("a chunk lies beyond the end of its shard")
+        targets, flat = self.boxes.targets, self.flat
+        try:
+            pixels = self.boxes.array.decoder.decode(view[chunk.at : chunk.end], chunk.low, chunk.high)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ShardDamagedError("a chunk can't be decoded") from error
+        for piece in range(chunk.first, chunk.stop):
+            into = tuple(map(slice, flat.into[piece], flat.until[piece]))
+            cut = tuple(map(slice, flat.low[piece], flat.high[piece]))
+            targets[flat.box[piece]][into] = pixels[cut]
 
 
 def cores() -> int:
