@@ -49,8 +49,9 @@ def decoder_of(codecs: Iterable[Codec], chunk: Sequence[int], dtype: np.dtype[An
     """For an inner chain of zarr codecs; None for a chain that is not known here."""
     chain = list(codecs)
     order = tuple(range(len(chunk)))
-    if chain and isinstance(chain[0], TransposeCodec):
-        order = tuple(chain.pop(0).order)  # type: ignore[attr-defined]
+    if chain and isinstance(first := chain[0], TransposeCodec):
+        order = tuple(first.order)
+        del chain[0]
     match chain:
         case [Jpeg() as jpeg] if jpeg.header is None:
             return JpegChunks.of(jpeg, chunk, order, dtype)
@@ -116,7 +117,7 @@ class ZstdChunks(_Chunks):
 
     def decode(self, stream: Stream, low: Sequence[int], high: Sequence[int]) -> Pixels:
         flat, view = self._buffer()
-        _full(imagecodecs.zstd_decode(stream, out=flat), flat)
+        _full(imagecodecs.zstd_decode(stream, out=flat.data), flat)
         return view
 
 
@@ -139,9 +140,9 @@ class BloscChunks(_Chunks):
             part = blosc_part(stream, first, stop, self._bytes)
             if part is not None:
                 into = flat[part.first : part.stop]
-                _full(imagecodecs.blosc_decode(part.stream, numthreads=1, out=into), into)
+                _full(imagecodecs.blosc_decode(part.stream, numthreads=1, out=into.data), into)
                 return view
-        _full(imagecodecs.blosc_decode(stream, numthreads=1, out=flat), flat)
+        _full(imagecodecs.blosc_decode(stream, numthreads=1, out=flat.data), flat)
         return view
 
 
@@ -154,13 +155,13 @@ class JpegChunks(_Chunks):
         super().__init__(chunk, order, np.dtype(np.uint8))
         self._plane = plane
         self._row_axis = rows
-        self._options = {
+        options: dict[str, Any] = {
             "tables": codec.tables,
             "colorspace": codec.colorspace_jpeg,
             "outcolorspace": codec.colorspace_data,
             "fancyupsampling": codec.fancyupsampling,
         }
-        self._options = {name: value for name, value in self._options.items() if value is not None}
+        self._options = {name: value for name, value in options.items() if value is not None}
         self._head: JpegHead | None = None
 
     @classmethod
@@ -200,7 +201,7 @@ class Jpeg2kChunks(_Chunks):
         self, codec: Jpeg2k, chunk: Sequence[int], order: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
         super().__init__(chunk, order, dtype)
-        self._options = {"planar": codec.planar, "skipres": codec.skipres}
+        self._options: dict[str, Any] = {"planar": codec.planar, "skipres": codec.skipres}
 
     def decode(self, stream: Stream, low: Sequence[int], high: Sequence[int]) -> Pixels:
         pixels = imagecodecs.jpeg2k_decode(stream, numthreads=1, **self._options)
@@ -208,8 +209,8 @@ class Jpeg2kChunks(_Chunks):
         return whole.transpose(self._back)
 
 
-def _full(decoded: Pixels, into: Pixels) -> None:
-    if decoded.nbytes != into.nbytes:
+def _full(decoded: Stream, into: Pixels) -> None:
+    if len(decoded) != into.nbytes:
         raise ValueError("a chunk holds fewer bytes than its shape")
 
 

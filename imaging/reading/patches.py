@@ -50,11 +50,13 @@ def chosen(
 class PatchReader(Protocol):
     """Reads windows of the images of one plan.  Pickles without what it has opened; thread safe."""
 
-    def read(self, windows: Sequence[Window], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
+    def read(
+        self, windows: Sequence[Window], allocate: Allocate = np.empty, threads: int | None = None
+    ) -> list[NDArray[Any]]:
         """One (c, z, y, x) array a window, in the order asked for; c is 1 where the image has no channels.
 
         Windows of one shape and type are the rows of one array, made by ``allocate``.  Its strides need not fall:
-        patches of colour JPEG have their channels last in memory, as the codestream has.
+        patches of colour JPEG have their channels last in memory, as the codestream has.  ``threads``: that decode.
         """
         ...
 
@@ -86,7 +88,9 @@ class BatchedPatchReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
 
-    def read(self, windows: Sequence[Window], allocate: Allocate = np.empty) -> list[NDArray[Any]]:
+    def read(
+        self, windows: Sequence[Window], allocate: Allocate = np.empty, threads: int | None = None
+    ) -> list[NDArray[Any]]:
         of_image: dict[int, list[int]] = {}
         for number, window in enumerate(windows):
             of_image.setdefault(window.image, []).append(number)
@@ -103,7 +107,8 @@ class BatchedPatchReader:
             cut = opened.cut([windows[number] for number in numbers], [patches[number] for number in numbers])
             cut.fill(self._fill)
             cuts.append((opened, cut))
-        self._tiles.read([cut.boxes(opened.array.sharded) for opened, cut in cuts if opened.array.sharded])
+        boxes = [cut.boxes(opened.array.sharded) for opened, cut in cuts if opened.array.sharded is not None]
+        self._tiles.read(boxes, threads)
         for opened, cut in cuts:
             if opened.array.sharded is None:
                 for region, stored in zip(cut.regions(), cut.stored, strict=True):
@@ -174,7 +179,9 @@ class _Opened:
         stored = targets
         if self.modality is not None:
             stored = [np.empty(target.shape, self.array.dtype) for target in targets]
-        return _Cut(starts, stops, targets, stored, [patches[number] for number in np.flatnonzero(clipped)])
+        return _Cut(
+            starts, stops, targets, stored, [patches[number] for number in np.flatnonzero(clipped).tolist()]
+        )
 
 
 @dataclass(frozen=True, slots=True)

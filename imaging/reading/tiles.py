@@ -54,10 +54,10 @@ class TileReader:
     def __reduce__(self) -> tuple[Any, ...]:
         return (TileReader, (self._source, self._threads))
 
-    def read(self, boxes: Iterable[Boxes]) -> None:
-        """Fill all targets.  Raises ShardDamagedError, and what the source raises."""
+    def read(self, boxes: Iterable[Boxes], threads: int | None = None) -> None:
+        """Fill all targets, on ``threads`` if given.  Raises ShardDamagedError, and what the source raises."""
         work = [task for each in boxes if len(each.starts) for task in self._tasks(each)]
-        threads = min(self._threads or cores(), len(work))
+        threads = min(threads or self._threads or cores(), len(work))
         if threads <= 1:
             for task in work:
                 task.run(self._source)
