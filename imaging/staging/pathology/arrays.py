@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,45 +119,43 @@ class LevelArray:
     def shard(self, lengths: Sequence[int], data: bytearray, columns: int) -> bytearray:
         """Codestreams (row-major over a rectangle ``columns`` wide; 0 bytes where none) as a shard, in place."""
         index = np.full((*self.across, 2), _ABSENT, dtype="<u8")
-        at = 0
-        for number, length in enumerate(lengths):
-            if length:
-                index[number // columns, number % columns] = (at, length)
-                at += length
+        sizes = np.asarray(lengths, dtype=np.uint64)
+        ends = np.cumsum(sizes, dtype=np.uint64)
+        there = np.stack([ends - sizes, sizes], axis=-1)
+        there[sizes == 0] = _ABSENT
+        index[: len(lengths) // columns, :columns] = there.reshape(-1, columns, 2)
         raw = index.tobytes()
         data += raw + struct.pack("<I", crc32c(raw))
         return data
 
-    def encoded(self, pixels: NDArray[Any]) -> bytearray:
-        """Pixels (y, x, samples) of one shard, from its first tile, encoded; edge tiles are filled up by
-        repeating the last row and column (a lossy codec would blur a jump into the picture)."""
+    def streams(self, pixels: NDArray[Any]) -> Iterator[bytes]:
+        """Pixels (y, x, samples), from a tile's corner on, as encoded tiles, row-major."""
         high, wide = self.tile
-        rows, columns = -(-pixels.shape[0] // high), -(-pixels.shape[1] // wide)
-        missing = (rows * high - pixels.shape[0], columns * wide - pixels.shape[1])
-        if any(missing):
-            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        encode = self._encoder()
-        streams = [
-            encode(pixels[row * high : (row + 1) * high, column * wide : (column + 1) * wide])
-            for row in range(rows)
-            for column in range(columns)
-        ]
-        return self.shard([len(stream) for stream in streams], bytearray(b"".join(streams)), columns)
+        room = np.empty((high, wide, self.samples), dtype=self.dtype)
+        for top in range(0, pixels.shape[0], high):
+            for left in range(0, pixels.shape[1], wide):
+                part = pixels[top : top + high, left : left + wide]
+                room[: part.shape[0], : part.shape[1]] = part
+                yield self.stream(room, part.shape[0], part.shape[1])
 
-    def _encoder(self) -> Callable[[NDArray[Any]], bytes]:
+    def stream(self, tile: NDArray[Any], height: int, width: int) -> bytes:
+        """A tile (y, x, samples), contiguous, of which ``height`` × ``width`` are in the level, encoded.
+
+        It is filled up by repeating the last row and column: a lossy codec would blur a jump into the picture.
+        """
+        tile[:height, width:] = tile[:height, width - 1 : width]
+        tile[height:] = tile[height - 1]
         if self.codec == "jpeg":
-            return self._jpeg
+            return self._jpeg(tile)
         if self.codec == "zstd":
-            return self._zstd
+            return self._zstd(tile)
         raise RuntimeError("JPEG 2000 is kept, never made")
 
     def _jpeg(self, tile: NDArray[Any]) -> bytes:
         # Encoded here and not by zarr's codec, which hands the encoder a transposed view that it refuses.
         tile = tile[..., 0] if self.samples == 1 else tile
         # Subsampling "444": stain colour is what slides are about.
-        return bytes(
-            imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=self.quality, subsampling="444")
-        )
+        return bytes(imagecodecs.jpeg8_encode(tile, level=self.quality, subsampling="444"))
 
     def _zstd(self, tile: NDArray[Any]) -> bytes:
         raw = np.ascontiguousarray(tile.transpose(2, 0, 1))
@@ -173,21 +171,19 @@ class LevelArray:
             )
         )
 
-    def decoded(self, shard: bytes) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """(row, column) in the shard and (y, x, samples) of each of its tiles; of shards made here only."""
+    def places(self, shard: bytes) -> NDArray[np.uint64]:
+        """(row, column, (offset, length)) of a shard's tiles, of those made here only: all there are have one."""
         size = math.prod(self.across) * 16
         index = np.frombuffer(shard, "<u8", count=size // 8, offset=len(shard) - size - 4)
-        for place, (at, length) in enumerate(index.reshape(-1, 2).tolist()):
-            if at != _ABSENT:
-                stream = shard[at : at + length]
-                yield place // self.across[1], place % self.across[1], self._decode(stream)
+        return index.reshape(*self.across, 2)
 
-    def _decode(self, stream: bytes) -> NDArray[Any]:
+    def decode(self, stream: memoryview, room: NDArray[Any]) -> NDArray[Any]:
+        """(y, x, samples) of a tile that was made here, in ``room`` (contiguous, of its shape) or elsewhere."""
         if self.codec == "zstd":
             raw = np.frombuffer(imagecodecs.blosc_decode(stream, numthreads=1), dtype=self.dtype)
             return raw.reshape(self.samples, *self.tile).transpose(1, 2, 0)
-        pixels: NDArray[Any] = imagecodecs.jpeg8_decode(stream)
-        return pixels.reshape(*self.tile, self.samples)
+        imagecodecs.jpeg8_decode(stream, out=room[..., 0] if self.samples == 1 else room)
+        return room
 
 
 def kept_array(path: str, slide: Slide, level: int) -> LevelArray:

@@ -93,6 +93,7 @@ class RestartGrid:
             high //= 2
         self._each_row = max(1, high // mcu_high)
         self.tile = (self._each_row * mcu_high, self._each_column * wide)
+        self._room = np.empty((*self.tile, self.samples), dtype=np.uint8)
 
     def level(self) -> LevelHeader:
         return LevelHeader(
@@ -126,7 +127,7 @@ class RestartGrid:
         return bytes(out + b"\xff\xd9")
 
     def decoded(self, row: int, column: int) -> NDArray[Any] | None:
-        return decode_jpeg(self.codestream(row, column))
+        return decode_jpeg(self.codestream(row, column), self._room)
 
     def _data(self, number: int) -> bytes:
         """Entropy-coded bytes of an interval, without the marker that ends it."""

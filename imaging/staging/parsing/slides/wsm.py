@@ -219,6 +219,8 @@ class WsmGrid:
             b"", color, width=pixels.columns, height=pixels.rows, trust_adobe=True
         )
         self.encoding: Encoding = self._encoding()
+        kept = self.tile if self.encoding == "jpeg" else (0, 0)
+        self._room = np.empty((*kept, self.samples), dtype=np.uint8)
 
     def codestream(self, row: int, column: int) -> bytes:
         raw = self._raw(row, column)
@@ -290,7 +292,7 @@ class WsmGrid:
         try:
             if self._syntax in _JPEG:
                 if self.encoding == "jpeg":
-                    return decode_jpeg(self._completer.complete(raw))
+                    return decode_jpeg(self._completer.complete(raw), self._room)
                 space = "RGB" if pixels.photometric == "RGB" else "YCbCr" if pixels.color else None
                 return np.asarray(
                     imagecodecs.jpeg8_decode(raw, colorspace=space, outcolorspace="RGB" if space else None)
