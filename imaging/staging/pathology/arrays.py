@@ -33,8 +33,11 @@ QUALITY_OF_COPY = 95
 """Of a level 0 that had to be encoded anew from a lossy original."""
 SHARD_TILES = 32
 """Tiles along each side of a shard at most: some 15 MB of JPEG."""
-KEPT_BYTES, MADE_BYTES = 192 << 20, 48 << 20
-"""Decoded size of a shard at most: of tiles kept undecoded, of tiles that are encoded here."""
+LOSSY_BYTES, LOSSLESS_BYTES = 192 << 20, 48 << 20
+"""Decoded size of a shard at most: of tiles that are kept or JPEG, of tiles that are encoded here without loss."""
+LOOK_SIDE = 4096
+"""Side of the square of source pixels that a parser decodes for one answer, at most."""
+_TOGETHER = 3
 _ABSENT = (1 << 64) - 1
 _SANE_TILE = range(128, 1025)
 
@@ -118,12 +121,15 @@ class LevelArray:
 
     def shard(self, lengths: Sequence[int], data: bytearray, columns: int) -> bytearray:
         """Codestreams (row-major over a rectangle ``columns`` wide; 0 bytes where none) as a shard, in place."""
-        index = np.full((*self.across, 2), _ABSENT, dtype="<u8")
         sizes = np.asarray(lengths, dtype=np.uint64)
-        ends = np.cumsum(sizes, dtype=np.uint64)
-        there = np.stack([ends - sizes, sizes], axis=-1)
-        there[sizes == 0] = _ABSENT
-        index[: len(lengths) // columns, :columns] = there.reshape(-1, columns, 2)
+        places = np.stack([np.cumsum(sizes, dtype=np.uint64) - sizes, sizes], axis=-1)
+        places[sizes == 0] = _ABSENT
+        return self.indexed(data, places.reshape(-1, columns, 2))
+
+    def indexed(self, data: bytearray, places: NDArray[np.uint64]) -> bytearray:
+        """Codestreams as a shard, in place.  ``places``: (row, column, (offset, length)) of its first tiles."""
+        index = np.full((*self.across, 2), _ABSENT, dtype="<u8")
+        index[: places.shape[0], : places.shape[1]] = places
         raw = index.tobytes()
         data += raw + struct.pack("<I", crc32c(raw))
         return data
@@ -186,48 +192,76 @@ class LevelArray:
         return room
 
 
-def kept_array(path: str, slide: Slide, level: int) -> LevelArray:
-    """The array of a stored level: codestreams as they are, or encoded anew where that can't be."""
-    stored = slide.levels[level]
+class GrowingShard:
+    """A shard of ``array`` in the making: codestreams as they come, each at its place."""
+
+    def __init__(self, array: LevelArray) -> None:
+        self._array = array
+        self._data = bytearray()
+        self._places = np.full((*array.across, 2), _ABSENT, dtype=np.uint64)
+
+    def add(self, row: int, column: int, columns: int, streams: Sequence[bytes]) -> None:
+        """A rectangle of tiles, ``columns`` wide, row-major, whose first is at (row, column) of the shard."""
+        for place, stream in enumerate(streams):
+            self._places[row + place // columns, column + place % columns] = (len(self._data), len(stream))
+            self._data += stream
+
+    def finish(self) -> bytearray:
+        """The object's bytes; nothing can be added any more."""
+        return self._array.indexed(self._data, self._places)
+
+
+def level_arrays(slide: Slide, sizes: Sequence[tuple[int, int]], paths: Sequence[str]) -> list[LevelArray]:
+    """Arrays of all levels (height, width): of those that the slide has, then of those derived from its last.
+
+    Shards of levels that are made together (:func:`together`) cover one area: each has half as many tiles along
+    its sides as the one above.  Raises :class:`Refused` where tiles are too large.
+    """
+    one_look = together(slide, len(sizes))
+    return [
+        _array(path, slide, number, size, max(0, number - one_look.start) if number in one_look else 0)
+        for number, (path, size) in enumerate(zip(paths, sizes, strict=True))
+    ]
+
+
+def is_kept(slide: Slide, number: int) -> bool:
+    """Whether a level's codestreams go into the copy as they are."""
+    return number < len(slide.levels) and slide.levels[number].encoding in ("jpeg", "jpeg2000")
+
+
+def together(slide: Slide, levels: int) -> range:
+    """The levels that one look at the source's last level is enough for: that level if it is encoded anew, and
+    the first that are derived from it, as far as whole tiles of all of them come out of :data:`LOOK_SIDE`."""
+    first = len(slide.levels) - (not is_kept(slide, len(slide.levels) - 1))
+    last = slide.levels[-1]
+    side = max(_sane((last.tile_height, last.tile_width))) * (2 if first == len(slide.levels) else 1)
+    count = min(_TOGETHER, (LOOK_SIDE // side).bit_length())
+    return range(first, min(first + count, levels))
+
+
+def _array(path: str, slide: Slide, number: int, size: tuple[int, int], halvings: int) -> LevelArray:
+    derived = number >= len(slide.levels)
+    stored = slide.levels[-1 if derived else number]
     tile = (stored.tile_height, stored.tile_width)
-    if stored.encoding in ("jpeg", "jpeg2000"):
-        codec: Codec = "jpeg" if stored.encoding == "jpeg" else "jpeg2000"
-        return _array(path, slide, (stored.height, stored.width), tile, codec, KEPT_BYTES, QUALITY)
-    codec = "jpeg" if stored.encoding == "lossy" and _jpeg_can(slide) else "zstd"
-    size = (stored.height, stored.width)
-    return _array(path, slide, size, _sane(tile), codec, MADE_BYTES, QUALITY_OF_COPY)
-
-
-def derived_array(path: str, slide: Slide, size: tuple[int, int]) -> LevelArray:
-    """The array of a level (height, width) that the file lacks."""
-    stored = slide.levels[-1]
-    # The file's tile size again, so that its tiles' edges and those of the new level meet.
-    tile = _sane((stored.tile_height, stored.tile_width))
-    codec: Codec = "jpeg" if _jpeg_can(slide) and stored.encoding != "lossless" else "zstd"
-    return _array(path, slide, size, tile, codec, MADE_BYTES, QUALITY)
-
-
-def _array(
-    path: str,
-    slide: Slide,
-    size: tuple[int, int],
-    tile: tuple[int, int],
-    codec: Codec,
-    limit: int,
-    quality: int,
-) -> LevelArray:
-    pixel = slide.samples * np.dtype(slide.dtype).itemsize
-    side = max(1, min(SHARD_TILES, math.isqrt(limit // (tile[0] * tile[1] * pixel))))
-    if tile[0] * tile[1] * pixel > KEPT_BYTES:
-        raise Refused("too-large")
-    across = (min(side, -(-size[0] // tile[0])), min(side, -(-size[1] // tile[1])))
+    codec: Codec
+    if not derived and (stored.encoding == "jpeg" or stored.encoding == "jpeg2000"):
+        codec, quality = stored.encoding, QUALITY
+        side = _shard_side(slide, tile, LOSSY_BYTES)
+    else:
+        # The file's tile size again if it is a sensible one, so that its tiles' edges and those of the level meet.
+        tile = _sane(tile)
+        lossy = stored.encoding != "lossless" if derived else stored.encoding == "lossy"
+        codec = "jpeg" if lossy and _jpeg_can(slide) else "zstd"
+        quality = QUALITY if derived else QUALITY_OF_COPY
+        side = _shard_side(slide, tile, LOSSY_BYTES if codec == "jpeg" else LOSSLESS_BYTES)
+        side = 1 << side.bit_length() - 1 >> halvings
     channels = 3 if slide.color else len(slide.channels)
     depth = (len(slide.focal_um),) if len(slide.focal_um) > 1 else ()
     return LevelArray(
         path,
         *size,
         tile,
-        across,
+        (min(side, -(-size[0] // tile[0])), min(side, -(-size[1] // tile[1]))),
         codec,
         slide.samples,
         slide.dtype,
@@ -235,6 +269,13 @@ def _array(
         slide.fill,
         quality,
     )
+
+
+def _shard_side(slide: Slide, tile: tuple[int, int], limit: int) -> int:
+    size = tile[0] * tile[1] * slide.samples * np.dtype(slide.dtype).itemsize
+    if size > LOSSY_BYTES:
+        raise Refused("too-large")
+    return max(1, min(SHARD_TILES, math.isqrt(limit // size)))
 
 
 def _jpeg_can(slide: Slide) -> bool:

@@ -1,7 +1,9 @@
 """The shards of a slide, each a part: tiles kept undecoded, tiles encoded anew, tiles of derived levels.
 
 Tiles that are kept go through the stager without being decoded there; what must be decoded of the source is
-decoded by the parser.  The pixels of no part exceed ``MADE_BYTES`` (and a quarter), whatever the slide.
+decoded by the parser.  What is encoded is encoded here, from pixels: a parser that a file has taken over can make
+derived levels wrong, but no codestream of its own making is among them, so thumbnails may be decoded beside the key.
+A part holds the codestreams of its shards and the pixels of what is decoded at once, whatever the slide.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ from numpy.typing import NDArray
 
 from imaging.staging import answers
 from imaging.staging.items import Bench, Made
-from imaging.staging.pathology.arrays import LevelArray
+from imaging.staging.pathology.arrays import GrowingShard, LevelArray
 from imaging.staging.pathology.halving import halve
 from imaging.staging.pathology.slide import Grid
 from imaging.staging.refusals import ItemRefused, Refused
 
 BLOCK = 2048
-"""Side of the square of source pixels that a parser decodes for one answer."""
+"""Side of the square of source pixels that a parser decodes for one answer, or what whole tiles need."""
 _SHARD_LIMIT_BYTES = 256 << 20
+
+type _Opened = Mapping[str, tuple[memoryview, NDArray[np.uint64]]]
+"""Shards by path, with the places of their tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,16 @@ class KeptShard:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedShard:
-    """Pixels of the source, encoded anew; or, with ``halved``, those of the next level, averaged from them."""
+class MadeShards:
+    """Pixels of the source, encoded: one area of a level (or, with ``halved``, of the next one, averaged from it)
+    and of the levels below, each averaged from the one above; a shard of each of ``arrays``."""
 
-    array: LevelArray
+    arrays: tuple[LevelArray, ...]
     grids: tuple[Grid, ...]
     plane: int
     rows: tuple[int, int]
     columns: tuple[int, int]
+    """Of tiles of the first array."""
     source: tuple[int, int]
     """Height and width of the source's level."""
     halved: bool
@@ -71,33 +78,57 @@ class EncodedShard:
 
     @property
     def path(self) -> str:
-        return self.array.shard_path(self.plane, self.rows[0], self.columns[0])
+        return self.arrays[0].shard_path(self.plane, self.rows[0], self.columns[0])
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
-        top, left, bottom, right = _box(self.array, self.rows, self.columns)
-        across = self.columns[1] - self.columns[0]
-        streams = [b""] * (across * (self.rows[1] - self.rows[0]))
-        factor = 2 if self.halved else 1
-        # Whole tiles, so that the parser decodes each once.
-        high, wide = (max(1, BLOCK // factor // side) * side for side in self.array.tile)
+        shards = [GrowingShard(array) for array in self.arrays]
+        looks = list(self._looks())
         size = 0
-        for y in range(top, bottom, high):
-            for x in range(left, right, wide):
-                y1, x1 = min(y + high, bottom), min(x + wide, right)
-                box = (
-                    y * factor,
-                    x * factor,
-                    min(y1 * factor, self.source[0]),
-                    min(x1 * factor, self.source[1]),
-                )
-                shape = (y1 - y, x1 - x, self.array.samples)
-                pixels = _read(bench, self.grids, box, self.halved, shape, self.array)
-                size += pixels.nbytes
-                row, column = (y - top) // self.array.tile[0], (x - left) // self.array.tile[1]
-                some = -(-shape[1] // self.array.tile[1])
-                for place, stream in enumerate(self.array.streams(pixels)):
-                    streams[(row + place // some) * across + column + place % some] = stream
-        return Made(_shard(self.array, streams, across), {"bytes": size})
+        for (rows, columns), levels in zip(
+            looks, bench.threads.map(lambda look: self._look(bench, *look), looks), strict=True
+        ):
+            for depth, (shard, (across, streams, pixels)) in enumerate(zip(shards, levels, strict=True)):
+                place = (rows[0] - self.rows[0] >> depth, columns[0] - self.columns[0] >> depth)
+                shard.add(*place, across, streams)
+                size += pixels
+        objects = {
+            array.shard_path(self.plane, self.rows[0] >> depth, self.columns[0] >> depth): shard.finish()
+            for depth, (array, shard) in enumerate(zip(self.arrays, shards, strict=True))
+        }
+        return Made(objects.pop(self.path), {"bytes": size}, objects)
+
+    def _looks(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Rows and columns of tiles that a parser is asked for at once: whole ones of every level."""
+        least = 1 << len(self.arrays) - 1
+        high, wide = (
+            max(1, BLOCK // (side * (2 if self.halved else 1)) // least) * least
+            for side in self.arrays[0].tile
+        )
+        for row in range(*self.rows, high):
+            for column in range(*self.columns, wide):
+                yield (row, min(row + high, self.rows[1])), (column, min(column + wide, self.columns[1]))
+
+    def _look(
+        self, bench: Bench, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> list[tuple[int, list[bytes], int]]:
+        """Of each level: tiles across, codestreams, decoded bytes."""
+        array = self.arrays[0]
+        top, left, bottom, right = _box(array, rows, columns)
+        factor = 2 if self.halved else 1
+        box = (
+            top * factor,
+            left * factor,
+            min(bottom * factor, self.source[0]),
+            min(right * factor, self.source[1]),
+        )
+        pixels = _read(
+            bench, self.grids, box, self.halved, (bottom - top, right - left, array.samples), array
+        )
+        levels = []
+        for depth, array in enumerate(self.arrays):
+            pixels = halve(pixels) if depth else pixels
+            levels.append((-(-pixels.shape[1] // array.tile[1]), list(array.streams(pixels)), pixels.nbytes))
+        return levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +151,35 @@ class HalvedShard:
         return tuple(self._sources())
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
-        array, above = self.array, self.above
-        # Both levels have one tile size, and it is even: four tiles above fill one here.
+        opened = {path: (memoryview(shard), self.above.places(shard)) for path, shard in inputs.items()}
+        shard = GrowingShard(self.array)
+        columns = self.columns[1] - self.columns[0]
+        for row, streams in enumerate(
+            bench.threads.map(lambda row: self._row(opened, row), range(*self.rows))
+        ):
+            shard.add(row, 0, columns, streams)
+        top, left, bottom, right = _box(self.array, self.rows, self.columns)
+        pixel = self.array.samples * np.dtype(self.array.dtype).itemsize
+        return Made(shard.finish(), {"bytes": (bottom - top) * (right - left) * pixel})
+
+    def _row(self, opened: _Opened, row: int) -> list[bytes]:
+        """Codestreams of a row of tiles.  Both levels have one tile size, and it is even: four above fill one."""
+        array = self.array
         high, wide = array.tile
         room = np.empty((high, wide, array.samples), dtype=array.dtype)
         large = np.empty_like(room)
-        opened = {path: (memoryview(shard), above.places(shard)) for path, shard in inputs.items()}
-        streams: list[bytes] = []
-        size = 0
-        for row in range(*self.rows):
-            for column in range(*self.columns):
-                height, width = min(high, array.height - row * high), min(wide, array.width - column * wide)
-                size += height * width * array.samples * room.itemsize
-                for down, across in product((0, 1), (0, 1)):
-                    self._halve_into(room, opened, (row, down), (column, across), large)
-                streams.append(array.stream(room, height, width))
-        columns = self.columns[1] - self.columns[0]
-        return Made(_shard(array, streams, columns), {"bytes": size})
+        streams = []
+        for column in range(*self.columns):
+            for down, across in product((0, 1), (0, 1)):
+                self._halve_into(room, opened, (row, down), (column, across), large)
+            height, width = min(high, array.height - row * high), min(wide, array.width - column * wide)
+            streams.append(array.stream(room, height, width))
+        return streams
 
     def _halve_into(
         self,
         room: NDArray[Any],
-        opened: Mapping[str, tuple[memoryview, NDArray[np.uint64]]],
+        opened: _Opened,
         row: tuple[int, int],
         column: tuple[int, int],
         large: NDArray[Any],
@@ -167,10 +205,6 @@ class HalvedShard:
             first, last = 2 * self.columns[0] // across * across, min(2 * self.columns[1], columns)
             for column in range(first, last, across):
                 yield self.above.shard_path(self.plane, row, column)
-
-
-def _shard(array: LevelArray, streams: list[bytes], columns: int) -> bytearray:
-    return array.shard([len(stream) for stream in streams], bytearray().join(streams), columns)
 
 
 def _box(array: LevelArray, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -151,7 +151,7 @@ class PageGrid:
                 page.tables, _jpeg_color(page), width=page.tile[1], height=page.tile[0]
             )
         self._ycbcr = page.compression == J2K_YCBCR
-        self._room = np.empty(0, dtype=np.uint8)
+        self._room: NDArray[np.uint8] | None = None
         self.encoding: Encoding = self._encoding()
 
     def level(self) -> LevelHeader:
@@ -185,9 +185,8 @@ class PageGrid:
 
     def _unpacked(self, raw: bytes, index: int) -> NDArray[Any]:
         if self.encoding == "jpeg":
-            shape = (*self.tile, self.samples)
-            if self._room.shape != shape:
-                self._room = np.empty(shape, dtype=np.uint8)
+            if self._room is None:
+                self._room = np.empty((*self.tile, self.samples), dtype=np.uint8)
             return decode_jpeg(self._kept(raw), self._room)
         if self.page.compression in _J2K and raw[:2] == b"\xff\x4f":
             return jpeg2000.decode(raw, ycbcr=self._ycbcr and not jpeg2000.inspect(raw).mct)
