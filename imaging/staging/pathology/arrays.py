@@ -27,8 +27,11 @@ from imaging.staging.refusals import Refused
 
 Codec = Literal["jpeg", "jpeg2000", "zstd"]
 
-QUALITY = 90
-"""Of derived levels."""
+QUALITY = 85
+"""Of derived levels, where the source has none on this scale."""
+BELOW_SOURCE, LEAST_QUALITY = 10, 65
+"""Of derived levels of JPEG: so much less than the source's, and never less than that.  A picture of half the size has
+more to tell a pixel: at the source's quality derived levels would take half as many bytes as level 0."""
 QUALITY_OF_COPY = 95
 """Of a level 0 that had to be encoded anew from a lossy original."""
 SHARD_TILES = 32
@@ -252,7 +255,7 @@ def _array(path: str, slide: Slide, number: int, size: tuple[int, int], halvings
         tile = _sane(tile)
         lossy = stored.encoding != "lossless" if derived else stored.encoding == "lossy"
         codec = "jpeg" if lossy and _jpeg_can(slide) else "zstd"
-        quality = QUALITY if derived else QUALITY_OF_COPY
+        quality = _derived_quality(stored.quality) if derived else QUALITY_OF_COPY
         side = _shard_side(slide, tile, LOSSY_BYTES if codec == "jpeg" else LOSSLESS_BYTES)
         side = 1 << side.bit_length() - 1 >> halvings
     channels = 3 if slide.color else len(slide.channels)
@@ -269,6 +272,10 @@ def _array(path: str, slide: Slide, number: int, size: tuple[int, int], halvings
         slide.fill,
         quality,
     )
+
+
+def _derived_quality(source: int | None) -> int:
+    return QUALITY if source is None else max(LEAST_QUALITY, source - BELOW_SOURCE)
 
 
 def _shard_side(slide: Slide, tile: tuple[int, int], limit: int) -> int:

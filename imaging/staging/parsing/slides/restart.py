@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.parsing.slides.jpeg import Color, segment, segments
+from imaging.staging.parsing.slides.jpeg import Color, quality, segment, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import decode_jpeg
 from imaging.staging.parsing.unreadable import Unreadable
@@ -102,6 +102,7 @@ class RestartGrid:
             tile_width=self.tile[1],
             tile_height=self.tile[0],
             encoding="jpeg",
+            quality=quality(self._tables),
         )
 
     def codestream(self, row: int, column: int) -> bytes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imaging.staging.parsing.slides import jpeg2000
 from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES, MAX_TILE_PIXELS
-from imaging.staging.parsing.slides.jpeg import Color, TileCompleter
+from imaging.staging.parsing.slides.jpeg import Color, TileCompleter, quality, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.pathology.headers import Encoding, LevelHeader
@@ -152,6 +152,7 @@ class PageGrid:
             )
         self._ycbcr = page.compression == J2K_YCBCR
         self._room: NDArray[np.uint8] | None = None
+        self._quality: int | None = None
         self.encoding: Encoding = self._encoding()
 
     def level(self) -> LevelHeader:
@@ -162,6 +163,7 @@ class PageGrid:
             tile_width=self.tile[1],
             tile_height=self.tile[0],
             encoding=self.encoding,
+            quality=self._quality,
         )
 
     def codestream(self, row: int, column: int) -> bytes:
@@ -228,7 +230,7 @@ class PageGrid:
             return "lossless" if said.reversible and not self._ycbcr else "lossy"
         if page.compression == JPEG and first and self._keepable() and self._completer is not None:
             try:
-                self._completer.complete(first)
+                self._quality = quality(segments(self._completer.complete(first))[0])
                 return "jpeg"
             except Unreadable as unreadable:
                 if unreadable.code != "unsupported-slide":
