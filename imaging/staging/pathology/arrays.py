@@ -29,7 +29,7 @@ Codec = Literal["jpeg", "jpeg2000", "zstd"]
 
 QUALITY = 85
 """Of derived levels, where the source has none on this scale."""
-BELOW_SOURCE, LEAST_QUALITY = 10, 65
+BELOW_SOURCE, LEAST_QUALITY = 6, 65
 """Of derived levels of JPEG: so much less than the source's, and never less than that.  A picture of half the size has
 more to tell a pixel: at the source's quality derived levels would take half as many bytes as level 0."""
 QUALITY_OF_COPY = 95
