@@ -80,7 +80,7 @@ class SlabPart:
         if self.cut is not None:
             gone = self.cut.mask.slices(self.cut.start, self.cut.stop)
             slab.reshape(-1, *gone.shape)[:, gone] = self.cut.value
-        return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape)))
+        return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape), bench.threads))
 
 
 def volume_array(volume: Volume) -> ArrayPlan:
