@@ -66,6 +66,16 @@ class ItemReader:
             if self._verified.get(number) != _signature(file):
                 raise Refused("changed-since-inventory")
 
+    def read_into(self, number: int, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Fill each buffer with the item's registered bytes from its offset on; raises :class:`Refused`."""
+        with self._open(number) as file:
+            self._verify(number, file)
+            handle = file.fileno()
+            for offset, buffer in wanted:
+                _fill(handle, offset, buffer)
+            if self._verified.get(number) != _signature(file):
+                raise Refused("changed-since-inventory")
+
     @contextlib.contextmanager
     def _open(self, number: int) -> Iterator[BinaryIO]:
         try:
@@ -99,6 +109,14 @@ def _header(answers: list[Answer]) -> AnyHeader | Refused:
         return _HEADER.validate_json(raw)
     except (ValueError, ValidationError):
         return Refused("parser-crashed")
+
+
+def _fill(handle: int, offset: int, buffer: memoryview) -> None:
+    while buffer:
+        count = os.preadv(handle, [buffer], offset)
+        if count == 0:
+            raise Refused("truncated-pixel-data")
+        offset, buffer = offset + count, buffer[count:]
 
 
 def _signature(file: BinaryIO) -> tuple[int, ...]:
