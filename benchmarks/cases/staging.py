@@ -1,0 +1,56 @@
+"""Staged copies that cases start from."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+from benchmarks.bench import Bench, ours
+from benchmarks.measure import files
+from hdrs_hpc.core.errors import InternalError
+
+
+class StagingForBenchmarkError(InternalError):
+    code = "benchmark-staging-failed"
+    meaning = "The benchmark's own data could not be staged."
+    remedy = "Run `hdrs-hpc imaging stage` on them to see why, and report it."
+
+
+def secret_of(bench: Bench) -> Path:
+    """A secret of this run."""
+    from imaging import standalone
+
+    path = bench.scratch / "secret"
+    if not path.exists():
+        bench.scratch.mkdir(parents=True, exist_ok=True)
+        standalone.new_secret(path)
+    return path
+
+
+def staged(bench: Bench, source: Path, name: str) -> Path:
+    """A copy of ``source`` staged in this run, by the code of today.  Raises :class:`StagingForBenchmarkError`."""
+    dest = bench.scratch / f"copy-{name}"
+    if not dest.exists():
+        bench.watcher.making(f"staging {name}", 0, 1)
+        done = subprocess.run(
+            ours("imaging", "stage", source, dest, "--secret", secret_of(bench), "--max-failed", "0", "--json"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StagingForBenchmarkError(done.stderr.strip().rpartition("\n")[2][:200])
+        bench.watcher.making(f"staging {name}", 1, 1)
+    return dest
+
+
+@lru_cache(maxsize=16)
+def staged_bytes(bench: Bench, source: Path) -> int:
+    """How many bytes a copy of ``source`` has; it is staged once to know."""
+    import shutil
+
+    dest = staged(bench, source, f"size-of-{source.name}")
+    total = sum(path.stat().st_size for path in files((dest,)))
+    shutil.rmtree(dest)
+    return total
