@@ -19,11 +19,11 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 SYNTAXES = {"native": ExplicitVRLittleEndian, "jpegls": JPEGLSLossless, "j2k": JPEG2000Lossless}
 _ROOT = "1.2.826.0.1.3680043.8.498."
-_UID_LENGTH = 44
+_UID_LENGTH = 52
 
 
 def uid(*parts: int) -> str:
-    """A UID of 44 characters that these numbers make."""
+    """A UID of 52 characters that these numbers make."""
     tail = "".join(f"{part:06d}" for part in parts)
     return _ROOT + "1" + tail.rjust(_UID_LENGTH - len(_ROOT) - 1, "0")
 
