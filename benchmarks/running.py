@@ -75,7 +75,10 @@ def _one(comparison: Comparison | Skipped, bench: Bench, rounds: int) -> Compari
 
 
 def compare(comparison: Comparison, result: ComparisonResult, bench: Bench, rounds: int) -> None:
-    """A warm-up of each, then ``rounds`` rounds in turn; one that failed twice is not tried again."""
+    """A warm-up of each, then ``rounds`` rounds in turn; one that failed is tried once more.
+
+    A single round is for trying out: it has no warm-up.
+    """
     spent = dict.fromkeys((one.name for one in comparison.contenders), 0.0)
     for number in range(rounds + 1):
         for contender, runs in zip(comparison.contenders, result.contenders, strict=True):
@@ -87,7 +90,7 @@ def compare(comparison: Comparison, result: ComparisonResult, bench: Bench, roun
             started = time.monotonic()
             run = measure.run(contender, number, comparison.cache)
             took = time.monotonic() - started
-            run.counted = number > 0 or took > LONG_WARM_UP_S or comparison.rounds == 1
+            run.counted = number > 0 or took > LONG_WARM_UP_S or rounds == 1
             spent[contender.name] += took
             runs.runs.append(run)
             if run.error is not None and run.error.startswith("not installed"):

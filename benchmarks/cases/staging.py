@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +43,9 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
         )
         if done.returncode != 0:
             raise StagingForBenchmarkError(done.stderr.strip().rpartition("\n")[2][:200])
+        said = json.loads(done.stdout)
+        if said["staged"]["items"] != said["in"]["items"]:
+            raise StagingForBenchmarkError(f"kept out: {', '.join(said['refused'])}")
         bench.watcher.making(f"staging {name}", 1, 1)
     return dest
 
@@ -48,8 +53,6 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
 @lru_cache(maxsize=16)
 def staged_bytes(bench: Bench, source: Path) -> int:
     """How many bytes a copy of ``source`` has; it is staged once to know."""
-    import shutil
-
     dest = staged(bench, source, f"size-of-{source.name}")
     total = sum(path.stat().st_size for path in files((dest,)))
     shutil.rmtree(dest)

@@ -29,7 +29,9 @@ class _Bench(click.Group):
     show_default=True,
     help="small tries everything out; full is what to quote; huge adds 10 GB of input and 10⁵ series.",
 )
-@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each contender.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 20), help="Of each contender, in turn.  [default: 3, of small size 1]"
+)
 @click.option("--out", type=options.NEW_FILE, help="Write the results here, after each comparison anew.")
 @click.option(
     "--workdir",
@@ -44,7 +46,7 @@ def bench(
     context: click.Context,
     only: tuple[str, ...],
     size: str,
-    rounds: int,
+    rounds: int | None,
     out: Path | None,
     workdir: Path | None,
     slide: Path | None,
@@ -91,7 +93,7 @@ def bench(
 
     try:
         with _Bars() as bars:
-            running.run(cases, Bench(SIZES[size], folder / "data", scratch, bars, slide), rounds, save)
+            running.run(cases, Bench(SIZES[size], folder / "data", scratch, bars, slide), rounds or (1 if size == "small" else 3), save)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if kept:

@@ -1,0 +1,121 @@
+"""Slide → sealed pyramid: the largest level alone against a copy of the file, the whole against those that decode."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bench import Bench, bytes_only, contender, ours
+from benchmarks.cases import ASKED
+from benchmarks.cases.staging import secret_of, staged_bytes
+from benchmarks.comparing import GROWN, Comparison, Contender, Goal, Published, Skipped
+from benchmarks.data import slides
+from benchmarks.data.tiles import TILE
+
+CP, OME, WSI, WSI_KEEP = "cp", "OpenSlide + ome-zarr", "wsidicomizer (decoding)", "wsidicomizer (keeping tiles)"
+LEICA_PIXELS = 36_832 * 38_432
+"""Of Leica-1.scn of OpenSlide's test data, its main image."""
+
+
+def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+    tiles = bench.size.slide_tiles
+    edge = f"{tiles * TILE:,}"
+    yield _largest_level(bench, slides.svs(bench, tiles, levels=1), "svs", f"{edge}² pixels, SVS")
+    yield _pyramid(bench, slides.svs(bench, tiles), "svs", f"{edge}² pixels, SVS, whole pyramid")
+    yield _largest_level(bench, slides.wsm_largest(bench, tiles), "dicom", f"{edge}² pixels, DICOM")
+    yield _pyramid(bench, slides.wsm(bench, tiles), "dicom", f"{edge}² pixels, DICOM, whole pyramid")
+
+
+def _largest_level(bench: Bench, source: Path, name: str, title: str) -> Comparison:
+    out, copied = bench.out("level-0"), bench.out("cp")
+    return Comparison(
+        f"level-0-{name}",
+        f"{title}, level 0 only",
+        "s",
+        (
+            Contender(
+                "hdrs-hpc",
+                contender("level0", source, out, secret_of(bench)),
+                inputs=(source,),
+                outputs=out,
+                remark="derivation of further levels switched off",
+            ),
+            Contender(CP, ("cp", "-r", str(source), str(copied)), needs=("bin:cp",), inputs=(source,), outputs=copied),
+        ),
+        (Goal("within 2 × of cp", ASKED, peers=(CP,), least=0.5),),
+        cache="cold",
+    )
+
+
+def _pyramid(bench: Bench, source: Path, name: str, title: str) -> Comparison:
+    size = bench.size
+    # What decodes 1.7 gigapixels takes minutes: it gets a smaller slide of the same tiles.
+    scale = (size.slide_tiles / size.crop_tiles) ** 2
+    crop = slides.svs(bench, size.crop_tiles) if name == "svs" else slides.wsm(bench, size.crop_tiles)
+    first = crop / ("slide.svs" if name == "svs" else "level-0.dcm")
+    edge = f"{size.crop_tiles * TILE:,}"
+    remark = f"on {edge}² pixels, × {scale:.1f}"
+    pixels = (size.slide_tiles * TILE) ** 2
+    cores = len(os.sched_getaffinity(0))
+    contenders = [
+        Contender(
+            "hdrs-hpc",
+            ours("imaging", "stage", source, bench.out("staged"), "--secret", secret_of(bench), "--json"),
+            inputs=(source,),
+            outputs=bench.out("staged"),
+        ),
+        Contender(
+            CP,
+            ("cp", "-r", str(source), str(bench.out("cp"))),
+            needs=("bin:cp",),
+            inputs=(source,),
+            outputs=bench.out("cp"),
+        ),
+        Contender(
+            OME,
+            contender("openslide_ome_zarr", first, bench.out("ome-zarr")),
+            needs=("openslide", "ome_zarr"),
+            inputs=(crop,),
+            outputs=bench.out("ome-zarr"),
+            scale=scale,
+            remark=remark,
+        ),
+        bytes_only(bench, (source,), staged_bytes(bench, source)),
+    ]
+    if name == "svs":
+        contenders[3:3] = [
+            Contender(
+                label,
+                contender("wsidicomize", first, bench.out(f"wsi-{mode}"), mode, cores),
+                needs=("wsidicomizer",),
+                inputs=(crop,),
+                outputs=bench.out(f"wsi-{mode}"),
+                scale=scale,
+                remark=remark + more,
+            )
+            for label, mode, more in ((WSI, "transcode", ""), (WSI_KEEP, "keep", ", decodes nothing"))
+        ]
+    return Comparison(
+        f"pyramid-{name}",
+        title,
+        "s",
+        tuple(contenders),
+        (
+            Goal("≥ 10 × the fastest decoding peer", ASKED, peers=(OME, WSI), least=10.0),
+            Goal("bytes ≤ 1.4 × the source", ASKED, limit=1.4, figure=GROWN, better="lower"),
+        ),
+        cache="cold",
+        notes=(
+            "A decoding peer's start is scaled with its pixels too, to its disadvantage by at most its start-up "
+            "times the factor.",
+        ),
+        published=(
+            Published(
+                "bioformats2raw",
+                70 * pixels / LEICA_PIXELS,
+                181 * pixels / LEICA_PIXELS,
+                "its authors' 70 to 181 s for Leica-1.scn, on their machine, by pixels",
+            ),
+        ),
+    )
