@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from benchmarks.bench import Bench, ours
-from benchmarks.measure import files
+from benchmarks.measure import files, sync_tree
 from hdrs_hpc.core.errors import InternalError
 
 
@@ -57,3 +57,43 @@ def staged_bytes(bench: Bench, source: Path) -> int:
     total = sum(path.stat().st_size for path in files((dest,)))
     shutil.rmtree(dest)
     return total
+
+
+def unsealed(bench: Bench, copy: Path, name: str) -> Path:
+    """The same zarr, the same bytes, as plain files: what a reader without sealing has."""
+    from imaging import standalone
+
+    dest = bench.scratch / f"plain-{name}"
+    if not dest.exists():
+        opened = standalone.open_copy(copy, standalone.read_secret(secret_of(bench)))
+        for path in opened.paths():
+            target = dest / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(opened.read(path))
+        sync_tree(dest)
+    return dest
+
+
+def by_hand(bench: Bench, plain: Path, item: str, name: str) -> Path:
+    """A sealed copy whose one ``item`` (``slides/<id>``) holds the files below ``plain``."""
+    from hdrs_hpc.core import strict_json
+    from hdrs_hpc.sealing.copy_builder import CopyBuilder
+    from hdrs_hpc.sealing.objects.directory import DirectoryStore
+    from imaging import standalone
+
+    dest = bench.scratch / f"copy-{name}"
+    if dest.exists():
+        return dest
+    (dest / "journal").mkdir(parents=True)
+    key = standalone.copy_key(standalone.read_secret(secret_of(bench)), name)
+    builder = CopyBuilder(
+        DirectoryStore(dest / "objects"), key, "copy", standalone.PROJECT, name, dest / "journal"
+    )
+    for path in files((plain,)):
+        builder.put(f"{item}/{path.relative_to(plain)}", path.read_bytes())
+    builder.finish_item(item, {})
+    sealed = builder.seal()
+    builder.close()
+    described = {"schema": standalone.SCHEMA, "copy": name, "digest": sealed.manifest_digest}
+    (dest / "copy.json").write_bytes(strict_json.dumps(described))
+    return dest

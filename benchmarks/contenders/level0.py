@@ -35,7 +35,7 @@ def main(source: str, dest: Path, secret_file: Path) -> None:
     report = stage_folder(open_source(source), dest, secret, plan)
     copy = standalone.open_staged(dest, secret)
     (slide,) = copy.slides()
-    levels = len(copy.multiscale(slide).levels)
+    levels = len(copy.multiscale(f"slides/{slide}").levels)
     if levels != 1:
         raise RuntimeError(f"{levels} levels were written")
     tell(stage_s=report.seconds, headers_s=report.reading_s, levels=levels)
