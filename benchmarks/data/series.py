@@ -58,6 +58,11 @@ def small_series(bench: Bench, count: int) -> Path:
     return bench.made(f"series-{count}", parameters, lambda to, told: _small(to, told, count))
 
 
+def ct_slices(side: int) -> Slices:
+    """All distinct CT slices, (128, side, side)."""
+    return variations(_ct_pixels(dcmread(_real(_CT_FILE))), side, DISTINCT)
+
+
 def variations(base: NDArray[Any], side: int, count: int) -> Slices:
     """``count`` different (side, side) slices of one real one.
 
