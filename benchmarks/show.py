@@ -26,7 +26,7 @@ def verdict(goal: GoalResult) -> str:
         return f"{goal.text}: not measured"
     said = "met" if goal.met else "missed"
     against = f" against {goal.against}" if goal.against and len(goal.peers) > 1 else ""
-    return f"{goal.text}: {goal.reached:.2f}{against}, {said}"
+    return f"{goal.text}: {goal.reached:.3g}{against}, {said}"
 
 
 def compared(result: ComparisonResult, contender: ContenderResult) -> str:
@@ -46,7 +46,8 @@ def spread(result: ComparisonResult, contender: ContenderResult) -> str:
     ]
     if not values:
         return ""
-    return f"{number(min(values), '').strip()} – {number(max(values), '').strip()} ({len(values)})"
+    low, high = (number(value, result.unit).rpartition(" ")[0] for value in (min(values), max(values)))
+    return f"{low} – {high} ({len(values)})"
 
 
 def processor_seconds(contender: ContenderResult) -> str:
