@@ -223,12 +223,12 @@ class _Sampler:
 def _tree(pid: int) -> Iterator[int]:
     yield pid
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return
     for thread in threads:
         with contextlib.suppress(OSError):
-            for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+            for child in (thread / "children").read_text().split():
                 yield from _tree(int(child))
 
 

@@ -51,7 +51,9 @@ class ContenderResult(_Part):
     def median_of(self, figure: str) -> float | None:
         """None where no run gave it."""
         values = [
-            run.figures[figure] for run in self.runs if run.counted and run.error is None and figure in run.figures
+            run.figures[figure]
+            for run in self.runs
+            if run.counted and run.error is None and figure in run.figures
         ]
         return statistics.median(values) if values else None
 
@@ -146,7 +148,8 @@ def begin(comparison: Comparison) -> ComparisonResult:
         better=comparison.better,
         cache=comparison.cache,
         contenders=[
-            ContenderResult(name=one.name, scale=one.scale, remark=one.remark) for one in comparison.contenders
+            ContenderResult(name=one.name, scale=one.scale, remark=one.remark)
+            for one in comparison.contenders
         ],
         published=[
             PublishedFigure(name=one.name, low=one.low, high=one.high, remark=one.remark)

@@ -22,9 +22,7 @@ PATIENCE_S = 45.0
 """A contender whose runs took longer together sits out the rounds that are left."""
 
 
-def run(
-    cases: Sequence[Case], bench: Bench, rounds: int, save: Callable[[Results], None]
-) -> Results:
+def run(cases: Sequence[Case], bench: Bench, rounds: int, save: Callable[[Results], None]) -> Results:
     """All ``cases``; ``save`` is called after each comparison.  Ctrl-C passes through, with what ended saved.
 
     A case that fails says so in its result and the next one goes on.

@@ -24,7 +24,9 @@ _TORCH_FOLDER = Path(".torch")
 def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
     environment = torch_environment()
     if environment is None:
-        yield Skipped("feed", _TITLE, "PyTorch is not installed (nor in .torch, where `make test-torch` puts it)")
+        yield Skipped(
+            "feed", _TITLE, "PyTorch is not installed (nor in .torch, where `make test-torch` puts it)"
+        )
         return
     if not _has_gpu(environment):
         yield Skipped("feed", _TITLE, "PyTorch finds no GPU on this machine")

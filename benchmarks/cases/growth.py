@@ -24,7 +24,9 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
         tuple(
             Contender(
                 f"{count:,} series",
-                contender("stage_timed", series.small_series(bench, count), bench.out("grown"), secret_of(bench)),
+                contender(
+                    "stage_timed", series.small_series(bench, count), bench.out("grown"), secret_of(bench)
+                ),
                 outputs=bench.out("grown"),
             )
             for count in counts
@@ -51,7 +53,9 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
             "s",
             (
                 Contender(
-                    "hdrs-hpc", contender("opening", items, objects, bench.out("opened")), outputs=bench.out("opened")
+                    "hdrs-hpc",
+                    contender("opening", items, objects, bench.out("opened")),
+                    outputs=bench.out("opened"),
                 ),
             ),
             (Goal("< 1 s", ASKED, limit=1.0),),

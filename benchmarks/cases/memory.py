@@ -18,7 +18,7 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
     steps = sorted(size.memory_steps, reverse=True)
     names = [_words(step) for step in steps]
     out = bench.out("staged")
-    sources = [series.ct_archive(bench, step) for step in steps]
+    sources = series.ct_archives(bench, steps)
     yield Comparison(
         "staging-peak",
         f"native CT staged with --memory {size.memory_budget}: peak of the process tree",
@@ -42,11 +42,7 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
             )
             for name, source in zip(names, sources, strict=True)
         ),
-        (
-            Goal(
-                f"flat: at most {FLAT} × the peak of {names[-1]}", ASKED, peers=(names[-1],), least=1 / FLAT
-            ),
-        ),
+        (Goal(f"flat: at most {FLAT} × the peak of {names[-1]}", ASKED, peers=(names[-1],), least=1 / FLAT),),
         figure=PEAK,
         rounds=1,
         notes=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench, contender
@@ -22,37 +23,78 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
     copy = staged(bench, source, "slide")
     plain = _only_slide(unsealed(bench, copy, "slide"))
     levels = ",".join(map(str, range(_LEVELS)))
-    for size, where, which, processes in (
-        (224, "inside", "0", 1),
-        (224, "inside", "0", 2),
-        (224, "anywhere", "0", 1),
-        (224, "anywhere", "0", 2),
-        (256, "anywhere", "0", 1),
-        (224, "anywhere", levels, 1),
+    at = _Readable(copy, source / "slide.svs", plain)
+    for asked in (
+        _Asked(224, "inside", "0", 1),
+        _Asked(224, "inside", "0", 2),
+        _Asked(224, "anywhere", "0", 1),
+        _Asked(224, "anywhere", "0", 2),
+        _Asked(256, "anywhere", "0", 1),
+        _Asked(224, "anywhere", levels, 1),
     ):
-        least = 6.0 if where == "inside" else 4.0
-
-        def one(
-            name: str, mode: str, at: Path, needs: tuple[str, ...] = (), *more: Path
-        ) -> Contender:
-            words = (mode, size, where, which, bench.size.seconds, processes, at, *more)
-            return Contender(name, contender("patches", *words), needs=needs)
-
-        yield Comparison(
-            f"jpeg-{size}-{where}-levels-{which.replace(',', '')}-x{processes}",
-            f"{size}², {_WHERE[where]}, {_level_words(which)}, {_process_words(processes)}",
-            "patches/s",
-            (
-                one("hdrs-hpc, sealed", "sealed", copy, (), secret_of(bench)),
-                one(OPENSLIDE, "openslide", source / "slide.svs", ("openslide",)),
-                one(ZARR, "zarr", plain),
-                one(FUSED, "zarr-fused", plain),
-            ),
-            (Goal(f"≥ {least:.0f} × zarr-python and OpenSlide", ASKED, peers=(OPENSLIDE, ZARR, FUSED), least=least),),
-            figure=RATE,
-            better="higher",
-        )
+        yield _jpeg(bench, asked, at)
     yield from _zstd(bench)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """One slide, sealed, as its source file, and as plain zarr."""
+
+    copy: Path
+    file: Path
+    plain: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Side of a patch, where it lies (``inside`` a tile or ``anywhere``), levels, processes."""
+
+    size: int
+    where: str
+    levels: str
+    processes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.size}-{self.where}-levels-{self.levels.replace(',', '')}-x{self.processes}"
+
+    @property
+    def title(self) -> str:
+        level = (
+            f"level {self.levels}" if self.levels.isdecimal() else f"levels {self.levels.replace(',', ', ')}"
+        )
+        processes = "one process" if self.processes == 1 else f"{self.processes} processes"
+        return f"{self.size}², {_WHERE[self.where]}, {level}, {processes}"
+
+
+def _jpeg(bench: Bench, asked: _Asked, at: _Readable) -> Comparison:
+    least = 6.0 if asked.where == "inside" else 4.0
+
+    def reading(mode: str, *source: Path) -> tuple[str, ...]:
+        words = (asked.size, asked.where, asked.levels, bench.size.seconds, asked.processes)
+        return contender("patches", mode, *words, *source)
+
+    return Comparison(
+        f"jpeg-{asked.name}",
+        asked.title,
+        "patches/s",
+        (
+            Contender("hdrs-hpc, sealed", reading("sealed", at.copy, secret_of(bench))),
+            Contender(OPENSLIDE, reading("openslide", at.file), needs=("openslide",)),
+            Contender(ZARR, reading("zarr", at.plain)),
+            Contender(FUSED, reading("zarr-fused", at.plain)),
+        ),
+        (
+            Goal(
+                f"≥ {least:.0f} × zarr-python and OpenSlide",
+                ASKED,
+                peers=(OPENSLIDE, ZARR, FUSED),
+                least=least,
+            ),
+        ),
+        figure=RATE,
+        better="higher",
+    )
 
 
 def _zstd(bench: Bench) -> Iterator[Comparison]:
@@ -77,14 +119,6 @@ def _zstd(bench: Bench) -> Iterator[Comparison]:
 
 
 _WHERE = {"inside": "inside one tile", "anywhere": "anywhere"}
-
-
-def _level_words(which: str) -> str:
-    return f"level {which}" if which.isdecimal() else f"levels {which.replace(',', ', ')}"
-
-
-def _process_words(processes: int) -> str:
-    return "one process" if processes == 1 else f"{processes} processes"
 
 
 def _only_slide(plain: Path) -> Path:

@@ -33,7 +33,9 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
             source = _objects(bench, count, each)
             yield Comparison(
                 f"push-{name}",
-                f"push {count} objects of {each >> 20} MiB" if each >> 20 else f"push {count} objects of {each} bytes",
+                f"push {count} objects of {each >> 20} MiB"
+                if each >> 20
+                else f"push {count} objects of {each} bytes",
                 "MB/s",
                 (
                     Contender(

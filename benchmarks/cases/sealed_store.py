@@ -38,7 +38,9 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
             f"write {size.objects} objects of {mib} MiB (before coding), {words}",
             "MB/s",
             tuple(
-                Contender(name, write(kind, bench.out(f"{kind}-{codec}")), outputs=bench.out(f"{kind}-{codec}"))
+                Contender(
+                    name, write(kind, bench.out(f"{kind}-{codec}")), outputs=bench.out(f"{kind}-{codec}")
+                )
                 for name, kind in ((SEALED, "sealed"), (PLAIN, "plain"))
             ),
             (goal,),
@@ -48,7 +50,9 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
         )
         for kind in ("sealed", "plain"):
             written[kind, codec] = bench.scratch / f"read-{kind}-{codec}"
-            done = subprocess.run(write(kind, written[kind, codec]), capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                write(kind, written[kind, codec]), capture_output=True, text=True, check=False
+            )
             if done.returncode != 0:
                 raise StagingForBenchmarkError(done.stderr.strip().rpartition("\n")[2][:200])
         yield Comparison(
@@ -58,7 +62,14 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
             (
                 Contender(
                     f"{SEALED}, through the agent",
-                    contender("large_objects", "read", "sealed", size.seconds, written["sealed", codec], secret_of(bench)),
+                    contender(
+                        "large_objects",
+                        "read",
+                        "sealed",
+                        size.seconds,
+                        written["sealed", codec],
+                        secret_of(bench),
+                    ),
                 ),
                 Contender(
                     PLAIN, contender("large_objects", "read", "plain", size.seconds, written["plain", codec])

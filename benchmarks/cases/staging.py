@@ -36,7 +36,9 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
     if not dest.exists():
         bench.watcher.making(f"staging {name}", 0, 1)
         done = subprocess.run(
-            ours("imaging", "stage", source, dest, "--secret", secret_of(bench), "--max-failed", "0", "--json"),
+            ours(
+                "imaging", "stage", source, dest, "--secret", secret_of(bench), "--max-failed", "0", "--json"
+            ),
             capture_output=True,
             text=True,
             check=False,

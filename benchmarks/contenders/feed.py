@@ -1,5 +1,6 @@
-"""A loader of slide patches, a ViT-L/16 forward pass at 224², or both: ``WHAT sealed|plain SECONDS WORKERS DEVICE SOURCE
-[SECRET]`` with WHAT one of ``loader``, ``model``, ``both``.  Patches a second.
+"""A loader of slide patches, a ViT-L/16 forward pass at 224², or both.
+
+``WHAT sealed|plain SECONDS WORKERS DEVICE SOURCE [SECRET]`` with WHAT one of ``loader``, ``model``, ``both``.  Patches a second.
 
 ``plain`` is the same loader on the same bytes as plain files.  Weights are random: they cost what trained ones cost.
 """
@@ -47,7 +48,9 @@ class PlainFolder:
         return sorted(path.name for path in (self.folder / folder).iterdir())
 
 
-def main(what: str, kind: str, seconds: float, workers: int, device: str, source: Path, secret: Path | None) -> None:
+def main(
+    what: str, kind: str, seconds: float, workers: int, device: str, source: Path, secret: Path | None
+) -> None:
     torch: Any = import_module("torch")
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(_loaded(kind, workers, source, secret)) if what != "model" else None
@@ -130,7 +133,9 @@ def _model(torch: Any) -> Any:
             layer = nn.TransformerEncoderLayer(
                 WIDTH, HEADS, 4 * WIDTH, activation="gelu", batch_first=True, norm_first=True
             )
-            self.layers = nn.TransformerEncoder(layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+            self.layers = nn.TransformerEncoder(
+                layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False
+            )
 
         def forward(self, images: Any) -> Any:
             found = self.embed(images).flatten(2).transpose(1, 2)

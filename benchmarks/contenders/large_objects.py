@@ -26,7 +26,9 @@ ARRAY = f"{ITEM}/0"
 HOLDER = "bench"
 
 
-def write(kind: str, codec: str, dest: Path, shards: int, shard_bytes: int, source: Path, secret: Path | None) -> None:
+def write(
+    kind: str, codec: str, dest: Path, shards: int, shard_bytes: int, source: Path, secret: Path | None
+) -> None:
     slices = np.load(source)
     side = slices.shape[-1]
     depth = max(1, shard_bytes // (side * side * slices.itemsize))
@@ -75,7 +77,9 @@ def _create(store: Store, volume: Any, depth: int, codec: str) -> None:
         dtype=volume.dtype,
         chunks=(within, min(128, side), min(128, side)),
         shards=(depth, side, side),
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=2) if codec == "blosc" else None,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=2)
+        if codec == "blosc"
+        else None,
         dimension_names=["z", "y", "x"],
         config={"write_empty_chunks": True},
     )

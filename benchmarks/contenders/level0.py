@@ -22,12 +22,13 @@ from imaging.standalone.staging import stage_folder
 
 def _stored_only(task: SlideTask) -> list[LevelArray]:
     return [
-        kept_array(level_path(task.path, number), task.slide, number) for number in range(len(task.slide.levels))
+        kept_array(level_path(task.path, number), task.slide, number)
+        for number in range(len(task.slide.levels))
     ]
 
 
 def main(source: str, dest: Path, secret_file: Path) -> None:
-    SlideTask.arrays = _stored_only  # type: ignore[method-assign]  # see above
+    SlideTask.arrays = _stored_only  # type: ignore[method-assign, assignment]  # see above
     secret = standalone.read_secret(secret_file)
     plan = StagePlan(
         "any", "", standalone.deid_key(secret), max_failed=0, workers=len(os.sched_getaffinity(0))

@@ -33,7 +33,9 @@ def main(source: Path, dest: Path) -> None:
     while max(height, width) // factor >= 256:
         factors.append(factor)
         factor *= 2
-    write_image(image, str(dest), scale_factors=factors, axes="cyx", storage_options={"chunks": (3, 512, 512)})
+    write_image(
+        image, str(dest), scale_factors=factors, axes="cyx", storage_options={"chunks": (3, 512, 512)}
+    )
 
 
 def _sizes(extent: int) -> tuple[int, ...]:

@@ -139,7 +139,7 @@ def _sealed(asked: Asked) -> Opened:
         got = reader.read([Window(which, 0, 0, y, x) for which, y, x in places])
         return int(got[0].sum())
 
-    return read, [array.shape[-2:] for array in arrays], arrays[0].chunks[-1]
+    return read, [(array.shape[-2], array.shape[-1]) for array in arrays], arrays[0].chunks[-1]
 
 
 def _openslide(asked: Asked) -> Opened:
@@ -172,7 +172,7 @@ def _zarr(asked: Asked) -> Opened:
         got = [arrays[which][:, y : y + size, x : x + size] for which, y, x in places]
         return int(got[0].sum())
 
-    return read, [array.shape[-2:] for array in arrays], arrays[0].chunks[-1]
+    return read, [(array.shape[-2], array.shape[-1]) for array in arrays], arrays[0].chunks[-1]
 
 
 OPENERS: dict[str, Callable[[Asked], Opened]] = {

@@ -1,5 +1,7 @@
-"""Staging in a folder of one's own, timed from scan to seal: ``SRC DEST SECRET``; the interpreter's start and imports are
-left out, which would hide growth in the smaller runs.  Parsers' start is in."""
+"""Staging in a folder of one's own, timed from scan to seal: ``SRC DEST SECRET``.
+
+The interpreter's start and imports are left out, which would hide growth in the smaller runs.  Parsers' start is in.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from imaging.standalone.staging import stage_folder
 
 def main(source: str, dest: Path, secret_file: Path) -> None:
     secret = standalone.read_secret(secret_file)
-    plan = StagePlan("any", "", standalone.deid_key(secret), max_failed=0, workers=len(os.sched_getaffinity(0)))
+    plan = StagePlan(
+        "any", "", standalone.deid_key(secret), max_failed=0, workers=len(os.sched_getaffinity(0))
+    )
     started = time.perf_counter()
     report = stage_folder(open_source(source), dest, secret, plan)
     taken = time.perf_counter() - started

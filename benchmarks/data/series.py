@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,41 @@ def ct_series(bench: Bench, encoding: str, slices: int | None = None, pixels: in
     return bench.made(f"ct-{encoding}", parameters, lambda to, told: _ct(to, told, encoding, count, side, 1))
 
 
-def ct_archive(bench: Bench, size_bytes: int) -> Path:
-    """Native CT series of 1,000 slices each (or of as many as there are), together ``size_bytes``."""
-    side = bench.size.ct_pixels
-    count = max(1, size_bytes // (side * side * 2))
-    series = max(1, round(count / bench.size.ct_slices))
-    parameters = {"slices": count, "series": series, "pixels": side, "version": _VERSION}
-    return bench.made("ct-archive", parameters, lambda to, told: _ct(to, told, "native", count, side, series))
+def ct_archives(bench: Bench, sizes: Sequence[int]) -> list[Path]:
+    """Archives of native CT of about so many bytes each, in series of ``ct_slices``.
+
+    The smaller ones are the first series of the largest, as hard links: together they take its room only.
+    """
+    side, per = bench.size.ct_pixels, bench.size.ct_slices
+    numbers = [max(1, round(size / (side * side * 2 * per))) for size in sizes]
+    largest = max(numbers)
+    parameters = {"slices": per, "series": largest, "pixels": side, "version": _VERSION}
+    whole = bench.made(
+        "ct-archive", parameters, lambda to, told: _ct(to, told, "native", per * largest, side, largest)
+    )
+
+    def linked(folder: Path, number: int) -> None:
+        for path in sorted(whole.rglob("IM*"))[: number * per]:
+            (folder / path.parent.name).mkdir(exist_ok=True)
+            os.link(path, folder / path.parent.name / path.name)
+
+    return [
+        whole
+        if number == largest
+        else bench.made("ct-archive", {**parameters, "first": number}, lambda to, _, n=number: linked(to, n))
+        for number in numbers
+    ]
 
 
 def mr_series(bench: Bench) -> Path:
     """One functional MR series of many small files: ``mr_times`` × ``mr_slices`` of ``mr_pixels`` squared."""
     size = bench.size
-    parameters = {"times": size.mr_times, "slices": size.mr_slices, "pixels": size.mr_pixels, "version": _VERSION}
+    parameters = {
+        "times": size.mr_times,
+        "slices": size.mr_slices,
+        "pixels": size.mr_pixels,
+        "version": _VERSION,
+    }
     return bench.made("mr-small-files", parameters, lambda to, told: _mr(to, told, size))
 
 
@@ -91,7 +114,8 @@ def _ct(folder: Path, told: Making, encoding: str, count: int, side: int, series
     base = _ct_pixels(source)
     slices = variations(base, side, min(count, DISTINCT))
     streams = _encoded(slices, encoding)
-    source.update(
+    _set(
+        source,
         {
             "Rows": side,
             "Columns": side,
@@ -109,7 +133,7 @@ def _ct(folder: Path, told: Making, encoding: str, count: int, side: int, series
             "PatientID": "BENCH-1",
             "PatientName": "Bench^Mark",
             "BurnedInAnnotation": "NO",
-        }
+        },
     )
 
     def varied(place: int) -> dict[str, Any]:
@@ -167,7 +191,8 @@ def _small(folder: Path, told: Making, count: int) -> None:
 
 
 def _as_mr(source: Dataset, side: int) -> None:
-    source.update(
+    _set(
+        source,
         {
             "Rows": side,
             "Columns": side,
@@ -180,8 +205,13 @@ def _as_mr(source: Dataset, side: int) -> None:
             "SpacingBetweenSlices": 3,
             "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
             "PatientID": "BENCH-2",
-        }
+        },
     )
+
+
+def _set(source: Dataset, attributes: dict[str, Any]) -> None:
+    for keyword, value in attributes.items():
+        setattr(source, keyword, value)
 
 
 def _write(
@@ -208,7 +238,9 @@ def _encoded(slices: Slices, encoding: str) -> list[bytes]:
         "native": lambda pixels: pixels.tobytes(),
         # Both standards know signed samples as unsigned bits; DICOM's PixelRepresentation tells.
         "jpegls": lambda pixels: bytes(imagecodecs.jpegls_encode(pixels.view(np.uint16))),
-        "j2k": lambda pixels: bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)),
+        "j2k": lambda pixels: bytes(
+            imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)
+        ),
     }[encoding]
     with ThreadPoolExecutor(2) as pool:  # encoders let go of the interpreter's lock
         return list(pool.map(encode, slices))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -25,7 +26,7 @@ from benchmarks.data.tiles import QUALITY, TILE, TileSet, encoded, mosaic, place
 MPP = 0.25
 FACTORS = (4, 16)
 """Of the stored levels below the largest."""
-_VERSION = 5
+_VERSION = 6
 
 
 def _parameters(bench: Bench, **more: int) -> dict[str, object]:
@@ -118,7 +119,9 @@ def _wsm(folder: Path, told: Making, tiles: TileSet, side: int, levels: int = 3)
     told(total // 2, total)
     for number, factor in enumerate(FACTORS[: levels - 1], start=1):
         picture = smaller(tiles, chosen, factor)
-        _instance(folder / f"level-{number}.dcm", number, picture.shape[0], MPP * factor, list(encoded(picture)))
+        _instance(
+            folder / f"level-{number}.dcm", number, picture.shape[0], MPP * factor, list(encoded(picture))
+        )
 
 
 def _instance(path: Path, level: int, extent: int, mpp: float, frames: list[bytes]) -> None:
@@ -128,63 +131,63 @@ def _instance(path: Path, level: int, extent: int, mpp: float, frames: list[byte
     meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
     meta.MediaStorageSOPInstanceUID = uid(8, level)
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.update(
-        {
-            "SOPClassUID": VLWholeSlideMicroscopyImageStorage,
-            "SOPInstanceUID": uid(8, level),
-            "StudyInstanceUID": uid(9, 1),
-            "SeriesInstanceUID": uid(9, 2),
-            "FrameOfReferenceUID": uid(9, 3),
-            "StudyDate": "20240102",
-            "StudyTime": "101112",
-            "AccessionNumber": "",
-            "ContentDate": "20240102",
-            "ContentTime": "101112",
-            "AcquisitionDateTime": "20240102101112",
-            "PatientID": "BENCH-3",
-            "PatientName": "Bench^Mark",
-            "PatientBirthDate": "",
-            "PatientSex": "",
-            "ReferringPhysicianName": "",
-            "StudyID": "1",
-            "SeriesNumber": 1,
-            "InstanceNumber": level + 1,
-            "Manufacturer": "Bench",
-            "ManufacturerModelName": "Bench",
-            "DeviceSerialNumber": "1",
-            "SoftwareVersions": "1",
-            "Modality": "SM",
-            "ContainerIdentifier": "BENCH-3-A",
-            "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE" if level == 0 else "RESAMPLED"],
-            "DimensionOrganizationType": "TILED_FULL",
-            "TotalPixelMatrixRows": extent,
-            "TotalPixelMatrixColumns": extent,
-            "TotalPixelMatrixFocalPlanes": 1,
-            "NumberOfOpticalPaths": 1,
-            "NumberOfFrames": len(frames),
-            "Rows": TILE,
-            "Columns": TILE,
-            "SamplesPerPixel": 3,
-            "PlanarConfiguration": 0,
-            "PhotometricInterpretation": "RGB",
-            "BitsAllocated": 8,
-            "BitsStored": 8,
-            "HighBit": 7,
-            "PixelRepresentation": 0,
-            "ImagedVolumeWidth": extent * mpp / 1000,
-            "ImagedVolumeHeight": extent * mpp / 1000,
-            "ImagedVolumeDepth": 0.001,
-            "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
-            "SpecimenLabelInImage": "NO",
-            "BurnedInAnnotation": "NO",
-            "FocusMethod": "AUTO",
-            "ExtendedDepthOfField": "NO",
-            "VolumetricProperties": "VOLUME",
-            "LossyImageCompression": "01",
-            "LossyImageCompressionMethod": "ISO_10918_1",
-            "LossyImageCompressionRatio": 10,
-        }
-    )
+    attributes: dict[str, Any] = {
+        "SOPClassUID": VLWholeSlideMicroscopyImageStorage,
+        "SOPInstanceUID": uid(8, level),
+        "StudyInstanceUID": uid(9, 1),
+        "SeriesInstanceUID": uid(9, 2),
+        "FrameOfReferenceUID": uid(9, 3),
+        "StudyDate": "20240102",
+        "StudyTime": "101112",
+        "AccessionNumber": "",
+        "ContentDate": "20240102",
+        "ContentTime": "101112",
+        "AcquisitionDateTime": "20240102101112",
+        "PatientID": "BENCH-3",
+        "PatientName": "Bench^Mark",
+        "PatientBirthDate": "",
+        "PatientSex": "",
+        "ReferringPhysicianName": "",
+        "StudyID": "1",
+        "SeriesNumber": 1,
+        "InstanceNumber": level + 1,
+        "Manufacturer": "Bench",
+        "ManufacturerModelName": "Bench",
+        "DeviceSerialNumber": "1",
+        "SoftwareVersions": "1",
+        "Modality": "SM",
+        "ContainerIdentifier": "BENCH-3-A",
+        "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE" if level == 0 else "RESAMPLED"],
+        "DimensionOrganizationType": "TILED_FULL",
+        "TotalPixelMatrixRows": extent,
+        "TotalPixelMatrixColumns": extent,
+        "TotalPixelMatrixFocalPlanes": 1,
+        "NumberOfOpticalPaths": 1,
+        "NumberOfFrames": len(frames),
+        "Rows": TILE,
+        "Columns": TILE,
+        "SamplesPerPixel": 3,
+        "PlanarConfiguration": 0,
+        "PhotometricInterpretation": "RGB",
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "ImagedVolumeWidth": extent * mpp / 1000,
+        "ImagedVolumeHeight": extent * mpp / 1000,
+        "ImagedVolumeDepth": 0.001,
+        "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
+        "SpecimenLabelInImage": "NO",
+        "BurnedInAnnotation": "NO",
+        "FocusMethod": "AUTO",
+        "ExtendedDepthOfField": "NO",
+        "VolumetricProperties": "VOLUME",
+        "LossyImageCompression": "01",
+        "LossyImageCompressionMethod": "ISO_10918_1",
+        "LossyImageCompressionRatio": 10,
+    }
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
     measures, shared, path_item, origin = Dataset(), Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [mpp / 1000, mpp / 1000]
     measures.SliceThickness = 0.001

@@ -18,7 +18,7 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 
 TILE = 240
-QUALITY = 85
+QUALITY = 75
 _DISTINCT = 96
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """APP14 with transform 0: without it decoders take three components for YCbCr."""

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
 
 
-class _Bench(click.Group):
-    """Runs without a subcommand: ``hdrs-hpc bench``."""
-
-
-@click.group("bench", cls=_Bench, invoke_without_command=True)
+@click.group("bench", invoke_without_command=True)
 @click.option("--only", multiple=True, metavar="CASE", help="This case only; may be repeated.")
 @click.option(
     "--size",
@@ -91,9 +87,10 @@ def bench(
         if out is not None:
             _replace(out, results.to_json())
 
+    wanted = rounds or (1 if size == "small" else 3)
     try:
         with _Bars() as bars:
-            running.run(cases, Bench(SIZES[size], folder / "data", scratch, bars, slide), rounds or (1 if size == "small" else 3), save)
+            running.run(cases, Bench(SIZES[size], folder / "data", scratch, bars, slide), wanted, save)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if kept:
@@ -105,6 +102,66 @@ def bench(
                 show.table(kept[0], Console(highlight=False, width=None if sys.stdout.isatty() else 160))
                 if out is not None:
                     click.echo(f"\nWrote {out}.")
+
+
+@bench.command("page")
+@click.argument("results", type=options.FILE)
+@click.option(
+    "--out",
+    type=options.NEW_FILE,
+    default=Path("docs/benchmarks.md"),
+    show_default=True,
+    help="The page; its pictures go into `pictures` beside it.",
+)
+def page(results: Path, out: Path) -> None:
+    """Write the results page of RESULTS; what people wrote on an earlier one stays.
+
+    \b
+    Example:
+      hdrs-hpc bench page results.json --out benchmarks.md
+    """
+    from benchmarks import page as pages
+    from benchmarks.results import load
+
+    loaded = load(results)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for path in pages.write(loaded, out):
+        click.echo(f"Wrote {path}.")
+
+
+@bench.command("plot")
+@click.argument("results", type=options.FILE)
+@click.argument("folder", type=options.FOLDER)
+@click.option("--png", is_flag=True, help="PNG instead of SVG.")
+def plot(results: Path, folder: Path, png: bool) -> None:
+    """Draw the pictures of RESULTS into FOLDER.
+
+    \b
+    Example:
+      hdrs-hpc bench plot results.json pictures --png
+    """
+    from benchmarks import figures
+    from benchmarks.results import load
+
+    for path in figures.draw(load(results), folder, "png" if png else "svg"):
+        click.echo(f"Wrote {path}.")
+
+
+@bench.command("show")
+@click.argument("results", type=options.FILE)
+def show_results(results: Path) -> None:
+    """Show the table of RESULTS again.
+
+    \b
+    Example:
+      hdrs-hpc bench show results.json
+    """
+    from rich.console import Console
+
+    from benchmarks import show
+    from benchmarks.results import load
+
+    show.table(load(results), Console(highlight=False, width=None if sys.stdout.isatty() else 160))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -56,7 +56,14 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
 
 
-EXTRAS = {"demo": "demo", "imaging": "imaging", "bench": "bench", "dataset": "broker", "broker": "broker", "cluster": "broker"}
+EXTRAS = {
+    "demo": "demo",
+    "imaging": "imaging",
+    "bench": "bench",
+    "dataset": "broker",
+    "broker": "broker",
+    "cluster": "broker",
+}
 """Which extra of the package a command needs beyond what every laptop has."""
 
 
