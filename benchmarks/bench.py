@@ -75,9 +75,10 @@ def contender(module: str, *words: str | Path | int | float) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.contenders.{module}", *map(str, words))
 
 
-def bytes_only(
-    bench: Bench, inputs: tuple[Path, ...], written: int, name: str = "reading and writing the bytes"
-) -> Contender:
+LIMIT = "reading and writing the bytes"
+
+
+def bytes_only(bench: Bench, inputs: tuple[Path, ...], written: int) -> Contender:
     """The physical limit: read the input once and write as many bytes as our output has."""
     out = bench.out("bytes-only")
     return Contender(

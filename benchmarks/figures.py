@@ -14,7 +14,7 @@ from benchmarks.results import ComparisonResult, ContenderResult, GoalResult, Re
 GOALS, BREAKDOWN = "bench-goals", "bench-breakdown"
 _MET, _MISSED = "#2a7f62", "#c1584c"
 _PHASES = (
-    ("start-s", "start and scan", "#8da0cb"),
+    ("start-s", "start, scan, manifest", "#8da0cb"),
     ("headers-s", "headers", "#66c2a5"),
     ("pixels-s", "pixels, coding, sealing", "#fc8d62"),
     ("sync-s", "final sync", "#b3b3b3"),
@@ -140,7 +140,8 @@ def _breakdowns(results: Results) -> Any:
     marked = [(row.limit_s, place) for place, row in enumerate(rows) if row.limit_s is not None]
     if marked:
         axes.scatter(
-            *zip(*marked, strict=True),
+            [at for at, _ in marked],
+            [place for _, place in marked],
             marker="|",
             s=180,
             color="black",

@@ -134,10 +134,10 @@ def _breakdown(results: Results) -> Iterator[str]:
     if not rows:
         yield "No staging was measured."
         return
-    yield "Median seconds. *Start and scan*: interpreter, imports, hashing of every file. *Limit*: reading the"
+    yield "Median seconds. *Start*: interpreter, imports, hashing of every file; the manifest. *Limit*: reading the"
     yield "input and writing as many bytes as the copy has, and nothing else."
     yield ""
-    yield "| what | start and scan | headers | pixels, coding, sealing | sync | CPU | limit |"
+    yield "| what | start, scan, manifest | headers | pixels, coding, sealing | sync | CPU | limit |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in rows:
         cells = [f"{seconds:.2f}" for seconds in row.phases.values()]

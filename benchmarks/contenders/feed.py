@@ -1,6 +1,6 @@
 """A loader of slide patches, a ViT-L/16 forward pass at 224², or both.
 
-``WHAT sealed|plain SECONDS WORKERS DEVICE SOURCE [SECRET]`` with WHAT one of ``loader``, ``model``, ``both``.  Patches a second.
+``WHAT sealed|plain SECONDS WORKERS DEVICE SOURCE [SECRET]`` with WHAT one of ``loader``, ``model``, ``both``.
 
 ``plain`` is the same loader on the same bytes as plain files.  Weights are random: they cost what trained ones cost.
 """

@@ -27,7 +27,8 @@ def main(source: Path, dest: Path) -> None:
         return np.asarray(region)[..., :3].transpose(2, 0, 1)
 
     chunks = ((3,), _sizes(height), _sizes(width))
-    image = dask.array.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    meta = np.empty((0, 0, 0), np.uint8)
+    image = dask.array.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=meta)  # type: ignore[no-untyped-call]
     factors = []
     factor = 2
     while max(height, width) // factor >= 256:

@@ -15,17 +15,17 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 SYNTAXES = {"native": ExplicitVRLittleEndian, "jpegls": JPEGLSLossless, "j2k": JPEG2000Lossless}
 _ROOT = "1.2.826.0.1.3680043.8.498."
 _UID_LENGTH = 52
 
 
-def uid(*parts: int) -> str:
+def uid(*parts: int) -> UID:
     """A UID of 52 characters that these numbers make."""
     tail = "".join(f"{part:06d}" for part in parts)
-    return _ROOT + "1" + tail.rjust(_UID_LENGTH - len(_ROOT) - 1, "0")
+    return UID(_ROOT + "1" + tail.rjust(_UID_LENGTH - len(_ROOT) - 1, "0"))
 
 
 def number(value: float) -> str:

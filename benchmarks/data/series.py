@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def ct_archives(bench: Bench, sizes: Sequence[int]) -> list[Path]:
         "ct-archive", parameters, lambda to, told: _ct(to, told, "native", per * largest, side, largest)
     )
 
-    def linked(folder: Path, number: int) -> None:
+    def linked(number: int, folder: Path, told: Making) -> None:
         for path in sorted(whole.rglob("IM*"))[: number * per]:
             (folder / path.parent.name).mkdir(exist_ok=True)
             os.link(path, folder / path.parent.name / path.name)
@@ -58,7 +59,7 @@ def ct_archives(bench: Bench, sizes: Sequence[int]) -> list[Path]:
     return [
         whole
         if number == largest
-        else bench.made("ct-archive", {**parameters, "first": number}, lambda to, _, n=number: linked(to, n))
+        else bench.made("ct-archive", {**parameters, "first": number}, partial(linked, number))
         for number in numbers
     ]
 
