@@ -75,16 +75,12 @@ def contender(module: str, *words: str | Path | int | float) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.contenders.{module}", *map(str, words))
 
 
-LIMIT = "reading and writing the bytes"
+LIMIT, NO_WORK = "reading and writing the bytes", "no work done"
 
 
-def bytes_only(bench: Bench, inputs: tuple[Path, ...], written: int) -> Contender:
-    """The physical limit: read the input once and write as many bytes as our output has."""
+def bytes_only(bench: Bench, inputs: tuple[Path, ...], like: Path) -> Contender:
+    """The physical limit: read the input once and write as many bytes as ``like`` has, which ran just before."""
     out = bench.out("bytes-only")
     return Contender(
-        LIMIT,
-        contender("bytes_only", out, written, *inputs),
-        inputs=inputs,
-        outputs=out,
-        remark="no work done",
+        LIMIT, contender("bytes_only", out, like, *inputs), inputs=inputs, outputs=out, remark=NO_WORK
     )

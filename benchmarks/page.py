@@ -66,8 +66,8 @@ def text(results: Results, kept: str, pictures: set[str]) -> str:
 
 _METHOD = (
     "- **In turn.** Contenders run one after another, A B A B …, each a process of its own; figures are medians. The "
-    "first run of each is a warm-up and does not count, unless it took over 5 s; one whose runs took over 45 s "
-    "together sits out the rounds left.",
+    "first run of each is a warm-up and does not count, unless it took over 5 s; what reports a rate warms up inside. "
+    "One whose runs took over 45 s together sits out the rounds left.",
     "- **Whole processes.** Seconds are wall time from the start of the interpreter until all files written are on the "
     "medium (`fsync` of every file and folder of the output, for everybody alike). CPU seconds are user and system "
     "time of the whole process tree.",

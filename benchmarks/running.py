@@ -75,10 +75,11 @@ def _one(comparison: Comparison | Skipped, bench: Bench, rounds: int) -> Compari
 def compare(comparison: Comparison, result: ComparisonResult, bench: Bench, rounds: int) -> None:
     """A warm-up of each, then ``rounds`` rounds in turn; one that failed is tried once more.
 
-    A single round is for trying out: it has no warm-up.
+    No warm-up of those that warm up inside, since they report a rate, nor where there is but a single round.
     """
+    warm_up = rounds > 1 and comparison.figure == WALL
     spent = dict.fromkeys((one.name for one in comparison.contenders), 0.0)
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for contender, runs in zip(comparison.contenders, result.contenders, strict=True):
             counted = sum(one.counted and one.error is None for one in runs.runs)
             failed = sum(one.error is not None for one in runs.runs)
@@ -88,7 +89,7 @@ def compare(comparison: Comparison, result: ComparisonResult, bench: Bench, roun
             started = time.monotonic()
             run = measure.run(contender, number, comparison.cache)
             took = time.monotonic() - started
-            run.counted = number > 0 or took > LONG_WARM_UP_S or rounds == 1
+            run.counted = number > 0 or took > LONG_WARM_UP_S
             spent[contender.name] += took
             runs.runs.append(run)
             if run.error is not None and run.error.startswith("not installed"):

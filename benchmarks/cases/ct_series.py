@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
 from benchmarks.cases import ASKED
-from benchmarks.cases.staging import secret_of, staged_bytes
+from benchmarks.cases.staging import secret_of
 from benchmarks.comparing import Comparison, Contender, Goal, Skipped
 from benchmarks.data import series
 
@@ -66,7 +66,7 @@ def _contenders(bench: Bench, source: Path, *, ngff: bool) -> tuple[Contender, .
             inputs=(source,),
             outputs=bench.out("script"),
         ),
-        bytes_only(bench, (source,), staged_bytes(bench, source)),
+        bytes_only(bench, (source,), bench.out("staged")),
     ]
     if ngff:
         made.insert(

@@ -40,7 +40,7 @@ def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
                 (
                     Contender(
                         "hdrs-hpc",
-                        contender("push", "sealed", settings, source, "sealed"),
+                        contender("push", "sealed", settings, source, bench.scratch / "site" / "sealed"),
                         outputs=bench.scratch / "site" / "sealed",
                     ),
                     _rsync(bench, server, ONE, 1, source),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
 from benchmarks.cases import ASKED
-from benchmarks.cases.staging import secret_of, staged_bytes
+from benchmarks.cases.staging import secret_of
 from benchmarks.comparing import GROWN, Comparison, Contender, Goal, Published, Skipped
 from benchmarks.data import slides
 from benchmarks.data.tiles import TILE
@@ -99,7 +99,7 @@ def _pyramid(bench: Bench, source: Path, first: Path, name: str, title: str) -> 
             scale=scale,
             remark=remark,
         ),
-        bytes_only(bench, (source,), staged_bytes(bench, source)),
+        bytes_only(bench, (source,), bench.out("staged")),
     ]
     if name != "dicom":
         contenders[3:3] = [

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from functools import lru_cache
 from pathlib import Path
 
 from benchmarks.bench import Bench, ours
@@ -50,15 +48,6 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
             raise StagingForBenchmarkError(f"kept out: {', '.join(said['refused'])}")
         bench.watcher.making(f"staging {name}", 1, 1)
     return dest
-
-
-@lru_cache(maxsize=16)
-def staged_bytes(bench: Bench, source: Path) -> int:
-    """How many bytes a copy of ``source`` has; it is staged once to know."""
-    dest = staged(bench, source, f"size-of-{source.name}")
-    total = sum(path.stat().st_size for path in files((dest,)))
-    shutil.rmtree(dest)
-    return total
 
 
 def unsealed(bench: Bench, copy: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The physical limit: ``OUT BYTES INPUT…`` reads the inputs and writes so many bytes to a new folder."""
+"""The physical limit: ``OUT LIKE INPUT…`` reads the inputs and writes as many bytes as LIKE has to a new folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from benchmarks.measure import files, read_through
 _BLOCK = 4 << 20
 
 
-def main(out: Path, written: int, inputs: list[Path]) -> None:
+def main(out: Path, like: Path, inputs: list[Path]) -> None:
+    if not like.exists():
+        raise RuntimeError("there is no output to be as large as")
+    written = sum(path.stat().st_size for path in files([like]))
     for path in files(inputs):
         read_through(path)
     out.mkdir(parents=True)
@@ -22,4 +25,4 @@ def main(out: Path, written: int, inputs: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), [Path(name) for name in sys.argv[3:]])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]])

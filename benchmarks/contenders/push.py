@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,19 +24,18 @@ PUTTING = 4
 PROJECT = "bench"
 
 
-def sealed(settings_file: Path, source: Path, parts: list[str]) -> None:
-    """SETTINGS is a cluster's settings file whose scratch is the folder to push to."""
-    import time
-
+def sealed(settings_file: Path, source: Path, dest: Path) -> None:
+    """SETTINGS is a cluster's settings file; DEST lies directly in its scratch."""
     from connectors.clusters import ClusterSettings, open_cluster
 
     cluster = open_cluster(ClusterSettings.load(settings_file), PROJECT)
-    objects = cluster.objects(*parts)
+    objects = cluster.objects(dest.name)
     paths = sorted(source.iterdir())
     started = time.perf_counter()
     with ThreadPoolExecutor(PUTTING) as pool:
         for _ in pool.map(lambda path: objects.put(path.name, _pieces(path)), paths):
             pass
+    sync_tree(dest)
     _told(paths, time.perf_counter() - started)
 
 
@@ -47,8 +47,6 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 def rsync(streams: int, shell: list[str], target: str, source: Path, dest: Path) -> None:
     """``shell``: the ssh command.  Files are dealt out by size, so that each process has as much to do."""
-    import time
-
     paths = sorted(source.iterdir(), key=lambda path: path.stat().st_size, reverse=True)
     hands = [paths[start::streams] for start in range(streams)]
     dest.mkdir(parents=True, exist_ok=True)
@@ -73,8 +71,7 @@ def _told(paths: list[Path], seconds: float) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "sealed":
-        _settings, _source, *_parts = sys.argv[2:]
-        sealed(Path(_settings), Path(_source), _parts)
+        sealed(*map(Path, sys.argv[2:]))
     else:
         _streams, _user, _port, _identity, _known, _source, _dest = sys.argv[2:]
         os.environ.pop("SSH_AUTH_SOCK", None)

@@ -43,7 +43,9 @@ def test_processor_time_of_a_process_that_nobody_waited_for_is_measured() -> Non
 
 
 def test_peak_memory_counts_a_child_of_the_program() -> None:
-    hold = "import time; held = bytearray(200 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(0.5)"
+    hold = (
+        "import time; held = bytearray(200 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(0.5)"
+    )
     parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
     small = measure.run(python("import time; time.sleep(0.3)"), 1, "warm").figures["peak-bytes"]
     large = measure.run(python(parent, hold), 1, "warm").figures["peak-bytes"]
@@ -83,7 +85,9 @@ def test_a_program_that_takes_too_long_is_stopped_and_said_so() -> None:
     assert run.error.startswith("ended by signal")
 
 
-@pytest.mark.parametrize(("need", "name"), [("no_such_module", "no_such_module"), ("bin:no-such-program", "no-such-program")])
+@pytest.mark.parametrize(
+    ("need", "name"), [("no_such_module", "no_such_module"), ("bin:no-such-program", "no-such-program")]
+)
 def test_what_is_not_installed_is_named(need: str, name: str) -> None:
     run = measure.run(python("", needs=(need,)), 1, "warm")
     assert run.error == f"not installed: {name}"
@@ -121,7 +125,9 @@ def _cached(path: Path) -> int:
 
 def test_stopping_the_benchmark_stops_the_program_it_measures(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    code = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    code = (
+        f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
 
     def interrupt() -> None:
         while not (mark.exists() and mark.read_text()):

@@ -69,7 +69,14 @@ def test_contenders_run_in_turn_after_a_warm_up_of_each(bench: Bench, order: lis
 def test_a_single_round_has_no_warm_up(bench: Bench, order: list[str]) -> None:
     made = running.run([Scripted("case", [pair()])], bench, 1, lambda results: None)
     assert order == ["A", "B"]
+    assert [run.counted for run in made.cases[0].comparisons[0].contenders[1].runs] == [True]
     assert made.cases[0].comparisons[0].contenders[0].median == 1.0
+
+
+def test_what_reports_a_rate_warms_up_inside(bench: Bench, order: list[str]) -> None:
+    rate = Comparison("c", "c", "MB/s", (Contender("A", ()), Contender("B", ())), figure="mb-per-s")
+    running.run([Scripted("case", [rate])], bench, 2, lambda results: None)
+    assert order == ["A", "B"] * 2
 
 
 def test_a_long_warm_up_counts_as_the_first_round(
@@ -88,12 +95,18 @@ def test_who_took_too_long_sits_out_the_rounds_that_are_left(
     assert order == ["A", "B"] * 2  # the warm-up, and one that counts
 
 
-def test_a_contender_that_fails_is_tried_once_more_and_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contender_that_fails_is_tried_once_more_and_shown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = []
 
     def run(contender: Contender, number: int, cache: str) -> Run:
         ran.append(contender.name)
-        return Run(round=number, error="no") if contender.name == "B" else Run(round=number, figures={"wall-s": 1.0})
+        return (
+            Run(round=number, error="no")
+            if contender.name == "B"
+            else Run(round=number, figures={"wall-s": 1.0})
+        )
 
     monkeypatch.setattr(measure, "run", run)
     made = running.run([Scripted("case", [pair()])], bench, 3, lambda results: None)
