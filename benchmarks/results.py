@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.comparing import Better, Cache, Comparison, Goal
-from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.core.errors import BadDocumentError, ConflictError
 
 SCHEMA: Literal["hdrs-hpc/benchmark/1"] = "hdrs-hpc/benchmark/1"
 
@@ -18,6 +19,12 @@ class BadResultsError(BadDocumentError):
     code = "benchmark-results-malformed"
     meaning = "The file is not one that `hdrs-hpc bench` wrote."
     remedy = "Give the file that was named by --out."
+
+
+class OtherMachineError(ConflictError):
+    code = "benchmark-results-of-another-machine"
+    meaning = "The results file is of another machine, of other versions or of another size of data."
+    remedy = "Write to another file, or without --add."
 
 
 def _kebab(name: str) -> str:
@@ -136,6 +143,19 @@ def load(path: Path) -> Results:
         return Results.model_validate_json(path.read_bytes())
     except (ValueError, OSError) as error:
         raise BadResultsError(f"{type(error).__name__}", where=path.name) from None
+
+
+def merged(old: Results, new: Results, order: Sequence[str]) -> Results:
+    """``new``, and of ``old`` the cases that ``new`` did not run, in this ``order`` of names.
+
+    Raises :class:`OtherMachineError` where they can't stand in one table.
+    """
+    if (old.size, old.machine) != (new.size, new.machine):
+        raise OtherMachineError()
+    ran = {case.name for case in new.cases}
+    cases = [*new.cases, *(case for case in old.cases if case.name not in ran)]
+    cases.sort(key=lambda case: order.index(case.name) if case.name in order else len(order))
+    return new.model_copy(update={"cases": cases, "rounds": min(old.rounds, new.rounds)})
 
 
 def begin(comparison: Comparison) -> ComparisonResult:

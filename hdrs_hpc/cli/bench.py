@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "--rounds", type=click.IntRange(1, 20), help="Of each contender, in turn.  [default: 3, of small size 1]"
 )
 @click.option("--out", type=options.NEW_FILE, help="Write the results here, after each comparison anew.")
+@click.option("--add", is_flag=True, help="Keep the cases that --out has and that do not run now.")
 @click.option(
     "--workdir",
     type=options.FOLDER,
@@ -44,6 +45,7 @@ def bench(
     size: str,
     rounds: int | None,
     out: Path | None,
+    add: bool,
     workdir: Path | None,
     slide: Path | None,
     listing: bool,
@@ -63,7 +65,7 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    from benchmarks import running, show, table
+    from benchmarks import results, running, show, table
     from benchmarks.bench import Bench
     from benchmarks.sizes import SIZES
 
@@ -77,15 +79,18 @@ def bench(
         else:
             shown.table(("case", "what"), rows, empty="no case")
         return
+    if add and out is None:
+        raise click.UsageError("--add needs --out")
+    before = results.load(out) if add and out is not None and out.exists() else None
     folder = (workdir or running.working_folder()).absolute()
     scratch = folder / f"run-{os.getpid()}"
     scratch.mkdir(mode=0o700, parents=True)
     kept: list[Results] = []
 
-    def save(results: Results) -> None:
-        kept[:] = [results]
+    def save(found: Results) -> None:
+        kept[:] = [found if before is None else results.merged(before, found, list(table.CASES))]
         if out is not None:
-            _replace(out, results.to_json())
+            _replace(out, kept[0].to_json())
 
     wanted = rounds or (1 if size == "small" else 3)
     try:

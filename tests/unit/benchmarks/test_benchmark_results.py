@@ -9,7 +9,15 @@ import pytest
 
 from benchmarks import results
 from benchmarks.comparing import Comparison, Contender, Goal
-from benchmarks.results import BadResultsError, ComparisonResult, Machine, Results, Run
+from benchmarks.results import (
+    BadResultsError,
+    CaseResult,
+    ComparisonResult,
+    Machine,
+    OtherMachineError,
+    Results,
+    Run,
+)
 
 MACHINE = Machine(
     processor="a processor",
@@ -120,3 +128,25 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(BadResultsError):
         results.load(tmp_path / "r.json")
+
+
+def case(name: str, seconds: float) -> CaseResult:
+    return CaseResult(name=name, title=name, seconds=seconds)
+
+
+def test_cases_that_ran_now_replace_those_of_before_and_the_others_stay_in_order() -> None:
+    kept: dict[str, Any] = {"begun": "x", "size": "full", "machine": MACHINE}
+    old = Results(**kept, rounds=1, cases=[case("a", 1), case("b", 1), case("c", 1)])
+    new = Results(**kept, rounds=3, cases=[case("b", 2)])
+    made = results.merged(old, new, ["a", "b", "c"])
+    assert [(one.name, one.seconds) for one in made.cases] == [("a", 1), ("b", 2), ("c", 1)]
+    assert made.rounds == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [{"size": "small"}, {"machine": MACHINE.model_copy(update={"cores": 64})}]
+)
+def test_results_of_another_machine_or_size_are_not_put_together(changed: dict[str, Any]) -> None:
+    kept: dict[str, Any] = {"begun": "x", "size": "full", "machine": MACHINE, "rounds": 3}
+    with pytest.raises(OtherMachineError):
+        results.merged(Results(**kept), Results(**{**kept, **changed}), [])
