@@ -11,6 +11,7 @@ Cache = Literal["cold", "warm"]
 Better = Literal["lower", "higher"]
 
 WALL, PEAK, OUTPUT, GROWN = "wall-s", "peak-bytes", "output-bytes", "output-over-input"
+WORK, SYNC = "work-s", "sync-s"
 """Figures that every run has; others are those that a contender reports itself."""
 
 
@@ -18,9 +19,11 @@ WALL, PEAK, OUTPUT, GROWN = "wall-s", "peak-bytes", "output-bytes", "output-over
 class Contender:
     """A program, run as a process of its own.
 
-    ``needs``: modules, or programs written ``bin:name``, without which it can't run.  ``outputs``: a folder that is
-    removed before a run and brought to the medium at its end, as part of its time.  ``inputs``: what it reads.
-    ``scale``: by how much its figure is multiplied, where it does a part of the work; ``remark`` says so.
+    ``needs``: modules, programs written ``bin:name`` and libraries written ``lib:name``, without which it can't run.
+    ``outputs``: a folder that is removed before a run and brought to the medium at its end, as part of its time.
+    ``inputs``: what it reads.
+    ``scale``: how many times more the whole work is than the part that it does; ``remark`` says so.  Its wall time is
+    scaled by that, but for what it took to start, where it reports ``work-s``.
     """
 
     name: str

@@ -9,6 +9,7 @@ after they were read once.  Programs and libraries stay in the cache in both.
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import importlib.util
 import json
 import os
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparing import GROWN, OUTPUT, PEAK, WALL, Cache, Contender
+from benchmarks.comparing import GROWN, OUTPUT, PEAK, SYNC, WALL, Cache, Contender
 from benchmarks.results import Run
 
 TIME_LIMIT_S = 900.0
@@ -40,6 +41,9 @@ def missing(contender: Contender) -> str | None:
         if kind == "bin":
             if program(name) is None:
                 return name
+        elif kind == "lib":
+            if ctypes.util.find_library(name) is None:
+                return f"lib{name}"
         elif importlib.util.find_spec(name) is None:
             return name
     return None
@@ -85,7 +89,7 @@ def run(contender: Contender, number: int, cache: Cache, *, time_limit_s: float 
     user, system = max((usage.ru_utime, usage.ru_stime), sampler.processor_s(), key=sum)
     figures = {
         WALL: synced - started,
-        "sync-s": synced - ended,
+        SYNC: synced - ended,
         "user-s": user,
         "system-s": system,
         PEAK: float(sampler.peak),

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.comparing import Better, Cache, Comparison, Goal
+from benchmarks.comparing import SYNC, WALL, WORK, Better, Cache, Comparison, Goal
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError
 
 SCHEMA: Literal["hdrs-hpc/benchmark/1"] = "hdrs-hpc/benchmark/1"
+
+
+_TIMES = ("user-s", "system-s", WORK, SYNC)
 
 
 class BadResultsError(BadDocumentError):
@@ -46,7 +49,8 @@ class Run(_Part):
 
 
 class ContenderResult(_Part):
-    """``median`` is of the comparison's figure over the counted runs, after ``scale``."""
+    """``median`` is of the comparison's figure over the counted runs, for the whole work where a contender did a part
+    (``scale``); ``runs`` are as measured."""
 
     name: str
     runs: list[Run] = Field(default_factory=list)
@@ -55,14 +59,24 @@ class ContenderResult(_Part):
     median: float | None = None
     error: str | None = None
 
-    def median_of(self, figure: str) -> float | None:
-        """None where no run gave it."""
-        values = [
-            run.figures[figure]
+    def values(self, figure: str) -> list[float]:
+        """Of the counted runs that gave it, for the whole work."""
+        return [
+            self._whole(run.figures, figure)
             for run in self.runs
             if run.counted and run.error is None and figure in run.figures
         ]
+
+    def median_of(self, figure: str) -> float | None:
+        """None where no run gave it."""
+        values = self.values(figure)
         return statistics.median(values) if values else None
+
+    def _whole(self, figures: dict[str, float], figure: str) -> float:
+        if figure == WALL and WORK in figures:
+            # Starting up does not take longer for more pixels.
+            return figures[WALL] + (self.scale - 1) * (figures[WORK] + figures[SYNC])
+        return figures[figure] * (self.scale if figure in (WALL, *_TIMES) else 1)
 
 
 class PublishedFigure(_Part):
@@ -182,8 +196,7 @@ def begin(comparison: Comparison) -> ComparisonResult:
 def conclude(comparison: Comparison, result: ComparisonResult) -> None:
     """Fill in medians and what became of the goals."""
     for contender in result.contenders:
-        found = contender.median_of(result.figure)
-        contender.median = None if found is None else found * contender.scale
+        contender.median = contender.median_of(result.figure)
         errors = [run.error for run in contender.runs if run.error is not None]
         contender.error = errors[-1] if errors else None
         if contender.median is None and contender.error is None and contender.runs:
@@ -201,13 +214,9 @@ def _judged(goal: Goal, result: ComparisonResult) -> GoalResult:
     better = goal.better or result.better
     figure = goal.figure or result.figure
 
-    def value(contender: ContenderResult) -> float | None:
-        found = contender.median_of(figure)
-        return None if found is None else found * (contender.scale if figure == result.figure else 1.0)
-
     wanted = goal.least if goal.limit is None else goal.limit
     judged = GoalResult(text=goal.text, source=goal.source, peers=list(goal.peers), wanted=wanted)
-    ours = value(result.contenders[0]) if result.contenders else None
+    ours = result.contenders[0].median_of(figure) if result.contenders else None
     if ours is None:
         return judged
     if goal.limit is not None:
@@ -217,7 +226,7 @@ def _judged(goal: Goal, result: ComparisonResult) -> GoalResult:
     ratios = [
         (ratio(ours, theirs, better), contender.name)
         for contender in result.contenders[1:]
-        if contender.name in goal.peers and (theirs := value(contender)) is not None
+        if contender.name in goal.peers and (theirs := contender.median_of(figure)) is not None
     ]
     if ratios:
         judged.reached, judged.against = min(ratios)

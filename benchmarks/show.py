@@ -39,11 +39,7 @@ def compared(result: ComparisonResult, contender: ContenderResult) -> str:
 
 def spread(result: ComparisonResult, contender: ContenderResult) -> str:
     """Lowest and highest of the counted runs, and how many."""
-    values = [
-        run.figures[result.figure] * contender.scale
-        for run in contender.runs
-        if run.counted and run.error is None and result.figure in run.figures
-    ]
+    values = contender.values(result.figure)
     if not values:
         return ""
     low, high = (number(value, result.unit).rpartition(" ")[0] for value in (min(values), max(values)))

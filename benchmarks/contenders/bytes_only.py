@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.measure import files, read_through
 
-_BLOCK = 4 << 20
+_BLOCK = 256 << 10
 
 
 def main(out: Path, like: Path, inputs: list[Path]) -> None:

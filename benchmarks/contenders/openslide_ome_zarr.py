@@ -6,6 +6,7 @@ Read in blocks of 2048 on Dask's threads, written by ome-zarr with its defaults.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import dask.array
 import numpy as np
 import openslide
 from ome_zarr.writer import write_image
+
+from benchmarks.contenders import tell
 
 BLOCK = 2048
 
@@ -44,4 +47,6 @@ def _sizes(extent: int) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
+    _started = time.perf_counter()
     main(Path(sys.argv[1]), Path(sys.argv[2]))
+    tell(work_s=time.perf_counter() - _started)

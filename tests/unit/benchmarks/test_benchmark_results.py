@@ -86,6 +86,17 @@ def test_a_part_of_the_work_is_scaled_to_the_whole() -> None:
     assert result.goals[0].reached == 12.5
 
 
+def test_the_start_of_a_program_is_not_scaled_where_it_is_known() -> None:
+    comparison = Comparison("c", "t", "s", (Contender("ours", ()), Contender("part", (), scale=10.0)))
+    result = results.begin(comparison)
+    result.contenders[1].runs = [
+        Run(round=1, figures={"wall-s": 5.0, "work-s": 1.5, "sync-s": 0.5, "user-s": 4.0})
+    ]
+    results.conclude(comparison, result)
+    assert result.contenders[1].median == 3.0 + 10 * 2.0
+    assert result.contenders[1].median_of("user-s") == 40.0
+
+
 def test_a_limit_is_held_against_our_figure_alone() -> None:
     result = compared({"ours": [0, 1.5], "theirs": [0, 0.1]}, Goal("g", "s", limit=1.4))
     assert result.goals[0].reached == 1.5
