@@ -13,18 +13,17 @@ from pathlib import Path
 from benchmarks.contenders import tell
 from connectors.sources.opening import open_source
 from imaging import standalone
-from imaging.layout import level_path
 from imaging.staging.engine import StagePlan
-from imaging.staging.pathology.arrays import LevelArray, kept_array
+from imaging.staging.pathology.arrays import LevelArray
 from imaging.staging.pathology.task import SlideTask
 from imaging.standalone.staging import stage_folder
 
 
+_all_levels = SlideTask.arrays
+
+
 def _stored_only(task: SlideTask) -> list[LevelArray]:
-    return [
-        kept_array(level_path(task.path, number), task.slide, number)
-        for number in range(len(task.slide.levels))
-    ]
+    return _all_levels(task)[: len(task.slide.levels)]
 
 
 def main(source: str, dest: Path, secret_file: Path) -> None:
