@@ -52,15 +52,6 @@ def wsm(bench: Bench, tiles: int) -> Path:
     )
 
 
-def wsm_largest(bench: Bench, tiles: int) -> Path:
-    """The folder of its largest level alone."""
-    return bench.made(
-        f"slide-dicom-largest-{tiles}",
-        _parameters(bench, tiles=tiles),
-        lambda to, told: _wsm(to, told, tile_set(bench.slide), tiles, levels=1),
-    )
-
-
 def zstd_zarr(bench: Bench) -> Path:
     """The folder of a plain zarr array ``0``: (3, y, x), chunks of 256, shards of 2048, zstd."""
     side = bench.size.zstd_pixels
@@ -111,13 +102,13 @@ def _svs(path: Path, told: Making, tiles: TileSet, side: int, levels: int) -> No
             level(encoded(picture), extent, description)
 
 
-def _wsm(folder: Path, told: Making, tiles: TileSet, side: int, levels: int = 3) -> None:
+def _wsm(folder: Path, told: Making, tiles: TileSet, side: int) -> None:
     chosen = places(tiles, side)
     total = side * side
     frames = [tiles.streams[which] for which in chosen.ravel()]
     _instance(folder / "level-0.dcm", 0, side * TILE, MPP, frames)
     told(total // 2, total)
-    for number, factor in enumerate(FACTORS[: levels - 1], start=1):
+    for number, factor in enumerate(FACTORS, start=1):
         picture = smaller(tiles, chosen, factor)
         _instance(
             folder / f"level-{number}.dcm", number, picture.shape[0], MPP * factor, list(encoded(picture))

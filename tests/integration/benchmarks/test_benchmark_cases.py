@@ -39,7 +39,7 @@ TINY = replace(
 PARTS = {
     "sealed-store": ("write-blosc", "read-blosc"),
     "ct-series": ("ct-native-warm",),
-    "slide": ("level-0-svs", "pyramid-svs"),
+    "slide": ("pyramid-svs",),
     "patches": ("jpeg-224-anywhere-levels-0-x2", "zstd-224-inside-x1"),
     "volumes": ("volume-box",),
     "push": ("push-large",),
