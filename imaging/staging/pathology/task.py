@@ -79,9 +79,9 @@ class SlideTask:
         arrays = self.arrays()
         last = together(self.slide, len(arrays))
         # Stored levels, and the first derived ones, need the source alone.
-        groups = [arrays[number : number + 1] for number in range(last.start)] + [
-            arrays[last.start : last.stop]
-        ]
+        groups = [arrays[number : number + 1] for number in range(last.start)]
+        if last:
+            groups.append(arrays[last.start : last.stop])
         weight = sum(_pixels(group[0]) for group in groups)
         first: list[Part] = []
         for number, group in enumerate(groups):
