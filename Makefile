@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 DIR ?= demo-site
 CLUSTER ?= local
+OUT ?= results.json
+SIZE ?= full
+ONLY ?=
+SLIDE ?=
 
-.PHONY: help env demo test test-torch check fix docs lock slurm-up slurm-down clean
+.PHONY: help env demo test bench test-torch check fix docs lock slurm-up slurm-down clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +39,10 @@ test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are n
 .torch/.ready: requirements-torch.lock $(VENV)/.ready
 	$(UV) pip install --quiet --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
 	@touch $@
+
+bench: env  ## measure against peers (OUT=results.json SIZE=small|full ONLY="case case" SLIDE=some.svs)
+	$(BIN)/hdrs-hpc bench --out "$(OUT)" --size "$(SIZE)" $(foreach case,$(ONLY),--only $(case)) \
+	  $(if $(SLIDE),--slide "$(SLIDE)")
 
 test-torch: .torch/.ready  ## tests of the PyTorch data sets, in a folder of their own (5 GB)
 	PYTHONPATH=.torch $(BIN)/pytest -n0 tests/integration/imaging/test_reading_torch.py \

@@ -168,6 +168,13 @@ def stage(
     import contextlib
     import os
 
+    from imaging.staging.pool import ParserPool
+
+    workers = workers or len(os.sched_getaffinity(0))
+    parsers = click.get_current_context().with_resource(ParserPool(workers))
+    if scheduler == "threads":
+        parsers.start()  # they load their libraries while this process loads its own
+
     from connectors.sources.opening import open_source
     from hdrs_hpc.core import strict_yaml
     from imaging import standalone
@@ -194,7 +201,7 @@ def stage(
         cohort=patient_lists.cohort_hashes(deid, _lines(cohort)) if cohort else None,
         columns=strict_yaml.load(columns.read_bytes())[0] if columns else {},
         max_failed=2**63 if max_failed is None else max_failed,
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers,
         burned_in=burned_in,
         find_text=find_text,
         deface=deface,
@@ -218,6 +225,7 @@ def stage(
                 progress=bars.staged,
                 unreadable=lambda code: unreadable.update([code]),
                 inventoried=scans.append,
+                parsers=parsers,
             )
         except KeyboardInterrupt:
             click.echo("\nThe same command goes on where it stopped.", err=True)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "broker": ("hdrs_hpc.cli.broker:broker", "Set up and run a broker."),
     "cluster": ("hdrs_hpc.cli.cluster:cluster", "Make clusters known to a broker and look after them."),
     "imaging": ("hdrs_hpc.cli.imaging:imaging", "Turn DICOM series and slides into sealed Zarr."),
+    "bench": ("hdrs_hpc.cli.bench:bench", "Measure staging and reading against their peers."),
     "audit": ("hdrs_hpc.cli.audit:audit", "Verify and read an exported audit log."),
     "certificate": ("hdrs_hpc.cli.certificate:certificate", "Verify and read a certificate of destruction."),
     "explain": ("hdrs_hpc.cli.explain:explain", "Tell what a reason code means and how to mend it."),
@@ -55,7 +56,14 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
 
 
-EXTRAS = {"demo": "demo", "imaging": "imaging", "dataset": "broker", "broker": "broker", "cluster": "broker"}
+EXTRAS = {
+    "demo": "demo",
+    "imaging": "imaging",
+    "bench": "bench",
+    "dataset": "broker",
+    "broker": "broker",
+    "cluster": "broker",
+}
 """Which extra of the package a command needs beyond what every laptop has."""
 
 
@@ -74,7 +82,7 @@ def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
     from hdrs_hpc.core.errors import NotFoundError
 
     name = (error.name or "").partition(".")[0]
-    if name in ("hdrs_hpc", "imaging", "connectors", ""):
+    if name in ("hdrs_hpc", "imaging", "connectors", "benchmarks", ""):
         return error
     return NotFoundError(
         f"this installation lacks {name}, which `hdrs-hpc {command}` needs",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module, resources
 
 TABLE = "reason_codes.json"
-_PACKAGES = ("hdrs_hpc", "connectors", "imaging")
+_PACKAGES = ("hdrs_hpc", "connectors", "imaging", "benchmarks")
 _SKIPPED = ("__main__", "migrations", "contract", "reference", "torch_data")
 """Modules that run when they are imported, that only tests import, or that need torch; none defines a code."""
 

@@ -13,7 +13,9 @@ import mmap
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from hdrs_hpc.core.errors import HdrsError
@@ -81,17 +83,19 @@ class DataServer:
             reply = datasocket.frame(Status.OK, datasocket.opened_body(datasocket.SLOT_BYTES))
             socket.send_fds(connection, [reply], [slot.fd])
             return
+        # Sent outside of any handler: an error's frames hold views of the slot, and the slot could not be closed.
+        connection.sendall(datasocket.frame(*self._outcome(slot, kind, body)))
+
+    def _outcome(self, slot: _Slot, kind: int, body: bytes) -> tuple[Status, bytes]:
         try:
-            reply_body = self._act(slot, kind, body)
+            return Status.OK, self._act(slot, kind, body)
         except KeyError:
-            connection.sendall(datasocket.frame(Status.NO_SUCH_INPUT))
+            return Status.NO_SUCH_INPUT, b""
         except FrameError:
             self._meter.alarm()
-            connection.sendall(datasocket.frame(Status.BAD_REQUEST))
+            return Status.BAD_REQUEST, b""
         except HdrsError:
-            connection.sendall(datasocket.frame(Status.UNREADABLE))
-        else:
-            connection.sendall(datasocket.frame(Status.OK, reply_body))
+            return Status.UNREADABLE, b""
 
     def _act(self, slot: _Slot, kind: int, body: bytes) -> bytes:
         """Raises KeyError for an unknown input."""
@@ -102,6 +106,8 @@ class DataServer:
             return datasocket.lengths_body([_size(self._inputs[name], path) for path in paths])
         if kind == Op.LIST:
             return self._list(*datasocket.parse_list(body))
+        if kind == Op.CHILDREN:
+            return self._children(*datasocket.parse_list(body))
         if kind == Op.INPUTS and not body:
             return datasocket.names_body(sorted(self._inputs))
         raise FrameError("an unknown request")
@@ -122,16 +128,15 @@ class DataServer:
         return datasocket.lengths_body(lengths)
 
     def _list(self, name: str, prefix: str, after: str) -> bytes:
-        copy = self._inputs[name]
-        found = [path for path in sorted(copy.paths(prefix)) if path > after]
-        entries: list[tuple[str, int]] = []
-        room = datasocket.MAX_FRAME // 2
-        for path in found[:LIST_PAGE]:
-            room -= len(path.encode("utf-8")) + 10
-            if room < 0:
-                break
-            entries.append((path, copy.size(path)))
-        return datasocket.listing_body(Listing(tuple(entries), more=len(entries) < len(found)))
+        found = list(islice(self._inputs[name].entries(prefix, after), LIST_PAGE + 1))
+        page = _page((entry.path, entry.size) for entry in found[:LIST_PAGE])
+        return datasocket.listing_body(Listing(page, more=len(page) < len(found)))
+
+    def _children(self, name: str, folder: str, after: str) -> bytes:
+        names = self._inputs[name].children(folder)
+        first = bisect_right(names, after)
+        page = _page((child, 0) for child in islice(names, first, None))
+        return datasocket.listing_body(Listing(page, more=first + len(page) < len(names)))
 
 
 class _Slot:
@@ -151,9 +156,21 @@ class _Slot:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        os.close(self.fd)
         self.view.release()
         self._map.close()
-        os.close(self.fd)
+
+
+def _page(entries: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """As many as fit into one frame."""
+    room = datasocket.MAX_FRAME // 2
+    page: list[tuple[str, int]] = []
+    for entry in entries:
+        room -= len(entry[0].encode("utf-8")) + 10
+        if room < 0:
+            break
+        page.append(entry)
+    return tuple(page)
 
 
 def _size(copy: SealedCopy, path: str) -> int:

@@ -47,6 +47,8 @@ class Op(IntEnum):
     LIST = 3
     SIZES = 4
     READ = 5
+    CHILDREN = 6
+    """Like ``LIST``, but the names directly below a folder; manifests of whole items in it are not read."""
 
 
 class Status(IntEnum):

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,6 +27,7 @@ from hdrs_hpc.sealing.manifest import (
     Place,
     SealedManifest,
     SealedObjectMissingError,
+    digest_of,
     fetch_from,
     seal_item,
     seal_root,
@@ -34,6 +37,9 @@ from hdrs_hpc.sealing.place import ROOT_ITEM, Role, check_item, check_path, item
 
 if TYPE_CHECKING:
     from hdrs_hpc.sealing.zarr_store import BuildingStore
+
+_MANIFESTS_AT_ONCE = 8
+"""Each waits for the medium; a file system confirms several in one go."""
 
 
 class CopySealedError(ConflictError):
@@ -110,11 +116,15 @@ class CopyBuilder:
         item = item_of(path)
         self._check_open(item)
         sealer = Sealer(self._key, self._place.context(path))
-        chunks = [data] if isinstance(data, bytes | bytearray | memoryview) else data
-        counted = _Counted(chunks)
         name = new_secret_name("o")
-        self._objects.put(name, sealer.stream(counted))
-        entry = Entry(path, name, counted.size, sealer.header)
+        if isinstance(data, bytes | bytearray | memoryview):
+            self._objects.put(name, sealer.stream_ahead(data))
+            size = memoryview(data).nbytes
+        else:
+            counted = _Counted(data)
+            self._objects.put(name, sealer.stream(counted))
+            size = counted.size
+        entry = Entry(path, name, size, sealer.header)
         try:
             with self._lock:
                 self._check_open(item)
@@ -211,13 +221,13 @@ class CopyBuilder:
                     raise SealedObjectMissingError("lost while the copy was built", where=entry.name)
             manifests = self._put_manifests(progress, there)
             root = manifests[-1]
-            kept = [*data, *(manifest.entry for manifest in manifests)]
+            kept = [*data, *manifests]
             for name in there.keys() - {entry.name for entry in kept}:
                 self._objects.delete(name)
             self._objects.sweep()
             sealed = SealedCopyRef(
-                manifest_name=root.entry.name,
-                manifest_digest=root.digest,
+                manifest_name=root.name,
+                manifest_digest=digest_of(root),
                 objects=len(kept),
                 plaintext_bytes=sum(entry.size for entry in data),
                 sealed_bytes=sum(entry.sealed_bytes for entry in kept),
@@ -233,24 +243,28 @@ class CopyBuilder:
         """Close this worker's journal; nothing is lost, the next builder goes on."""
         self._journal.close()
 
-    def _put_manifests(self, progress: Progress, there: dict[str, int]) -> list[SealedManifest]:
-        """Write those that are not there yet; the root comes last."""
-        manifests = []
-        for item, entries in sorted(progress.entries.items()):
-            if entries:
-                manifests.append(seal_item(self._key, self._place, item, list(entries.values())))
-                self._put_manifest(manifests[-1], there)
-        manifests.append(seal_root(self._key, self._place, [manifest.entry for manifest in manifests]))
-        self._put_manifest(manifests[-1], there)
-        return manifests
+    def _put_manifests(self, progress: Progress, there: dict[str, int]) -> list[Entry]:
+        """Write those that are not there yet, several at once; the root comes last, when all others are safe."""
 
-    def _put_manifest(self, manifest: SealedManifest, there: dict[str, int]) -> None:
+        def put_item(item: str) -> Entry:
+            return self._put_manifest(
+                seal_item(self._key, self._place, item, list(progress.entries[item].values())), there
+            )
+
+        with ThreadPoolExecutor(_MANIFESTS_AT_ONCE, "sealing") as threads:
+            items = sorted(filter(progress.entries.get, progress.entries))
+            manifests = [made for part in batched(items, 1000) for made in threads.map(put_item, part)]
+        root = seal_root(self._key, self._place, manifests)
+        return [*manifests, self._put_manifest(root, there)]
+
+    def _put_manifest(self, manifest: SealedManifest, there: dict[str, int]) -> Entry:
         name = manifest.entry.name
         if name in there:  # from an interrupted sealing, if the storage is honest: look
             if there[name] == len(manifest.sealed) and self._objects.get(name) == manifest.sealed:
-                return
+                return manifest.entry
             self._objects.delete(name)
         self._objects.put(name, manifest.sealed)
+        return manifest.entry
 
     def _read_journals(self) -> Progress:
         return read_journals(self._journal_dir, self._key, self._place)

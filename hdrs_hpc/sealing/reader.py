@@ -7,8 +7,12 @@ The manifest's digest is the one thing that must be known beforehand; all else i
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from heapq import merge
+from itertools import chain, islice
+from operator import attrgetter
 from typing import NoReturn, Self
 
 from hdrs_hpc.sealing.cipher import (
@@ -50,6 +54,7 @@ class SealedCopy:
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._cached_entries = 0
+        self._folders: list[str] | None = None
         self._openers: OrderedDict[str, Opener] = OrderedDict()
 
     @classmethod
@@ -71,11 +76,22 @@ class SealedCopy:
         return [item for item in self._items if item != ROOT_ITEM]
 
     def paths(self, prefix: str = "") -> Iterator[str]:
-        """All paths that begin with ``prefix``, item by item."""
-        for item in self._items:
-            # A path of an item begins with its name and a slash.
-            if item == ROOT_ITEM or f"{item}/".startswith(prefix) or prefix.startswith(f"{item}/"):
-                yield from (path for path in self._item(item) if path.startswith(prefix))
+        """All paths that begin with ``prefix``, sorted."""
+        return (entry.path for entry in self.entries(prefix))
+
+    def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """All objects whose paths begin with ``prefix`` and come after ``after``, in the order of their paths.
+
+        An item's manifest is read when its first path is asked for, so a page of a long list costs what is on
+        the page.
+        """
+        return merge(
+            self._entries_of(ROOT_ITEM, prefix, after),
+            chain.from_iterable(
+                self._entries_of(folder[:-1], prefix, after) for folder in self._folders_from(prefix, after)
+            ),
+            key=attrgetter("path"),
+        )
 
     def children(self, folder: str) -> list[str]:
         """Names directly below a folder (``""`` is the top), sorted; reads as few manifests as it can."""
@@ -125,8 +141,30 @@ class SealedCopy:
         with self._lock:
             self._key = b""
             self._items = {}
+            self._folders = None
             self._openers.clear()
             self._loaded.clear()
+
+    def _folders_from(self, prefix: str, after: str) -> Iterator[str]:
+        """Items as ``series/A/``: in this order their paths are sorted too; ``A-1/`` comes before ``A/``."""
+        with self._lock:
+            if self._folders is None:
+                self._folders = sorted(f"{item}/" for item in self._items if item != ROOT_ITEM)
+            folders = self._folders
+        # The one before may be an item that ``after`` or ``prefix`` points into.
+        first = max(0, bisect_right(folders, max(prefix, after)) - 1)
+        for folder in islice(folders, first, None):
+            if folder.startswith(prefix) or prefix.startswith(folder):
+                yield folder
+            elif folder > prefix:
+                return
+
+    def _entries_of(self, item: str, prefix: str, after: str) -> Iterator[Entry]:
+        entries = self._item(item)
+        paths = list(entries)
+        for path in islice(paths, bisect_right(paths, after), None):
+            if path.startswith(prefix):
+                yield entries[path]
 
     def _entry(self, path: str) -> Entry:
         entry = self.find(path)

@@ -1,4 +1,4 @@
-"""A client of the agent's data socket: sizes, listings and batched ranged reads.  Standard library only."""
+"""A client of the agent's data socket: sizes, listings and batched ranged reads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.protocol import datasocket
 from hdrs_hpc.protocol.datasocket import MISSING, DataServerError, Op, Range, Status
 
 MAX_IDLE = 8
 """Connections kept for the next request; each holds a mapping of one slot."""
+REQUEST_BYTES = 2 << 20
+"""Asked for at once: what the agent wrote is still in the processor's cache when it is copied from the slot."""
+READ_AHEAD = 1
+"""Requests under way while the answer to an earlier one is used."""
 MAX_KNOWN_SIZES = 200_000
 SOCKET_VARIABLE = "HDRS_DATA_SOCKET"
 _NAMED_PER_FRAME = 1000
+_SMALL_BYTES = 64 << 10
+
+type Data = bytes | memoryview
 
 
 class NoSuchInputError(NotFoundError):
@@ -68,6 +77,17 @@ class DataClient:
             more = page.more
         return found
 
+    def children(self, name: str, folder: str) -> list[str]:
+        """Names directly below ``folder`` (``""`` is the top), sorted."""
+        found: list[str] = []
+        more = True
+        while more:
+            body = datasocket.list_body(name, folder, found[-1] if found else "")
+            page = self._ask(Op.CHILDREN, body, lambda reply, _: datasocket.parse_listing(reply))
+            found += [child for child, _ in page.entries]
+            more = page.more
+        return found
+
     def sizes(self, name: str, paths: Sequence[str]) -> list[int]:
         """Bytes of each object, ``MISSING`` (-1) where there is none.  A copy never changes, so each is asked once."""
         unknown = list(dict.fromkeys(path for path in paths if (name, path) not in self._sizes))
@@ -80,22 +100,96 @@ class DataClient:
         self._remember(name, learnt.items())
         return [learnt[path] if path in learnt else self._sizes[name, path] for path in paths]
 
-    def read(self, name: str, ranges: Sequence[Range]) -> list[bytes | bytearray | None]:
+    def read(self, name: str, ranges: Sequence[Range]) -> list[Data | None]:
         """The bytes of each range, None where there is no such object; as few round trips as slots allow."""
-        made: list[bytes | bytearray | None] = [None] * len(ranges)
-        for batch in _batches(ranges):
-            body = datasocket.read_body(name, [piece.wanted for piece in batch])
-
-            def take(reply: bytes, slot: memoryview, batch: list[_Piece] = batch) -> None:
-                at = 0
-                for piece, length in zip(batch, datasocket.parse_lengths(reply, len(batch)), strict=True):
-                    if length == MISSING:
-                        continue
-                    _put(made, piece, ranges[piece.which].length, slot[at : at + length])
-                    at += length
-
-            self._ask(Op.READ, body, take)
+        made: list[Data | None] = [None] * len(ranges)
+        for brought in self.arriving(name, ranges):
+            for which, data in brought:
+                made[which] = data
         return made
+
+    def arriving(self, name: str, ranges: Sequence[Range]) -> Iterator[list[tuple[int, Data | None]]]:
+        """Like :meth:`read`, request by request: numbers of the ranges that are now whole, with their bytes.
+
+        While the bytes of one request are copied and used, the agent already opens those of the next.
+        """
+        clipped = self._clipped(name, ranges)
+        part: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None  # pieces of one range come in order
+        for batch, lengths, slot in self._answers(name, _batches(clipped, REQUEST_BYTES)):
+            brought: list[tuple[int, Data | None]] = []
+            at = 0
+            for piece, length in zip(batch, lengths, strict=True):
+                whole = clipped[piece.which].length
+                if length == MISSING:
+                    brought.append((piece.which, None))
+                    continue
+                data = slot[at : at + length]
+                at += length
+                if piece.wanted.length == whole:
+                    brought.append((piece.which, _copied(data)))
+                    continue
+                if length != piece.wanted.length:
+                    raise DataServerError("the agent gave less than there is")
+                if part is None:
+                    part = np.empty(whole, np.uint8)
+                part[piece.at : piece.at + length] = np.frombuffer(data, np.uint8)
+                if piece.at + length == whole:
+                    brought.append((piece.which, part.data))
+                    part = None
+            yield brought
+
+    @contextlib.contextmanager
+    def lent(self, name: str, ranges: Sequence[Range]) -> Iterator[list[memoryview | None]]:
+        """The bytes of each range where the agent wrote them, read-only, without a copy; valid within the block.
+
+        None where there is no such object; beyond an object's end a view is shorter.  All ranges come in one
+        request and so must fit into one slot together: raises ValueError for more than ``SLOT_BYTES`` bytes,
+        ``MAX_RANGES`` ranges or more text than a frame holds.  The connection is held for the block.
+        """
+        batches = list(_batches(ranges, datasocket.SLOT_BYTES)) or [[]]
+        if len(batches) > 1:
+            raise ValueError(f"what is lent fits into one slot: {datasocket.SLOT_BYTES} bytes")
+        body = datasocket.read_body(name, [piece.wanted for piece in batches[0]])
+        with self._connection() as connection:
+            lengths = datasocket.parse_lengths(connection.answer(Op.READ, body), len(ranges))
+            with connection.loan(lengths) as views:
+                yield views
+
+    def _clipped(self, name: str, ranges: Sequence[Range]) -> list[Range]:
+        """Ranges of more than one request end where their objects end, so that their bytes have one place."""
+        long = [wanted.path for wanted in ranges if wanted.length > REQUEST_BYTES]
+        sizes = dict(zip(long, self.sizes(name, long), strict=True)) if long else {}
+        return [
+            Range(wanted.path, wanted.start, max(0, min(wanted.length, sizes[wanted.path] - wanted.start)))
+            if wanted.length > REQUEST_BYTES
+            else wanted
+            for wanted in ranges
+        ]
+
+    def _answers(
+        self, name: str, batches: Iterable[list[_Piece]]
+    ) -> Iterator[tuple[list[_Piece], tuple[int, ...], memoryview]]:
+        """Each batch with the lengths it got and the slot they lie in, which is valid until the next one."""
+        under_way: deque[tuple[list[_Piece], _Connection]] = deque()
+
+        def first() -> Iterator[tuple[list[_Piece], tuple[int, ...], memoryview]]:
+            batch, connection = under_way[0]
+            yield batch, datasocket.parse_lengths(connection.reply(), len(batch)), connection.slot
+            under_way.popleft()
+            self._give_back(connection)
+
+        try:
+            for batch in batches:
+                connection = self._borrow()
+                under_way.append((batch, connection))
+                connection.ask(Op.READ, datasocket.read_body(name, [piece.wanted for piece in batch]))
+                if len(under_way) > READ_AHEAD:
+                    yield from first()
+            while under_way:
+                yield from first()
+        finally:
+            for _, connection in under_way:
+                self._give_back(connection)
 
     def _remember(self, name: str, entries: Iterable[tuple[str, int]]) -> None:
         with self._lock:
@@ -106,25 +200,24 @@ class DataClient:
     def _ask[T](self, op: Op, body: bytes, take: Callable[[bytes, memoryview], T]) -> T:
         """One request; ``take`` gets the reply and the slot while nobody else may fill it."""
         with self._connection() as connection:
-            status, reply = connection.ask(op, body)
-            if status == Status.OK:
-                return take(reply, connection.slot)
-        if status == Status.NO_SUCH_INPUT:
-            raise NoSuchInputError()
-        raise DataServerError(f"the agent answered with status {status}")
+            return take(connection.answer(op, body), connection.slot)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[_Connection]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = _Connection(self._path)
+        connection = self._borrow()
         try:
             yield connection
-        except BaseException:
-            connection.close()  # its state is unknown
-            raise
-        if len(self._idle) < MAX_IDLE:
+        finally:
+            self._give_back(connection)
+
+    def _borrow(self) -> _Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return _Connection(self._path)
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.clean and len(self._idle) < MAX_IDLE:
             self._idle.append(connection)
         else:
             connection.close()
@@ -147,14 +240,55 @@ class _Connection:
             self._socket.close()
             raise DataServerError("the agent can't be reached") from None
         self.slot = memoryview(self._map)
+        self.clean = True
+        """Whether the next request may go out here: no reply is outstanding, nobody looks at the slot."""
 
-    def ask(self, op: Op, body: bytes) -> tuple[int, bytes]:
+    def answer(self, op: Op, body: bytes) -> bytes:
+        """The reply to one request.  Raises NoSuchInputError, DataServerError."""
+        self.ask(op, body)
+        return self.reply()
+
+    def ask(self, op: Op, body: bytes) -> None:
+        self.clean = False  # until the reply is here, whole
         try:
             self._socket.sendall(datasocket.frame(op, body))
-            status, length = datasocket.parse_head(self._exactly(datasocket.HEAD_BYTES))
-            return status, self._exactly(length)
         except OSError:
             raise DataServerError("the agent went away") from None
+
+    def reply(self) -> bytes:
+        """What is answered to :meth:`ask`; raises as :meth:`answer` does."""
+        try:
+            status, length = datasocket.parse_head(self._exactly(datasocket.HEAD_BYTES))
+            reply = self._exactly(length)
+        except OSError:
+            raise DataServerError("the agent went away") from None
+        self.clean = True
+        if status == Status.NO_SUCH_INPUT:
+            raise NoSuchInputError()
+        if status != Status.OK:
+            raise DataServerError(f"the agent answered with status {status}")
+        return reply
+
+    @contextlib.contextmanager
+    def loan(self, lengths: Iterable[int]) -> Iterator[list[memoryview | None]]:
+        """Views of the slot, one after the other.  Who holds on to one afterwards keeps the slot from being
+        filled again.
+        """
+        lent = _Lent(self.slot)
+        slot = memoryview(lent)
+        views: list[memoryview | None] = []
+        at = 0
+        for length in lengths:
+            views.append(None if length == MISSING else slot[at : at + length])
+            at += max(0, length)
+        try:
+            yield views
+        finally:
+            for view in (*views, slot):
+                if view is not None:
+                    with contextlib.suppress(BufferError):  # somebody's array is made of it
+                        view.release()
+            self.clean = self.clean and lent.returned
 
     def close(self) -> None:
         self._socket.close()
@@ -164,6 +298,21 @@ class _Connection:
         if len(raw) != size:
             raise DataServerError("the agent went away")
         return raw
+
+
+class _Lent:
+    """Shows a slot, and knows whether the last view of it, or of parts of it, is gone."""
+
+    def __init__(self, slot: memoryview) -> None:
+        self._slot = slot
+        self.returned = False
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return self._slot[:]
+
+    def __release_buffer__(self, view: memoryview) -> None:
+        view.release()
+        self.returned = True
 
 
 def client_here() -> DataClient:
@@ -183,18 +332,18 @@ def _client(path: str, process: int) -> DataClient:
     return DataClient(path)
 
 
-def _batches(ranges: Sequence[Range]) -> Iterator[list[_Piece]]:
-    """Cut ranges into pieces and gather them so that each batch fills at most one slot and one frame."""
+def _batches(ranges: Sequence[Range], most_bytes: int) -> Iterator[list[_Piece]]:
+    """Cut ranges into pieces and gather them so that each batch has ``most_bytes`` and fits into one frame."""
     batch: list[_Piece] = []
-    room, text = datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+    room, text = most_bytes, datasocket.MAX_FRAME // 2
     for which, wanted in enumerate(ranges):
         at = 0
         while True:
-            length = min(wanted.length - at, datasocket.SLOT_BYTES)
+            length = min(wanted.length - at, most_bytes)
             cost = len(wanted.path.encode("utf-8")) + 32
             if batch and (length > room or len(batch) >= datasocket.MAX_RANGES or cost > text):
                 yield batch
-                batch, room, text = [], datasocket.SLOT_BYTES, datasocket.MAX_FRAME // 2
+                batch, room, text = [], most_bytes, datasocket.MAX_FRAME // 2
             batch.append(_Piece(which, at, Range(wanted.path, wanted.start + at, length)))
             room, text, at = room - length, text - cost, at + length
             if at >= wanted.length:
@@ -203,11 +352,8 @@ def _batches(ranges: Sequence[Range]) -> Iterator[list[_Piece]]:
         yield batch
 
 
-def _put(made: list[bytes | bytearray | None], piece: _Piece, wanted: int, data: memoryview) -> None:
-    if piece.wanted.length == wanted:
-        made[piece.which] = bytes(data)
-        return
-    whole = made[piece.which]
-    if not isinstance(whole, bytearray):
-        whole = made[piece.which] = bytearray()
-    whole += data  # pieces of one range come in order
+def _copied(data: memoryview) -> Data:
+    """Of much data numpy's copy: it lets other threads run, and asks for huge pages."""
+    if len(data) < _SMALL_BYTES:
+        return bytes(data)
+    return np.frombuffer(data, np.uint8).copy().data

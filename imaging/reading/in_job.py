@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hdrs_hpc.protocol.datasocket import MISSING, Range
+from hdrs_hpc.protocol.datasocket import MAX_RANGES, MISSING, SLOT_BYTES, Range
 from imaging.reading.client import NoSuchInputError, client_here
+from imaging.reading.ranges import Views
 from imaging.reading.staged import StagedCopy
 from imaging.reading.store import StagedStore
 
@@ -29,9 +32,20 @@ class JobInput:
         assert data is not None  # a copy never changes
         return bytes(data)
 
+    def sizes(self, paths: Sequence[str]) -> list[int]:
+        return client_here().sizes(self.name, paths)
+
+    @contextlib.contextmanager
+    def lent(self, ranges: Sequence[Range]) -> Iterator[Views]:
+        client = client_here()
+        if sum(wanted.length for wanted in ranges) <= SLOT_BYTES and len(ranges) <= MAX_RANGES // 4:
+            with client.lent(self.name, ranges) as views:
+                yield views
+        else:  # a single chunk may be larger than a slot
+            yield [None if data is None else memoryview(data) for data in client.read(self.name, ranges)]
+
     def children(self, folder: str) -> list[str]:
-        paths = client_here().paths(self.name, f"{folder}/")
-        return sorted({path[len(folder) + 1 :].split("/", 1)[0] for path in paths})
+        return client_here().children(self.name, folder)
 
 
 def open_staged(name: str) -> StagedCopy:

@@ -1,26 +1,28 @@
-"""Which items a data set takes, and the pixels of its windows: the seam between what it wants and how it is read.
-
-:class:`PatchReader` is handed many windows at once, so that an implementation may group them by shard, keep shard
-indices and decode on threads.  :class:`ZarrPatchReader` is the plain one: zarr does the reading.
-"""
+"""Which items a data set takes, and the pixels of its windows: the seam between what it wants and how it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow
-import zarr
 from numpy.typing import NDArray
 
 from imaging.layout import SERIES
+from imaging.reading.shards import ShardedArray
 from imaging.reading.staged import StagedCopy, Values, id_of
+from imaging.reading.staged_array import StagedArray
+from imaging.reading.tiles import Boxes
 from imaging.reading.values import Modality
 from imaging.reading.windows import PatchImage, Window
 
 type Items = Sequence[str] | pyarrow.Table | None
 """Ids, or rows of the index (a cohort query's result); None for all."""
+
+type Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+"""Makes an array of a shape and type, its values whatever they are; ``numpy.empty`` is one."""
 
 
 def chosen(
@@ -48,68 +50,161 @@ def chosen(
 class PatchReader(Protocol):
     """Reads windows of the images of one plan.  Pickles without what it has opened; thread safe."""
 
-    def read(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
-        """One (c, z, y, x) array a window, in the order asked for; c is 1 where the image has no channels."""
+    def read(
+        self, windows: Sequence[Window], allocate: Allocate = np.empty, threads: int | None = None
+    ) -> list[NDArray[Any]]:
+        """One (c, z, y, x) array a window, in the order asked for; c is 1 where the image has no channels.
+
+        Windows of one shape and type are the rows of one array, made by ``allocate``.  Its strides need not fall:
+        patches of colour JPEG have their channels last in memory, as the codestream has.  ``threads``: that decode.
+        """
         ...
 
 
-class ZarrPatchReader:
-    """Windows by slicing zarr arrays, sorted by place so that neighbours are read after each other.
+class BatchedPatchReader:
+    """Reads all windows of a batch together: a chunk that several touch is decoded once, and chunks are decoded on
+    ``threads`` (by default one a core that the process may use) while others are fetched.
 
     ``values``: see :data:`imaging.reading.staged.Values`; ``physical`` gives float32, of series only.  ``fill`` is
-    what lies past an image's end.
+    what lies past an image's end.  What :mod:`imaging.reading.tiles` does not know (an array that is not sharded, or
+    of another codec) zarr reads, a window at a time.
     """
 
     def __init__(
-        self, copy: StagedCopy, images: Sequence[PatchImage], values: Values = "stored", fill: float = 0
+        self,
+        copy: StagedCopy,
+        images: Sequence[PatchImage],
+        values: Values = "stored",
+        fill: float = 0,
+        threads: int | None = None,
     ) -> None:
         self._copy = copy
         self._images = tuple(images)
         self._values = values
         self._fill = fill
-        self._opened: dict[int, tuple[zarr.Array[Any], Modality | None]] = {}
+        self._tiles = copy.tiles(threads)
+        self._opened: dict[int, _Opened] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
 
-    def read(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
-        made: dict[int, NDArray[Any]] = {}
-        by_place = sorted(range(len(windows)), key=lambda number: _place(windows[number]))
-        for number in by_place:
-            made[number] = self._read(windows[number])
-        return [made[number] for number in range(len(windows))]
+    def read(
+        self, windows: Sequence[Window], allocate: Allocate = np.empty, threads: int | None = None
+    ) -> list[NDArray[Any]]:
+        of_image: dict[int, list[int]] = {}
+        for number, window in enumerate(windows):
+            of_image.setdefault(window.image, []).append(number)
+        of_look: dict[_Look, list[int]] = {}
+        for image, numbers in of_image.items():
+            of_look.setdefault(self._open(image).look, []).extend(numbers)
+        patches = [_NONE] * len(windows)
+        for look, numbers in of_look.items():
+            for number, patch in zip(numbers, look.batch(len(numbers), allocate), strict=True):
+                patches[number] = patch
+        cuts = []
+        for image, numbers in of_image.items():
+            opened = self._open(image)
+            cut = opened.cut([windows[number] for number in numbers], [patches[number] for number in numbers])
+            cut.fill(self._fill)
+            cuts.append((opened, cut))
+        boxes = [cut.boxes(opened.array.sharded) for opened, cut in cuts if opened.array.sharded is not None]
+        self._tiles.read(boxes, threads)
+        for opened, cut in cuts:
+            if opened.array.sharded is None:
+                for region, stored in zip(cut.regions(), cut.stored, strict=True):
+                    stored[...] = opened.array[tuple(region)]
+            if opened.modality is not None:
+                for region, stored, target in zip(cut.regions(), cut.stored, cut.targets, strict=True):
+                    target[...] = opened.modality.apply(stored, region)
+        return patches
 
-    def _read(self, window: Window) -> NDArray[Any]:
-        image = self._images[window.image]
-        array, modality = self._open(window.image)
-        size = image.size if image.plane is None else (1, *image.size[1:])
-        wanted: dict[str, slice | int] = {"t": window.t, "c": slice(0, image.extent("c"))}
-        for axis, start, extent in zip("zyx", (window.z, window.y, window.x), size, strict=True):
-            wanted[axis] = slice(start, min(start + extent, image.extent(axis)))
-        region = [wanted[axis] for axis in image.axes]
-        block: NDArray[Any] = np.asarray(array[tuple(region)])
-        if modality is not None:
-            block = modality.apply(block, region)
-        for place, axis in enumerate("czyx"):
-            if axis not in image.axes:
-                block = np.expand_dims(block, place)
-        whole = (block.shape[0], *size)
-        if block.shape == whole:
-            return block
-        padded = np.full(whole, self._fill, dtype=block.dtype)
-        padded[:, : block.shape[1], : block.shape[2], : block.shape[3]] = block
-        return padded
-
-    def _open(self, number: int) -> tuple[zarr.Array[Any], Modality | None]:
-        if number not in self._opened:
+    def _open(self, number: int) -> _Opened:
+        found = self._opened.get(number)
+        if found is None:
             image = self._images[number]
             if image.item.startswith(f"{SERIES}/"):
                 modality = self._copy.modality(image.item) if self._values == "physical" else None
-                self._opened[number] = (self._copy.volume(image.item), modality)
+                found = _Opened(image, self._copy.volume(image.item), modality)
             else:
-                self._opened[number] = (self._copy.slide(image.item, image.level), None)
-        return self._opened[number]
+                found = _Opened(image, self._copy.slide(image.item, image.level), None)
+            self._opened[number] = found
+        return found
 
 
-def _place(window: Window) -> tuple[int, int, int, int, int]:
-    return (window.image, window.t, window.z, window.y, window.x)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What two patches must share to be rows of one array.  ``shape``: (c, z, y, x)."""
+
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype[Any]
+    interleaved: bool
+
+    def batch(self, count: int, allocate: Allocate) -> NDArray[Any]:
+        if not self.interleaved:
+            return allocate((count, *self.shape), self.dtype)
+        return np.moveaxis(allocate((count, *self.shape[1:], self.shape[0]), self.dtype), -1, 1)
+
+
+class _Opened:
+    def __init__(self, image: PatchImage, array: StagedArray, modality: Modality | None) -> None:
+        self.image = image
+        self.array = array
+        self.modality = modality
+        size = image.size if image.plane is None else (1, *image.size[1:])
+        dtype = np.dtype(array.dtype if modality is None else np.float32)
+        interleaved = modality is None and array.sharded is not None and array.sharded.decoder.interleaved
+        self.look = _Look((image.extent("c"), *size), dtype, interleaved)
+        self._extents = np.asarray([image.extent(axis) for axis in "tczyx"])
+        self._sizes = np.asarray([1, *self.look.shape])
+        self._columns = ["tczyx".index(axis) for axis in image.axes]
+        # From a patch (c, z, y, x) to the array's axes: one more, t, and none of those that the array lacks.
+        self._pick: tuple[Any, ...] = (np.newaxis,) if "t" in image.axes else ()
+        self._pick += tuple(slice(None) if axis in image.axes else 0 for axis in "czyx")
+
+    def cut(self, windows: Sequence[Window], patches: Sequence[NDArray[Any]]) -> _Cut:
+        """Raises IndexError for a window that begins outside the image."""
+        places = np.asarray([(window.t, 0, window.z, window.y, window.x) for window in windows], np.int64)
+        if (places < 0).any() or (places >= self._extents).any():
+            raise IndexError("a window begins outside its image")
+        stops = np.minimum(places + self._sizes, self._extents)
+        clipped = (stops - places != self._sizes).any(axis=1)
+        picked = [patch[self._pick] for patch in patches]
+        starts, stops = places[:, self._columns], stops[:, self._columns]
+        targets = picked
+        if clipped.any():
+            targets = list(picked)
+            for number in np.flatnonzero(clipped).tolist():
+                extents = (stops[number] - starts[number]).tolist()
+                targets[number] = picked[number][tuple(map(slice, extents))]
+        stored = targets
+        if self.modality is not None:
+            stored = [np.empty(target.shape, self.array.dtype) for target in targets]
+        return _Cut(
+            starts, stops, targets, stored, [patches[number] for number in np.flatnonzero(clipped).tolist()]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Windows of one image as boxes of its array; what they measure goes to ``targets``, what is stored to
+    ``stored``, often the same.  ``clipped``: patches that reach past the image."""
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    targets: Sequence[NDArray[Any]]
+    stored: Sequence[NDArray[Any]]
+    clipped: Sequence[NDArray[Any]]
+
+    def fill(self, value: float) -> None:
+        for patch in self.clipped:
+            patch[...] = value
+
+    def boxes(self, sharded: ShardedArray) -> Boxes:
+        return Boxes(sharded, self.starts, self.stops, self.stored)
+
+    def regions(self) -> list[list[slice]]:
+        rows = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
+        return [list(map(slice, start, stop)) for start, stop in rows]
+
+
+_NONE: NDArray[Any] = np.empty(0)

@@ -17,6 +17,9 @@ from hdrs_hpc.core.errors import NotFoundError
 from imaging import layout
 from imaging.reading.geometry import Geometry, geometry_of
 from imaging.reading.multiscale import Multiscale
+from imaging.reading.ranges import LendsRanges, StoreRanges
+from imaging.reading.staged_array import StagedArray
+from imaging.reading.tiles import TileReader
 from imaging.reading.values import Modality, modality_of
 
 if TYPE_CHECKING:
@@ -34,7 +37,10 @@ class NoSuchItemError(NotFoundError):
 
 
 class CopySource(Protocol):
-    """Where a copy's bytes come from.  Pickles as a reference: no key, no data."""
+    """Where a copy's bytes come from.  Pickles as a reference: no key, no data.
+
+    One that is :class:`imaging.reading.ranges.LendsRanges` too is read faster.
+    """
 
     @property
     def name(self) -> str: ...
@@ -63,6 +69,7 @@ class StagedCopy:
 
     def __init__(self, source: CopySource) -> None:
         self._source = source
+        self._tiles = self.tiles()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (StagedCopy, (self._source,))
@@ -78,6 +85,11 @@ class StagedCopy:
     def store(self) -> Store:
         """The zarr store, for whatever reads zarr v3."""
         return self._source.store
+
+    def tiles(self, threads: int | None = None) -> TileReader:
+        """What reads many boxes of this copy's arrays at once; ``threads`` as there."""
+        source = self._source
+        return TileReader(source if isinstance(source, LendsRanges) else StoreRanges(source.store), threads)
 
     def index(self) -> pyarrow.Table:
         """One row a series, slide or table; the columns are those of ``imaging/staging/index.py``."""
@@ -122,7 +134,7 @@ class StagedCopy:
         """Ids of all slides, sorted."""
         return self._ids(layout.SLIDES)
 
-    def volume(self, item: str) -> zarr.Array[Any]:
+    def volume(self, item: str) -> StagedArray:
         """A series as it was stored, raw integers: (z, y, x), or with t or c before."""
         return self._array(layout.level_path(layout.series_path(id_of(item))))
 
@@ -130,7 +142,7 @@ class StagedCopy:
         """:meth:`volume` as a Dask array, one task a shard."""
         return _lazy(self.volume(item))
 
-    def slide(self, item: str, level: int = 0) -> zarr.Array[Any]:
+    def slide(self, item: str, level: int = 0) -> StagedArray:
         """One resolution of a slide: (c, y, x), uint8 RGB or channels; level 0 is full size."""
         return self._array(layout.level_path(layout.slide_path(id_of(item)), level))
 
@@ -203,11 +215,12 @@ class StagedCopy:
         except FileNotFoundError:
             raise NoSuchItemError(where=path) from None
 
-    def _array(self, path: str) -> zarr.Array[Any]:
+    def _array(self, path: str) -> StagedArray:
         try:
-            return zarr.open_array(self.store, path=path, mode="r")
+            array = zarr.open_array(self.store, path=path, mode="r")
         except FileNotFoundError:
             raise NoSuchItemError(where=path) from None
+        return StagedArray(array.async_array, self._tiles)
 
     def _ids(self, folder: str) -> list[str]:
         return [name for name in self._source.children(folder) if name != "zarr.json"]

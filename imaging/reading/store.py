@@ -14,11 +14,10 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from hdrs_hpc.protocol.datasocket import MISSING, Range
-from imaging.reading.client import DataClient, client_here
+from imaging.reading.client import Data, DataClient, client_here
 
 type _Wanted = Sequence[tuple[str, ByteRequest | None]]
-type _Got = Sequence[bytes | bytearray | None]
-type _Queued = tuple[str, ByteRequest | None, asyncio.Future[bytes | bytearray | None]]
+type _Queued = tuple[str, ByteRequest | None, asyncio.Future[Data | None]]
 
 
 class StagedStore(Store):
@@ -57,7 +56,7 @@ class StagedStore(Store):
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        return _buffer(self._read([(key, byte_range)])[0], prototype)
+        return _buffer(self._client.read(self._name, self._ranges([(key, byte_range)]))[0], prototype)
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -66,7 +65,7 @@ class StagedStore(Store):
         queue = self._queues.setdefault(loop, [])
         if not queue:
             loop.call_soon(self._flush, loop)
-        future: asyncio.Future[bytes | bytearray | None] = loop.create_future()
+        future: asyncio.Future[Data | None] = loop.create_future()
         queue.append((key, byte_range, future))
         return _buffer(await future, prototype)
 
@@ -99,9 +98,7 @@ class StagedStore(Store):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        folder = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-        keys = await asyncio.to_thread(self._client.paths, self._name, folder)
-        for name in dict.fromkeys(key[len(folder) :].split("/", 1)[0] for key in keys):
+        for name in await asyncio.to_thread(self._client.children, self._name, prefix.strip("/")):
             yield name
 
     # writing: there is none
@@ -131,15 +128,20 @@ class StagedStore(Store):
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         queued = self._queues.pop(loop, [])
-        task = loop.run_in_executor(None, self._read, [(key, part) for key, part, _ in queued])
-        task.add_done_callback(lambda done: _deliver(queued, done))
+        task = loop.run_in_executor(None, self._read, loop, queued)
+        task.add_done_callback(lambda done: _fail_the_rest(queued, done))
 
-    def _read(self, wanted: _Wanted) -> _Got:
-        """All of ``wanted`` in at most one round trip for unknown sizes and one for the bytes."""
+    def _read(self, loop: asyncio.AbstractEventLoop, queued: Sequence[_Queued]) -> None:
+        """Deliver what each request brings at once: one chunk is decoded while the next is on its way."""
+        ranges = self._ranges([(key, part) for key, part, _ in queued])
+        for brought in self._client.arriving(self._name, ranges):
+            loop.call_soon_threadsafe(_deliver, [(queued[which][2], data) for which, data in brought])
+
+    def _ranges(self, wanted: _Wanted) -> Sequence[Range]:
+        """All of ``wanted``, with at most one round trip for unknown sizes."""
         unsized = [key for key, part in wanted if not isinstance(part, RangeByteRequest)]
         sizes = dict(zip(unsized, self._client.sizes(self._name, unsized), strict=True)) if unsized else {}
-        ranges = [_range(key, part, sizes.get(key, MISSING)) for key, part in wanted]
-        return self._client.read(self._name, ranges)
+        return [_range(key, part, sizes.get(key, MISSING)) for key, part in wanted]
 
     async def _size(self, key: str) -> int:
         return (await asyncio.to_thread(self._client.sizes, self._name, [key]))[0]
@@ -158,19 +160,20 @@ def _range(key: str, part: ByteRequest | None, size: int) -> Range:
     return Range(key, start, size - start)
 
 
-def _deliver(queued: list[_Queued], done: asyncio.Future[_Got]) -> None:
-    error = done.exception() if not done.cancelled() else asyncio.CancelledError()
-    results: _Got = [None] * len(queued) if error is not None else done.result()
-    for (_, _, future), data in zip(queued, results, strict=True):
-        if future.done():
-            continue  # its reader was cancelled
-        if error is not None:
-            future.set_exception(error)
-        else:
+def _deliver(results: Sequence[tuple[asyncio.Future[Data | None], Data | None]]) -> None:
+    for future, data in results:
+        if not future.done():  # else its reader was cancelled
             future.set_result(data)
 
 
-def _buffer(data: bytes | bytearray | None, prototype: BufferPrototype | None) -> Buffer | None:
+def _fail_the_rest(queued: Sequence[_Queued], done: asyncio.Future[None]) -> None:
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    for _, _, future in queued:
+        if error is not None and not future.done():
+            future.set_exception(error)
+
+
+def _buffer(data: Data | None, prototype: BufferPrototype | None) -> Buffer | None:
     if data is None:
         return None
     return (prototype or default_buffer_prototype()).buffer.from_bytes(data)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SPACE = "zyx"
+_BLOCK_SIDE = {0: 64, 1: 64, 2: 8, 3: 4}
+"""Windows along each side of a block, by the number of axes that windows lie along: 64 in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Window:
 
 
 class PatchPlan:
-    """All windows of some images, numbered image by image and within an image shard by shard.
+    """All windows of some images, numbered image by image, within an image shard by shard, and within a shard block
+    by block: neighbours, that touch the same chunks.
 
     ``kept`` says for each image which grid windows there are: a boolean (t, z, y, x) in the shape of its ``grid``, or
     None for all.  With ``moved`` a window lies at a random place around its grid position, anew each epoch: every
@@ -85,39 +88,70 @@ class PatchPlan:
         self.seed = seed
         masks = kept if kept is not None else [None] * len(self.images)
         ordered = [_by_shard(image, mask) for image, mask in zip(self.images, masks, strict=True)]
-        self._cells = [cells for cells, _ in ordered]
+        self._cells = [cells for cells, _, _ in ordered]
         self._first = np.cumsum([0, *(len(cells) for cells in self._cells)])
-        bounds = [first + edges for first, (_, edges) in zip(self._first[:-1], ordered, strict=True)]
-        self.groups: NDArray[np.int64] = np.concatenate([*bounds, [self._first[-1]]]).astype(np.int64)
+        self.groups = self._bounds([shards for _, shards, _ in ordered])
         """Bounds of the runs of windows that begin in one shard: run g is ``groups[g]`` to ``groups[g + 1]``."""
+        self.blocks = self._bounds([blocks for _, _, blocks in ordered])
+        """Bounds of the runs of windows of one block."""
 
     def __len__(self) -> int:
         return int(self._first[-1])
 
     def window(self, number: int, epoch: int = 0) -> Window:
         """Raises IndexError."""
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        which = int(np.searchsorted(self._first, number, side="right")) - 1
-        image = self.images[which]
-        cell = int(self._cells[which][number - self._first[which]])
-        t, z, y, x = (int(place) for place in np.unravel_index(cell, image.grid))
-        shifts = [0, 0, 0]
-        if self.moved:
-            draw = np.random.default_rng([self.seed, epoch, number])
-            low, high = [-(size // 2) for size in image.size], [size - size // 2 for size in image.size]
-            shifts = [int(shift) for shift in draw.integers(low, high)]
-        starts = (
-            image.start(axis, place, shift)
-            for axis, place, shift in zip(_SPACE, (z, y, x), shifts, strict=True)
-        )
-        return Window(which, t, *starts)
+        return self.windows([number], epoch)[0]
+
+    def windows(self, numbers: Sequence[int], epoch: int = 0) -> list[Window]:
+        """Raises IndexError."""
+        wanted = np.asarray(numbers, np.int64)
+        if ((wanted < 0) | (wanted >= len(self))).any():
+            raise IndexError("the plan has no such window")
+        of_image = np.searchsorted(self._first, wanted, side="right") - 1
+        places = np.empty((len(wanted), 4), np.int64)
+        draws = _draws(self.seed, epoch, wanted) if self.moved else None
+        for which in np.unique(of_image).tolist():
+            image, rows = self.images[which], np.flatnonzero(of_image == which)
+            cells = self._cells[which][wanted[rows] - self._first[which]]
+            grid = np.unravel_index(cells, image.grid)
+            places[rows, 0] = grid[0]
+            for column, (axis, size) in enumerate(zip(_SPACE, image.size, strict=True)):
+                at = grid[1 + column] * size
+                if draws is not None:
+                    at = at - size // 2 + (draws[rows, column] % np.uint64(size)).astype(np.int64)
+                last = max(0, image.extent(axis) - size)
+                places[rows, 1 + column] = np.clip(at, 0, last)
+                if axis == "z" and image.plane is not None:
+                    places[rows, 1] = image.plane
+        return [
+            Window(which, *place) for which, place in zip(of_image.tolist(), places.tolist(), strict=True)
+        ]
+
+    def _bounds(self, edges: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        bounds = [first + each for first, each in zip(self._first[:-1], edges, strict=True)]
+        return np.concatenate([*bounds, [self._first[-1]]]).astype(np.int64)
+
+
+def _draws(seed: int, epoch: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(n, 3) random numbers, each a function of seed, epoch and the window's number only: SplitMix64 (Steele, Lea
+    and Flood 2014) of one after the other.  A generator a window would take longer than the window's decoding."""
+    mixed = np.zeros((len(numbers), 3), np.uint64)
+    for part in (np.uint64(seed % 2**64), np.uint64(epoch % 2**64), numbers.astype(np.uint64)[:, None]):
+        mixed = _mix((mixed ^ part) + np.uint64(0x9E3779B97F4A7C15))
+    return _mix(mixed + np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
 
 
 def _by_shard(
     image: PatchImage, mask: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Grid windows (flat numbers) sorted by the shard they begin in, and where each shard's windows begin."""
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+    """Grid windows (flat numbers) sorted by the shard they begin in and their block, and where each shard's and
+    each block's windows begin."""
     grid = image.grid
     if mask is not None and mask.shape != grid:
         raise ValueError(f"a mask of {mask.shape} for a grid of {grid}")
@@ -129,8 +163,16 @@ def _by_shard(
             [image.start(axis, number) for number in range(grid[1 + _SPACE.index(axis)])], np.int64
         )
         shards.append((starts // image.shard_extent(axis))[place])
-    order = np.lexsort((cells, *reversed(shards)))
-    sorted_shards = np.stack(shards)[:, order]
-    new = np.any(np.diff(sorted_shards, axis=1) != 0, axis=0)
-    edges = np.flatnonzero(np.concatenate([[True], new])) if len(cells) else np.empty(0, np.int64)
-    return cells[order].astype(np.uint32), edges.astype(np.int64)
+    side = _BLOCK_SIDE[sum(count > 1 for count in grid[1:])]
+    blocks = [places[0], *(place // side for place in places[1:])]
+    order = np.lexsort((cells, *reversed(blocks), *reversed(shards)))
+    keys = np.stack([*shards, *blocks])[:, order]
+    return cells[order].astype(np.uint32), _edges(keys[: len(shards)]), _edges(keys)
+
+
+def _edges(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where columns differ from the one before; the first does."""
+    if not keys.shape[1]:
+        return np.empty(0, np.int64)
+    new = np.any(np.diff(keys, axis=1) != 0, axis=0)
+    return np.flatnonzero(np.concatenate([[True], new])).astype(np.int64)

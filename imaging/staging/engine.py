@@ -34,7 +34,7 @@ from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.judging import Pathology
-from imaging.staging.pool import ITEM_TIMEOUT_S
+from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
 from imaging.staging.refusals import ItemRefused, Refused
@@ -42,6 +42,7 @@ from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
+from imaging.staging.signatures import Signatures
 from imaging.staging.tables.judging import Tables
 from imaging.staging.writing import Dropped, Writer, Written
 
@@ -138,8 +139,14 @@ def stage(
     plan: StagePlan,
     progress: Callable[[Progress], None] | None = None,
     held: Callable[[], CopyBuilder] | None = None,
+    *,
+    parsers: ParserPool | None = None,
+    seen: Signatures | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
+
+    ``parsers``: started before, as many as ``plan.workers``; they are ended here.  ``seen``: files as they were when
+    this process made the inventory of them (see :class:`ItemReader`).
 
     Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
@@ -156,8 +163,8 @@ def stage(
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
     run = _Run(table, plan, progress)
-    spec = BenchSpec(source, table, plan.item_timeout_s)
-    with open_scheduler(plan.where, spec, plan.workers) as scheduler:
+    spec = BenchSpec(source, table, plan.item_timeout_s, seen)
+    with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started

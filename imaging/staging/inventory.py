@@ -8,9 +8,13 @@ since archives put names and dates into theirs.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import batched, chain
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,12 +22,16 @@ import pyarrow.parquet as pq
 from connectors.sources import OF_ONE_ITEM, Source, SourceItem
 from connectors.sources.parallel import in_order
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
+from imaging.staging.signatures import Signature, Signatures, signature
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
 _HEADER = b"hdrs-hpc/inventory/1\n"
 _BLOCK = 1 << 20
 SCAN_THREADS = 8
 """Items read side by side: over a network it is the waiting that takes the time."""
+_TOGETHER = 16
+"""Files of a folder that are one piece of work: handing out small ones one by one would take as long as hashing."""
+_ELSEWHERE: Signature = (0, 0, 0, 0)
 
 
 class BadInventoryError(BadDocumentError):
@@ -45,32 +53,57 @@ def scan(
     dataset and is told to ``unreadable`` by its reason code; without ``unreadable`` it ends the scan.  Raises
     what the source raises.
     """
+    return look(source, progress, unreadable)[0]
+
+
+def look(
+    source: Source,
+    progress: Callable[[int, int], None] | None = None,
+    unreadable: Callable[[str], None] | None = None,
+) -> tuple[pa.Table, Signatures]:
+    """:func:`scan`, and the files as they were then, for who goes on with them in this process.
+
+    Nothing is told of what lies elsewhere and came as a spooled copy.
+    """
     paths: list[str] = []
     sizes: list[int] = []
     digests: list[str] = []
+    files: list[Signature] = []
     total = 0
 
-    def measure(item: SourceItem) -> tuple[str, int, str] | HdrsError:
-        try:
-            return (item.path, *_measure(source, item.path))
-        except OF_ONE_ITEM as error:
-            if unreadable is None:
-                raise
-            return error
+    def measure(items: Sequence[SourceItem]) -> list[_Measured | HdrsError]:
+        found: list[_Measured | HdrsError] = []
+        for item in items:
+            try:
+                found.append(_measure(source, item.path))
+            except OF_ONE_ITEM as error:
+                if unreadable is None:
+                    raise
+                found.append(error)
+        return found
 
-    for measured in in_order(measure, source.items(), SCAN_THREADS):
-        if isinstance(measured, HdrsError):
-            if unreadable is not None:
-                unreadable(measured.code)
-            continue
-        path, size, digest = measured
-        paths.append(path)
-        sizes.append(size)
-        digests.append(digest)
-        total += size
-        if progress is not None:
-            progress(len(paths), total)
-    return pa.table({"path": paths, "size": sizes, "sha256": digests}, schema=SCHEMA)
+    items = source.items()
+    first = next(items, None)
+    local = first is not None and source.local_path(first.path) is not None
+    threads, together = (len(os.sched_getaffinity(0)), _TOGETHER) if local else (SCAN_THREADS, 1)
+    every = [] if first is None else [first]
+    for some in in_order(measure, batched(chain(every, items), together), threads):
+        for measured in some:
+            if isinstance(measured, HdrsError):
+                if unreadable is not None:
+                    unreadable(measured.code)
+                continue
+            paths.append(measured.path)
+            sizes.append(measured.size)
+            digests.append(measured.sha256)
+            files.append(measured.file if local else _ELSEWHERE)
+            total += measured.size
+            if progress is not None:
+                progress(len(paths), total)
+    seen = Signatures(len(files))
+    for number, file in enumerate(files, start=1):
+        seen.note(number, file)
+    return pa.table({"path": paths, "size": sizes, "sha256": digests}, schema=SCHEMA), seen
 
 
 def digest(table: pa.Table) -> str:
@@ -124,11 +157,29 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def _measure(source: Source, path: str) -> tuple[int, str]:
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    path: str
+    size: int
+    sha256: str
+    file: Signature
+
+
+def _measure(source: Source, path: str) -> _Measured:
     running = hashlib.sha256()
     size = 0
     with source.open(path) as handle:
+        file = _signature(handle)
         while block := handle.read(_BLOCK):
             running.update(block)
             size += len(block)
-    return size, running.hexdigest()
+        if _signature(handle) != file:
+            file = _ELSEWHERE  # written to meanwhile
+    return _Measured(path, size, running.hexdigest(), file)
+
+
+def _signature(handle: BinaryIO) -> Signature:
+    try:
+        return signature(handle.fileno())
+    except OSError:
+        return _ELSEWHERE  # a file that the kernel does not know

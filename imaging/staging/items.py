@@ -30,10 +30,12 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The plaintext of an object (empty for a part that only tells)."""
+    """The plaintext of the part's object (empty for a part that only tells)."""
 
     data: bytes | bytearray | memoryview
     told: Told = field(default_factory=dict)
+    more: Mapping[str, bytes | bytearray] = field(default_factory=dict)
+    """Objects that were made in one go with it, by path."""
 
 
 class Part(Protocol):

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeGuard
 
@@ -53,7 +53,7 @@ class ParserPool:
         self._argv = list(argv) if argv is not None else sandbox.parser_argv()
         # bubblewrap's --die-with-parent means the *thread* that started it: one that lives as long as the pool.
         self._starter = ThreadPoolExecutor(1, "parser-starter")
-        self._idle: queue.SimpleQueue[_Parser | None] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[_Parser | Future[_Parser] | None] = queue.SimpleQueue()
         self._size = size
         self._living: set[_Parser] = set()
         self._closed = False
@@ -65,6 +65,8 @@ class ParserPool:
 
     def __exit__(self, *error: TracebackType | type | BaseException | None) -> None:
         """Ends the parsers, at once if by an error: who still listens to one hears ``parser-crashed``."""
+        if self._closed:
+            return
         self._closed = True
         if error[0] is not None:
             for parser in list(self._living):
@@ -73,11 +75,20 @@ class ParserPool:
             # Callers that still hold a parser return it within the item's time limit.
             with contextlib.suppress(queue.Empty):
                 parser_or_none = self._idle.get(timeout=self.timeout_s)
+                if isinstance(parser_or_none, Future):
+                    parser_or_none = parser_or_none.result()
                 if parser_or_none is not None:
                     self._stop(parser_or_none)
         for _ in range(self._size):
             self._idle.put(None)  # wakes who still waits for one; it is told that there is none
         self._starter.shutdown()
+
+    def start(self) -> None:
+        """Start those that were not yet, without waiting: what else there is to do first goes on beside them."""
+        for _ in range(self._size):
+            with contextlib.suppress(queue.Empty):
+                parser = self._idle.get_nowait()
+                self._idle.put(self._begin() if parser is None else parser)
 
     def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Generator[Answer]:
         """Stream a parser's answers about ``file`` (a real descriptor).
@@ -140,7 +151,8 @@ class ParserPool:
     @contextlib.contextmanager
     def _lent(self) -> Iterator[_Parser]:
         """A parser that is ready; it is ended if the block ends by anything but a refusal of its own."""
-        parser = self._idle.get()
+        given = self._idle.get()
+        parser = None if isinstance(given, Future) else given
         healthy = False
         try:
             if self._closed:
@@ -149,7 +161,7 @@ class ParserPool:
                 if parser is not None:
                     self._stop(parser)
                     parser = None
-                parser = self._starter.submit(_Parser, self._argv, self.timeout_s).result()
+                parser = (given if isinstance(given, Future) else self._begin()).result()
                 self._living.add(parser)
                 if self._closed:  # too late to be killed with the others
                     raise Refused("parser-crashed")
@@ -164,6 +176,9 @@ class ParserPool:
                 self._stop(parser)  # also when the caller stopped listening in the middle of an answer
                 parser = None
             self._idle.put(parser)
+
+    def _begin(self) -> Future[_Parser]:
+        return self._starter.submit(_Parser, self._argv, self.timeout_s)
 
     def _stop(self, parser: _Parser) -> None:
         parser.stop()

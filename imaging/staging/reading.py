@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, BinaryIO
 
@@ -18,6 +17,7 @@ from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pool import AHEAD, Answer, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.refusals import Refused
+from imaging.staging.signatures import Signature, Signatures, signature
 from imaging.staging.tables.headers import TableHeader
 
 AnyHeader = InstanceHeader | SlideHeader | WsmHeader | TableHeader
@@ -26,16 +26,22 @@ _BLOCK = 1 << 20
 
 
 class ItemReader:
-    """Reads items by number (row of the inventory, from 1).  Thread-safe."""
+    """Reads items by number (row of the inventory, from 1).  Thread-safe.
 
-    def __init__(self, source: Source, table: pa.Table, pool: ParserPool) -> None:
+    An item's bytes are hashed before they are used, so that they are those that were registered and approved.  Once
+    hashed, the same file (see :data:`Signature`) is not hashed again; ``seen`` are the files of ``source`` as this very
+    run hashed them for the inventory.
+    """
+
+    def __init__(
+        self, source: Source, table: pa.Table, pool: ParserPool, seen: Signatures | None = None
+    ) -> None:
         self._source = source
         self._paths: list[str] = table.column("path").to_pylist()
         self._sizes: list[int] = table.column("size").to_pylist()
         self._digests: list[str] = table.column("sha256").to_pylist()
         self._pool = pool
-        self._verified: dict[int, tuple[int, ...]] = {}
-        self._lock = threading.Lock()
+        self._seen = Signatures(len(self._paths)) if seen is None else seen
 
     def headers(self, numbers: Sequence[int], keywords: frozenset[str]) -> list[AnyHeader | Refused]:
         """What parsers say of these items, in their order; a refusal stands where an item has none."""
@@ -61,10 +67,18 @@ class ItemReader:
     def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
         """A parser's answers about the item's pixels, from the registered bytes; raises :class:`Refused`."""
         with self._open(number) as file:
-            self._verify(number, file)
+            verified = self._verify(number, file)
             yield from self._pool.ask(file, operation, **arguments)
-            if self._verified.get(number) != _signature(file):
-                raise Refused("changed-since-inventory")
+            _check_unchanged(file, verified)
+
+    def read_into(self, number: int, wanted: Sequence[tuple[int, memoryview]]) -> None:
+        """Fill each buffer with the item's registered bytes from its offset on; raises :class:`Refused`."""
+        with self._open(number) as file:
+            verified = self._verify(number, file)
+            handle = file.fileno()
+            for offset, buffer in wanted:
+                _fill(handle, offset, buffer)
+            _check_unchanged(file, verified)
 
     @contextlib.contextmanager
     def _open(self, number: int) -> Iterator[BinaryIO]:
@@ -77,20 +91,21 @@ class ItemReader:
                 raise Refused("changed-since-inventory")
             yield file
 
-    def _verify(self, number: int, file: BinaryIO) -> None:
+    def _verify(self, number: int, file: BinaryIO) -> Signature:
         """Hash the item once: what is decoded must be what was registered and approved."""
-        signature = _signature(file)
-        with self._lock:
-            if self._verified.get(number) == signature:
-                return
-        running = hashlib.sha256()
+        now = signature(file.fileno())
+        if self._seen.holds(number, now):
+            return now
         file.seek(0)
-        while block := file.read(_BLOCK):
-            running.update(block)
-        if running.hexdigest() != self._digests[number - 1]:
+        if hashlib.file_digest(file, "sha256").hexdigest() != self._digests[number - 1]:
             raise Refused("changed-since-inventory")
-        with self._lock:
-            self._verified[number] = signature
+        self._seen.note(number, now)
+        return now
+
+
+def _check_unchanged(file: BinaryIO, verified: Signature) -> None:
+    if signature(file.fileno()) != verified:
+        raise Refused("changed-since-inventory")
 
 
 def _header(answers: list[Answer]) -> AnyHeader | Refused:
@@ -101,9 +116,12 @@ def _header(answers: list[Answer]) -> AnyHeader | Refused:
         return Refused("parser-crashed")
 
 
-def _signature(file: BinaryIO) -> tuple[int, ...]:
-    status = os.fstat(file.fileno())
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+def _fill(handle: int, offset: int, buffer: memoryview) -> None:
+    while buffer:
+        count = os.preadv(handle, [buffer], offset)
+        if count == 0:
+            raise Refused("truncated-pixel-data")
+        offset, buffer = offset + count, buffer[count:]
 
 
 @contextlib.contextmanager

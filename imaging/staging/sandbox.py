@@ -49,7 +49,8 @@ def isolation() -> str:
 
 def parser_environment() -> dict[str, str]:
     """The parser's whole environment: nothing of the stager's own, which may be sensitive."""
-    return {**_ENVIRONMENT, "PYTHONPATH": str(_package_root())}
+    compiled = {"PYTHONPYCACHEPREFIX": sys.pycache_prefix} if sys.pycache_prefix else {}
+    return {**_ENVIRONMENT, **compiled, "PYTHONPATH": str(_package_root())}
 
 
 def parser_argv() -> list[str]:
@@ -86,6 +87,8 @@ def _interpreter_places() -> list[Path]:
     """The interpreter, its libraries and this package alone: not the folder around it, which may hold data."""
     package = Path(imaging.__file__).resolve().parent
     wanted = [Path(sys.base_prefix), Path(sys.prefix), package]
+    if sys.pycache_prefix and Path(sys.pycache_prefix).is_dir():
+        wanted.append(Path(sys.pycache_prefix))  # compiled anew in each parser, starting takes three times as long
     links = Path(sys.executable)
     while links.is_symlink():  # a virtual environment may reach its interpreter through several links
         target = links.readlink()

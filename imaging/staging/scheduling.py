@@ -25,6 +25,7 @@ from imaging.staging import sandbox
 from imaging.staging.items import Bench
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.reading import ItemReader
+from imaging.staging.signatures import Signatures
 
 THREADS, PROCESSES = "threads", "processes"
 
@@ -66,15 +67,18 @@ class BenchSpec:
     table: pa.Table = field(repr=False)
     """The inventory."""
     timeout_s: float = ITEM_TIMEOUT_S
+    seen: Signatures | None = field(default=None, repr=False)
+    """See :class:`ItemReader`."""
 
     @contextlib.contextmanager
-    def open(self, parsers: int) -> Iterator[Bench]:
-        """A bench with ``parsers`` parser processes, ended at once where the block ends by an error."""
+    def open(self, parsers: int, started: ParserPool | None = None) -> Iterator[Bench]:
+        """A bench with ``parsers`` parser processes, ended at once where the block ends by an error; ``started`` are
+        taken over."""
         with (
             ThreadPoolExecutor(parsers, "decode") as threads,
-            ParserPool(parsers, timeout_s=self.timeout_s) as pool,
+            started or ParserPool(parsers, timeout_s=self.timeout_s) as pool,
         ):
-            yield Bench(ItemReader(self.source, self.table, pool), threads)
+            yield Bench(ItemReader(self.source, self.table, pool, self.seen), threads)
 
 
 class Scheduler(Protocol):
@@ -100,10 +104,12 @@ class Scheduler(Protocol):
 
 
 @contextlib.contextmanager
-def open_scheduler(where: Where, spec: BenchSpec, workers: int) -> Iterator[Scheduler]:
-    """The scheduler that ``where`` names.  Raises :class:`SchedulerUnknownError`, :class:`WorkersLostError`."""
+def open_scheduler(
+    where: Where, spec: BenchSpec, workers: int, started: ParserPool | None = None
+) -> Iterator[Scheduler]:
+    """The scheduler that ``where`` names; threads take over ``started``.  Raises :class:`SchedulerUnknownError`, :class:`WorkersLostError`."""
     if where.scheduler == THREADS:
-        with _threads(spec, workers) as threads:
+        with _threads(spec, workers, started) as threads:
             yield threads
         return
     from imaging.staging import dask_cluster  # takes a second to load
@@ -135,9 +141,9 @@ class _Threads:
 
 
 @contextlib.contextmanager
-def _threads(spec: BenchSpec, workers: int) -> Iterator[Scheduler]:
+def _threads(spec: BenchSpec, workers: int, started: ParserPool | None) -> Iterator[Scheduler]:
     # The bench is inside: at an error its parsers are killed first, so that no thread waits for one.
-    with ThreadPoolExecutor(workers, "part") as threads, spec.open(workers) as bench:
+    with ThreadPoolExecutor(workers, "part") as threads, spec.open(workers, started) as bench:
         try:
             yield _Threads(bench, threads, workers)
         finally:

@@ -30,7 +30,7 @@ def make_part(bench: Bench, part: Part, inputs: Mapping[str, bytes]) -> Made:
     """The work of a worker."""
     made = part.make(bench, inputs)
     # A view does not travel between processes.
-    return Made(bytes(made.data), made.told) if isinstance(made.data, memoryview) else made
+    return Made(bytes(made.data), made.told, made.more) if isinstance(made.data, memoryview) else made
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,8 @@ class Writer:
         made = future.result()
         if part.path:
             self._builder.put(part.path, made.data)
+        for path, data in made.more.items():
+            self._builder.put(path, data)
         return made.told
 
     def _part_done(self, opened: _Open, at: int, cost: int, future: Future[Told]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any
 
 from zarr.abc.store import Store
 
+from hdrs_hpc.protocol.datasocket import MISSING, Range
 from hdrs_hpc.sealing.cipher import never_pickled
 from hdrs_hpc.sealing.manifest import Entry
 from hdrs_hpc.sealing.reader import SealedCopy
 from hdrs_hpc.sealing.zarr_store import SealedStore
+from imaging.reading.ranges import Views
 from imaging.reading.staged import StagedCopy
 from imaging.standalone.folder import NotACopyError, open_copy, read_copy_file, read_secret
 
@@ -62,6 +66,19 @@ class StandaloneFolder:
         copy = self.open()
         entry = copy.find(path)
         return None if entry is None else bytes(copy.read_view(entry))
+
+    def sizes(self, paths: Sequence[str]) -> list[int]:
+        entries = map(self.open().find, paths)
+        return [MISSING if entry is None else entry.size for entry in entries]
+
+    @contextlib.contextmanager
+    def lent(self, ranges: Sequence[Range]) -> Iterator[Views]:
+        copy = self.open()
+        views: list[memoryview | None] = []
+        for wanted in ranges:
+            entry = copy.find(wanted.path)
+            views.append(None if entry is None else copy.read_view(entry, wanted.start, wanted.length))
+        yield views
 
     def children(self, folder: str) -> list[str]:
         return self.open().children(folder)

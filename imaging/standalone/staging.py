@@ -14,6 +14,7 @@ from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.pool import ParserPool
 from imaging.staging.report import StageReport
 from imaging.standalone.folder import HELD, PROJECT, begin, copy_key, held_key, write_copy_file
 
@@ -28,16 +29,17 @@ def stage_folder(
     progress: Callable[[Progress], None] | None = None,
     unreadable: Callable[[str], None] | None = None,
     inventoried: Callable[[pa.Table], None] | None = None,
+    parsers: ParserPool | None = None,
 ) -> StageReport:
     """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
 
     ``unreadable``: see :func:`imaging.staging.inventory.scan`.  ``inventoried`` gets the scan's table, whose rows
-    are the report's item numbers.
+    are the report's item numbers.  ``parsers``: see :func:`imaging.staging.engine.stage`.
 
     Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
     """
     copy = begin(dest)
-    table = inventory.scan(source, scanned, unreadable)
+    table, seen = inventory.look(source, scanned, unreadable)
     if inventoried is not None:
         inventoried(table)
     builder = CopyBuilder(
@@ -54,7 +56,7 @@ def stage_folder(
             return opened[0]
 
         try:
-            report = stage(source, table, builder, plan, progress, open_held)
+            report = stage(source, table, builder, plan, progress, open_held, parsers=parsers, seen=seen)
             sealed = builder.seal()
         finally:
             builder.close()

@@ -103,7 +103,9 @@ def make(
                 for parts in task.steps(told):
                     for part in parts:
                         one = part.make(bench, {path: done[path] for path in part.inputs})
-                        done[part.path] = bytes(one.data)
+                        done |= {
+                            path: bytes(data) for path, data in {part.path: one.data, **one.more}.items()
+                        }
                         told.append(one.told)
             except ItemRefused as refused:
                 made.refused[refused.number] = refused.code

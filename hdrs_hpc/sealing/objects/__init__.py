@@ -55,6 +55,14 @@ class ObjectStore(Protocol):
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[start, start + length)``, fewer where the object ends.  Raises ObjectMissingError."""
 
+    def get_into(self, name: str, start: int, view: memoryview) -> int:
+        """Fill ``view`` (bytes, writable) from ``start`` on; gives the number of bytes, fewer only where the
+        object ends.
+
+        For readers that use the same memory again: fresh memory costs more than reading from the page cache.
+        Raises ObjectMissingError.
+        """
+
     def size(self, name: str) -> int:
         """Its length in bytes.  Raises ObjectMissingError."""
 

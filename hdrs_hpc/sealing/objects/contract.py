@@ -72,6 +72,27 @@ class ObjectStoreContract:
         objects.put("digits", b"0123456789")
         assert objects.get("digits", start, length) == expected
 
+    @pytest.mark.parametrize(
+        ("start", "room", "expected"),
+        [(0, 3, b"012"), (8, 10, b"89"), (10, 4, b""), (50, 4, b""), (2, 0, b"")],
+    )
+    def test_given_memory_is_filled_as_far_as_the_object_goes(
+        self, objects: ObjectStore, start: int, room: int, expected: bytes
+    ) -> None:
+        objects.put("digits", b"0123456789")
+        memory = bytearray(b"." * room)
+        assert objects.get_into("digits", start, memoryview(memory)) == len(expected)
+        assert bytes(memory) == expected.ljust(room, b".")
+        with pytest.raises(ObjectMissingError):
+            objects.get_into("nothing", start, memoryview(memory))
+
+    def test_given_memory_may_be_large(self, objects: ObjectStore) -> None:
+        data = bytes(range(251)) * (20 << 10)
+        objects.put("large", data)
+        memory = bytearray(4 << 20)
+        assert objects.get_into("large", 77, memoryview(memory)) == 4 << 20
+        assert memory == data[77 : 77 + (4 << 20)]
+
     def test_a_name_is_given_once(self, objects: ObjectStore) -> None:
         objects.put("once", b"first")
         with pytest.raises(ObjectExistsError):
@@ -169,6 +190,7 @@ class ObjectStoreContract:
             objects.get,
             objects.size,
             objects.delete,
+            lambda bad: objects.get_into(bad, 0, memoryview(bytearray(1))),
             lambda bad: objects.put(bad, b"x"),
         ):
             with pytest.raises(InternalError):

@@ -60,12 +60,12 @@ class DirectoryStore:
             data = os.pread(handle, length, start)
             if len(data) == length or not data:
                 return data
-            # One pread gives at most 2 GiB, and a network file system may give less.
-            parts = [data]
-            while data and (have := sum(map(len, parts))) < length:
-                data = os.pread(handle, length - have, start + have)
-                parts.append(data)
-            return b"".join(parts)
+            rest = memoryview(bytearray(length - len(data)))
+            return data + rest[: _fill(handle, start + len(data), rest)]
+
+    def get_into(self, name: str, start: int, view: memoryview) -> int:
+        with _site_errors(name), self._open(name) as handle:
+            return _fill(handle, start, view)
 
     def size(self, name: str) -> int:
         check_name(name)
@@ -108,6 +108,14 @@ class DirectoryStore:
             yield handle
         finally:
             os.close(handle)
+
+
+def _fill(handle: int, start: int, view: memoryview) -> int:
+    """One read gives at most 2 GiB, and a network file system may give less."""
+    filled = 0
+    while filled < len(view) and (got := os.preadv(handle, [view[filled:]], start + filled)):
+        filled += got
+    return filled
 
 
 def _write(handle: int, data: memoryview) -> None:

@@ -23,7 +23,7 @@ _LISTS_OF_FILES = (
 )
 """How the file begins that lists the others of a slide: VMS, VMU, NDPIS, MIRAX."""
 
-Answers = Iterator[tuple[bytes, bytes]]
+Answers = Iterator[tuple[bytes, bytes | memoryview]]
 
 
 def answer(request: dict[str, Any], file: BinaryIO) -> Answers:
@@ -67,7 +67,7 @@ def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
     """A box of a slide's pixels, decoded (and averaged over 2×2): (y, x, samples), and where there are none."""
     pixels, holes = _slides().read_pixels(file, request)
     header = {"shape": pixels.shape, "dtype": pixels.dtype.str, "holes": holes}
-    yield json.dumps(header).encode(), pixels.tobytes()
+    yield json.dumps(header).encode(), memoryview(pixels).cast("B")
 
 
 def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:

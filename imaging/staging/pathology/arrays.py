@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,14 +27,20 @@ from imaging.staging.refusals import Refused
 
 Codec = Literal["jpeg", "jpeg2000", "zstd"]
 
-QUALITY = 90
-"""Of derived levels."""
+QUALITY = 85
+"""Of derived levels, where the source has none on this scale."""
+BELOW_SOURCE, LEAST_QUALITY = 6, 65
+"""Of derived levels of JPEG: so much less than the source's, and never less than that.  A picture of half the size has
+more to tell a pixel: at the source's quality derived levels would take half as many bytes as level 0."""
 QUALITY_OF_COPY = 95
 """Of a level 0 that had to be encoded anew from a lossy original."""
 SHARD_TILES = 32
 """Tiles along each side of a shard at most: some 15 MB of JPEG."""
-KEPT_BYTES, MADE_BYTES = 192 << 20, 48 << 20
-"""Decoded size of a shard at most: of tiles kept undecoded, of tiles that are encoded here."""
+LOSSY_BYTES, LOSSLESS_BYTES = 192 << 20, 48 << 20
+"""Decoded size of a shard at most: of tiles that are kept or JPEG, of tiles that are encoded here without loss."""
+LOOK_SIDE = 4096
+"""Side of the square of source pixels that a parser decodes for one answer, at most."""
+_TOGETHER = 3
 _ABSENT = (1 << 64) - 1
 _SANE_TILE = range(128, 1025)
 
@@ -118,46 +124,47 @@ class LevelArray:
 
     def shard(self, lengths: Sequence[int], data: bytearray, columns: int) -> bytearray:
         """Codestreams (row-major over a rectangle ``columns`` wide; 0 bytes where none) as a shard, in place."""
+        sizes = np.asarray(lengths, dtype=np.uint64)
+        places = np.stack([np.cumsum(sizes, dtype=np.uint64) - sizes, sizes], axis=-1)
+        places[sizes == 0] = _ABSENT
+        return self.indexed(data, places.reshape(-1, columns, 2))
+
+    def indexed(self, data: bytearray, places: NDArray[np.uint64]) -> bytearray:
+        """Codestreams as a shard, in place.  ``places``: (row, column, (offset, length)) of its first tiles."""
         index = np.full((*self.across, 2), _ABSENT, dtype="<u8")
-        at = 0
-        for number, length in enumerate(lengths):
-            if length:
-                index[number // columns, number % columns] = (at, length)
-                at += length
+        index[: places.shape[0], : places.shape[1]] = places
         raw = index.tobytes()
         data += raw + struct.pack("<I", crc32c(raw))
         return data
 
-    def encoded(self, pixels: NDArray[Any]) -> bytearray:
-        """Pixels (y, x, samples) of one shard, from its first tile, encoded; edge tiles are filled up by
-        repeating the last row and column (a lossy codec would blur a jump into the picture)."""
+    def streams(self, pixels: NDArray[Any]) -> Iterator[bytes]:
+        """Pixels (y, x, samples), from a tile's corner on, as encoded tiles, row-major."""
         high, wide = self.tile
-        rows, columns = -(-pixels.shape[0] // high), -(-pixels.shape[1] // wide)
-        missing = (rows * high - pixels.shape[0], columns * wide - pixels.shape[1])
-        if any(missing):
-            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        encode = self._encoder()
-        streams = [
-            encode(pixels[row * high : (row + 1) * high, column * wide : (column + 1) * wide])
-            for row in range(rows)
-            for column in range(columns)
-        ]
-        return self.shard([len(stream) for stream in streams], bytearray(b"".join(streams)), columns)
+        room = np.empty((high, wide, self.samples), dtype=self.dtype)
+        for top in range(0, pixels.shape[0], high):
+            for left in range(0, pixels.shape[1], wide):
+                part = pixels[top : top + high, left : left + wide]
+                room[: part.shape[0], : part.shape[1]] = part
+                yield self.stream(room, part.shape[0], part.shape[1])
 
-    def _encoder(self) -> Callable[[NDArray[Any]], bytes]:
+    def stream(self, tile: NDArray[Any], height: int, width: int) -> bytes:
+        """A tile (y, x, samples), contiguous, of which ``height`` × ``width`` are in the level, encoded.
+
+        It is filled up by repeating the last row and column: a lossy codec would blur a jump into the picture.
+        """
+        tile[:height, width:] = tile[:height, width - 1 : width]
+        tile[height:] = tile[height - 1]
         if self.codec == "jpeg":
-            return self._jpeg
+            return self._jpeg(tile)
         if self.codec == "zstd":
-            return self._zstd
+            return self._zstd(tile)
         raise RuntimeError("JPEG 2000 is kept, never made")
 
     def _jpeg(self, tile: NDArray[Any]) -> bytes:
         # Encoded here and not by zarr's codec, which hands the encoder a transposed view that it refuses.
         tile = tile[..., 0] if self.samples == 1 else tile
         # Subsampling "444": stain colour is what slides are about.
-        return bytes(
-            imagecodecs.jpeg8_encode(np.ascontiguousarray(tile), level=self.quality, subsampling="444")
-        )
+        return bytes(imagecodecs.jpeg8_encode(tile, level=self.quality, subsampling="444"))
 
     def _zstd(self, tile: NDArray[Any]) -> bytes:
         raw = np.ascontiguousarray(tile.transpose(2, 0, 1))
@@ -173,65 +180,91 @@ class LevelArray:
             )
         )
 
-    def decoded(self, shard: bytes) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """(row, column) in the shard and (y, x, samples) of each of its tiles; of shards made here only."""
+    def places(self, shard: bytes) -> NDArray[np.uint64]:
+        """(row, column, (offset, length)) of a shard's tiles, of those made here only: all there are have one."""
         size = math.prod(self.across) * 16
         index = np.frombuffer(shard, "<u8", count=size // 8, offset=len(shard) - size - 4)
-        for place, (at, length) in enumerate(index.reshape(-1, 2).tolist()):
-            if at != _ABSENT:
-                stream = shard[at : at + length]
-                yield place // self.across[1], place % self.across[1], self._decode(stream)
+        return index.reshape(*self.across, 2)
 
-    def _decode(self, stream: bytes) -> NDArray[Any]:
+    def decode(self, stream: memoryview, room: NDArray[Any]) -> NDArray[Any]:
+        """(y, x, samples) of a tile that was made here, in ``room`` (contiguous, of its shape) or elsewhere."""
         if self.codec == "zstd":
             raw = np.frombuffer(imagecodecs.blosc_decode(stream, numthreads=1), dtype=self.dtype)
             return raw.reshape(self.samples, *self.tile).transpose(1, 2, 0)
-        pixels: NDArray[Any] = imagecodecs.jpeg8_decode(stream)
-        return pixels.reshape(*self.tile, self.samples)
+        imagecodecs.jpeg8_decode(stream, out=room[..., 0] if self.samples == 1 else room)
+        return room
 
 
-def kept_array(path: str, slide: Slide, level: int) -> LevelArray:
-    """The array of a stored level: codestreams as they are, or encoded anew where that can't be."""
-    stored = slide.levels[level]
+class GrowingShard:
+    """A shard of ``array`` in the making: codestreams as they come, each at its place."""
+
+    def __init__(self, array: LevelArray) -> None:
+        self._array = array
+        self._data = bytearray()
+        self._places = np.full((*array.across, 2), _ABSENT, dtype=np.uint64)
+
+    def add(self, row: int, column: int, columns: int, streams: Sequence[bytes]) -> None:
+        """A rectangle of tiles, ``columns`` wide, row-major, whose first is at (row, column) of the shard."""
+        for place, stream in enumerate(streams):
+            self._places[row + place // columns, column + place % columns] = (len(self._data), len(stream))
+            self._data += stream
+
+    def finish(self) -> bytearray:
+        """The object's bytes; nothing can be added any more."""
+        return self._array.indexed(self._data, self._places)
+
+
+def level_arrays(slide: Slide, sizes: Sequence[tuple[int, int]], paths: Sequence[str]) -> list[LevelArray]:
+    """Arrays of all levels (height, width): of those that the slide has, then of those derived from its last.
+
+    Shards of levels that are made together (:func:`together`) cover one area: each has half as many tiles along
+    its sides as the one above.  Raises :class:`Refused` where tiles are too large.
+    """
+    one_look = together(slide, len(sizes))
+    return [
+        _array(path, slide, number, size, max(0, number - one_look.start) if number in one_look else 0)
+        for number, (path, size) in enumerate(zip(paths, sizes, strict=True))
+    ]
+
+
+def is_kept(slide: Slide, number: int) -> bool:
+    """Whether a level's codestreams go into the copy as they are."""
+    return number < len(slide.levels) and slide.levels[number].encoding in ("jpeg", "jpeg2000")
+
+
+def together(slide: Slide, levels: int) -> range:
+    """The levels that one look at the source's last level is enough for: that level if it is encoded anew, and
+    the first that are derived from it, as far as whole tiles of all of them come out of :data:`LOOK_SIDE`."""
+    first = len(slide.levels) - (not is_kept(slide, len(slide.levels) - 1))
+    last = slide.levels[-1]
+    side = max(_sane((last.tile_height, last.tile_width))) * (2 if first == len(slide.levels) else 1)
+    count = min(_TOGETHER, (LOOK_SIDE // side).bit_length())
+    return range(first, min(first + count, levels))
+
+
+def _array(path: str, slide: Slide, number: int, size: tuple[int, int], halvings: int) -> LevelArray:
+    derived = number >= len(slide.levels)
+    stored = slide.levels[-1 if derived else number]
     tile = (stored.tile_height, stored.tile_width)
-    if stored.encoding in ("jpeg", "jpeg2000"):
-        codec: Codec = "jpeg" if stored.encoding == "jpeg" else "jpeg2000"
-        return _array(path, slide, (stored.height, stored.width), tile, codec, KEPT_BYTES, QUALITY)
-    codec = "jpeg" if stored.encoding == "lossy" and _jpeg_can(slide) else "zstd"
-    size = (stored.height, stored.width)
-    return _array(path, slide, size, _sane(tile), codec, MADE_BYTES, QUALITY_OF_COPY)
-
-
-def derived_array(path: str, slide: Slide, size: tuple[int, int]) -> LevelArray:
-    """The array of a level (height, width) that the file lacks."""
-    stored = slide.levels[-1]
-    # The file's tile size again, so that its tiles' edges and those of the new level meet.
-    tile = _sane((stored.tile_height, stored.tile_width))
-    codec: Codec = "jpeg" if _jpeg_can(slide) and stored.encoding != "lossless" else "zstd"
-    return _array(path, slide, size, tile, codec, MADE_BYTES, QUALITY)
-
-
-def _array(
-    path: str,
-    slide: Slide,
-    size: tuple[int, int],
-    tile: tuple[int, int],
-    codec: Codec,
-    limit: int,
-    quality: int,
-) -> LevelArray:
-    pixel = slide.samples * np.dtype(slide.dtype).itemsize
-    side = max(1, min(SHARD_TILES, math.isqrt(limit // (tile[0] * tile[1] * pixel))))
-    if tile[0] * tile[1] * pixel > KEPT_BYTES:
-        raise Refused("too-large")
-    across = (min(side, -(-size[0] // tile[0])), min(side, -(-size[1] // tile[1])))
+    codec: Codec
+    if not derived and (stored.encoding == "jpeg" or stored.encoding == "jpeg2000"):
+        codec, quality = stored.encoding, QUALITY
+        side = _shard_side(slide, tile, LOSSY_BYTES)
+    else:
+        # The file's tile size again if it is a sensible one, so that its tiles' edges and those of the level meet.
+        tile = _sane(tile)
+        lossy = stored.encoding != "lossless" if derived else stored.encoding == "lossy"
+        codec = "jpeg" if lossy and _jpeg_can(slide) else "zstd"
+        quality = _derived_quality(stored.quality) if derived else QUALITY_OF_COPY
+        side = _shard_side(slide, tile, LOSSY_BYTES if codec == "jpeg" else LOSSLESS_BYTES)
+        side = 1 << side.bit_length() - 1 >> halvings
     channels = 3 if slide.color else len(slide.channels)
     depth = (len(slide.focal_um),) if len(slide.focal_um) > 1 else ()
     return LevelArray(
         path,
         *size,
         tile,
-        across,
+        (min(side, -(-size[0] // tile[0])), min(side, -(-size[1] // tile[1]))),
         codec,
         slide.samples,
         slide.dtype,
@@ -239,6 +272,17 @@ def _array(
         slide.fill,
         quality,
     )
+
+
+def _derived_quality(source: int | None) -> int:
+    return QUALITY if source is None else max(LEAST_QUALITY, source - BELOW_SOURCE)
+
+
+def _shard_side(slide: Slide, tile: tuple[int, int], limit: int) -> int:
+    size = tile[0] * tile[1] * slide.samples * np.dtype(slide.dtype).itemsize
+    if size > LOSSY_BYTES:
+        raise Refused("too-large")
+    return max(1, min(SHARD_TILES, math.isqrt(limit // size)))
 
 
 def _jpeg_can(slide: Slide) -> bool:

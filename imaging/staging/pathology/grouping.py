@@ -98,7 +98,9 @@ def _slide(instances: Instances, grouped: Grouped) -> None:
             grouped.refused.update(dict.fromkeys(instances, "slide-incomplete"))
             return
         if not levels or (complete and _is_level(levels, size)):
-            levels.append(Level(*size, _encoding(sizes[size]), tuple(tuple(plane) for plane in grids)))
+            quality = next(iter(sizes[size].values())).level.quality
+            planes = tuple(tuple(plane) for plane in grids)
+            levels.append(Level(*size, _encoding(sizes[size]), planes, quality))
             continue
         if complete and max(size[:2]) >= SMALLEST_KEPT:
             dropped += 1

@@ -34,6 +34,8 @@ class LevelHeader(Header):
     tile_width: Annotated[int, Field(ge=1, le=65_535)]
     tile_height: Annotated[int, Field(ge=1, le=65_535)]
     encoding: Encoding
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Of ``jpeg``, by the scale of the usual encoders."""
 
     @model_validator(mode="after")
     def _no_larger_than_glass(self) -> LevelHeader:

@@ -22,7 +22,7 @@ class Grid:
 @dataclass(frozen=True, slots=True)
 class Level:
     """One stored level.  ``planes``: channel by channel, each with all focal planes; a plane's grids are asked
-    in order, and the first that has a tile gives it."""
+    in order, and the first that has a tile gives it.  ``quality``: of JPEG, 1 to 100."""
 
     width: int
     height: int
@@ -30,6 +30,7 @@ class Level:
     tile_height: int
     encoding: Encoding
     planes: tuple[tuple[Grid, ...], ...]
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def slide_of_file(number: int, header: SlideHeader) -> Slide:
             level.tile_height,
             level.encoding,
             tuple((Grid(number, place, plane),) for plane in range(planes)),
+            level.quality,
         )
         for place, level in enumerate(header.levels)
     )

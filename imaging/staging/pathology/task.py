@@ -15,15 +15,15 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import level_path, slide_path
 from imaging.staging.items import Part, Told
-from imaging.staging.pathology.arrays import LevelArray, derived_array, kept_array
+from imaging.staging.pathology.arrays import LevelArray, is_kept, level_arrays, together
 from imaging.staging.pathology.metadata import slide_attributes
-from imaging.staging.pathology.parts import EncodedShard, HalvedShard, KeptShard
+from imaging.staging.pathology.parts import HalvedShard, KeptShard, MadeShards
 from imaging.staging.pathology.slide import Slide
 
 SMALLEST_LEVEL = 512
 """Levels are derived until the longer side is below this many pixels; at least one always is, so that a
 thumbnail never needs one of the file's own codestreams decoded."""
-_WRITING = 3
+_WRITING = 4
 """Version of what is made of a slide: part of the fingerprint."""
 
 
@@ -68,27 +68,27 @@ class SlideTask:
 
     def arrays(self) -> list[LevelArray]:
         """Of all levels: stored ones, then derived ones."""
-        arrays = [
-            kept_array(level_path(self.path, number), self.slide, number)
-            for number in range(len(self.slide.levels))
-        ]
-        height, width = self.slide.levels[-1].height, self.slide.levels[-1].width
-        while len(arrays) == len(self.slide.levels) or max(height, width) >= SMALLEST_LEVEL:
-            height, width = -(-height // 2), -(-width // 2)
-            arrays.append(derived_array(level_path(self.path, len(arrays)), self.slide, (height, width)))
-        return arrays
+        sizes = [(level.height, level.width) for level in self.slide.levels]
+        while len(sizes) == len(self.slide.levels) or max(sizes[-1]) >= SMALLEST_LEVEL:
+            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+        return level_arrays(
+            self.slide, sizes, [level_path(self.path, number) for number in range(len(sizes))]
+        )
 
     def steps(self, told: Sequence[Told]) -> Iterator[Sequence[Part]]:
         arrays = self.arrays()
-        stored = len(self.slide.levels)
-        # Stored levels and the first derived one need the source alone.
+        last = together(self.slide, len(arrays))
+        # Stored levels, and the first derived ones, need the source alone.
+        groups = [arrays[number : number + 1] for number in range(last.start)] + [
+            arrays[last.start : last.stop]
+        ]
+        weight = sum(_pixels(group[0]) for group in groups)
         first: list[Part] = []
-        weight = sum(_pixels(array) for array in arrays[: stored + 1])
-        for number, array in enumerate(arrays[: stored + 1]):
-            share = _pixels(array) / weight / len(list(array.shards()))
-            first += self._from_source(number, array, share)
+        for number, group in enumerate(groups):
+            share = _pixels(group[0]) / weight / len(list(group[0].shards()))
+            first += self._from_source(number, tuple(group), share)
         yield first
-        for above, array in zip(arrays[stored:], arrays[stored + 1 :], strict=False):
+        for above, array in zip(arrays[last.stop - 1 :], arrays[last.stop :], strict=False):
             yield [
                 HalvedShard(array, above, plane, (rows.start, rows.stop), (columns.start, columns.stop))
                 for plane, rows, columns in array.shards()
@@ -124,23 +124,24 @@ class SlideTask:
             **self.index,
         }
 
-    def _from_source(self, number: int, array: LevelArray, share: float) -> Iterator[Part]:
+    def _from_source(self, number: int, arrays: tuple[LevelArray, ...], share: float) -> Iterator[Part]:
+        """Parts of level ``number``, and of the levels made together with it."""
         derived = number == len(self.slide.levels)
         level = self.slide.levels[-1 if derived else number]
-        for plane, rows, columns in array.shards():
+        for plane, rows, columns in arrays[0].shards():
             place = ((rows.start, rows.stop), (columns.start, columns.stop))
             grids = level.planes[plane]
-            if not derived and level.encoding in ("jpeg", "jpeg2000"):
-                yield KeptShard(array, grids, plane, *place, share)
+            if is_kept(self.slide, number):
+                yield KeptShard(arrays[0], grids, plane, *place, share)
             else:
-                yield EncodedShard(array, grids, plane, *place, (level.height, level.width), derived, share)
+                yield MadeShards(arrays, grids, plane, *place, (level.height, level.width), derived, share)
 
     def _origins(self, arrays: Sequence[LevelArray]) -> list[str]:
         found = []
         for number, array in enumerate(arrays):
             if number >= len(self.slide.levels):
                 found.append("derived")
-            elif self.slide.levels[number].encoding in ("jpeg", "jpeg2000"):
+            elif is_kept(self.slide, number):
                 found.append(f"original-{self.slide.levels[number].encoding}")
             else:
                 found.append("re-encoded-jpeg" if array.codec == "jpeg" else "lossless")

@@ -95,6 +95,17 @@ class Region(Header):
     """Region Spatial Format (0018,6012): 1 2-D, 2 M-mode, 3 spectral, 4 waveform, 5 graphics."""
 
 
+class Bare(Header):
+    """Uncompressed frames that lie one after another in the file, each exactly as an array of the type that the
+    header's other fields give, little-endian: the stager may read them itself.  A parser that lies here gains
+    nothing: it could as well give the same bytes as pixels, and sees no more of the file than is read."""
+
+    offset: Annotated[int, Field(ge=0, lt=1 << 62)]
+    """Of the first frame, in bytes from the beginning of the file."""
+    high_bit: Annotated[int, Field(ge=0, le=63)]
+    """As stored: bits above it are no part of a value (old files keep overlay graphics there)."""
+
+
 class InstanceHeader(Header):
     """One DICOM image instance."""
 
@@ -140,4 +151,6 @@ class InstanceHeader(Header):
     """Series (by UID) that a segmentation, dose or parametric map says it was made of."""
     source_instances: Annotated[tuple[Uid, ...], Field(max_length=100_000)] = ()
     frames: Annotated[tuple[FrameHeader, ...], Field(min_length=1, max_length=100_000)]
+    bare: Bare | None = None
+    """None: frames come from a parser."""
     attributes: Attributes

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import batched, groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +18,13 @@ from imaging.layout import level_path
 from imaging.staging import answers
 from imaging.staging.items import Bench, Made
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
+from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
 from imaging.staging.refusals import ItemRefused, Refused
+
+
+_READ_TOGETHER = 16
+"""Files a piece of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,18 @@ class Plane:
     number: int
     frame: int
     value: int = 0
+    stored: Stored | None = None
+    """Where the frame lies bare in its file; None: a parser is asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A frame's ``offset`` in its file, and by how many bits each value is shifted up, then down again, which clears
+    what is not of it and keeps its sign (PS3.5 8.1.1)."""
+
+    offset: int
+    up: int
+    down: int
 
 
 class Removed(Protocol):
@@ -80,7 +97,7 @@ class SlabPart:
         if self.cut is not None:
             gone = self.cut.mask.slices(self.cut.start, self.cut.stop)
             slab.reshape(-1, *gone.shape)[:, gone] = self.cut.value
-        return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape)))
+        return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape), bench.threads))
 
 
 def volume_array(volume: Volume) -> ArrayPlan:
@@ -127,7 +144,20 @@ def slab_parts(
 
 def _planes(volume: Volume, slab: Slab) -> tuple[Plane, ...]:
     wanted = [one for time in slab.times for one in volume.slices[time][slab.slices.start : slab.slices.stop]]
-    return tuple(Plane(at, one.instance.number, one.frame) for at, one in enumerate(wanted))
+    return tuple(
+        Plane(at, one.instance.number, one.frame, stored=_stored(one.instance.header, one.frame))
+        for at, one in enumerate(wanted)
+    )
+
+
+def _stored(header: InstanceHeader, frame: int) -> Stored | None:
+    if header.bare is None:
+        return None
+    bits = header.bits_allocated
+    size = header.rows * header.columns * bits // 8
+    whole = header.value_type != "integer" or header.bits_stored == bits
+    up, down = (0, 0) if whole else (bits - 1 - header.bare.high_bit, bits - header.bits_stored)
+    return Stored(header.bare.offset + frame * size, max(0, up), max(0, down))
 
 
 def empty_slab(array: ArrayPlan, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -159,10 +189,16 @@ def fill(
 
     Segments that share a plane are of one instance and come one after the other: the later lies on top.
     """
-    under_way: list[Future[None]] = [
-        bench.threads.submit(_fill_run, slab, list(run), number, bench, blanks.get(number, ()), padding)
-        for number, run in groupby(planes, key=lambda plane: plane.number)
-    ]
+
+    def filled(runs: Sequence[list[Plane]]) -> None:
+        for run in runs:
+            work = _fill_run if run[0].stored is None else _read_run
+            work(slab, run, run[0].number, bench, blanks.get(run[0].number, ()), padding)
+
+    runs = [list(run) for _, run in groupby(planes, key=lambda plane: plane.number)]
+    # Reading is quick: handing out one by one would take as long.
+    each = _READ_TOGETHER if all(run[0].stored is not None for run in runs) else 1
+    under_way: list[Future[None]] = [bench.threads.submit(filled, some) for some in batched(runs, each)]
     failures = [future.exception() for future in under_way]  # all have ended: nobody writes on
     for failure in failures:
         if failure is not None:
@@ -196,6 +232,33 @@ def _fill_run(
         raise ItemRefused(number, refused.code) from None
     if got != len(planes):
         raise ItemRefused(number, "truncated-pixel-data")
+
+
+def _read_run(
+    slab: NDArray[Any],
+    planes: list[Plane],
+    number: int,
+    bench: Bench,
+    boxes: tuple[Box, ...],
+    padding: int | None,
+) -> None:
+    """The same of frames that lie bare in their file: straight into their places."""
+    wanted = [
+        (plane.stored.offset, memoryview(slab[plane.at]).cast("B"))
+        for plane in planes
+        if plane.stored is not None
+    ]
+    try:
+        bench.reader.read_into(number, wanted)
+    except Refused as refused:
+        raise ItemRefused(number, refused.code) from None
+    for plane in planes:
+        target = slab[plane.at]
+        if plane.stored is not None and (plane.stored.up or plane.stored.down):
+            np.left_shift(target, plane.stored.up, out=target)
+            np.right_shift(target, plane.stored.down, out=target)
+        if boxes:
+            _blank(target, boxes, padding)
 
 
 def _blank(target: NDArray[Any], boxes: tuple[Box, ...], padding: int | None) -> None:

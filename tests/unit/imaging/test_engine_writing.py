@@ -58,6 +58,7 @@ class Part:
     refuse_item: int = 0
     memory_bytes: int = 1
     gate: threading.Event | None = None
+    more: tuple[str, ...] = ()
 
     def make(self, bench: Any, inputs: Mapping[str, bytes]) -> Made:
         if self.gate is not None:
@@ -66,7 +67,8 @@ class Part:
             raise ItemRefused(self.refuse_item, self.refuse)
         if self.refuse:
             raise Refused(self.refuse)
-        return Made(self.path.encode() + b"".join(inputs.values()), {"made": self.path})
+        more = {path: path.encode() for path in self.more}
+        return Made(self.path.encode() + b"".join(inputs.values()), {"made": self.path}, more)
 
 
 @dataclass
@@ -151,6 +153,21 @@ def test_a_step_begins_when_the_one_before_is_sealed_and_reads_it(tmp_path: Path
     write(into, [two], Threads(4, random.Random(1)))
     assert into.read("series/deep/c") == b"series/deep/c" + b"series/deep/b" + b"series/deep/a"
     assert [len(told) for told in two.seen] == [2, 3]
+
+
+def test_what_a_part_made_in_one_go_is_sealed_and_read_by_later_steps(tmp_path: Path) -> None:
+    two = Item(
+        "wide",
+        [
+            [Part("series/wide/a", 0.5, more=("series/wide/b", "series/wide/c"))],
+            [Part("series/wide/d", 0.5, inputs=("series/wide/c",))],
+        ],
+    )
+    into = builder(tmp_path)
+    write(into, [two], Threads(4, random.Random(1)))
+    assert into.paths("series/wide") == [f"series/wide/{name}" for name in "abcd"]
+    assert into.read("series/wide/b") == b"series/wide/b"
+    assert into.read("series/wide/d") == b"series/wide/d" + b"series/wide/c"
 
 
 @pytest.mark.parametrize("seed", range(8))

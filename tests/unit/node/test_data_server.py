@@ -8,9 +8,10 @@ import os
 import pickle
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,137 @@ def test_many_threads_never_see_each_others_bytes(served: Served) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(read, range(200)))
+
+
+def test_lent_bytes_are_the_slots_own_and_only_for_the_block(served: Served) -> None:
+    wanted = [
+        Range("small/07", 2, 9),
+        Range("absent", 0, 5),
+        Range("empty", 0, 0),
+        Range("big", 70_001, 1 << 20),
+    ]
+    with served.client.lent("ct", wanted) as views:
+        assert [None if view is None else bytes(view) for view in views] == [
+            b"\x07" * 5,
+            None,
+            b"",
+            BIG[70_001 : 70_001 + (1 << 20)],
+        ]
+        assert all(view is None or view.readonly for view in views)
+        held = views[3]
+    with pytest.raises(ValueError, match="released"):
+        bytes(held or b"")
+
+
+def test_two_loans_at_once_do_not_share_a_slot(served: Served) -> None:
+    with (
+        served.client.lent("ct", [Range("big", 0, 500)]) as first,
+        served.client.lent("ct", [Range("big", 9000, 500)]) as second,
+    ):
+        assert [bytes(view or b"") for view in (*first, *second)] == [BIG[:500], BIG[9000:9500]]
+
+
+@pytest.mark.parametrize("keep", [np.frombuffer, np.asarray, lambda view, _: memoryview(view)[5:]])
+def test_a_slot_that_is_still_looked_at_is_never_filled_again(
+    served: Served, keep: Callable[[memoryview, type[np.uint8]], Any]
+) -> None:
+    with served.client.lent("ct", [Range("big", 0, 100_000)]) as views:
+        assert views[0] is not None
+        kept = keep(views[0], np.uint8)
+        before = kept.tobytes()
+    for start in range(100_000, 2_000_000, 100_000):
+        served.client.read("ct", [Range("big", start, 100_000)])
+    assert kept.tobytes() == before
+    assert before == BIG[100_000 - len(before) : 100_000]
+
+
+def test_an_error_within_the_block_ends_the_loan_and_not_the_client(served: Served) -> None:
+    with pytest.raises(KeyError, match="mine"), served.client.lent("ct", [Range("big", 0, 9)]):
+        raise KeyError("mine")
+    assert served.client.read("ct", [Range("big", 5, 9)]) == [BIG[5:14]]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Range("big", 0, (8 << 20) + 1)],
+        [Range("big", 0, 5 << 20), Range("big", 0, 4 << 20)],
+        [Range("small/01", 0, 1)] * 4097,
+    ],
+)
+def test_what_does_not_fit_into_one_slot_is_not_lent(served: Served, wanted: list[Range]) -> None:
+    with pytest.raises(ValueError, match="one slot"), served.client.lent("ct", wanted):
+        raise AssertionError("nothing is lent")
+
+
+def test_a_range_far_longer_than_its_object_is_only_what_there_is(served: Served) -> None:
+    found = served.client.read(
+        "ct", [Range("big", 0, 1 << 40), Range("absent", 0, 1 << 40), Range("big", 1 << 40, 9)]
+    )
+    assert [None if data is None else bytes(data) for data in found] == [BIG, None, b""]
+
+
+def test_large_reads_side_by_side_do_not_mix(served: Served) -> None:
+    def read(number: int) -> bool:
+        start = number * 777_001
+        found = served.client.read(
+            "ct", [Range("big", start, 7 << 20), Range("small/07", 0, 9), Range("big", 9, 3 << 20)]
+        )
+        expected = [BIG[start : start + (7 << 20)], b"\x07" * 7, BIG[9 : 9 + (3 << 20)]]
+        return [bytes(data or b"") for data in found] == expected
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(24)))
+
+
+def test_what_has_arrived_can_be_used_before_the_rest_has(served: Served) -> None:
+    wanted = [Range("small/05", 0, 9), Range("big", 0, 6 << 20), Range("small/06", 0, 9)]
+    before = served.meter.exact[2]
+    arriving = served.client.arriving("ct", wanted)
+    brought = next(arriving)
+    assert [(which, bytes(data or b"")) for which, data in brought] == [(0, b"\x05" * 5)]
+    assert served.meter.exact[2] - before <= 2
+    rest = {which: bytes(data or b"") for part in arriving for which, data in part}
+    assert rest == {1: BIG[: 6 << 20], 2: b"\x06" * 6}
+
+
+def test_a_read_that_is_left_half_way_leaves_no_answer_to_the_next(served: Served) -> None:
+    for _ in range(12):
+        arriving = served.client.arriving("ct", [Range("big", 0, 6 << 20)])
+        next(arriving)
+        arriving.close()
+        assert served.client.read("ct", [Range("small/09", 0, 99)]) == [b"\x09" * 9]
+
+
+def test_a_list_comes_in_pages_whole_and_in_order(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = served.client.paths("ct")
+    assert whole == sorted(whole)
+    assert len(whole) > 30
+    before = served.meter.exact[3]
+    for page in (1, 7, len(whole) - 1, len(whole)):
+        monkeypatch.setattr("hdrs_hpc.node.dataserver.LIST_PAGE", page)
+        assert served.client.paths("ct") == whole
+        assert served.client.paths("ct", "small/1") == [f"small/{number}" for number in range(10, 20)]
+    assert served.meter.exact[3] == before
+
+
+def test_names_below_a_folder_come_in_pages_too(tmp_path: Path) -> None:
+    names = sorted(f"{number:04d}" + "n" * 500 for number in range(1200))  # more than one frame
+    builder = CopyBuilder(DirectoryStore(tmp_path / "o"), KEY, "copy", "lung-fm", "C1", tmp_path / "j")
+    for name in names:
+        builder.put(f"long/{name}/0/c", b"")
+        builder.finish_item(f"long/{name}", {})
+    builder.put("long/readme", b"")
+    digest = builder.seal().manifest_digest
+    objects = DirectoryStore(tmp_path / "o")
+    copy = SealedCopy.open(objects, KEY, "copy", "lung-fm", "C1", digest)
+    server = DataServer(tmp_path / "s", {"ct": copy}, Meter())
+    client = DataClient(str(tmp_path / "s"))
+    assert client.children("ct", "long") == [*names, "readme"]
+    assert client.children("ct", "") == ["long"]
+    assert client.children("ct", f"long/{names[7]}/0") == ["c"]
+    assert client.children("ct", "absent") == []
+    server.close()
 
 
 def test_zarr_reads_the_array_in_whole_and_in_part(served: Served) -> None:
@@ -226,6 +358,46 @@ def test_damaged_objects_are_errors_not_bytes(tmp_path: Path) -> None:
         path.write_bytes(raw)
     with pytest.raises(DataServerError):
         served.client.read("ct", [Range("small/09", 0, 9)])
+    served.server.close()
+
+
+@pytest.mark.parametrize("where", [9, 3 << 20, 20 << 20])
+def test_damage_in_the_midst_of_a_large_read_is_an_error_for_that_read_alone(
+    tmp_path: Path, where: int
+) -> None:
+    served = Served(tmp_path)
+    big = next(path for path in served.objects.iterdir() if path.stat().st_size > len(BIG))
+    raw = bytearray(big.read_bytes())
+    raw[where] ^= 1
+    big.write_bytes(raw)
+    for _ in range(10):
+        with pytest.raises(DataServerError):
+            served.client.read(
+                "ct", [Range("small/03", 0, 9), Range("big", 0, len(BIG)), Range("small/04", 0, 9)]
+            )
+        assert served.client.read("ct", [Range("small/04", 0, 9)]) == [b"\x04" * 4]
+    big.unlink()
+    with pytest.raises(DataServerError):
+        served.client.read("ct", [Range("big", 0, len(BIG))])
+    served.server.close()
+
+
+def test_one_failing_chunk_fails_the_zarr_reads_that_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(tmp_path)
+    monkeypatch.setenv("HDRS_DATA_SOCKET", served.path)
+    big = next(path for path in served.objects.iterdir() if path.stat().st_size > len(BIG))
+    big.write_bytes(big.read_bytes()[:-1] + b"?")
+    store = StagedStore("ct")
+
+    async def together() -> list[Any]:
+        keys = ["small/03", "big", "small/04"]
+        return await asyncio.gather(*(store.get(key) for key in keys), return_exceptions=True)
+
+    first, *failed = asyncio.run(together())
+    assert first.to_bytes() == b"\x03" * 3
+    assert [type(each) for each in failed] == [DataServerError, DataServerError]
     served.server.close()
 
 

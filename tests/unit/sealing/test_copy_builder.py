@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hdrs_hpc.sealing import journal
 from hdrs_hpc.sealing.cipher import KeyStaysHereError, sealed_size
@@ -21,6 +23,7 @@ from hdrs_hpc.sealing.copy_builder import CopySealedError, ItemFinishedError
 from hdrs_hpc.sealing.journal import JournalBrokenError, JournalUnwritableError
 from hdrs_hpc.sealing.manifest import PathNotInCopyError, SealedObjectMissingError
 from hdrs_hpc.sealing.objects import ScratchFullError
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.place import BadPathError
 
 
@@ -271,6 +274,67 @@ def test_a_large_object_is_written_from_pieces(bench: Any) -> None:
     assert builder.read("big", 4_899_999, 2) == b"\x30\x31"
 
 
+@pytest.mark.parametrize("size", [(4 << 20) - 1, 4 << 20, (9 << 20) + 12_345])
+def test_a_large_object_in_one_piece_is_sealed_ahead_of_its_writing(bench: Any, size: int) -> None:
+    data = os.urandom(1 << 20) * (size // (1 << 20)) + os.urandom(size % (1 << 20))
+    builder = bench.builder()
+    builder.put("index.parquet", bytearray(data))
+    assert builder.read("index.parquet") == data
+    assert bench.open(builder.seal()).read("index.parquet", 12_345, 5 << 20) == data[12_345 : 12_345 + (5 << 20)]
+
+
+def test_a_large_object_that_can_not_be_written_leaves_no_thread_and_no_object(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = bench.builder()
+    real, written = os.write, []
+
+    def full(handle: int, data: memoryview) -> int:
+        written.append(len(data))
+        if len(written) == 3:
+            raise OSError(28, "no space")
+        return real(handle, data)
+
+    monkeypatch.setattr("hdrs_hpc.sealing.objects.directory.os.write", full)
+    before = threading.active_count()
+    with pytest.raises(ScratchFullError):
+        builder.put("index.parquet", bytes(30 << 20))
+    monkeypatch.undo()
+    assert len(written) == 3
+    assert threading.active_count() == before
+    assert builder.paths() == []
+    assert list(bench.objects.list()) == []
+
+
+def test_the_root_is_written_when_all_other_manifests_are_there(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = bench.builder()
+    for number in range(40):
+        builder.put(f"series/{number}/c", b"x")
+        builder.finish_item(f"series/{number}", {})
+    put, begun, done = DirectoryStore.put, [], []
+
+    def noted(store: DirectoryStore, name: str, data: Any) -> None:
+        begun.append((name, len(done)))
+        if len(begun) == 17:
+            raise ScratchFullError()
+        put(store, name, data)
+        done.append(name)
+
+    monkeypatch.setattr(DirectoryStore, "put", noted)
+    with pytest.raises(ScratchFullError):
+        builder.seal()
+    missing = 40 - len(done)
+    assert missing > 0
+    begun.clear()
+    begun.extend([("", 0)] * 17)  # no further failure
+    done.clear()
+    ref = builder.seal()
+    assert begun[-1] == (ref.manifest_name, missing)
+    assert len(bench.open(ref).items()) == 40
+
+
 def test_a_put_that_fails_changes_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     builder = bench.builder()
     builder.put("a", b"old")
@@ -403,3 +467,37 @@ def test_sealed_sizes_are_what_the_builder_expects(bench: Any) -> None:
     for size in (0, 65_480, 65_481, 131_000, 131_001):
         builder.put("a", bytes(size))
         assert [length for _, length in bench.objects.sizes()] == [sealed_size(size)]
+
+
+NAMES = st.sampled_from(["a", "a-1", "a-1/b", "a/b", "a/b/c", "a/b-1/c", "a/b/d/e", "b", "a/b.x/c", "z/y/x", "a/\u00e9/c"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(paths=st.sets(NAMES), prefix=st.sampled_from(["", "a", "a/", "a/b", "a/b/", "a/b/c", "b", "z/y/x/", "q"]), after=NAMES)
+def test_any_page_of_a_list_is_what_sorting_all_paths_gives(
+    tmp_path_factory: pytest.TempPathFactory, paths: set[str], prefix: str, after: str
+) -> None:
+    bench = Bench(tmp_path_factory.mktemp("list"), bytes(32))
+    builder = bench.builder()
+    for path in paths:
+        builder.put(path, path.encode())
+    for item in {"/".join(path.split("/")[:2]) for path in paths if path.count("/") > 1}:
+        builder.finish_item(item, {})
+    copy = bench.open(builder.seal())
+    assert list(copy.paths()) == sorted(paths)
+    page = [(entry.path, entry.size) for entry in copy.entries(prefix, after)]
+    expected = sorted(path for path in paths if path.startswith(prefix) and path > after)
+    assert page == [(path, len(path.encode())) for path in expected]
+
+
+def test_a_page_of_a_list_reads_only_the_manifests_on_it(bench: Any) -> None:
+    builder = bench.builder()
+    for number in range(100):
+        builder.put(f"series/{number:03d}/c", b"x")
+        builder.finish_item(f"series/{number:03d}", {})
+    copy = bench.open(builder.seal())
+    first = list(itertools.islice(copy.entries("series/", "series/041/c"), 5))
+    assert [entry.path for entry in first] == [f"series/{number:03d}/c" for number in range(42, 47)]
+    assert set(copy._loaded) <= {f"series/{number:03d}" for number in range(41, 48)}
+    assert len(copy.children("series")) == 100
+    assert len(copy._loaded) < 8

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from imaging.staging.parsing.unreadable import Unreadable
 
@@ -26,6 +25,8 @@ def to_rgb(samples: NDArray[Any], photometric: str) -> NDArray[Any]:
         return samples
     full = photometric in ("YBR_FULL", "YBR_FULL_422")
     if full and samples.dtype == np.uint8:
+        from PIL import Image  # not for grey images alone
+
         # Pillow's tables are those of libjpeg: 40 times as fast as a matrix product, equal within rounding.
         image = Image.frombytes(
             "YCbCr", (samples.shape[1], samples.shape[0]), np.ascontiguousarray(samples).tobytes()

@@ -8,7 +8,7 @@ import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pydicom
@@ -19,6 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from imaging.staging.parsing.dicom.plain import Plain, Seen, read_plain
 from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.unreadable import Unreadable
 
@@ -71,6 +72,8 @@ class Opened:
     """Bytes of ``stream``."""
     packed: int
     """Bytes of the file: fewer, where it was deflated."""
+    new: list[tuple[Seen, BaseTag]] = field(default_factory=list)
+    """Elements that :func:`~imaging.staging.parsing.dicom.plain.remember` may keep."""
 
 
 class _Clipped(io.BufferedReader):
@@ -110,6 +113,13 @@ def open_dataset(file: BinaryIO) -> Opened:
         if declared == uid.DeflatedExplicitVRLittleEndian:
             stream, size = _inflated(stream)
         implicit, big_endian = _encoding(stream, declared)
+        if not implicit and not big_endian:
+            start = stream.tell()
+            stream.seek(0)
+            plain = read_plain(stream.read(_WHOLE), start, frozenset(PIXELS), _MAX_ELEMENTS)
+            if plain is not None:
+                return _plainly(stream, size, packed, meta, plain)
+            stream.seek(start)
         return _read(stream, size, packed, meta, implicit, big_endian)
     except MALFORMED:
         raise Unreadable("malformed-dicom" if prefixed else "not-dicom") from None
@@ -149,6 +159,21 @@ def _read(
     syntax = _syntax(meta[0x00020010], implicit, big_endian)
     return Opened(
         dataset, syntax, meta[0x00020002], meta[0x00020003], big_endian, pixels, stream, size, packed
+    )
+
+
+def _plainly(stream: BinaryIO, size: int, packed: int, meta: dict[int, str], plain: Plain) -> Opened:
+    """What :func:`_read` would give."""
+    if not any(0x00040000 <= tag < 0x00110000 for tag in plain.elements):
+        raise ValueError("no dataset")
+    dataset = Dataset(plain.elements)
+    dataset.set_original_encoding(False, True, dataset._character_set)
+    offset = plain.start + (12 if plain.vr.encode() in _LONG else 8)
+    length = None if plain.length == 0xFFFFFFFF else plain.length
+    pixels = PixelElement(PIXELS[plain.stop], plain.vr, plain.start, offset, length)
+    syntax = _syntax(meta[0x00020010], False, False)
+    return Opened(
+        dataset, syntax, meta[0x00020002], meta[0x00020003], False, pixels, stream, size, packed, plain.new
     )
 
 

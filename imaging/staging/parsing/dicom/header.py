@@ -16,6 +16,8 @@ from imaging.staging.parsing.dicom.labels import segmentation_type, segments, so
 from imaging.staging.parsing.dicom.luts import modality_lut, padding
 from imaging.staging.parsing.dicom.mosaic import read_mosaic
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
+from imaging.staging.parsing.dicom.pixels import bare
+from imaging.staging.parsing.dicom.plain import remember
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import WHOLE_SLIDE, is_image, is_other_object
 from imaging.staging.parsing.dicom.values import MALFORMED, text, texts
@@ -35,7 +37,9 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
         _check_kind(opened, sop_class)
         if sop_class == WHOLE_SLIDE:
             return _whole_slide(file, keywords)
-        return _header(opened, sop_class, keywords)
+        header = _header(opened, sop_class, keywords)
+        remember(opened.dataset, opened.new)
+        return header
     except (*MALFORMED, ValidationError):
         raise Unreadable("malformed-dicom") from None
 
@@ -102,6 +106,7 @@ def _header(opened: Opened, sop_class: str, keywords: frozenset[str]) -> Instanc
         source_series=series,
         source_instances=instances,
         frames=tuple(frame_headers(dataset, form, groups, mosaic)),
+        bare=bare(opened, form) if mosaic is None else None,
         attributes=attributes(dataset, groups, keywords),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 from pydicom.valuerep import IS, DSfloat
 
 from imaging.deid.body_parts import term_of
 from imaging.staging.headers import Value
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
-from imaging.staging.parsing.dicom.values import TEXT_LIMIT, first, text, value
+from imaging.staging.parsing.dicom.values import TEXT_LIMIT, first, tag_of, text, value
 
 _ENHANCED_NAMES = {
     "ImageType": "FrameType",
@@ -39,7 +41,11 @@ def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[st
     are the same for all frames.
     """
     found: dict[str, Value] = {}
-    for keyword in sorted(keywords):
+    # Elsewhere than at the top they can only be where there are groups, and a body part may be coded.
+    there = set(dataset.keys())
+    for keyword, tag in _tags(frozenset(keywords)):
+        if tag not in there and not groups.present and keyword != "BodyPartExamined":
+            continue
         told = _plain(_nested(dataset, groups, keyword) if "." in keyword else value(dataset, keyword))
         if told is None and "." not in keyword and groups.present:
             told = _plain(groups.constant(keyword))
@@ -50,6 +56,12 @@ def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[st
         if told is not None:
             found[keyword] = told
     return found
+
+
+@functools.lru_cache(8)
+def _tags(keywords: frozenset[str]) -> list[tuple[str, BaseTag | None]]:
+    """Each keyword, in order, with the tag at the top under which it is looked for."""
+    return [(keyword, tag_of(keyword.split(".")[0])) for keyword in sorted(keywords)]
 
 
 def _nested(dataset: Dataset, groups: FunctionalGroups, keyword: str) -> Any:

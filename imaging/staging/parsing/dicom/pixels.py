@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import uid
 
 from imaging.staging.parsing.dicom.codestreams import Decoded, decode, native_samples, sniffed
 from imaging.staging.parsing.dicom.colour import to_rgb
@@ -15,6 +16,7 @@ from imaging.staging.parsing.dicom.fragments import encoded_frames, read_fragmen
 from imaging.staging.parsing.dicom.mosaic import Mosaic, read_mosaic
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
 from imaging.staging.parsing.unreadable import Unreadable
+from imaging.staging.radiology.headers import Bare
 from imaging.staging.radiology.transfer_syntaxes import DECODERS, GE_BIG_ENDIAN_PIXELS, NATIVE
 
 
@@ -40,6 +42,21 @@ def decode_frames(file: BinaryIO, indices: list[int]) -> Iterator[NDArray[Any]]:
         whole = frames(0)
         for index in indices:
             yield np.ascontiguousarray(_tile(whole, mosaic, index))
+
+
+def bare(opened: Opened, form: PixelFormat) -> Bare | None:
+    """Where frames lie that need nothing but to be read (and the bits outside Bits Stored cleared)."""
+    assert opened.pixels is not None
+    grey = form.samples == 1 and form.palette is None and form.value_type != "bit"
+    in_file = opened.pixels.length is not None and opened.syntax != uid.DeflatedExplicitVRLittleEndian
+    little = not opened.big_endian and opened.syntax != GE_BIG_ENDIAN_PIXELS
+    if not (grey and in_file and little and form.allocated == form.container):
+        return None
+    try:
+        _Native(opened, form)
+    except Unreadable:
+        return None  # who asks for its frames hears why
+    return Bare(offset=opened.pixels.offset, high_bit=form.high)
 
 
 def _tile(whole: NDArray[Any], mosaic: Mosaic, index: int) -> NDArray[Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Iterable
 from typing import Any
 
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
@@ -36,12 +37,26 @@ TEXT_LIMIT = 1000
 
 def value(dataset: Dataset, name: str | BaseTag) -> Any:
     """The value under a keyword or tag, or None where it is absent or can't be converted."""
+    tag = name if isinstance(name, BaseTag) else tag_of(name)
+    element = None if tag is None else dataset.get_item(tag)
+    # Asked for hundreds of attributes a file, most of them absent: pydicom's own way takes ten times as long.
+    if element is None:
+        return None
+    if isinstance(element, DataElement):
+        return element.value
     try:
         found = dataset.get(name)
     except MALFORMED:
         return _by_dictionary(dataset, name)
     # Dataset.get gives the value for a keyword and the element for a tag.
     return found.value if isinstance(name, BaseTag) and found is not None else found
+
+
+@functools.cache
+def tag_of(keyword: str) -> BaseTag | None:
+    """The tag of a keyword, or None where there is no such."""
+    found = tag_for_keyword(keyword)
+    return None if found is None else BaseTag(found)
 
 
 def _by_dictionary(dataset: Dataset, name: str | BaseTag) -> Any:
@@ -150,6 +165,8 @@ def first(dataset: Dataset, sequence: str) -> Dataset | None:
 
 def private(dataset: Dataset, group: int, creator: str, element: int) -> Any:
     """A private element's value under its creator (PS3.5 7.8.1), or None."""
+    if group not in {int(tag) >> 16 for tag in dataset.keys()}:  # noqa: SIM118 - iterating a dataset converts it
+        return None
     try:
         return dataset.private_block(group, creator)[element].value
     except MALFORMED:

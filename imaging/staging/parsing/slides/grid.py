@@ -41,7 +41,10 @@ class Grid(Protocol):
         ...
 
     def decoded(self, row: int, column: int) -> NDArray[Any] | None:
-        """(y, x, samples), of the whole tile or cut at the level's edge; None where there is none."""
+        """(y, x, samples), of the whole tile or cut at the level's edge; None where there is none.
+
+        Good until the next tile is asked for: its memory may be used again.
+        """
         ...
 
 
@@ -83,24 +86,34 @@ def read_pixels(grid: Grid, box: Sequence[int], halved: bool) -> tuple[NDArray[A
     if (bottom - top) * (right - left) > MAX_BOX_PIXELS:
         raise Unreadable("too-large")
     high, wide = grid.tile
-    canvas = np.full((bottom - top, right - left, grid.samples), grid.fill, dtype=grid.dtype)
-    holes: Holes = []
     factor = 2 if halved else 1
+    # Where no 2×2 block lies across two tiles each is averaged by itself, while it is in the processor's cache.
+    at_once = not halved or not any(edge % 2 for edge in (high, wide, top, left))
+    step = factor if at_once else 1
+    canvas = np.empty((-(-(bottom - top) // step), -(-(right - left) // step), grid.samples), grid.dtype)
+    holes: Holes = []
     for row in range(top // high, -(-bottom // high)):
         for column in range(left // wide, -(-right // wide)):
             y, x = row * high, column * wide
             y0, x0 = max(y, top), max(x, left)
             y1, x1 = min(y + high, bottom), min(x + wide, right)
+            place = canvas[
+                (y0 - top) // step : -(-(y1 - top) // step), (x0 - left) // step : -(-(x1 - left) // step)
+            ]
             tile = grid.decoded(row, column)
             if tile is None:
+                place[...] = grid.fill
                 high_edge, left_edge = (y0 - top) // factor, (x0 - left) // factor
                 holes.append((high_edge, left_edge, (y1 - top) // factor, (x1 - left) // factor))
                 continue
             part = tile[y0 - y : y1 - y, x0 - x : x1 - x]
             if part.shape != (y1 - y0, x1 - x0, grid.samples) or tile.dtype != grid.dtype:
                 raise Unreadable("truncated-tile")
-            canvas[y0 - top : y1 - top, x0 - left : x1 - left] = part
-    return (halve(canvas) if halved else canvas), holes
+            if step == 2:
+                halve(part, place)
+            else:
+                place[...] = part
+    return (canvas if at_once else halve(canvas)), holes
 
 
 def _check_within(span: Sequence[int], size: int) -> None:

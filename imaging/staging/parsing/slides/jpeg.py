@@ -12,6 +12,8 @@ _SOI, _EOI, _SOS, _APP14 = 0xD8, 0xD9, 0xDA, 0xEE
 _KEPT = frozenset({0xDB, 0xC4, 0xDD})  # DQT, DHT, DRI
 _SOF = frozenset({0xC0, 0xC1})  # baseline and extended sequential, Huffman
 _HEADER_LIMIT = 1 << 16
+_LUMINANCE_SUM = 3688
+"""Of the table in T.81 K.1, which the usual encoders take for quality 50 and scale for others."""
 # In entropy-coded data 0xFF is always followed by 0x00, a fill byte or RSTn: anything else ends the scan.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
@@ -127,6 +129,16 @@ def segments(stream: bytes) -> tuple[list[tuple[int, bytes]], int | None]:
         found.append((marker, stream[at + 4 : at + 2 + length]))
         at += 2 + length
     return found, None
+
+
+def quality(found: list[tuple[int, bytes]]) -> int | None:
+    """1 to 100 by the scale of the usual encoders (IJG), from the sum of the luminance table among header segments;
+    None where there is none."""
+    for marker, body in found:
+        if marker == 0xDB and len(body) >= 65 and body[0] == 0:
+            scale = max(1, sum(body[1:65])) / _LUMINANCE_SUM
+            return max(1, min(100, round(100 - 50 * scale if scale <= 1 else 50 / scale)))
+    return None
 
 
 def segment(marker: int, body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging.parsing.slides.jpeg import Color, segment, segments
+from imaging.staging.parsing.slides.jpeg import Color, quality, segment, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import decode_jpeg
 from imaging.staging.parsing.unreadable import Unreadable
@@ -93,6 +93,7 @@ class RestartGrid:
             high //= 2
         self._each_row = max(1, high // mcu_high)
         self.tile = (self._each_row * mcu_high, self._each_column * wide)
+        self._room = np.empty((*self.tile, self.samples), dtype=np.uint8)
 
     def level(self) -> LevelHeader:
         return LevelHeader(
@@ -101,6 +102,7 @@ class RestartGrid:
             tile_width=self.tile[1],
             tile_height=self.tile[0],
             encoding="jpeg",
+            quality=quality(self._tables),
         )
 
     def codestream(self, row: int, column: int) -> bytes:
@@ -126,7 +128,7 @@ class RestartGrid:
         return bytes(out + b"\xff\xd9")
 
     def decoded(self, row: int, column: int) -> NDArray[Any] | None:
-        return decode_jpeg(self.codestream(row, column))
+        return decode_jpeg(self.codestream(row, column), self._room)
 
     def _data(self, number: int) -> bytes:
         """Entropy-coded bytes of an interval, without the marker that ends it."""

@@ -16,7 +16,7 @@ from imaging.staging.parsing.slides import jpeg2000
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
 from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
 from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES
-from imaging.staging.parsing.slides.jpeg import TileCompleter, segments
+from imaging.staging.parsing.slides.jpeg import TileCompleter, quality, segments
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.slides.tiff import KEPT_SIDES, decode_jpeg
 from imaging.staging.parsing.slides.wsm_attributes import (
@@ -109,6 +109,7 @@ class WsmInstance:
                 tile_width=grid.tile[1],
                 tile_height=grid.tile[0],
                 encoding=grid.encoding,
+                quality=grid.quality,
             ),
             paths=tuple(self._paths),
         )
@@ -218,7 +219,10 @@ class WsmGrid:
         self._completer = TileCompleter(
             b"", color, width=pixels.columns, height=pixels.rows, trust_adobe=True
         )
+        self.quality: int | None = None
         self.encoding: Encoding = self._encoding()
+        kept = self.tile if self.encoding == "jpeg" else (0, 0)
+        self._room = np.empty((*kept, self.samples), dtype=np.uint8)
 
     def codestream(self, row: int, column: int) -> bytes:
         raw = self._raw(row, column)
@@ -276,7 +280,7 @@ class WsmGrid:
             return "lossless" if jpeg2000.inspect(first).reversible else "lossy"
         if all(side in KEPT_SIDES for side in self.tile) and self.dtype == np.uint8:
             try:
-                self._completer.complete(first)
+                self.quality = quality(segments(self._completer.complete(first))[0])
                 return "jpeg"
             except Unreadable as unreadable:
                 if unreadable.code != "unsupported-slide":
@@ -290,7 +294,7 @@ class WsmGrid:
         try:
             if self._syntax in _JPEG:
                 if self.encoding == "jpeg":
-                    return decode_jpeg(self._completer.complete(raw))
+                    return decode_jpeg(self._completer.complete(raw), self._room)
                 space = "RGB" if pixels.photometric == "RGB" else "YCbCr" if pixels.color else None
                 return np.asarray(
                     imagecodecs.jpeg8_decode(raw, colorspace=space, outcolorspace="RGB" if space else None)

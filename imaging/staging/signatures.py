@@ -1,0 +1,33 @@
+"""Files as they were when they were hashed: what has not changed since need not be hashed again."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Signature = tuple[int, int, int, int]
+"""Device, inode, size, time of the last change in nanoseconds."""
+
+
+def signature(handle: int) -> Signature:
+    """Of an open file.  Raises OSError."""
+    status = os.fstat(handle)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class Signatures:
+    """Signatures by item number, from 1; 32 bytes each, since there may be millions.  Not locked: numbers are told
+    one thread each, and what is read meanwhile is the old or the new."""
+
+    def __init__(self, count: int) -> None:
+        self._rows: NDArray[np.uint64] = np.zeros((count, 4), dtype=np.uint64)
+
+    def note(self, number: int, seen: Signature) -> None:
+        """Keep it."""
+        self._rows[number - 1] = seen
+
+    def holds(self, number: int, now: Signature) -> bool:
+        """Whether the item is known, and still the same file."""
+        return bool(now[1]) and tuple(self._rows[number - 1].tolist()) == now
