@@ -139,11 +139,6 @@ class SftpStore:
         with self._session(name) as sftp:
             return sftp.attributes(sftp.ask(wire.attributes(f"{self._root}/{name}"))).size_bytes
 
-    def get_into(self, name: str, start: int, view: memoryview) -> int:
-        data = self.get(name, start, len(view))
-        view[: len(data)] = data
-        return len(data)
-
     def list(self) -> Iterator[str]:
         return (name for name, _ in self.sizes())
 
