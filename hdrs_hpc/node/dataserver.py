@@ -83,7 +83,6 @@ class DataServer:
             reply = datasocket.frame(Status.OK, datasocket.opened_body(datasocket.SLOT_BYTES))
             socket.send_fds(connection, [reply], [slot.fd])
             return
-        # Sent outside of any handler: an error's frames hold views of the slot, and the slot could not be closed.
         connection.sendall(datasocket.frame(*self._outcome(slot, kind, body)))
 
     def _outcome(self, slot: _Slot, kind: int, body: bytes) -> tuple[Status, bytes]:
@@ -157,8 +156,10 @@ class _Slot:
 
     def __exit__(self, *exc: object) -> None:
         os.close(self.fd)
-        self.view.release()
-        self._map.close()
+        # Frames of an error may still look at it; the map then goes with the last of them.
+        with contextlib.suppress(BufferError):
+            self.view.release()
+            self._map.close()
 
 
 def _page(entries: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:

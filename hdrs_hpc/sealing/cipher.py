@@ -22,7 +22,7 @@ import mmap
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
@@ -148,14 +148,13 @@ class Sealer:
         """
         return self._windows(chunks, 1)
 
-    def stream_ahead(self, plaintext: Bytes) -> Iterator[memoryview]:
-        """Like :meth:`stream`; a further thread seals the next piece while this one is written."""
-        windows = self._windows([plaintext], 2)
+    def stream_ahead(self, plaintext: Bytes) -> Generator[memoryview]:
+        """Like :meth:`stream`; a further thread seals the next piece while this one is written.  To be closed."""
         if memoryview(plaintext).nbytes < _LARGE_BYTES:
-            return windows
-        return _ahead(windows)
+            return self._windows([plaintext], 1)
+        return _ahead(self._windows([plaintext], 2))
 
-    def _windows(self, chunks: Iterable[Bytes], rooms: int) -> Iterator[memoryview]:
+    def _windows(self, chunks: Iterable[Bytes], rooms: int) -> Generator[memoryview]:
         """The sealed pieces, in so many windows used in turn."""
         if self._used:
             raise InternalError("a second plaintext under the same segment key and nonces")
@@ -164,7 +163,7 @@ class Sealer:
             chunks, [memoryview(bytearray(WINDOW_SEGMENTS * SEGMENT_BYTES)) for _ in range(rooms)]
         )
 
-    def _seal(self, chunks: Iterable[Bytes], rooms: list[memoryview]) -> Iterator[memoryview]:
+    def _seal(self, chunks: Iterable[Bytes], rooms: list[memoryview]) -> Generator[memoryview]:
         turns = itertools.cycle(rooms)
         target = next(turns)
         target[:HEADER_BYTES] = self.header
@@ -263,7 +262,7 @@ class Opener:
                 target[kept.start - start : kept.stop - start] = room[kept.start - low : kept.stop - low]
 
 
-def _ahead(windows: Iterator[memoryview]) -> Iterator[memoryview]:
+def _ahead(windows: Iterator[memoryview]) -> Generator[memoryview]:
     with ThreadPoolExecutor(1, "sealing") as thread:
         coming = thread.submit(next, windows, None)
         while (window := coming.result()) is not None:

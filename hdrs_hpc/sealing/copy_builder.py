@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import batched
 from pathlib import Path
@@ -118,7 +119,8 @@ class CopyBuilder:
         sealer = Sealer(self._key, self._place.context(path))
         name = new_secret_name("o")
         if isinstance(data, bytes | bytearray | memoryview):
-            self._objects.put(name, sealer.stream_ahead(data))
+            with closing(sealer.stream_ahead(data)) as pieces:
+                self._objects.put(name, pieces)
             size = memoryview(data).nbytes
         else:
             counted = _Counted(data)

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from hdrs_hpc.sealing import journal
 from hdrs_hpc.sealing.cipher import KeyStaysHereError, sealed_size
-from hdrs_hpc.sealing.copy_builder import CopySealedError, ItemFinishedError
+from hdrs_hpc.sealing.copy_builder import CopyBuilder, CopySealedError, ItemFinishedError
 from hdrs_hpc.sealing.journal import JournalBrokenError, JournalUnwritableError
 from hdrs_hpc.sealing.manifest import PathNotInCopyError, SealedObjectMissingError
 from hdrs_hpc.sealing.objects import ScratchFullError
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.place import BadPathError
+from hdrs_hpc.sealing.reader import SealedCopy
 
 
 def test_what_was_written_is_read_before_and_after_sealing(bench: Any) -> None:
@@ -280,7 +281,9 @@ def test_a_large_object_in_one_piece_is_sealed_ahead_of_its_writing(bench: Any, 
     builder = bench.builder()
     builder.put("index.parquet", bytearray(data))
     assert builder.read("index.parquet") == data
-    assert bench.open(builder.seal()).read("index.parquet", 12_345, 5 << 20) == data[12_345 : 12_345 + (5 << 20)]
+    assert (
+        bench.open(builder.seal()).read("index.parquet", 12_345, 5 << 20) == data[12_345 : 12_345 + (5 << 20)]
+    )
 
 
 def test_a_large_object_that_can_not_be_written_leaves_no_thread_and_no_object(
@@ -469,21 +472,29 @@ def test_sealed_sizes_are_what_the_builder_expects(bench: Any) -> None:
         assert [length for _, length in bench.objects.sizes()] == [sealed_size(size)]
 
 
-NAMES = st.sampled_from(["a", "a-1", "a-1/b", "a/b", "a/b/c", "a/b-1/c", "a/b/d/e", "b", "a/b.x/c", "z/y/x", "a/\u00e9/c"])
+NAMES = st.sampled_from(
+    ["a", "a-1", "a-1/b", "a/b", "a/b/c", "a/b-1/c", "a/b/d/e", "b", "a/b.x/c", "z/y/x", "a/\u00e9/c"]
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(paths=st.sets(NAMES), prefix=st.sampled_from(["", "a", "a/", "a/b", "a/b/", "a/b/c", "b", "z/y/x/", "q"]), after=NAMES)
+@given(
+    paths=st.sets(NAMES),
+    prefix=st.sampled_from(["", "a", "a/", "a/b", "a/b/", "a/b/c", "b", "z/y/x/", "q"]),
+    after=NAMES,
+)
 def test_any_page_of_a_list_is_what_sorting_all_paths_gives(
     tmp_path_factory: pytest.TempPathFactory, paths: set[str], prefix: str, after: str
 ) -> None:
-    bench = Bench(tmp_path_factory.mktemp("list"), bytes(32))
-    builder = bench.builder()
+    folder = tmp_path_factory.mktemp("list")
+    objects = DirectoryStore(folder / "objects")
+    builder = CopyBuilder(objects, bytes(32), "copy", "lungs", "C1", folder / "journals")
     for path in paths:
         builder.put(path, path.encode())
     for item in {"/".join(path.split("/")[:2]) for path in paths if path.count("/") > 1}:
         builder.finish_item(item, {})
-    copy = bench.open(builder.seal())
+    digest = builder.seal().manifest_digest
+    copy = SealedCopy.open(objects, bytes(32), "copy", "lungs", "C1", digest)
     assert list(copy.paths()) == sorted(paths)
     page = [(entry.path, entry.size) for entry in copy.entries(prefix, after)]
     expected = sorted(path for path in paths if path.startswith(prefix) and path > after)
