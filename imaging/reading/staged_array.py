@@ -1,7 +1,7 @@
 """A zarr array whose plain selections (``array[3:7, :, 100]``) are read by :mod:`imaging.reading.tiles`.
 
-Everything else (steps, ``oindex``, masks, ``get_…_selection``, arrays that are not sharded or are coded otherwise) zarr reads itself, with
-the same values.
+Everything else (steps, ``oindex``, masks, ``get_…_selection``, arrays that are not sharded or are coded otherwise)
+zarr reads itself, with the same values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StagedArray(zarr.Array[Any]):
         made = np.empty([stop - start for start, stop in zip(starts, stops, strict=True)], self.dtype)
         if made.size:
             self._tiles.read([Boxes(self.sharded, np.asarray([starts]), np.asarray([stops]), [made])])
-        return made.reshape(shape) if shape else made.reshape(())[()]
+        return made.reshape(shape)
 
 
 def _box(selection: Any, shape: tuple[int, ...]) -> _Box | None:
