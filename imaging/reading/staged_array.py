@@ -1,7 +1,7 @@
 """A zarr array whose plain selections (``array[3:7, :, 100]``) are read by :mod:`imaging.reading.tiles`.
 
-Everything else (steps, ``oindex``, masks, arrays that are not sharded or are coded otherwise) zarr reads itself, with
-the same values.
+Everything else (steps, ``oindex``, masks, ``get_…_selection``, arrays that are not sharded or are coded otherwise)
+zarr reads itself, with the same values.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.core.array import AsyncArray
-from zarr.core.buffer import BufferPrototype, NDBuffer
-from zarr.core.indexing import BasicSelection
 
 from imaging.reading.shards import ShardedArray
 from imaging.reading.tiles import Boxes, TileReader
@@ -35,26 +33,18 @@ class StagedArray(zarr.Array[Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return (StagedArray, (self.async_array, self._tiles))
 
-    def get_basic_selection(
-        self,
-        selection: BasicSelection = Ellipsis,
-        *,
-        out: NDBuffer | None = None,
-        prototype: BufferPrototype | None = None,
-        fields: Any = None,
-    ) -> Any:
-        box = _box(selection, self.shape) if out is None and prototype is None and not fields else None
+    def __getitem__(self, selection: Any) -> Any:
+        box = _box(selection, self.shape)
         if box is None or self.sharded is None or self._tiles is None:
-            return super().get_basic_selection(selection, out=out, prototype=prototype, fields=fields)
+            return super().__getitem__(selection)
         starts, stops, shape = box
         made = np.empty([stop - start for start, stop in zip(starts, stops, strict=True)], self.dtype)
         if made.size:
-            boxes = Boxes(self.sharded, np.asarray([starts]), np.asarray([stops]), [made])
-            self._tiles.read([boxes])
-        return made.reshape(shape) if shape else made.reshape(())[()]
+            self._tiles.read([Boxes(self.sharded, np.asarray([starts]), np.asarray([stops]), [made])])
+        return made.reshape(shape)
 
 
-def _box(selection: BasicSelection, shape: tuple[int, ...]) -> _Box | None:
+def _box(selection: Any, shape: tuple[int, ...]) -> _Box | None:
     """First and last + 1 along each axis, and the shape without the axes that were indexed; None for what is no box
     (or no selection: zarr has the words for that)."""
     parts = list(selection) if isinstance(selection, tuple) else [selection]
