@@ -8,7 +8,7 @@ import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import pydicom
@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from imaging.staging.parsing.dicom.plain import Plain, Seen, read_plain
+from imaging.staging.parsing.dicom.plain import Plain, read_plain
 from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.unreadable import Unreadable
 
@@ -72,8 +72,8 @@ class Opened:
     """Bytes of ``stream``."""
     packed: int
     """Bytes of the file: fewer, where it was deflated."""
-    new: list[tuple[Seen, BaseTag]] = field(default_factory=list)
-    """Elements that :func:`~imaging.staging.parsing.dicom.plain.remember` may keep."""
+    plain: Plain | None = None
+    """How it was read, if it was: for :func:`~imaging.staging.parsing.dicom.plain.remember`."""
 
 
 class _Clipped(io.BufferedReader):
@@ -105,21 +105,26 @@ def open_dataset(file: BinaryIO) -> Opened:
     packed = size
     prefixed = False
     try:
-        stream.seek(128)
-        prefixed = stream.read(4) == b"DICM"
-        stream.seek(132 if prefixed else _start(stream))
-        meta = _meta(stream)
+        # Nearly always all that is wanted, at one go.
+        stream.seek(0)
+        head = stream.read(_WHOLE)
+        prefixed = head[128:132] == b"DICM"
+        begin = 132 if prefixed else _start(head)
+        beginning = io.BytesIO(head)
+        beginning.seek(begin)
+        meta = _meta(beginning)
+        stream.seek(beginning.tell())
+        if beginning.tell() + 8 > len(head) and size > len(head):
+            stream.seek(begin)
+            meta = _meta(stream)
         declared = meta[0x00020010]
         if declared == uid.DeflatedExplicitVRLittleEndian:
             stream, size = _inflated(stream)
         implicit, big_endian = _encoding(stream, declared)
-        if not implicit and not big_endian:
-            start = stream.tell()
-            stream.seek(0)
-            plain = read_plain(stream.read(_WHOLE), start, frozenset(PIXELS), _MAX_ELEMENTS)
+        if not implicit and not big_endian and declared != uid.DeflatedExplicitVRLittleEndian:
+            plain = read_plain(head, stream.tell(), frozenset(PIXELS), _MAX_ELEMENTS)
             if plain is not None:
                 return _plainly(stream, size, packed, meta, plain)
-            stream.seek(start)
         return _read(stream, size, packed, meta, implicit, big_endian)
     except MALFORMED:
         raise Unreadable("malformed-dicom" if prefixed else "not-dicom") from None
@@ -164,16 +169,16 @@ def _read(
 
 def _plainly(stream: BinaryIO, size: int, packed: int, meta: dict[int, str], plain: Plain) -> Opened:
     """What :func:`_read` would give."""
-    if not any(0x00040000 <= tag < 0x00110000 for tag in plain.elements):
+    if not any(0x00040000 <= tag < 0x00110000 for _, tag, _ in plain.turns):
         raise ValueError("no dataset")
-    dataset = Dataset(plain.elements)
+    dataset = plain.dataset()
     dataset.set_original_encoding(False, True, dataset._character_set)
     offset = plain.start + (12 if plain.vr.encode() in _LONG else 8)
     length = None if plain.length == 0xFFFFFFFF else plain.length
     pixels = PixelElement(PIXELS[plain.stop], plain.vr, plain.start, offset, length)
     syntax = _syntax(meta[0x00020010], False, False)
     return Opened(
-        dataset, syntax, meta[0x00020002], meta[0x00020003], False, pixels, stream, size, packed, plain.new
+        dataset, syntax, meta[0x00020002], meta[0x00020003], False, pixels, stream, size, packed, plain
     )
 
 
@@ -209,10 +214,9 @@ def _readable(file: BinaryIO) -> tuple[BinaryIO, int]:
     return _Clipped(raw, size), size
 
 
-def _start(stream: BinaryIO) -> int:
+def _start(head: bytes) -> int:
     """Where a file without prefix begins: at once, or behind a preamble whose prefix was forgotten."""
-    stream.seek(0)
-    head = stream.read(136)
+    head = head[:136]
     for start in (0, 128):
         if len(head) < start + 8:
             break

@@ -38,7 +38,8 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
         if sop_class == WHOLE_SLIDE:
             return _whole_slide(file, keywords)
         header = _header(opened, sop_class, keywords)
-        remember(opened.dataset, opened.new)
+        if opened.plain is not None:
+            remember(opened.dataset, opened.plain)
         return header
     except (*MALFORMED, ValidationError):
         raise Unreadable("malformed-dicom") from None

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
@@ -32,6 +33,9 @@ _ENHANCED_NAMES = {
 }
 """What enhanced objects call it."""
 _VALUES = 64
+_KEPT = 5000
+_plains: dict[int, tuple[DataElement, Value | None]] = {}
+"""By identity: the element is kept with its value, so that no other can have its place."""
 
 
 def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[str]) -> dict[str, Value]:
@@ -42,10 +46,16 @@ def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[st
     """
     found: dict[str, Value] = {}
     # Elsewhere than at the top they can only be where there are groups, and a body part may be coded.
-    there = set(dataset.keys())
+    there = dict(dataset.items())
     for keyword, tag in _tags(frozenset(keywords)):
         if tag not in there and not groups.present and keyword != "BodyPartExamined":
             continue
+        element = there.get(tag) if tag is not None else None
+        if isinstance(element, DataElement) and keyword.isalpha():
+            told = _plain_of(element)
+            if told is not None:
+                found[keyword] = told
+                continue
         told = _plain(_nested(dataset, groups, keyword) if "." in keyword else value(dataset, keyword))
         if told is None and "." not in keyword and groups.present:
             told = _plain(groups.constant(keyword))
@@ -62,6 +72,16 @@ def attributes(dataset: Dataset, groups: FunctionalGroups, keywords: Iterable[st
 def _tags(keywords: frozenset[str]) -> list[tuple[str, BaseTag | None]]:
     """Each keyword, in order, with the tag at the top under which it is looked for."""
     return [(keyword, tag_of(keyword.split(".")[0])) for keyword in sorted(keywords)]
+
+
+def _plain_of(element: DataElement) -> Value | None:
+    """The same again for an element that the next file has too."""
+    kept = _plains.get(id(element))
+    if kept is None:
+        if len(_plains) > _KEPT:
+            _plains.clear()
+        kept = _plains[id(element)] = (element, _plain(element.value))
+    return kept[1]
 
 
 def _nested(dataset: Dataset, groups: FunctionalGroups, keyword: str) -> Any:

@@ -6,6 +6,7 @@ import functools
 import math
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -165,12 +166,31 @@ def first(dataset: Dataset, sequence: str) -> Dataset | None:
 
 def private(dataset: Dataset, group: int, creator: str, element: int) -> Any:
     """A private element's value under its creator (PS3.5 7.8.1), or None."""
-    if group not in {int(tag) >> 16 for tag in dataset.keys()}:  # noqa: SIM118 - iterating a dataset converts it
+    # Looked for under many creators in each file: most have none of the group at all.
+    if group << 16 not in _groups(dataset):
         return None
     try:
         return dataset.private_block(group, creator)[element].value
     except MALFORMED:
         return None
+
+
+def _groups(dataset: Dataset) -> frozenset[int]:
+    """Groups (times 65536) of a dataset's elements; the last dataset's are kept."""
+    if _last.dataset is not dataset or _last.size != len(dataset):
+        _last.dataset, _last.size = dataset, len(dataset)
+        _last.groups = frozenset(tag & 0xFFFF0000 for tag in dataset.keys())  # noqa: SIM118 - that would convert
+    return _last.groups
+
+
+@dataclass(slots=True)
+class _Last:
+    dataset: Dataset | None = None
+    size: int = 0
+    groups: frozenset[int] = frozenset()
+
+
+_last = _Last()
 
 
 def raw_bytes(dataset: Dataset, name: str) -> bytes | None:
