@@ -1,7 +1,7 @@
 """Slide → sealed pyramid, against a copy of the file and against those that decode.
 
 How long the largest level takes shows where a file stores the levels below: they are kept too, and what is derived
-below the smallest is a hundredth of a per cent of the pixels.  So that one is held against ``cp`` of the file.
+below the smallest is about a thousandth of the pixels.  So that one is held against ``cp`` of the file.
 """
 
 from __future__ import annotations
