@@ -7,7 +7,7 @@ below the smallest is about a thousandth of the pixels.  So that one is held aga
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
@@ -27,7 +27,7 @@ LEICA_PIXELS = 36_832 * 38_432
 """Of Leica-1.scn of OpenSlide's test data, its main image."""
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     tiles = bench.size.slide_tiles
     edge = f"{tiles * TILE:,}"
     single = slides.svs(bench, tiles, levels=1)
