@@ -78,7 +78,7 @@ _METHOD = (
     "- **Rates** (patches/s, MB/s) are measured inside the process after a warm-up; MB are 10⁶ bytes of plaintext "
     "values. All contenders read the same windows; sums over their pixels agree, or the test of this benchmark fails.",
     "- **Peers that would take minutes** run on a smaller slide of the same tiles and are scaled by pixels, as their "
-    "remark says.",
+    "remark says: all of their wall time but their start. Their CPU seconds are as measured.",
     "- **Data** are made of real pixels: CT and MR of pydicom's test files, turned and multiplied so that each slice "
     "compresses as the real one; slides of real stained tiles, drawn at random, codestreams unchanged.",
 )

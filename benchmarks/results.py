@@ -15,9 +15,6 @@ from hdrs_hpc.core.errors import BadDocumentError, ConflictError
 SCHEMA: Literal["hdrs-hpc/benchmark/1"] = "hdrs-hpc/benchmark/1"
 
 
-_TIMES = ("user-s", "system-s", WORK, SYNC)
-
-
 class BadResultsError(BadDocumentError):
     code = "benchmark-results-malformed"
     meaning = "The file is not one that `hdrs-hpc bench` wrote."
@@ -76,7 +73,7 @@ class ContenderResult(_Part):
         if figure == WALL and WORK in figures:
             # Starting up does not take longer for more pixels.
             return figures[WALL] + (self.scale - 1) * (figures[WORK] + figures[SYNC])
-        return figures[figure] * (self.scale if figure in (WALL, *_TIMES) else 1)
+        return figures[figure] * (self.scale if figure == WALL else 1)
 
 
 class PublishedFigure(_Part):

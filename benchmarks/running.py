@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -38,9 +39,11 @@ def run(cases: Sequence[Case], bench: Bench, rounds: int, save: Callable[[Result
         made.cases.append(result)
         started = time.monotonic()
         try:
-            for comparison in case.comparisons(bench):
-                result.comparisons.append(_one(comparison, bench, rounds))
-                save(made)
+            # Closed at once when it is stopped: a case may have started a server.
+            with contextlib.closing(case.comparisons(bench)) as comparisons:
+                for comparison in comparisons:
+                    result.comparisons.append(_one(comparison, bench, rounds))
+                    save(made)
         except (HdrsError, OSError, ValueError, ImportError, RuntimeError) as error:
             # A case that can't be prepared here must not cost the others.
             result.error = f"{type(error).__name__}: {error}"

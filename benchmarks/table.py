@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -10,7 +10,7 @@ from benchmarks.bench import Bench
 from benchmarks.comparing import Comparison, Skipped
 from hdrs_hpc.core.errors import UsageError
 
-type Comparisons = Callable[[Bench], Iterator[Comparison | Skipped]]
+type Comparisons = Callable[[Bench], Generator[Comparison | Skipped, None, None]]
 
 
 class NoSuchCaseError(UsageError):
@@ -27,7 +27,7 @@ class Case:
     title: str
     module: str
 
-    def comparisons(self, bench: Bench) -> Iterator[Comparison | Skipped]:
+    def comparisons(self, bench: Bench) -> Generator[Comparison | Skipped, None, None]:
         """What is compared; data are made as it goes along."""
         found: Comparisons = import_module(self.module).comparisons
         return found(bench)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
@@ -18,7 +18,7 @@ _NOTES = (
 )
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     goal = Goal("≥ 3 × the script", ASKED, peers=(SCRIPT,), least=3.0)
     native = series.ct_series(bench, "native")
     slices = bench.size.ct_slices

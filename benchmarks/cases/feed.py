@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _TORCH_FOLDER = Path(".torch")
 """Where `make test-torch` puts PyTorch."""
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     environment = torch_environment()
     if environment is None:
         yield Skipped(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from benchmarks.bench import Bench, contender
 from benchmarks.cases import ASKED
@@ -14,7 +14,7 @@ FLAT = 1.25
 """What still counts as flat: 25 % more time an item."""
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     size = bench.size
     counts = sorted(size.series, reverse=True)
     yield _growing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from benchmarks.bench import Bench, ours
 from benchmarks.cases import ASKED
@@ -13,7 +13,7 @@ from benchmarks.data import series
 FLAT = 1.15
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     size = bench.size
     steps = sorted(size.memory_steps, reverse=True)
     names = [_words(step) for step in steps]

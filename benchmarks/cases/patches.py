@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _LEVELS = 3
 """Stored ones, of which a window is at any."""
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     source = slides.svs(bench, bench.size.slide_tiles)
     copy = staged(bench, source, "slide")
     plain = _only_slide(unsealed(bench, copy, "slide"))
@@ -97,7 +97,7 @@ def _jpeg(bench: Bench, asked: _Asked, at: _Readable) -> Comparison:
     )
 
 
-def _zstd(bench: Bench) -> Iterator[Comparison]:
+def _zstd(bench: Bench) -> Generator[Comparison, None, None]:
     """zarrs decodes no JPEG: a slide coded with zstd."""
     plain = slides.zstd_zarr(bench)
     copy = by_hand(bench, plain, "slides/zstd", "zstd")

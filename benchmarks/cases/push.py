@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.bench import Bench, Making, contender
@@ -17,7 +17,7 @@ ONE, FOUR = "rsync", "rsync, 4 side by side"
 _NAME = "push"
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     lacking = [name for name in ("sshd", "ssh", "ssh-keygen", "rsync") if program(name) is None]
     if lacking:
         yield Skipped(_NAME, "push over SFTP", f"not installed: {', '.join(lacking)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ RATE = "mb-per-s"
 _CODECS = (("blosc", "blosc-zstd, shuffle"), ("none", "no compression"))
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     size = bench.size
     slices = _slices(bench)
     goal = Goal("≥ 0.95 × plain", ASKED, peers=(PLAIN,), least=0.95)

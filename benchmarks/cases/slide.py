@@ -1,13 +1,13 @@
 """Slide → sealed pyramid, against a copy of the file and against those that decode.
 
 How long the largest level takes shows where a file stores the levels below: they are kept too, and what is derived
-below the smallest is a hundredth of a per cent of the pixels.  So that one is held against ``cp`` of the file.
+below the smallest is about a thousandth of the pixels.  So that one is held against ``cp`` of the file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
@@ -27,7 +27,7 @@ LEICA_PIXELS = 36_832 * 38_432
 """Of Leica-1.scn of OpenSlide's test data, its main image."""
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     tiles = bench.size.slide_tiles
     edge = f"{tiles * TILE:,}"
     single = slides.svs(bench, tiles, levels=1)

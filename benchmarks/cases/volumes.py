@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ ZARR, FLAT, LZF = "plain zarr, LocalStore", "HDF5, uncompressed", "HDF5, shuffle
 _WHAT = (("whole", "whole volume"), ("slab", "8 slices at random places"), ("box", "64³ at random places"))
 
 
-def comparisons(bench: Bench) -> Iterator[Comparison | Skipped]:
+def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
     source = series.ct_series(bench, "native")
     copy = staged(bench, source, "ct")
     (item,) = (path for path in (unsealed(bench, copy, "ct") / "series").iterdir() if path.is_dir())

@@ -5,7 +5,7 @@ Nothing here looks at how long anything took.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Quiet:
 class Part(Case):
     """Some comparisons of a case; the others are only put together."""
 
-    def comparisons(self, bench: Bench) -> Iterator[Comparison | Skipped]:
+    def comparisons(self, bench: Bench) -> Generator[Comparison | Skipped, None, None]:
         for one in super().comparisons(bench):
             if one.name in PARTS[self.name]:
                 yield one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ class Scripted(Case):
         object.__setattr__(self, "module", "")
         object.__setattr__(self, "given", given)
 
-    def comparisons(self, bench: Bench) -> Iterator[Comparison | Skipped]:
+    def comparisons(self, bench: Bench) -> Generator[Comparison | Skipped, None, None]:
         for one in self.given:  # type: ignore[attr-defined]
             if isinstance(one, BaseException):
                 raise one
