@@ -113,7 +113,8 @@ type Opened = tuple[Read, list[tuple[int, int]], int]
 
 
 def _sealed(asked: Asked) -> Opened:
-    from imaging.reading import open_staged, patches
+    from imaging.reading import open_staged
+    from imaging.reading.patches import BatchedPatchReader
     from imaging.reading.windows import PatchImage, Window
 
     copy = open_staged("slide")
@@ -132,8 +133,7 @@ def _sealed(asked: Asked) -> Opened:
         for level, array in zip(asked.levels, arrays, strict=True)
     ]
     # The reader that the data sets of imaging.reading.torch_data use, which need PyTorch.
-    kind: Any = getattr(patches, "BatchedPatchReader", None) or patches.ZarrPatchReader
-    reader = kind(copy, images)
+    reader = BatchedPatchReader(copy, images)
 
     def read(places: list[Place]) -> int:
         got = reader.read([Window(which, 0, 0, y, x) for which, y, x in places])
