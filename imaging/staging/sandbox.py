@@ -88,7 +88,9 @@ def _interpreter_places() -> list[Path]:
     package = Path(imaging.__file__).resolve().parent
     wanted = [Path(sys.base_prefix), Path(sys.prefix), package]
     if sys.pycache_prefix and Path(sys.pycache_prefix).is_dir():
-        wanted.append(Path(sys.pycache_prefix))  # compiled anew in each parser, starting takes three times as long
+        wanted.append(
+            Path(sys.pycache_prefix)
+        )  # compiled anew in each parser, starting takes three times as long
     links = Path(sys.executable)
     while links.is_symlink():  # a virtual environment may reach its interpreter through several links
         target = links.readlink()

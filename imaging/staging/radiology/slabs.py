@@ -22,7 +22,6 @@ from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
 from imaging.staging.refusals import ItemRefused, Refused
 
-
 _READ_TOGETHER = 16
 """Files a piece of work."""
 
