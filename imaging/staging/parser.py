@@ -50,7 +50,8 @@ def main() -> None:
 def _load_without(unused: tuple[str, ...]) -> None:
     """Load pydicom without what it loads if it is there: the time of starting halves, and decoders of foreign files
     that nothing here asks for are not in the process."""
-    sys.modules.update(dict.fromkeys(unused))  # None: importing it fails
+    for name in unused:
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
     importlib.import_module("pydicom")
     for name in unused:
         sys.modules.pop(name)

@@ -97,7 +97,10 @@ class ItemReader:
         if self._seen.holds(number, now):
             return now
         file.seek(0)
-        if hashlib.file_digest(file, "sha256").hexdigest() != self._digests[number - 1]:
+        running = hashlib.sha256()
+        while block := file.read(_BLOCK):
+            running.update(block)
+        if running.hexdigest() != self._digests[number - 1]:
             raise Refused("changed-since-inventory")
         self._seen.note(number, now)
         return now

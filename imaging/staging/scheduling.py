@@ -107,7 +107,10 @@ class Scheduler(Protocol):
 def open_scheduler(
     where: Where, spec: BenchSpec, workers: int, started: ParserPool | None = None
 ) -> Iterator[Scheduler]:
-    """The scheduler that ``where`` names; threads take over ``started``.  Raises :class:`SchedulerUnknownError`, :class:`WorkersLostError`."""
+    """The scheduler that ``where`` names; threads take over ``started``.
+
+    Raises :class:`SchedulerUnknownError`, :class:`WorkersLostError`.
+    """
     if where.scheduler == THREADS:
         with _threads(spec, workers, started) as threads:
             yield threads

@@ -29,7 +29,7 @@ SHARD_BYTES = 64 << 20
 """Plaintext of one object at most, and of one slab in memory: few, large objects.  A single plane may be more."""
 BLOCK_BYTES = 256 << 10
 """Of a chunk, compressed by itself.  With planes of bits side by side it is faster both ways and smaller than blosc's
-own choice (docs/adr/0027)."""
+own choice (docs/adr/0020)."""
 _SMALL_CHUNK = 64 << 10
 """Times of small images are put together in one chunk up to this."""
 Shuffle = Literal["noshuffle", "shuffle", "bitshuffle"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
@@ -93,6 +93,7 @@ def read_plain(data: bytes, start: int, until: frozenset[int], most: int) -> Pla
             return Plain(turns, characters, tag, vr, length, at)
         if group == 0xFFFE or not tag:
             return None
+        element: Element
         if length == _UNDEFINED:
             sequence = _sequence(data, at, characters)
             if sequence is None:
@@ -101,7 +102,7 @@ def read_plain(data: bytes, start: int, until: frozenset[int], most: int) -> Pla
         elif (next_at := value_at + length) > end:
             return None
         else:
-            value = data[value_at:next_at] or empty_value_for_VR(vr, raw=True)
+            value = data[value_at:next_at] or cast("bytes | None", empty_value_for_VR(vr, raw=True))
             element = RawDataElement(BaseTag(tag), vr, length, value, value_at, False, True)
         raw = data[at:next_at]
         if tag == _CHARACTER_SET:
