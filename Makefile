@@ -25,7 +25,7 @@ env: $(VENV)/.ready  ## make the environment (.venv) from the lock
 $(VENV)/.ready: requirements.lock pyproject.toml $(if $(filter uv,$(UV)),,.uv/bin/uv)
 	$(UV) venv --quiet --allow-existing --python "$$(cat .python-version)" $(VENV) \
 	  || $(UV) venv --quiet --allow-existing --python 3.12 $(VENV)
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -37,7 +37,7 @@ test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are n
 	$(BIN)/pytest tests/integration tests/site tests/faults --ignore=tests/integration/imaging
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready
-	$(UV) pip install --quiet --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
+	$(UV) pip install --quiet --compile-bytecode --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
 	@touch $@
 
 bench: env  ## measure against peers (OUT=results.json SIZE=small|full ONLY="case case" SLIDE=some.svs)

@@ -73,7 +73,7 @@ def run(contender: Contender, number: int, cache: Cache, *, time_limit_s: float 
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env={**os.environ, **contender.environment},
+            env=_environment(contender),
             start_new_session=True,  # so that all it starts can be stopped
         )
         with _Sampler(child.pid) as sampler:
@@ -100,6 +100,12 @@ def run(contender: Contender, number: int, cache: Cache, *, time_limit_s: float 
         if input_bytes:
             figures[GROWN] = written / input_bytes
     return Run(round=number, figures=figures)
+
+
+def _environment(contender: Contender) -> dict[str, str]:
+    """Everybody's programs are compiled once, in their warm-up at the latest, as on a machine where they are used."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | dict(contender.environment)
 
 
 def reported(said: str) -> dict[str, float]:

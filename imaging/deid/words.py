@@ -14,7 +14,6 @@ from importlib import resources
 from typing import Any
 
 from pydicom import _dicom_dict, _uid_dict
-from pydicom.sr import _concepts_dict
 
 from imaging.deid.body_parts import BODY_PARTS
 from imaging.deid.vocabulary import MANUFACTURERS
@@ -25,6 +24,8 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 @functools.cache
 def safe_words() -> frozenset[str]:
     """All words, in lower case."""
+    from pydicom.sr import _concepts_dict  # large, and only for who has descriptions to judge
+
     words: set[str] = set()
     concepts: dict[str, Any] = _concepts_dict.concepts
     for scheme in concepts.values():
