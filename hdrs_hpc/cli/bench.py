@@ -54,7 +54,7 @@ def bench(
     """Measure staging and reading against their peers, in turn, on this machine.
 
     Data are made of real pixels and kept for the next time (about 8 GB for `full`).  Peers that are not installed
-    are named in the table: pip install 'hdrs-hpc[bench]'.  A `full` run takes about 20 minutes on two cores; nothing
+    are named in the table: pip install '.[bench]'.  A `full` run takes about 20 minutes on two cores; nothing
     else should run meanwhile.
 
     \b

@@ -28,7 +28,7 @@ from imaging.reading.ranges import LendsRanges
 
 ABSENT = np.uint64(0xFFFFFFFFFFFFFFFF)
 INDEX_CACHE_BYTES = 64 << 20
-"""Of shard indices a process keeps for a copy: those of four million chunks."""
+"""Of shard indices that a reader keeps: those of four million chunks."""
 _ENTRY_BYTES, _CRC_BYTES = 16, 4
 
 

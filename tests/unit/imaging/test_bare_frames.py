@@ -2,12 +2,15 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
+import pydicom.data
 import pytest
 from pydicom import uid
 
 from imaging.staging.parsing.operations import answer
+from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.arrays import ArrayPlan
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.slabs import _stored
@@ -79,3 +82,40 @@ def test_a_shard_is_its_chunks_then_where_each_lies() -> None:
 
 def test_samples_of_two_bytes_are_compressed_as_planes_of_bits() -> None:
     assert ArrayPlan("zyx", (40, 40, 40), "<i2")._codec == (1, "bitshuffle", 256 << 10)
+
+
+def test_text_is_read_under_the_character_set_of_its_own_file() -> None:
+    said = encoded(dataset(StudyDescription="Müller", SpecificCharacterSet="ISO_IR 192"))
+    start, length = said.index(b"\x08\x00\x05\x00CS"), 8 + len("ISO_IR 192")
+    silent = said[:start] + said[start + length :]
+    alone = header_of(silent).attributes["StudyDescription"]
+    assert header_of(said).attributes["StudyDescription"] == "Müller" != alone
+    assert header_of(silent).attributes["StudyDescription"] == alone
+
+
+REAL = sorted(Path(pydicom.data.__file__).parent.glob("test_files/*.dcm"))
+
+
+@pytest.mark.parametrize("taught_by", ["CT_small.dcm", "MR_small.dcm", "emri_small.dcm", "nothing"])
+def test_headers_of_real_files_are_what_pydicom_alone_gives(
+    taught_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = next((path.read_bytes() for path in REAL if path.name == taught_by), None)
+
+    def told(data: bytes) -> object:
+        try:
+            return header_of(data)
+        except Unreadable as refused:
+            return refused.code
+
+    compared = 0
+    for path in REAL:
+        data = path.read_bytes()
+        if teacher is not None:
+            header_of(teacher)
+        along = told(data)
+        with monkeypatch.context() as patched:
+            patched.setattr("imaging.staging.parsing.dicom.dataset.read_plain", lambda *_: None)
+            assert told(data) == along, path.name
+        compared += isinstance(along, InstanceHeader)
+    assert compared > 20

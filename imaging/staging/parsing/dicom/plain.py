@@ -112,6 +112,9 @@ def read_plain(data: bytes, start: int, until: frozenset[int], most: int) -> Pla
         turns.append((raw, element.tag, element))
         at = next_at
         while place < len(before) and before[place][1] <= tag:
+            if before[place][1] == _CHARACTER_SET != tag:
+                before = []  # what came after it was converted under a character set that this file does not state
+                break
             place += 1
     return None
 
