@@ -41,8 +41,8 @@ def text(results: Results, kept: str, pictures: set[str]) -> str:
         "",
         "Made by `hdrs-hpc bench page` from a results file; only the part marked *by hand* is written by people.",
         "",
-        "Run it yourself: `make bench OUT=results.json`, or in a clone `pip install '.[bench]'` and `hdrs-hpc bench --out "
-        "results.json`. "
+        "Run it yourself: `make bench OUT=results.json`, or in a clone `pip install '.[bench]'` and "
+        "`hdrs-hpc bench --out results.json`. "
         "`--size small` tries everything out in two minutes; `--only CASE` takes one case.",
         "",
         *_machine(results),

@@ -124,7 +124,8 @@ class StagedCopy:
         ]
 
     def _parquet(self, path: str) -> pyarrow.Table:
-        return pyarrow.parquet.read_table(io.BytesIO(self.read(path)))
+        # Without threads of Arrow's: one that still starts when the process ends aborts it.
+        return pyarrow.parquet.ParquetFile(io.BytesIO(self.read(path))).read(use_threads=False)
 
     def series(self) -> list[str]:
         """Ids of all series, sorted."""

@@ -149,7 +149,8 @@ def write(table: pa.Table, path: Path) -> None:
 def read(path: Path) -> pa.Table:
     """Read what :func:`write` wrote; raises :class:`BadInventoryError`."""
     try:
-        table = pq.read_table(path, columns=["path", "size", "sha256"])
+        # Without threads of Arrow's: one that still starts when the process ends aborts it.
+        table = pq.ParquetFile(path).read(columns=["path", "size", "sha256"], use_threads=False)
     except (pa.ArrowException, OSError, KeyError):
         raise BadInventoryError("the file can't be read as Parquet with these columns") from None
     table = table.replace_schema_metadata(None)

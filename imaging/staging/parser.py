@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from imaging.staging import wire
+from imaging.staging.lean import hidden
 
 MEMORY_LIMIT_BYTES = 4 << 30
 """Address space of one parser; a decompression bomb ends there."""
@@ -27,7 +28,9 @@ def main() -> None:
     """Answer requests until the stager closes the socket."""
     _limit()
     # After the limits: a library that can't load within them should fail here, not on somebody's file.
-    _load_without(_UNUSED)
+    # pydicom's start takes half the time, and decoders of foreign files that nothing asks for are not in the process.
+    with hidden(*_UNUSED):
+        importlib.import_module("pydicom")
     from imaging.staging.parsing import operations
 
     with socket.socket(fileno=os.dup(0)) as sock:
@@ -45,16 +48,6 @@ def main() -> None:
                     _end(sock, {"refused": "too-large"})
                 else:
                     _end(sock, {"end": True})
-
-
-def _load_without(unused: tuple[str, ...]) -> None:
-    """Load pydicom without what it loads if it is there: the time of starting halves, and decoders of foreign files
-    that nothing here asks for are not in the process."""
-    for name in unused:
-        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails
-    importlib.import_module("pydicom")
-    for name in unused:
-        sys.modules.pop(name)
 
 
 def _end(sock: socket.socket, message: dict[str, Any]) -> None:
