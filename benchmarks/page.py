@@ -61,6 +61,7 @@ def text(results: Results, kept: str, pictures: set[str]) -> str:
     lines += ["## How it is measured", "", *_METHOD, "", "## All figures", ""]
     for case in results.cases:
         lines += _case(case)
+    lines += ["## Versions", "", *_versions(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -86,19 +87,24 @@ _METHOD = (
 
 def _machine(results: Results) -> Iterator[str]:
     machine: Machine = results.machine
-    yield f"Measured {results.begun[:10]}, size `{results.size}`, {results.rounds} rounds"
+    met = [goal.met for _, goal in figures.judged(results)]
+    yield f"**{met.count(True)} of {len(met)} goals are met.**  Measured {results.begun[:10]}, size `{results.size}`, "
+    yield f"{results.rounds} {'round' if results.rounds == 1 else 'rounds'},"
     yield (
         f"on {machine.cores} cores ({machine.processor}), {machine.memory_bytes / 2**30:.0f} GiB of memory, "
         f"{machine.kernel}, {machine.filesystem}, Python {machine.python}, "
         f"{machine.accelerator or 'no accelerator'}."
     )
-    yield ""
-    versions = [f"{name} {version}" for name, version in machine.versions.items() if version]
-    absent = [name for name, version in machine.versions.items() if not version]
-    yield f"Versions: {', '.join(versions)}." + (f" Not there: {', '.join(absent)}." if absent else "")
     if not results.complete:
         yield ""
         yield "**The run was stopped before its end.**"
+
+
+def _versions(results: Results) -> Iterator[str]:
+    machine: Machine = results.machine
+    versions = [f"{name} {version}" for name, version in machine.versions.items() if version]
+    absent = [name for name, version in machine.versions.items() if not version]
+    yield f"Versions: {', '.join(versions)}." + (f" Not there: {', '.join(absent)}." if absent else "")
 
 
 def _goals(results: Results) -> Iterator[str]:
@@ -114,6 +120,9 @@ def _goals(results: Results) -> Iterator[str]:
             yield f"| {case.title} | | | could not go on: {_safe(case.error)} |"
     yield ""
     sources = sorted({goal.source for _, goal in figures.judged(results)})
+    yield "*Reached* says how many times as good ours is as the peer: half as fast reads 0.5 ×.  Where there is no peer, it"
+    yield "is the figure itself."
+    yield ""
     yield f"Where the goals come from: {'; '.join(sources)}." if sources else ""
 
 
