@@ -120,8 +120,8 @@ def _goals(results: Results) -> Iterator[str]:
             yield f"| {case.title} | | | could not go on: {_safe(case.error)} |"
     yield ""
     sources = sorted({goal.source for _, goal in figures.judged(results)})
-    yield "*Reached* says how many times as good ours is as the peer: half as fast reads 0.5 ×.  Where there is no peer, it"
-    yield "is the figure itself."
+    yield "*Reached* says how many times as good ours is as the peer: half as fast reads 0.5 ×.  Without a peer"
+    yield "it is the figure itself."
     yield ""
     yield f"Where the goals come from: {'; '.join(sources)}." if sources else ""
 

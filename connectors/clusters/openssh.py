@@ -132,7 +132,7 @@ class _Process:
 
     def __init__(self, argv: tuple[str, ...], line: socket.socket) -> None:
         self._lock = threading.Lock()
-        self._complaint = ""
+        self._said = b""
         self._process = subprocess.Popen(
             argv,
             stdin=line.fileno(),
@@ -142,6 +142,16 @@ class _Process:
             cwd="/",
             start_new_session=True,
         )
+        # Read on, since a server that says much would stall the line; banners come first, reasons last.
+        self._listener = threading.Thread(target=self._listen, name="ssh-says", daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        said = self._process.stderr
+        assert said is not None
+        with said:
+            while block := said.read1(_COMPLAINT_BYTES):  # type: ignore[attr-defined]
+                self._said = (self._said + block)[-_COMPLAINT_BYTES:]
 
     def end(self) -> str:
         """What it complained of: the last line, printable, at most 200 characters.
@@ -155,14 +165,10 @@ class _Process:
                     break
                 ask_again()
             self._process.wait()
-            said = self._process.stderr
-            if said is not None and not said.closed:
-                os.set_blocking(said.fileno(), False)
-                lines = (said.read(_COMPLAINT_BYTES) or b"").decode("utf-8", "replace").split("\n")
-                last = next((line for line in reversed(lines) if line.strip()), "")
-                self._complaint = "".join(sign if sign.isprintable() else " " for sign in last).strip()[:200]
-                said.close()
-            return self._complaint
+            self._listener.join(_ENDING_S)  # not for ever: a child of ssh could hold the other end
+            lines = self._said.decode("utf-8", "replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "")
+            return "".join(sign if sign.isprintable() else " " for sign in last).strip()[:200]
 
 
 def _start(argv: tuple[str, ...]) -> tuple[_Process, socket.socket]:

@@ -115,15 +115,17 @@ class DataServer:
         copy = self._inputs[name]
         at = 0
         lengths: list[int] = []
-        for wanted in ranges:
-            try:
-                room = slot.view[at : at + wanted.length]
-                lengths.append(copy.read_into(wanted.path, wanted.start, room))
-                at += lengths[-1]
-            except PathNotInCopyError:
-                lengths.append(datasocket.MISSING)
-        items = {item_of(wanted.path) for wanted in ranges} - {ROOT_ITEM}
-        self._meter.served(name, items, at)
+        try:
+            for wanted in ranges:
+                try:
+                    room = slot.view[at : at + wanted.length]
+                    lengths.append(copy.read_into(wanted.path, wanted.start, room))
+                    at += lengths[-1]
+                except PathNotInCopyError:
+                    lengths.append(datasocket.MISSING)
+        finally:  # what lies in the slot was served, whatever became of the rest
+            items = {item_of(wanted.path) for wanted in ranges} - {ROOT_ITEM}
+            self._meter.served(name, items, at)
         return datasocket.lengths_body(lengths)
 
     def _list(self, name: str, prefix: str, after: str) -> bytes:

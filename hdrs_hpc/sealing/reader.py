@@ -55,6 +55,7 @@ class SealedCopy:
         self._loaded: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._cached_entries = 0
         self._folders: list[str] | None = None
+        self._children: tuple[str, list[str]] | None = None
         self._openers: OrderedDict[str, Opener] = OrderedDict()
 
     @classmethod
@@ -95,6 +96,9 @@ class SealedCopy:
 
     def children(self, folder: str) -> list[str]:
         """Names directly below a folder (``""`` is the top), sorted; reads as few manifests as it can."""
+        last = self._children
+        if last is not None and last[0] == folder:
+            return last[1]  # pages of one listing come one after another
         prefix = f"{folder}/" if folder else ""
         found: set[str] = set()
         for item in self._items:
@@ -103,7 +107,9 @@ class SealedCopy:
                 found.update([below.split("/", 1)[0]] if below else self._names_below(item, prefix))
             elif item == ROOT_ITEM or prefix.startswith(f"{item}/"):
                 found.update(self._names_below(item, prefix))
-        return sorted(found)
+        names = sorted(found)
+        self._children = (folder, names)
+        return names
 
     def find(self, path: str) -> Entry | None:
         """What the manifest says of a path; None is a true absence."""
@@ -142,6 +148,7 @@ class SealedCopy:
             self._key = b""
             self._items = {}
             self._folders = None
+            self._children = None
             self._openers.clear()
             self._loaded.clear()
 

@@ -256,7 +256,7 @@ class _Task:
         targets, flat = self.boxes.targets, self.flat
         try:
             pixels = self.boxes.array.decoder.decode(view[chunk.at : chunk.end], chunk.low, chunk.high)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ShardDamagedError("a chunk can't be decoded") from error
         for piece in range(chunk.first, chunk.stop):
             into = tuple(map(slice, flat.into[piece], flat.until[piece]))

@@ -31,7 +31,7 @@ SCAN_THREADS = 8
 """Items read side by side: over a network it is the waiting that takes the time."""
 _TOGETHER = 16
 """Files of a folder that are one piece of work: handing out small ones one by one would take as long as hashing."""
-_ELSEWHERE: Signature = (0, 0, 0, 0)
+_ELSEWHERE: Signature = (0, 0, 0, 0, 0)
 
 
 class BadInventoryError(BadDocumentError):

@@ -51,17 +51,20 @@ class ItemReader:
         return found
 
     def _headers(self, numbers: Sequence[int], keywords: list[str]) -> list[AnyHeader | Refused]:
-        opened: list[tuple[int, BinaryIO]] = []
+        opened: list[tuple[int, BinaryIO, Signature]] = []
         found: list[AnyHeader | Refused] = [Refused("parser-crashed")] * len(numbers)
         with contextlib.ExitStack() as stack:
             for place, number in enumerate(numbers):
                 try:
-                    opened.append((place, stack.enter_context(self._open(number))))
+                    file = stack.enter_context(self._open(number))
+                    opened.append((place, file, self._verify(number, file)))
                 except Refused as refused:
                     found[place] = refused
-            outcomes = self._pool.ask_each([file for _, file in opened], "header", keywords=keywords)
-            for (place, _), outcome in zip(opened, outcomes, strict=True):
+            outcomes = self._pool.ask_each([file for _, file, _ in opened], "header", keywords=keywords)
+            for (place, file, verified), outcome in zip(opened, outcomes, strict=True):
                 found[place] = outcome if isinstance(outcome, Refused) else _header(outcome)
+                if signature(file.fileno()) != verified:
+                    found[place] = Refused("changed-since-inventory")
         return found
 
     def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:

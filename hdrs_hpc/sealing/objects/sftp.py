@@ -26,6 +26,8 @@ from hdrs_hpc.sealing.objects.sftp_wire import Attributes, SftpRefusedError
 
 CONNECTIONS = 4
 PER_CONNECTION = 16
+MOST_AT_ONCE_BYTES = 4 << 30
+"""Of one :meth:`SftpStore.get`; readers of larger objects ask for ranges."""
 """Calls at once on one connection; together with it far below the open files that a server allows."""
 _PARTIAL = ".partial-"
 _REFUSALS = (FileNotFoundError, PermissionError, SftpRefusedError)
@@ -124,6 +126,8 @@ class SftpStore:
         with self._opened(name) as (sftp, handle):
             there = sftp.attributes(sftp.ask(wire.handle_attributes(handle))).size_bytes
             end = there if length is None else min(there, start + length)
+            if end - start > MOST_AT_ONCE_BYTES:
+                raise ObjectTransferError("the server tells a size that no object has", where=name)
             target = bytearray(max(0, end - start))
             if sftp.read_into(handle, start, memoryview(target)) != len(target):
                 raise ObjectTransferError("the object became shorter while it was read", where=name)
@@ -131,8 +135,12 @@ class SftpStore:
 
     def get_into(self, name: str, start: int, view: memoryview) -> int:
         """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends."""
+        # Not into ``view`` itself: after a failure answers may still arrive, when its owner uses it for something else.
+        target = memoryview(bytearray(len(view)))
         with self._opened(name) as (sftp, handle):
-            return sftp.read_into(handle, start, view)
+            count = sftp.read_into(handle, start, target)
+        view[:count] = target[:count]
+        return count
 
     def size(self, name: str) -> int:
         check_name(name)

@@ -124,8 +124,8 @@ class SftpSession:
             limits = self.wait(self.ask(wire.limits())).fields(Told.EXTENDED_REPLY)
             limits.u64()
             read, write = limits.u64(), limits.u64()
-            self.read_bytes = min(LARGE_BYTES, read) or MODEST_BYTES
-            self.write_bytes = min(LARGE_BYTES, write) or MODEST_BYTES
+            self.read_bytes = max(MODEST_BYTES, min(LARGE_BYTES, read))
+            self.write_bytes = max(MODEST_BYTES, min(LARGE_BYTES, write))
 
     @property
     def alive(self) -> bool:
@@ -221,7 +221,9 @@ class SftpSession:
                 if answer.is_end():
                     return
                 fields = answer.fields(Told.NAME)
-                for _ in range(fields.u32()):
+                if not (count := fields.u32()):
+                    raise SftpGarbledError("no names where some were promised")
+                for _ in range(count):
                     name = fields.text().decode("utf-8", "surrogateescape")
                     fields.text()
                     yield name, fields.attributes()
@@ -262,11 +264,14 @@ class SftpSession:
 
     def _hand_out_first(self, there: memoryview) -> int | None:
         """Deal with the first message in ``there``; gives its bytes there, None while its head is missing."""
-        if len(there) < _DATA_HEAD_BYTES and (len(there) < 4 or len(there) < 4 + int.from_bytes(there[:4])):
+        if len(there) < 4:
             return None
-        length, kind, number = _HEAD.unpack_from(there)
+        length = int.from_bytes(there[:4])
         if not 5 <= length <= wire.MAX_MESSAGE_BYTES:
             raise SftpGarbledError("not an SFTP message")
+        if len(there) < min(_DATA_HEAD_BYTES, 4 + length):
+            return None
+        _, kind, number = _HEAD.unpack_from(there)
         answer = self._waiting.get(number)
         if answer is None:
             raise SftpGarbledError("an answer to nothing")

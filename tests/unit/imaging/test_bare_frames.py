@@ -93,6 +93,26 @@ def test_text_is_read_under_the_character_set_of_its_own_file() -> None:
     assert header_of(silent).attributes["StudyDescription"] == alone
 
 
+def test_an_element_that_comes_twice_teaches_nothing_to_the_files_after() -> None:
+    victim = encoded(dataset(PatientID="VICTIM01", BurnedInAnnotation="YES"))
+    evil = encoded(dataset(PatientID="EVIL0001", BurnedInAnnotation="NO"))
+    for before, after in ((b"LO\x08\0VICTIM01", b"LO\x08\0EVIL0001"), (b"CS\x04\0YES ", b"CS\x02\0NO")):
+        at = victim.index(before)
+        stolen = victim[at - 4 : at + len(before)]
+        place = evil.index(after) - 4
+        evil = evil[:place] + stolen + evil[place:]
+    keywords = ["PatientID", "BurnedInAnnotation"]
+
+    def read(data: bytes) -> InstanceHeader:
+        ((raw, _),) = answer({"op": "header", "keywords": keywords}, io.BytesIO(data))
+        return InstanceHeader.model_validate_json(raw)
+
+    alone = read(victim)
+    assert read(evil).patient_id == "EVIL0001"
+    assert read(victim) == alone
+    assert (alone.patient_id, alone.attributes["BurnedInAnnotation"]) == ("VICTIM01", "YES")
+
+
 REAL = sorted(Path(pydicom.data.__file__).parent.glob("test_files/*.dcm"))
 
 

@@ -91,8 +91,8 @@ def read_plain(data: bytes, start: int, until: frozenset[int], most: int) -> Pla
         tag = group << 16 | number
         if tag in until:
             return Plain(turns, characters, tag, vr, length, at)
-        if group == 0xFFFE or not tag:
-            return None
+        if group == 0xFFFE or not tag or (turns and tag <= turns[-1][1]):
+            return None  # one element a tag: of two, pydicom gives the last
         element: Element
         if length == _UNDEFINED:
             sequence = _sequence(data, at, characters)
