@@ -107,10 +107,10 @@ def test_an_element_that_comes_twice_teaches_nothing_to_the_files_after() -> Non
         ((raw, _),) = answer({"op": "header", "keywords": keywords}, io.BytesIO(data))
         return InstanceHeader.model_validate_json(raw)
 
-    alone = read(victim)
+    # The victim's file was never read before: what is remembered of it is not what is tried here.
     assert read(evil).patient_id == "EVIL0001"
-    assert read(victim) == alone
-    assert (alone.patient_id, alone.attributes["BurnedInAnnotation"]) == ("VICTIM01", "YES")
+    after_it = read(victim)
+    assert (after_it.patient_id, after_it.attributes["BurnedInAnnotation"]) == ("VICTIM01", "YES")
 
 
 REAL = sorted(Path(pydicom.data.__file__).parent.glob("test_files/*.dcm"))
