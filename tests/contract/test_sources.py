@@ -36,7 +36,7 @@ from tests.support.s3_server import BUCKET, S3Server, s3_server
 from tests.support.sshd import SSHD, SftpServer, sftp_server
 
 QUICK = Limits(retrying=Retrying(attempts=4, first_s=0.05, longest_s=0.2))
-LARGE = os.urandom(16 << 20)
+LARGE = os.urandom(32 << 20)
 
 
 class TestZipSource(SourceContract):
