@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-SizeName = Literal["small", "full", "huge"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ class _Process:
         said = self._process.stderr
         assert said is not None
         with said:
-            while block := said.read1(_COMPLAINT_BYTES):  # type: ignore[attr-defined]
+            while block := os.read(said.fileno(), _COMPLAINT_BYTES):
                 self._said = (self._said + block)[-_COMPLAINT_BYTES:]
 
     def end(self) -> str:

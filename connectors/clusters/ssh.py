@@ -115,10 +115,6 @@ class SshRunner:
         finally:
             client.close()
 
-    def host_answers(self) -> None:
-        """Connect now, for ``doctor``; raises what keeps it from working."""
-        self._commands.transport()
-
     def close(self) -> None:
         for connection in (self._commands, *self._data):
             connection.close()

@@ -63,8 +63,10 @@ class ItemReader:
             outcomes = self._pool.ask_each([file for _, file, _ in opened], "header", keywords=keywords)
             for (place, file, verified), outcome in zip(opened, outcomes, strict=True):
                 found[place] = outcome if isinstance(outcome, Refused) else _header(outcome)
-                if signature(file.fileno()) != verified:
-                    found[place] = Refused("changed-since-inventory")
+                try:
+                    _check_unchanged(file, verified)
+                except Refused as refused:
+                    found[place] = refused
         return found
 
     def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
