@@ -63,6 +63,11 @@ def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
         yield json.dumps({"lengths": [len(tile) for tile in tiles]}).encode(), b"".join(tiles)
 
 
+def _present(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Which of a rectangle of a slide's tiles there are: a bit each, row-major, the highest of a byte first."""
+    yield b"{}", _slides().read_present(file, request)
+
+
 def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
     """A box of a slide's pixels, decoded (and averaged over 2×2): (y, x, samples), and where there are none."""
     pixels, holes = _slides().read_pixels(file, request)
@@ -114,6 +119,7 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
     "frames": _frames,
     "tiles": _tiles,
+    "present": _present,
     "pixels": _pixels,
     "rows": _rows,
     "media": _media,

@@ -24,6 +24,14 @@ class Frames:
 
     fragments: list[list[tuple[int, int]]]
 
+    def has(self, frame: int) -> bool:
+        """Whether the frame has any bytes: some writers leave tiles of mere glass empty."""
+        return any(length for _, length in self.fragments[frame])
+
+    def first(self) -> int:
+        """The first frame that has any, or 0."""
+        return next((frame for frame in range(len(self.fragments)) if self.has(frame)), 0)
+
     def read(self, source: Source, frame: int) -> bytes:
         """A frame's encoded bytes; raises :class:`Unreadable`."""
         return b"".join(source.read(offset, length) for offset, length in self.fragments[frame])

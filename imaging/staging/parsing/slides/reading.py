@@ -31,3 +31,10 @@ def read_pixels(file: BinaryIO, request: dict[str, Any]) -> tuple[NDArray[Any], 
     with broken_is_unreadable():
         grid = open_slide(file).grid(int(request["level"]), int(request["plane"]))
         return grids.read_pixels(grid, request["box"], bool(request["halved"]))
+
+
+def read_present(file: BinaryIO, request: dict[str, Any]) -> bytes:
+    """See :func:`grid.read_present`; ``request`` names level, plane, rows, columns."""
+    with broken_is_unreadable():
+        grid = open_slide(file).grid(int(request["level"]), int(request["plane"]))
+        return grids.read_present(grid, request["rows"], request["columns"])

@@ -224,6 +224,10 @@ class WsmGrid:
         kept = self.tile if self.encoding == "jpeg" else (0, 0)
         self._room = np.empty((*kept, self.samples), dtype=np.uint8)
 
+    def has(self, row: int, column: int) -> bool:
+        frame = self._places.frame(self._plane, row, column)
+        return frame is not None and self._frames.has(frame)
+
     def codestream(self, row: int, column: int) -> bytes:
         raw = self._raw(row, column)
         return self._kept(raw) if raw else b""
@@ -273,7 +277,7 @@ class WsmGrid:
             return "lossless"
         if self._syntax == uid.JPEGLSNearLossless:
             return "lossy"
-        first = self._frames.read(self._instance.source, 0)
+        first = self._frames.read(self._instance.source, self._frames.first())
         if self._syntax in _J2K:
             if all(side in KEPT_SIDES for side in self.tile) and self._keeps_j2k(first):
                 return "jpeg2000"
