@@ -159,15 +159,24 @@ def index(dest: Path, secret_file: Path, conditions: tuple[str, ...], as_json: b
     click.echo(f"{show.count(len(rows), 'item')} of {show.count(patients, 'patient')}.")
 
 
-def write_items(path: Path, inventory: pa.Table, refused: Mapping[str, Sequence[int]]) -> None:
-    """One line an item of the source: number, path, outcome.  Who opted out is not told from who is not wanted."""
+def write_items(
+    path: Path,
+    inventory: pa.Table,
+    refused: Mapping[str, Sequence[int]],
+    details: Mapping[int, Sequence[str]],
+) -> None:
+    """One line an item of the source: number, path, outcome (with missing attributes, the kind of a file).
+
+    Who opted out is not told from who is not wanted.
+    """
     outcomes = {number: _LEFT_OUT.get(code, code) for code, numbers in refused.items() for number in numbers}
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["item", "path", "outcome"])
         for number, name in enumerate(inventory.column("path").to_pylist(), start=1):
-            rows.writerow([number, name, outcomes.get(number, "staged")])
+            outcome = ": ".join([outcomes.get(number, "staged"), *details.get(number, ())])
+            rows.writerow([number, name, outcome])
 
 
 def _choose(items: list[str], wanted: str | None) -> str:

@@ -216,7 +216,10 @@ def wsm(
             [_frame_group(row * tile, column * tile, z, name) for row, column, z, name in sparse]
         )
     for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         if all(encoded):

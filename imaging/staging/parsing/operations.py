@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
 
+from imaging.staging.parsing import other_files
 from imaging.staging.parsing.dicom import header as dicom
 from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
@@ -44,10 +46,23 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     elif start.startswith(_LISTS_OF_FILES):
         raise Unreadable("unsupported-slide-layout")
     elif start[128:] != b"DICM" and _is_table(start, file):
-        yield _tables().read_header(file).model_dump_json().encode(), b""
+        with _telling_content("malformed-table", file):
+            yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
-        header = dicom.read_header(file, frozenset(request["keywords"]))
+        with _telling_content("not-dicom", file):
+            header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
+
+
+@contextlib.contextmanager
+def _telling_content(code: str, file: BinaryIO) -> Iterator[None]:
+    """Adds to a refusal by ``code`` what the file is by its bytes."""
+    try:
+        yield
+    except Unreadable as unreadable:
+        if unreadable.code == code and (found := other_files.content(file)):
+            raise Unreadable(code, found) from None
+        raise
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:

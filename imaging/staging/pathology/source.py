@@ -113,7 +113,7 @@ class Reader:
             try:
                 pixels, holes = _pixels(self._bench, grid, box, halved, shape, self._dtype)
             except Refused as refused:
-                raise ItemRefused(grid.number, refused.code) from None
+                raise ItemRefused(grid.number, str(refused)) from None
             there = np.ones(shape[:2], dtype=bool)
             for top, left, bottom, right in holes:
                 there[top:bottom, left:right] = False
@@ -276,7 +276,7 @@ def _codestreams(
         if len(lengths) != expected:
             raise Refused("parser-crashed")
     except Refused as refused:
-        raise ItemRefused(grid.number, refused.code) from None
+        raise ItemRefused(grid.number, str(refused)) from None
     return lengths, data
 
 
@@ -301,7 +301,7 @@ def _present(bench: Bench, grid: Grid, rows: tuple[int, int], columns: tuple[int
     except ValueError:
         raise ItemRefused(grid.number, "parser-crashed") from None
     except Refused as refused:
-        raise ItemRefused(grid.number, refused.code) from None
+        raise ItemRefused(grid.number, str(refused)) from None
     bits = np.unpackbits(np.frombuffer(blob, np.uint8), count=shape[0] * shape[1])
     return bits.reshape(shape).astype(bool)
 
