@@ -90,6 +90,12 @@ def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
     yield json.dumps(header).encode(), memoryview(pixels).cast("B")
 
 
+def _shard(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """All tiles of a shard of a copy, which is the whole file, as one picture (y, x, samples), averaged."""
+    pixels = _slides().read_shard(file, request)
+    yield json.dumps({"shape": list(pixels.shape)}).encode(), pixels.tobytes()
+
+
 def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:
     """Cells of a table's columns as JSON text, some rows an answer."""
     for cells in _tables().read_rows(file, request["columns"], request["rows"]):
@@ -136,6 +142,7 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "tiles": _tiles,
     "present": _present,
     "pixels": _pixels,
+    "shard": _shard,
     "rows": _rows,
     "media": _media,
     "text": _text,

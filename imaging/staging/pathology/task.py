@@ -58,6 +58,8 @@ class SlideTask:
         found = []
         if self.slide.mpp is None:
             found.append("no-physical-size")
+        if self.slide.largest_missing:
+            found.append("largest-level-missing")
         if len(self.slide.focal_um) > 1 and self.slide.focal_step_um is None:
             found.append("no-focal-distance")
         if any(level.encoding == "lossy" for level in self.slide.levels):

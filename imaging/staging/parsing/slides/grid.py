@@ -33,6 +33,10 @@ class Grid(Protocol):
     dtype: np.dtype[Any]
     fill: int
 
+    def has_any(self) -> bool:
+        """Whether there is any tile."""
+        ...
+
     def has(self, row: int, column: int) -> bool:
         """Whether there is such a tile."""
         ...

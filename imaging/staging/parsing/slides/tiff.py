@@ -170,6 +170,9 @@ class PageGrid:
             quality=self._quality,
         )
 
+    def has_any(self) -> bool:
+        return bool(((self.page.counts > 0) & (self.page.offsets > 0)).any())
+
     def has(self, row: int, column: int) -> bool:
         page = self.page
         planes = range(page.samples) if page.planar and self.band is None else [self.band or 0]

@@ -239,6 +239,9 @@ class WsmGrid:
         kept = self.tile if self.encoding == "jpeg" else (0, 0)
         self._room = np.empty((*kept, self.samples), dtype=np.uint8)
 
+    def has_any(self) -> bool:
+        return any(self._frames.has(frame) for frame in range(len(self._frames.fragments)))
+
     def has(self, row: int, column: int) -> bool:
         frame = self._places.frame(self._plane, row, column)
         return frame is not None and self._frames.has(frame)
