@@ -112,8 +112,7 @@ def _check_machine() -> None:
     missing = [program for program in PROGRAMS if not Path(program).exists()]
     if missing:
         raise UpError(
-            f"missing {', '.join(missing)}; run: apt-get install -y --no-install-recommends "
-            "$(cat deploy/slurm/packages.txt)"
+            f"missing {', '.join(missing)}; run as root: deploy/install-packages slurm jobs base"
         )
 
 
