@@ -69,7 +69,7 @@ def status(web: WebHere, who: Asker) -> models.Status:
             jobs=views.counts(tx, "job"),
             projects=views.counts(tx, "project"),
             alerts=[models.Alert(**vars(item)) for item in alerts.every(tx)],
-            log_size=len(log.leaves(tx)),
+            log_size=log.size(tx),
         )
 
 
@@ -104,7 +104,7 @@ def _metrics(web: Web, tx: Connection) -> str:
     lines += [f'hdrs_hpc_alerts{{code="{code}"}} {n}' for code, n in sorted(by_code.items())]
     latest = log.latest_checkpoint(tx)
     for name, meaning, value in (
-        ("log_entries", "Entries of the audit log.", len(log.leaves(tx))),
+        ("log_entries", "Entries of the audit log.", log.size(tx)),
         ("log_signed_entries", "Entries under the newest signed checkpoint.", latest[0] if latest else 0),
     ):
         lines += [

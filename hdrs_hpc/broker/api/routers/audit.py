@@ -9,7 +9,6 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from hdrs_hpc.audit import merkle
-from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.api import models, permissions, views
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.web import Asker, WebHere
@@ -33,10 +32,10 @@ def consistency(
 ) -> models.Consistency:
     """Proof (RFC 6962 §2.1.2) that the log of ``new`` entries extends the one of ``old``.  Only hashes."""
     with web.db.read() as tx:
-        leaves = log.leaves(tx)
-    if not old <= new <= len(leaves):
-        raise NotFoundError(f"the log has {len(leaves)} entries")
-    proof = merkle.consistency_proof(leaves[:new], old)
+        there = log.size(tx)
+        if not old <= new <= there:
+            raise NotFoundError(f"the log has {there} entries")
+        proof = merkle.consistency_proof(log.StoredTree(tx), old, new)
     return models.Consistency(old=old, new=new, proof=[step.hex() for step in proof])
 
 
@@ -46,13 +45,13 @@ def inclusion(
 ) -> models.Inclusion:
     """Proof (RFC 6962 §2.1.1) that an entry is in the log of ``size`` entries.  Only hashes."""
     with web.db.read() as tx:
-        leaves = log.leaves(tx)
-    if not entry < size <= len(leaves):
-        raise NotFoundError(f"the log has {len(leaves)} entries")
-    proof = merkle.inclusion_proof(leaves[:size], entry)
-    return models.Inclusion(
-        entry=entry, size=size, leaf=leaves[entry].hex(), proof=[step.hex() for step in proof]
-    )
+        there = log.size(tx)
+        if not entry < size <= there:
+            raise NotFoundError(f"the log has {there} entries")
+        tree = log.StoredTree(tx)
+        leaf = tree.node(0, entry)
+        proof = merkle.inclusion_proof(tree, entry, size)
+    return models.Inclusion(entry=entry, size=size, leaf=leaf.hex(), proof=[step.hex() for step in proof])
 
 
 @router.get("/entries")
@@ -65,7 +64,7 @@ def entries(
     """Canonical bytes of the entries from ``since`` on, one a line."""
     _require_reader(who)
     with web.db.read() as tx:
-        found = log.entries(tx, since)[:limit]
+        found = log.entries(tx, since, limit)
     return Response(b"".join(line + b"\n" for line in found), media_type=_LINES)
 
 
@@ -104,10 +103,7 @@ def _require_reader(who: Who) -> None:
 
 def _readable(tx: Connection) -> dict[str, bytes]:
     opened = {
-        digest
-        for entry in map(Entry.from_bytes, log.entries(tx))
-        if entry.event == "decisions-opened"
-        for digest in entry.detail["documents"]
+        digest for entry in log.of_event(tx, "decisions-opened") for digest in entry.detail["documents"]
     }
     sealed = {item.digest for item in documents.of_kind(tx, "output-decision")} - opened
     return {digest: raw for digest, raw in documents.all_raw(tx).items() if digest not in sealed}
