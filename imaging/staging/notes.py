@@ -31,6 +31,7 @@ NOTES: dict[str, str] = {
     "thickness-assumed": "Single slices that do not say how thick they are: 1 mm is assumed along z.",
     "inverted-greyscale": "Images where low values are bright (MONOCHROME1), stored as they are.",
     "lossy-source": "Images that lost something to compression before they came here.",
+    "overshoot-clipped": "Volumes in which a lossy codec gave values beyond Bits Stored: set to the nearest in range.",
     "padding-varies": "Volumes whose pixel padding value differs from slice to slice.",
     "modality-lut": "Images whose values become physical ones by a look-up table, kept beside them.",
     # Labels, doses, maps
