@@ -102,7 +102,9 @@ class _Native:
         self._opened = opened
         self._form = form
         self._offset = opened.pixels.offset
-        self._big_endian = opened.big_endian or opened.syntax == GE_BIG_ENDIAN_PIXELS
+        # A value under UN is little-endian in any file (PS3.5 6.2.2).
+        swapped = opened.big_endian and opened.pixels.vr != "UN"
+        self._big_endian = swapped or opened.syntax == GE_BIG_ENDIAN_PIXELS
         needed = (form.frame_bits * form.frames + 7) // 8
         if not opened.pixels.length:
             raise Unreadable("pixel-data-missing")
