@@ -19,6 +19,8 @@ NOTES: dict[str, str] = {
     "such as an image sent again under a new identifier: the first of each position, then the second, are items.",
     "order-by-repeat": "Series where only the order of acquisition tells repeats apart: `axis_t` is an index.",
     "per-slice-times": "4-D series whose times differ from slice to slice: `axis_t` gives the first of each.",
+    "differing-duplicates": "SOP Instance UIDs that whole, differing items share: these are refused, so that a volume "
+    "may lack a slice.",
     # What an item is
     "time-axis": "Items with an axis t (time, b-value, cardiac phase …), named in `axis_t`.",
     "cine": "Multi-frame images without positions, kept as a sequence in stored order.",
