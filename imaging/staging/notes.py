@@ -11,6 +11,9 @@ NOTES: dict[str, str] = {
     "split-series": "Series that became more than one item: other orientation, size, echo, image type or position.",
     "multi-energy": "Series with several tube voltages at each position: one item a voltage.",
     "multi-echo": "Series with several echo times at each position: one item an echo.",
+    "several-phase-encodings": "MR series with several axes or polarities of phase encoding: one item each.",
+    "several-acquisitions": "Series whose images at one position were taken or reconstructed in different ways "
+    "(sequence, options, coil, contrast agent, slice thickness …): one item each.",
     "several-frames-of-reference": "Series whose images refer to more than one frame of reference: one item each.",
     "in-plane-offset": "Series with images side by side at one distance along the normal: one item a stack.",
     "interleaved-stacks": "Series whose images are evenly spaced only by acquisition, time or phase: one item each.",

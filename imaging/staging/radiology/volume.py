@@ -153,6 +153,7 @@ UNITS: dict[Coordinate, tuple[str, str]] = {
     "tube-voltage-kv": ("tube-voltage-kv", "kilovolt"),
     "inversion-time-ms": ("inversion-time-ms", "millisecond"),
     "flip-angle-deg": ("flip-angle-deg", "degree"),
+    "repetition-time-ms": ("repetition-time-ms", "millisecond"),
     "acquisition-number": ("acquisition", ""),
     "acquisition-time-s": ("time-s", "second"),
     "content-time-s": ("content-time-s", "second"),
