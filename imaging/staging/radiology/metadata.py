@@ -101,11 +101,13 @@ def placement(geometry: Geometry | None, size: tuple[float, float] | None) -> di
     """Where the voxels lie.
 
     ``affine_lps_mm`` maps (z, y, x, 1) voxel indices to LPS millimetres; where ``uniform_spacing`` is false it
-    holds for the slice at z = 0 only, and ``slice_positions_mm`` tells each slice's origin.
+    holds for the slice at z = 0 only, ``slice_positions_mm`` tells each slice's origin, and ``slice_gaps_mm`` how far
+    slices lie apart.
     """
     if geometry is None:
         return {"affine_lps_mm": None, "pixel_size_mm": None if size is None else list(size)}
     return {
+        **({} if geometry.uniform else {"slice_gaps_mm": _gaps(geometry)}),
         "direction": {"row": list(geometry.row_direction), "column": list(geometry.column_direction)},
         "affine_lps_mm": geometry.affine.tolist(),
         "slice_positions_mm": [list(position) for position in geometry.positions_mm],
@@ -113,6 +115,12 @@ def placement(geometry: Geometry | None, size: tuple[float, float] | None) -> di
         "tilted": geometry.tilted,
         "pixel_size_mm": list(geometry.spacing_mm[1:]),
     }
+
+
+def _gaps(geometry: Geometry) -> dict[str, float]:
+    gaps = geometry.gaps_mm
+    told = {"least": gaps.min(), "median": np.median(gaps), "most": gaps.max()}
+    return {name: round(float(gap), 6) for name, gap in told.items()}
 
 
 def axis_t(axis: AxisT) -> dict[str, Any]:

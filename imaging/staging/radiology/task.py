@@ -145,7 +145,7 @@ class VolumeTask:
         array = volume_array(volume)
         slices = volume.all_slices()
         size = pixel_size(volume)
-        spacing = size if volume.geometry is None else volume.geometry.spacing_mm
+        spacing = size if volume.geometry is None else volume.geometry.one_spacing_mm
         axis = volume.axis_t
         b_values = [one for one in (axis, *axis.beside) if one.meaning == "b-value"] if axis else []
         return {
