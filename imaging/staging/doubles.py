@@ -36,10 +36,14 @@ _PIXELS_BROKEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What decoding an item came to: the digest of what it shows, or the code by which it can't be."""
+    """What decoding an item came to: the digest of what it shows, or the code by which it can't be.
+
+    ``complete``: whether its codestreams have their ends.
+    """
 
     digest: str = ""
     code: str = ""
+    complete: bool = True
 
 
 @dataclass
@@ -79,7 +83,8 @@ def show(bench: Bench, number: int, header: Header) -> Shown:
         if isinstance(header, InstanceHeader):
             from imaging.staging.radiology import content as radiology
 
-            return Shown(radiology.content(bench, number, header))
+            digest, complete = radiology.content(bench, number, header)
+            return Shown(digest, complete=complete)
         from imaging.staging.pathology import content as pathology
 
         return Shown(pathology.content(bench, number, header))
@@ -116,6 +121,7 @@ def _settle(sort: Mapping[int, Sequence[int]], answers: Mapping[int, Shown], set
         ((first, *again),) = sort.values()
         settled.refused.update(dict.fromkeys(again, "duplicate-instance"))
         return
+    answers = {first: _judged(answers[first], answers, sort) for first in sort}
     whole = {first: answers[first].digest for first in sort if not answers[first].code}
     differ = len(set(whole.values())) > 1
     kept = min(whole) if whole and not differ else None
@@ -128,3 +134,12 @@ def _settle(sort: Mapping[int, Sequence[int]], answers: Mapping[int, Shown], set
         settled.refused.update(dict.fromkeys((number for number in equal if number != kept), code))
     if differ:
         settled.notes["differing-duplicates"] += 1
+
+
+def _judged(one: Shown, answers: Mapping[int, Shown], sort: Iterable[int]) -> Shown:
+    """What decodes without its end is a cut copy if a complete one shows something else: decoders fill up with grey."""
+    complete = {
+        answers[first].digest for first in sort if answers[first].complete and not answers[first].code
+    }
+    cut = not one.code and not one.complete and complete and one.digest not in complete
+    return Shown(code="truncated-pixel-data") if cut else one

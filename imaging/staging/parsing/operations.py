@@ -53,7 +53,12 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
     """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``counted_frames``."""
     for frame in dicom_pixels.counted_frames(file, [int(index) for index in request["frames"]]):
-        header = {"shape": frame.pixels.shape, "dtype": frame.pixels.dtype.str, "clipped": frame.clipped}
+        header = {
+            "shape": frame.pixels.shape,
+            "dtype": frame.pixels.dtype.str,
+            "clipped": frame.clipped,
+            "complete": frame.complete,
+        }
         yield json.dumps(header).encode(), frame.pixels.tobytes()
 
 

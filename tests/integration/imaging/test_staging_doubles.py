@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from archive import SHARED, series, uid, write
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from slides import he, jpeg, tiles_of, wsm
 from test_staging_radiology import Staged
 
@@ -31,6 +31,34 @@ def compressed(path: Path, dest: Path, damage: str = "") -> None:
     made["PixelData"].VR = "OB"
     made.file_meta.TransferSyntaxUID = JPEGLSLossless
     write(made, dest)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
+@pytest.mark.parametrize("name", ["a.dcm", "z.dcm"])
+def test_a_codestream_cut_short_loses_though_decoders_fill_it_up(
+    tmp_path: Path, name: str, syntax: str
+) -> None:
+    (path,) = series(tmp_path / "a", name="m", slices=1)
+    made = pydicom.dcmread(path)
+    values = (made.pixel_array % 251).astype(np.uint8)
+    jpeg_baseline = syntax == JPEGBaseline8Bit
+    stream = bytes(
+        imagecodecs.jpeg8_encode(values)
+        if jpeg_baseline
+        else imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k")
+    )
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    del made.PixelPaddingValue
+    made.file_meta.TransferSyntaxUID = UID(syntax)
+    for given, dest in ((stream, path), (stream[: len(stream) // 4 * 2], tmp_path / "a" / name)):
+        made.PixelData = encapsulate([given])
+        made["PixelData"].is_undefined_length = True
+        made["PixelData"].VR = "OB"
+        write(made, dest)
+    staged = Staged(tmp_path / "a", tmp_path)
+    decode = imagecodecs.jpeg8_decode if jpeg_baseline else imagecodecs.jpeg2k_decode
+    assert np.array_equal(staged.voxels()[0], decode(stream))
+    assert {code: len(numbers) for code, numbers in staged.refused.items()} == {"duplicate-broken": 1}
 
 
 def cut(path: Path, dest: Path) -> None:

@@ -59,6 +59,14 @@ def test_what_is_not_broken_pixels_keeps_its_own_code() -> None:
     assert made.refused == {1: "changed-since-inventory"}
 
 
+def test_what_decodes_without_its_end_is_cut_where_a_complete_item_shows_something_else() -> None:
+    endless, same = Shown("half", complete=False), Shown("one", complete=False)
+    assert settled(("a", endless), ("b", WHOLE))[0].refused == {1: "duplicate-broken"}
+    assert settled(("a", WHOLE), ("b", same))[0].refused == {2: "duplicate-instance"}
+    assert settled(("a", endless), ("b", same))[0].refused == {1: "duplicates-differ", 2: "duplicates-differ"}
+    assert settled(("a", same), ("b", same))[0].refused == {2: "duplicate-instance"}
+
+
 def test_items_of_equal_bytes_are_one_and_nobody_decodes_them() -> None:
     made, asked = settled(("a", CUT), ("a", CUT), ("a", CUT))
     assert (made.refused, asked) == ({2: "duplicate-instance", 3: "duplicate-instance"}, [])

@@ -375,6 +375,16 @@ _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
 }
 
 
+def has_end(data: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 codestream has its end marker, which no coded data holds.  Decoders make do
+    with what there is of one that was cut."""
+    return b"\xff\xd9" in data[-_PADDED:]
+
+
+_PADDED = 64
+"""Bytes at the end of a frame among which the end marker is looked for, since writers fill up."""
+
+
 def sniffed(data: bytes) -> str:
     """The decoder that a codestream asks for by its first bytes; "" where they tell nothing."""
     if data.startswith((b"\xff\xd8\xff\xf7", b"\xff\xd8\xff\xe8")):

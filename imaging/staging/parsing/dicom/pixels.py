@@ -12,7 +12,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from imaging.staging.parsing.dicom.codestreams import Decoded, decode, native_samples, sniffed
+from imaging.staging.parsing.dicom.codestreams import Decoded, decode, has_end, native_samples, sniffed
 from imaging.staging.parsing.dicom.colour import to_rgb
 from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
 from imaging.staging.parsing.dicom.fragments import encoded_frames, read_fragments
@@ -28,10 +28,11 @@ from imaging.staging.radiology.transfer_syntaxes import DECODERS, GE_BIG_ENDIAN_
 @dataclass(frozen=True, slots=True)
 class Frame:
     """``clipped``: how many values of ``pixels`` a lossy codec had set beyond what Bits Stored holds (of a mosaic's
-    first tile: of the whole mosaic)."""
+    first tile: of the whole mosaic).  ``complete``: false where the codestream lacks its end marker, yet decodes."""
 
     pixels: NDArray[Any]
     clipped: int = 0
+    complete: bool = True
 
 
 def decode_frames(file: BinaryIO, indices: list[int]) -> Iterator[NDArray[Any]]:
@@ -62,7 +63,7 @@ def counted_frames(file: BinaryIO, indices: list[int]) -> Iterator[Frame]:
         whole = frames(0)
         for place, index in enumerate(indices):
             tile = np.ascontiguousarray(_tile(whole.pixels, mosaic, index))
-            yield Frame(tile, 0 if place else whole.clipped)
+            yield Frame(tile, 0 if place else whole.clipped, whole.complete)
 
 
 def bare(opened: Opened, form: PixelFormat) -> Bare | None:
@@ -172,7 +173,8 @@ class _Compressed:
             raise Unreadable("unsupported-pixel-format")
         # Codestreams hold their samples at the bottom, where the header's High Bit would shift native ones.
         bare = self._decoder in ("uncompressed", "deflate", "rle")
-        return _given(decoded, self._form, self._form.high if bare else self._form.stored - 1)
+        frame = _given(decoded, self._form, self._form.high if bare else self._form.stored - 1)
+        return replace(frame, complete=bare or self._decoder == "jpeg-xl" or has_end(data))
 
 
 def _has_overlay_in_pixels(dataset: Dataset) -> bool:
