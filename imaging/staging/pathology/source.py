@@ -111,7 +111,7 @@ class Reader:
         missing = np.ones(shape[:2], dtype=bool)
         for grid in self._stack[depth].grids:
             try:
-                pixels, holes = _pixels(self._bench, grid, box, halved, shape, self._dtype)
+                pixels, holes = source_pixels(self._bench, grid, box, halved, shape, self._dtype)
             except Refused as refused:
                 raise ItemRefused(grid.number, str(refused)) from None
             there = np.ones(shape[:2], dtype=bool)
@@ -306,7 +306,7 @@ def _present(bench: Bench, grid: Grid, rows: tuple[int, int], columns: tuple[int
     return bits.reshape(shape).astype(bool)
 
 
-def _pixels(
+def source_pixels(
     bench: Bench,
     grid: Grid,
     box: Box,
