@@ -260,14 +260,6 @@ class _Run:
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
 
-    def _unless_not_imaging(self, number: int, told: str) -> str:
-        """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
-        code, details = split(told)
-        kind = not_imaging.kind_of(self.paths[number - 1], code, details[0] if details else "")
-        if kind is not None:
-            return f"not-imaging:{kind}"
-        return told if code in ("required-attribute-missing", "not-imaging") else code
-
     def settle_doubles(self, headers: dict[int, AnyHeader], scheduler: Scheduler) -> None:
         """Of items with one SOP Instance UID leave one in ``headers``, or none."""
 
@@ -281,6 +273,14 @@ class _Run:
             del headers[number]
         self.ledger.refuse_all(settled.refused)
         self.notes.update(settled.notes)
+
+    def _unless_not_imaging(self, number: int, told: str) -> str:
+        """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
+        code, details = split(told)
+        kind = not_imaging.kind_of(self.paths[number - 1], code, details[0] if details else "")
+        if kind is not None:
+            return f"not-imaging:{kind}"
+        return told if code in ("required-attribute-missing", "not-imaging") else code
 
     def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
