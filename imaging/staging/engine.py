@@ -37,13 +37,14 @@ from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
-from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.judging import Tables
+from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
 
 __all__ = ["Progress", "StagePlan", "StagingChangedError", "TooManyFailedError", "stage"]
@@ -168,9 +169,11 @@ def stage(
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
-        judged = run.judge.judge(headers, table.column("path").to_pylist())
-        headers.clear()
+        paths = table.column("path").to_pylist()
+        judged = run.judge.judge(headers, paths)
         run.ledger.refuse_all(judged.refused)
+        run.leave_out_lacking(judged, headers, paths)
+        headers.clear()
         rows = run.write_items(judged, builder, scheduler)
         if plan.contact_sheet and not builder.sealed:
             items = [row["item"] for row in rows]
@@ -188,12 +191,16 @@ def stage(
 
 def read_headers(
     bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
-) -> list[tuple[int, AnyHeader | str]]:
-    """The work of a worker: checked headers of some items, or the code by which one has none."""
+) -> list[tuple[int, AnyHeader | Unread | str]]:
+    """The work of a worker: checked headers of some items, or why one has none."""
     return [
-        (number, header.code if isinstance(header, Refused) else header)
+        (number, _why_none(bench, number, header) if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
     ]
+
+
+def _why_none(bench: Bench, number: int, refused: Refused) -> Unread | str:
+    return unread(bench, number, refused.code) if refused.code in PARSER_FAILURES else refused.code
 
 
 def _show_held(
@@ -235,6 +242,8 @@ class _Run:
         )
         self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
+        self.unread: dict[int, Unread] = {}
+        self.lacking: list[Lacking] = []
         self._progress = progress
 
     def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
@@ -248,10 +257,23 @@ class _Run:
             for number, header in batch:
                 if isinstance(header, str):
                     self.ledger.refuse((number,), header)
+                elif isinstance(header, Unread):
+                    self.unread[number] = header
+                    self.ledger.refuse((number,), header.code)
                 else:
                     headers[number] = header
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
+
+    def leave_out_lacking(
+        self, judged: Judged, headers: Mapping[int, AnyHeader], paths: Sequence[str]
+    ) -> None:
+        """Drop the tasks that may lack an item on which parsers failed."""
+        found = lacking(judged.tasks, headers, self.unread, paths)
+        self.lacking += found.values()
+        for one in found.values():
+            self.ledger.refuse(one.items, PART_UNREAD)
+        judged.tasks[:] = [task for task in judged.tasks if task.path not in found]
 
     def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
@@ -305,6 +327,7 @@ class _Run:
             bytes_in=sum(self.sizes),
             failed=self.ledger.failed,
             refused=self.ledger.by_code(),
+            lacking=tuple(sorted(self.lacking, key=lambda one: one.items)),
             notes=dict(self.notes),
             isolation=isolation,
             seconds=seconds,
@@ -316,8 +339,11 @@ class _Run:
         refused, numbers = dropped.refused, dropped.task.numbers()
         if isinstance(refused, ItemRefused):
             self.ledger.refuse((refused.number,), refused.code, order)
-            others = (number for number in numbers if number != refused.number)
-            self.ledger.refuse(others, "volume-incomplete", order)
+            others = tuple(number for number in numbers if number != refused.number)
+            failure = refused.code in PARSER_FAILURES
+            self.ledger.refuse(others, PART_UNREAD if failure else "volume-incomplete", order)
+            if failure and others:
+                self.lacking.append(Lacking(others, (refused.number,)))
         else:
             self.ledger.refuse(numbers, refused.code, order)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imaging.staging.refusals import REASONS, UNLISTED
+from imaging.staging.unread import Lacking
 
 SCHEMA = "hdrs-hpc/staging-report/2"
 LISTED_ITEMS = 1000
@@ -46,6 +47,8 @@ class StageReport:
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    lacking: tuple[Lacking, ...] = ()
+    """Volumes and slides left out since parsers failed on a part of them."""
     seconds: float = field(default=0.0, compare=False)
     reading_s: float = field(default=0.0, compare=False)
     workers: str = field(default="", compare=False)
@@ -110,6 +113,10 @@ class StageReport:
             },
             "failed": self.failed,
             "refused": {code: _refusal(code, numbers) for code, numbers in sorted(self.refused.items())},
+            "unread": [
+                {"items": list(one.items[:LISTED_ITEMS]), "lacks": list(one.lacks[:LISTED_ITEMS])}
+                for one in self.lacking[:LISTED_ITEMS]
+            ],
             "notes": dict(sorted(self.notes.items())),
             "parsers": self.isolation,
         }

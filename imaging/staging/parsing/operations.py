@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import identity as dicom_identity
 from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.slides.opening import FOR_OPENSLIDE, TIFF_STARTS
@@ -48,6 +49,14 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     else:
         header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
+
+
+def _series(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """To which series an instance belongs, and nothing else of it."""
+    if file.read(132)[128:] != b"DICM":
+        raise Unreadable("not-dicom")  # nobody could count on finding a series in it
+    file.seek(0)
+    yield dicom_identity.read_series(file).model_dump_json().encode(), b""
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
@@ -112,6 +121,7 @@ def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
+    "series": _series,
     "frames": _frames,
     "tiles": _tiles,
     "pixels": _pixels,
