@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_FIND
 
 from connectors.sources import SourceRefusedError
 from connectors.sources import json_results as limits
+from connectors.sources.dimse_inflow import MAX_WAITING, Inflow
 from connectors.sources.json_results import results
 
 REPO = Path(__file__).resolve().parents[2]
@@ -101,7 +113,7 @@ class Service:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                headers, body = service.bodies[self.path.split("/")[1]]
+                headers, body = service.bodies[self.path.split("/")[1].partition("?")[0]]
                 self.send_response(200)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(name, value)
@@ -156,6 +168,176 @@ def test_a_packed_search_answer_is_not_unpacked(service: Service) -> None:
     _, code, more = measured(service.place(b"[]"), asked)
     assert code == "source-refused"
     assert more < ALLOWED_MIB
+
+
+# --- archives that are asked over associations
+
+
+def found(**values: Any) -> Dataset:
+    dataset = Dataset()
+    dataset.StudyInstanceUID = "1.2"
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def nested(event: evt.Event) -> list[Any]:
+    """Sequences in sequences without end, which no library would write."""
+    open_item = struct.pack("<HHLHHL", 0x40, 0x275, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+    said = C_FIND()
+    said.MessageIDBeingRespondedTo = event.request.MessageID
+    said.AffectedSOPClassUID = event.request.AffectedSOPClassUID
+    said.Status = 0xFF00
+    said.Identifier = BytesIO(open_item * 50_000)
+    event.assoc.dimse.send_msg(said, event.context.context_id)
+    return []
+
+
+def line_of(event: evt.Event) -> socket.socket:
+    line: socket.socket = event.assoc.dul.socket.socket
+    return line
+
+
+def pieces(event: evt.Event, control: int) -> None:
+    """Fragments of a message that never ends."""
+    value = bytes([event.context.context_id, control]) + b"x" * 60_000
+    item = struct.pack(">L", len(value)) + value
+    with contextlib.suppress(OSError):
+        for _ in range(MOST_BYTES // len(item) * 4):
+            line_of(event).sendall(b"\x04\0" + struct.pack(">L", len(item)) + item)
+
+
+def one_pdu(event: evt.Event) -> None:
+    with contextlib.suppress(OSError):
+        line_of(event).sendall(b"\x04\0" + struct.pack(">L", 0xFFFFFFF0))
+        for _ in range(256):
+            line_of(event).sendall(bytes(1 << 20))
+
+
+DIMSE_ATTACKS: dict[str, Callable[[evt.Event], Any]] = {
+    "one long value": lambda event: [(0xFF00, found(ImageComments="x" * (200 << 20)))],
+    "a long uid": lambda event: [(0xFF00, found(StudyID="x" * 1_000_000, StudyInstanceUID="1" * 4096))],
+    "deep sequences": nested,
+    "many elements": lambda event: [(0xFF00, found(OtherPatientIDs=["1"] * 900_000))],
+    "a command without end": lambda event: pieces(event, 1) or [],
+    "data without end": lambda event: pieces(event, 0) or [],
+    "one protocol data unit of 4 GiB": lambda event: one_pdu(event) or [],
+}
+
+
+@pytest.fixture
+def archive() -> Iterator[Callable[[Callable[[evt.Event], Any]], dict[str, Any]]]:
+    servers: list[Any] = []
+
+    def start(answer: Callable[[evt.Event], Any]) -> dict[str, Any]:
+        entity = AE("ARCHIVE")
+        entity.add_supported_context("1.2.840.10008.5.1.4.1.2.2.1")
+        entity.maximum_pdu_size = 0
+
+        def handle(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+            yield from answer(event) if event.identifier.QueryRetrieveLevel == "STUDY" else []
+
+        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, handle)])
+        servers.append(server)
+        port = server.socket.getsockname()[1]
+        return {
+            "type": "dimse", "host": "127.0.0.1", "port": port, "called-ae": "ARCHIVE",
+            "select": {"everything": True},
+        }  # fmt: skip
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("attack", DIMSE_ATTACKS)
+def test_a_large_answer_over_an_association_takes_little_memory(
+    archive: Callable[..., dict[str, Any]], attack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items, code, more = measured(archive(lambda event: []), archive(DIMSE_ATTACKS[attack]))
+    with capsys.disabled():
+        print(f" {attack}: {more:.0f} MiB", end=" ")
+    harmless = attack == "many elements"  # below the limits: read, and without a series
+    assert (items, code) == (0, None) if harmless else code == "source-refused"
+    assert more < ALLOWED_MIB
+
+
+@pytest.mark.parametrize("way_out", ["somebody reads", "nobody will"])
+def test_the_line_waits_while_answers_are_not_read(way_out: str) -> None:
+    inflow, event = Inflow(), SimpleNamespace(assoc=SimpleNamespace(dimse=SimpleNamespace(msg_queue=Queue())))
+    waiting: Queue[int] = event.assoc.dimse.msg_queue
+    for number in range(MAX_WAITING):
+        waiting.put(number)
+    reading = threading.Thread(target=inflow._whole, args=(event,))
+    reading.start()
+    reading.join(0.2)
+    assert reading.is_alive()
+    if way_out == "somebody reads":
+        waiting.get()
+    else:
+        inflow.stop()
+    reading.join(10)
+    assert not reading.is_alive()
+
+
+# --- packed archives
+
+
+def directory(count: int, declared: int) -> bytes:
+    """A zip file that is all directory: entries of no name at one place, of which it declares some."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *[0] * 16)
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, declared, declared, count * len(entry), 0, 0)
+    return entry * count + end
+
+
+def test_a_directory_of_more_entries_than_it_says_takes_little_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as small:
+        small.writestr("a", b"1")
+    (tmp_path / "large.zip").write_bytes(directory(MOST_BYTES // 46, 1))
+    places = [{"type": "zip", "path": str(tmp_path / name)} for name in ("small.zip", "large.zip")]
+    _, code, more = measured(places[0], places[1])
+    with capsys.disabled():
+        print(f" {more:.0f} MiB", end=" ")
+    assert code == "zip-refused"
+    assert more < ALLOWED_MIB
+
+
+# --- object stores
+
+LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+
+
+@pytest.mark.parametrize("size", ["whole", "cut to what is allowed"])
+@pytest.mark.parametrize(
+    "piece", [b"<a/>", b"<Contents/>", b"<a>", b"<Contents><Key>k</Key><Size>1</Size></Contents>"]
+)
+def test_a_large_listing_takes_little_memory(
+    service: Service, tmp_path: Path, piece: bytes, size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = tmp_path / "credentials"
+    login.write_text("[default]\naws_access_key_id = tester\naws_secret_access_key = of-tests\n")
+    login.chmod(0o600)
+    most = (MOST_BYTES if size == "whole" else 4 << 20) - 200
+    body = LISTING + piece * (most // len(piece)) + b"</ListBucketResult>"
+    modest = LISTING + b"<IsTruncated>false</IsTruncated></ListBucketResult>"
+
+    def place(answer: bytes) -> dict[str, Any]:
+        url = urlsplit(service.place(answer)["url"])
+        bucket = f"bucket-{url.path.strip('/')}"
+        service.bodies[bucket] = ({}, answer)
+        return {
+            "type": "s3", "bucket": bucket, "endpoint": f"http://{url.netloc}", "region": "eu-west-2",
+            "credentials-file": str(login),
+        }  # fmt: skip
+
+    items, code, more = measured(place(modest), place(body))
+    with capsys.disabled():
+        print(f" {more:.0f} MiB", end=" ")
+    assert more < ALLOWED_MIB
+    if size == "whole":
+        assert (items, code) == (None, "source-refused")
 
 
 # --- how an answer is cut
