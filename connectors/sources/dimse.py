@@ -6,10 +6,11 @@ needs no entry for a further receiver.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -170,8 +171,11 @@ class DimseCarrier:
         for keyword, value in keys.items():
             setattr(identifier, keyword, value)
         rows: list[Row] = []
-        with self._associations.lend(()) as lent:
-            answers = lent.association.send_c_find(identifier, STUDY_ROOT_FIND)
+        with self._associations.lend(()) as lent, contextlib.ExitStack() as stack:
+            asked = lent.association.send_c_find(identifier, STUDY_ROOT_FIND)
+            # Closed before the association may be aborted: an answer that could not be decoded is given while a lock
+            # is held, which aborting wants.
+            answers = stack.enter_context(contextlib.closing(cast(Generator[tuple[Dataset, Any]], asked)))
             for status, found in answers:
                 code = status.get("Status")
                 if code is None:

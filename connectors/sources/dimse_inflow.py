@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -45,7 +46,7 @@ class Inflow:
         self._stopped.set()
 
     def _opened(self, event: evt.Event) -> None:
-        line = event.assoc.dul.socket
+        line: Any = event.assoc.dul.socket
         read = line.recv
 
         def bounded(count: int) -> bytearray:
@@ -77,5 +78,6 @@ class Inflow:
 
     def _refuse(self, why: str, event: evt.Event) -> None:
         self.failure = self.failure or SourceRefusedError(f"the archive sent {why}")
+        line: Any = event.assoc.dul.socket
         with contextlib.suppress(OSError, AttributeError):  # closed meanwhile
-            event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+            line.socket.shutdown(socket.SHUT_RDWR)
