@@ -29,12 +29,14 @@ from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
-from imaging.staging import contact_sheet, index, inventory, release_list
+from imaging.staging import contact_sheet, doubles, index, inventory, release_list
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.headers import WsmHeader
 from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
+from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
 from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused
@@ -169,6 +171,7 @@ def stage(
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
+        run.settle_doubles(headers, scheduler)
         paths = table.column("path").to_pylist()
         judged = run.judge.judge(headers, paths)
         run.ledger.refuse_all(judged.refused)
@@ -264,6 +267,23 @@ class _Run:
                     headers[number] = header
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
+
+    def settle_doubles(self, headers: dict[int, AnyHeader], scheduler: Scheduler) -> None:
+        """Of items with one SOP Instance UID leave one in ``headers``, or none."""
+
+        def shown(numbers: Sequence[int]) -> dict[int, doubles.Shown]:
+            futures = (scheduler.submit(doubles.show, number, headers[number]) for number in numbers)
+            return dict(zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True))
+
+        groups = doubles.shared(headers, self.judge.identity)
+        settled = doubles.settle(groups, lambda number: self.digests[number - 1], shown)
+        for number, code in settled.refused.items():
+            header = headers.pop(number)
+            # Nobody knows whether it shows the same as its double: its series may lack it.
+            if code in PARSER_FAILURES and isinstance(header, InstanceHeader | WsmHeader):
+                self.unread[number] = Unread(code, header.series)
+        self.ledger.refuse_all(settled.refused)
+        self.notes.update(settled.notes)
 
     def leave_out_lacking(
         self, judged: Judged, headers: Mapping[int, AnyHeader], paths: Sequence[str]
