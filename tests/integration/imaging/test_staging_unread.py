@@ -93,7 +93,7 @@ def spoil(path: Path, packed: bool = False) -> str:
     dataset = pydicom.dcmread(path)
     dataset.add_new(0x40004000, "LT", CANARY)  # behind the series, before the pixels
     if packed:
-        dataset.compress(RLELossless)
+        dataset.compress(RLELossless, generate_instance_uid=False)
     dataset.save_as(path)
     return path.name
 
@@ -152,6 +152,18 @@ def test_where_not_even_the_series_can_be_told_the_folder_around_is_left_out(tmp
     spoil(lonely)
     staged = Staged(tmp_path / "a", tmp_path, {"header", "series"})
     assert staged.refused == {"parser-crashed": {"one/deep/er/lost.dcm"}, "part-unread": near}
+    assert [row["n_slices"] for row in staged.rows] == [3]
+
+
+def test_a_double_that_can_not_be_compared_leaves_its_series_out(tmp_path: Path) -> None:
+    names = [path.name for path in series(tmp_path / "a", name="sick", slices=4)]
+    series(tmp_path / "a", name="sound", slices=3)
+    double = pydicom.dcmread(tmp_path / "a" / names[0])
+    write(double, tmp_path / "a" / "double.dcm")
+    spoil(tmp_path / "a" / "double.dcm", packed=True)
+    staged = Staged(tmp_path / "a", tmp_path, {"frames", "content"})
+    assert staged.refused["parser-crashed"] == {"double.dcm"}
+    assert staged.refused["part-unread"] == {*names}
     assert [row["n_slices"] for row in staged.rows] == [3]
 
 
