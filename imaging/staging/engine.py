@@ -29,7 +29,7 @@ from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
-from imaging.staging import contact_sheet, doubles, index, inventory, release_list
+from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
@@ -39,12 +39,13 @@ from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
-from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused
+from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
+from imaging.staging.tables.headers import TableHeader
 from imaging.staging.tables.judging import Tables
 from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
@@ -172,10 +173,9 @@ def stage(
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
         run.settle_doubles(headers, scheduler)
-        paths = table.column("path").to_pylist()
-        judged = run.judge.judge(headers, paths)
+        judged = run.judge.judge(headers, run.paths)
         run.ledger.refuse_all(judged.refused)
-        run.leave_out_lacking(judged, headers, paths)
+        run.leave_out_lacking(judged, headers)
         headers.clear()
         rows = run.write_items(judged, builder, scheduler)
         if plan.contact_sheet and not builder.sealed:
@@ -195,7 +195,7 @@ def stage(
 def read_headers(
     bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
 ) -> list[tuple[int, AnyHeader | Unread | str]]:
-    """The work of a worker: checked headers of some items, or why one has none."""
+    """The work of a worker: checked headers of some items, or why (code and details) one has none."""
     return [
         (number, _why_none(bench, number, header) if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
@@ -203,7 +203,7 @@ def read_headers(
 
 
 def _why_none(bench: Bench, number: int, refused: Refused) -> Unread | str:
-    return unread(bench, number, refused.code) if refused.code in PARSER_FAILURES else refused.code
+    return unread(bench, number, refused.code) if refused.code in PARSER_FAILURES else str(refused)
 
 
 def _show_held(
@@ -226,6 +226,7 @@ class _Run:
     def __init__(self, table: pa.Table, plan: StagePlan, progress: Callable[[Progress], None] | None) -> None:
         self.plan = plan
         self.table = table
+        self.paths: list[str] = table.column("path").to_pylist()
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
         names = (
@@ -259,10 +260,14 @@ class _Run:
         for batch in _in_order(futures, ahead=3 * scheduler.slots):
             for number, header in batch:
                 if isinstance(header, str):
-                    self.ledger.refuse((number,), header)
+                    self.ledger.refuse((number,), self._unless_not_imaging(number, header))
                 elif isinstance(header, Unread):
                     self.unread[number] = header
                     self.ledger.refuse((number,), header.code)
+                elif isinstance(header, TableHeader) and (
+                    kind := not_imaging.table_is_none(self.paths[number - 1], header.rows)
+                ):
+                    self.ledger.refuse((number,), f"not-imaging:{kind}")
                 else:
                     headers[number] = header
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
@@ -285,15 +290,21 @@ class _Run:
         self.ledger.refuse_all(settled.refused)
         self.notes.update(settled.notes)
 
-    def leave_out_lacking(
-        self, judged: Judged, headers: Mapping[int, AnyHeader], paths: Sequence[str]
-    ) -> None:
+    def leave_out_lacking(self, judged: Judged, headers: Mapping[int, AnyHeader]) -> None:
         """Drop the tasks that may lack an item on which parsers failed."""
-        found = lacking(judged.tasks, headers, self.unread, paths)
+        found = lacking(judged.tasks, headers, self.unread, self.paths)
         self.lacking += found.values()
         for one in found.values():
             self.ledger.refuse(one.items, PART_UNREAD)
         judged.tasks[:] = [task for task in judged.tasks if task.path not in found]
+
+    def _unless_not_imaging(self, number: int, told: str) -> str:
+        """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
+        code, details = split(told)
+        kind = not_imaging.kind_of(self.paths[number - 1], code, details[0] if details else "")
+        if kind is not None:
+            return f"not-imaging:{kind}"
+        return told if code in ("required-attribute-missing", "not-imaging") else code
 
     def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
@@ -348,6 +359,7 @@ class _Run:
             failed=self.ledger.failed,
             refused=self.ledger.by_code(),
             lacking=tuple(sorted(self.lacking, key=lambda one: one.items)),
+            details=self.ledger.details(),
             notes=dict(self.notes),
             isolation=isolation,
             seconds=seconds,
@@ -358,14 +370,14 @@ class _Run:
     def _dropped(self, dropped: Dropped, order: int) -> None:
         refused, numbers = dropped.refused, dropped.task.numbers()
         if isinstance(refused, ItemRefused):
-            self.ledger.refuse((refused.number,), refused.code, order)
+            self.ledger.refuse((refused.number,), str(refused), order)
             others = tuple(number for number in numbers if number != refused.number)
             failure = refused.code in PARSER_FAILURES
             self.ledger.refuse(others, PART_UNREAD if failure else "volume-incomplete", order)
             if failure and others:
                 self.lacking.append(Lacking(others, (refused.number,)))
         else:
-            self.ledger.refuse(numbers, refused.code, order)
+            self.ledger.refuse(numbers, str(refused), order)
 
     def _fingerprint(self, task: Task) -> str:
         own = task.fingerprint(lambda number: self.digests[number - 1])
