@@ -100,10 +100,10 @@ def _converse(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -
         else:
             process.stdin.close()
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready and time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:  # also of one that goes on printing, byte by byte
                 raise CommandTimeoutError()
-            for key, _ in ready:
+            for key, _ in selector.select(left_s):
                 if key.data is None:
                     left = _feed(process.stdin, left)
                     if not left:
