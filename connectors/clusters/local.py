@@ -42,7 +42,7 @@ from connectors.clusters.port import (
     step_lines,
 )
 from connectors.clusters.settings import ClusterSettings
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, die_with_parent
 from hdrs_hpc.core.errors import InternalError
 
 if TYPE_CHECKING:
@@ -115,7 +115,14 @@ class LocalCluster:
             return
         self._children.append(
             subprocess.Popen(
-                [sys.executable, "-I", "-S", local_supervisor.__file__, str(folder)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    local_supervisor.__file__,
+                    str(folder),
+                    die_with_parent.__file__,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

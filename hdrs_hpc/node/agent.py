@@ -56,6 +56,7 @@ class Agent:
         self._not_after: datetime | None = None
         # No threading.Event: a second signal in the middle of its set() would wait for the first for ever.
         self._signalled = False
+        self._parent = os.getppid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._folders = AttemptFolders.make(memory, given.private / layout.RUNTIME_FOLDER)
@@ -125,7 +126,8 @@ class Agent:
 
     def _reason(self) -> Stop | None:
         """Why the agent must stop now, if it must."""
-        if self._signalled or self._handover.stop_asked:
+        orphaned = os.getppid() != self._parent  # the batch script is gone, and nobody will clean up but we
+        if self._signalled or self._handover.stop_asked or orphaned:
             return Stop.SIGNAL
         late = self._not_after is not None and clock.now() >= self._not_after
         return Stop.NOT_AFTER if late or time.monotonic() >= self._deadline else None

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeGuard
 
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.core.errors import SiteError
 from imaging.staging import sandbox, wire
 from imaging.staging.refusals import Refused
@@ -51,7 +51,6 @@ class ParserPool:
     ) -> None:
         self.timeout_s = timeout_s
         self._argv = list(argv) if argv is not None else sandbox.parser_argv()
-        # bubblewrap's --die-with-parent means the *thread* that started it: one that lives as long as the pool.
         self._starter = ThreadPoolExecutor(1, "parser-starter")
         self._idle: queue.SimpleQueue[_Parser | Future[_Parser] | None] = queue.SimpleQueue()
         self._size = size
@@ -213,7 +212,7 @@ class _Parser:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs, seccomp.filtered(argv) as (command, given):
             self._process = subprocess.Popen(
-                command,
+                die_with_parent.guarded(command, namespace=True),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -272,12 +271,12 @@ class _Parser:
 
     def kill(self) -> None:
         """End the process; whoever listens hears that it is gone."""
-        self._process.kill()
+        self._process.terminate()
 
     def stop(self) -> None:
         """End the process and forget it."""
         self._sock.close()
-        self._process.kill()
+        self._process.terminate()
         self._process.wait()
 
 

@@ -8,13 +8,15 @@ private memory and are bound in one by one.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import select
+import signal
 import subprocess
+import time
 from pathlib import Path
 
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
 
 BWRAP = Path("/usr/bin/bwrap")
@@ -81,8 +83,8 @@ class BubblewrapSandbox:
         )
         try:
             process = subprocess.Popen(
-                command,
-                env={},
+                die_with_parent.guarded(command, namespace=True, clear=True, dispensable=True, tell=writer),
+                env=die_with_parent.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -100,7 +102,7 @@ class BubblewrapSandbox:
 class BubblewrapRun:
     def __init__(self, process: subprocess.Popen[bytes], first: int) -> None:
         self._process = process
-        # Process 1 of the namespace: the kernel kills all others there before it lets this one end.
+        # bubblewrap, process 1 of a namespace: the kernel kills all others there before it lets this one end.
         try:
             self._first_fd = os.pidfd_open(first)
         except ProcessLookupError:  # it is over already
@@ -114,9 +116,10 @@ class BubblewrapRun:
         return processes.descendants(self._process.pid)
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()  # --die-with-parent takes process 1 along
+        self._process.terminate()  # the guard ends what it started, and then itself
         if self._first_fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
             select.select([self._first_fd], [], [])
             os.close(self._first_fd)
             self._first_fd = -1
@@ -174,16 +177,20 @@ def _gpus(limits: Limits) -> list[str]:
 
 
 def _first_pid(process: subprocess.Popen[bytes], reader: int) -> int:
-    """The pid, as the node numbers it, of the sandbox's process 1."""
+    """The pid of bubblewrap, as the node numbers it, once what it starts is there.
+
+    The guard writes the number as a line, then bubblewrap a JSON text that ends with a bracket.
+    """
     raw = b""
+    deadline = time.monotonic() + START_TIMEOUT_S
     with os.fdopen(reader, "rb", buffering=0) as stream:
-        while select.select([stream], [], [], START_TIMEOUT_S)[0]:
+        while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
             piece = stream.read(4096)
             if not piece:
                 break
             raw += piece
             if raw.rstrip().endswith(b"}"):
-                return int(json.loads(raw)["child-pid"])
-    process.kill()
+                return int(raw.partition(b"\n")[0])
+    process.terminate()
     process.wait()
     raise SandboxFailedError()
