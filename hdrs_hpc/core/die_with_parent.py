@@ -77,16 +77,19 @@ def main(argv: list[str]) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     separate = "--namespace" in options and _separate()
-    own = os.pidfd_open(os.getpid())
+    gate, opened = os.pipe()
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
-        _become(command, own, libc, separate=separate, options=options)
+        os.close(opened)
+        _become(command, gate, libc, separate=separate, options=options)
     for option in options:
         if option.startswith("--tell="):
             os.write(int(option.partition("=")[2]), b"%d\n" % child)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(opened, b"g")
     guarded_process = os.pidfd_open(child)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -132,14 +135,14 @@ def _separate() -> bool:
 
 
 def _become(
-    command: Sequence[str], guard: int, libc: ctypes.CDLL, *, separate: bool, options: Sequence[str]
+    command: Sequence[str], gate: int, libc: ctypes.CDLL, *, separate: bool, options: Sequence[str]
 ) -> NoReturn:
     """The command's own process, from fork to exec."""
     environ = _environ()  # before there may be another /proc
     code = EXIT_NOT_STARTED
     try:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if not select.select([guard], [], [], 0)[0]:  # else the guard died before prctl took hold
+        if os.read(gate, 1):  # else the guard died before prctl took hold
             if separate:
                 _mount_proc(libc)
             if "--dispensable" in options:

@@ -85,7 +85,7 @@ def _job() -> None:
     """Become the supervisor of a job of the local cluster, whose processes leave its session."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "request.json").write_text(json.dumps({"time_s": 600, "environment": {}}))
+        (folder / "request.json").write_text(json.dumps({"time_s": 600, "mem_mb": 512, "environment": {}}))
         (folder / "script").write_text("sleep 600 & (setsid sleep 600 &) ; sleep 600\n")
         words = [local_supervisor.__file__, name, die_with_parent.__file__]
         os.execv(sys.executable, [sys.executable, "-I", "-S", *words])

@@ -28,8 +28,9 @@ INSIDE = Places(
     plan=Path("/plan"),
     report=Path("/report"),
     tmp=Path("/tmp"),  # noqa: S108  a private tmpfs
+    shm=Path("/dev/shm"),  # noqa: S108  the same
 )
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps")
 
 _ETC = {
@@ -67,10 +68,10 @@ class BubblewrapSandbox:
             *_namespaces(),
             *_system(),
             *etc,
-            *_folders(places, limits),
+            *_folders(places),
             *_gpus(limits),
-            "--remount-ro",
-            "/",
+            *("--remount-ro", "/dev"),
+            *("--remount-ro", "/"),
             *(part for name, value in env.items() for part in ("--setenv", name, value)),
             "--chdir",
             str(INSIDE.out),
@@ -153,11 +154,11 @@ def _system() -> list[str]:
     return [*found, "--proc", "/proc", "--dev", "/dev"]
 
 
-def _folders(places: Places, limits: Limits) -> list[str]:
-    megabytes = str(limits.memory_mb << 20)
+def _folders(places: Places) -> list[str]:
+    """All that can be written lies in one bounded tmpfs: bubblewrap's own, ``/`` and ``/dev``, become read-only."""
     return [
-        *("--size", megabytes, "--tmpfs", str(INSIDE.tmp)),
-        *("--size", megabytes, "--tmpfs", "/dev/shm"),  # noqa: S108  its own, bounded
+        *("--bind", str(places.tmp), str(INSIDE.tmp)),
+        *("--bind", str(places.shm), str(INSIDE.shm)),
         *("--ro-bind", str(places.runtime), str(INSIDE.runtime)),
         *("--ro-bind", str(places.data), str(INSIDE.data)),
         *("--ro-bind", str(places.bundle), str(INSIDE.bundle)),
