@@ -65,7 +65,7 @@ class AttemptFolders:
             data=memory.make("data"),
             bundle=memory.make("bundle"),
             plan=memory.make("plan"),
-            report=memory.make("files", "report"),
+            report=memory.make("report"),
             tmp=memory.make("files", "tmp"),
             shm=memory.make("files", "shm"),
         )

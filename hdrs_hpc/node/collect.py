@@ -78,9 +78,19 @@ def _open_at(folder: int | None, name: str, flags: int) -> int:
     except FileNotFoundError:
         raise _RefusedOutput(OutputProblem.MISSING) from None
     except PermissionError:
-        raise _RefusedOutput(OutputProblem.UNREADABLE) from None
+        raise _RefusedOutput(_why_closed(folder, name, flags)) from None
     except OSError:  # ELOOP: a link; ENOTDIR: a file on the way; ENXIO: a socket or an empty fifo
         raise _RefusedOutput(OutputProblem.NOT_REGULAR) from None
+
+
+def _why_closed(folder: int | None, name: str, flags: int) -> OutputProblem:
+    """What may not be opened can still be told from a file."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:
+        return OutputProblem.UNREADABLE
+    wanted = stat.S_ISDIR(mode) if flags & os.O_DIRECTORY else stat.S_ISREG(mode)
+    return OutputProblem.UNREADABLE if wanted else OutputProblem.NOT_REGULAR
 
 
 def _check(found: os.stat_result, most_bytes: int) -> int:

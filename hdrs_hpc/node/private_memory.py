@@ -38,6 +38,11 @@ class PrivateMemory:
         """All that the workload writes; a tmpfs of its own, so that filling it takes nothing from the agent."""
         return self.folder / "files"
 
+    @property
+    def report(self) -> Path:
+        """Where the launcher says how the workload ended: a MiB of its own, so that there is always room for it."""
+        return self.folder / "report"
+
     def make(self, *names: str, mode: int = 0o700) -> Path:
         """A folder below, with its parents."""
         path = self.folder.joinpath(*names)
@@ -68,6 +73,7 @@ def enter(place: Path, size_mb: int) -> PrivateMemory:
         _tmpfs(folder, OWN_MB, OWN_MB * FILES_PER_MB)
         memory = PrivateMemory(folder, private=True)
         _tmpfs(memory.make("files"), size_mb, size_mb * FILES_PER_MB)
+        _tmpfs(memory.make("report"), 1, 16)
     except OSError:
         memory = PrivateMemory(_shared_memory(place), private=False)
         memory.make("files")

@@ -33,7 +33,7 @@ LEAVING: dict[str, tuple[str, str | None]] = {
         "os.chdir(out)\n    for _ in range(3000):\n        os.mkdir('d'*100); os.chdir('d'*100)",
         None,
     ),
-    "many-entries": ("[os.mkdir(out/f'n{n}') for n in range(60000)]", None),
+    "many-entries": ("fill(out, os.mkdir)", None),
     "no-room-left": ("fill(out)", None),
     "read-only-modes": (
         "(out/'bad').write_text('x'); (out/'bad').chmod(0o400); out.chmod(0o500)",
@@ -45,10 +45,10 @@ CODE = """
 import os, socket
 from pathlib import Path
 
-def fill(out):
+def fill(out, make=lambda path: path.write_bytes(b'x' * (1 << 20))):
     try:
-        for number in range(1 << 16):
-            (out / f'fill-{number}').write_bytes(b'x' * (1 << 20))
+        for number in range(1 << 20):
+            make(out / f'fill-{number}')
     except OSError:
         pass
 
