@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,3 +215,46 @@ def test_nothing_outside_the_budget_can_be_written(make_site: Callable[..., Site
     closing = site.run({"mine.py": SLASH_DEV}, "mine:run", volumes=1)
     assert closing.workload.ending == "exited"
     assert "written" not in json.loads(site.output()).values()
+
+
+SLURM = Path(os.environ.get("HDRS_SLURM_DIR", "/var/lib/hdrs-hpc-slurm"))
+SLURM_USER, SLURM_ACCOUNT = "hdrs-p1", "lung-demo"
+
+
+@pytest.mark.root_parts
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TAKING)
+def test_the_cgroup_of_a_slurm_job_is_the_wall(
+    kind: str, make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The batch script of an attempt as a step of the throw-away Slurm (task/cgroup, ConstrainRAMSpace)."""
+    if not (SLURM / "site.toml").exists():
+        pytest.skip("no throw-away Slurm cluster: run `make slurm-up` as root")
+    site = make_site("sandboxed", uid=pwd.getpwnam(SLURM_USER).pw_uid, memory_mb=MEM_MB)
+    real = site._as_account
+    inside = ("/usr/bin/env", f"SLURMD_NODENAME={site.node}")
+    step = ("--nodes=1", "--ntasks=1", "--cpus-per-task=2", f"--mem={MEM_MB}M", f"--account={SLURM_ACCOUNT}")
+    srun = (
+        "/usr/bin/env",
+        f"SLURM_CONF={SLURM}/etc/slurm.conf",
+        "/usr/bin/srun",
+        *step,
+        "--chdir=/",
+        "--mpi=none",
+    )
+    submit = site.submit
+
+    def through_slurm(*words: Any, **named: Any) -> None:
+        site._as_account = lambda: [*real(), *srun, *inside]  # type: ignore[method-assign]
+        submit(*words, **named)
+        site._as_account = real  # type: ignore[method-assign]
+
+    site.submit = through_slurm  # type: ignore[method-assign]
+    closing = attempt(site, TAKING[kind])
+    with capsys.disabled():
+        print(f"\nSlurm {kind}: mem {MEM_MB} MiB, {closing.workload.ending}, {closing.workload.memory}")
+    if kind in FILES_ONLY and closing.workload.ending == "exited":
+        return
+    assert closing.workload.ending == "out-of-memory"
+    assert closing.workload.memory is not None
+    assert closing.workload.memory.wall == "cgroup"
