@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Generator
 
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.core.line import Line
 from imaging.staging import sandbox, wire
@@ -45,7 +45,7 @@ class ParserProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs, seccomp.filtered(argv) as (command, given):
             self._process = subprocess.Popen(
-                command,
+                die_with_parent.guarded(command, namespace=True),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -99,12 +99,12 @@ class ParserProcess:
 
     def kill(self) -> None:
         """End the process; whoever listens hears that it is gone."""
-        self._process.kill()
+        self._process.terminate()
 
     def stop(self) -> None:
         """End the process and forget it."""
         self._sock.close()
-        self._process.kill()
+        self._process.terminate()
         self._process.wait()
 
     def _receive(self, until: float) -> Answer:

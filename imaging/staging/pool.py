@@ -35,7 +35,6 @@ class ParserPool:
     ) -> None:
         self.timeout_s = timeout_s
         self._argv = list(argv) if argv is not None else sandbox.parser_argv()
-        # bubblewrap's --die-with-parent means the *thread* that started it: one that lives as long as the pool.
         self._starter = ThreadPoolExecutor(1, "parser-starter")
         self._idle: queue.SimpleQueue[ParserProcess | Future[ParserProcess] | None] = queue.SimpleQueue()
         self._size = size
