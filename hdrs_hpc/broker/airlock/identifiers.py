@@ -97,7 +97,7 @@ class IdentifierScan:
 
 def is_nhs_number(digits: str) -> bool:
     """NHS Data Dictionary's check: weights 10 to 2, modulus 11, remainder 10 is never issued."""
-    if len(digits) != 10 or len(set(digits)) == 1:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) != 10 or len(set(digits)) == 1:
         return False
     total = sum(int(digit) * weight for digit, weight in zip(digits[:9], range(10, 1, -1), strict=True))
     check = (11 - total % 11) % 11

@@ -23,9 +23,7 @@ LETTERS_BEYOND_ASCII = "\u00c0", "\u017f"
 
 _NUMBER = r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,4})?"
 _RANGE = re.compile(
-    rf"({_NUMBER}) to ({_NUMBER})(?: [A-Za-z]{{1,12}})?"
-    rf"|(?:under )({_NUMBER})(?: [A-Za-z]{{1,12}})?"
-    rf"|({_NUMBER}) and over(?: [A-Za-z]{{1,12}})?",
+    rf"(?:({_NUMBER})(?: to |[-–])({_NUMBER})|under {_NUMBER}|{_NUMBER}(?: and over|\+))(?: [A-Za-z]{{1,12}})?",
     re.ASCII,
 )
 _PERIOD = re.compile(r"(?:18|19|20)[0-9]{2}-(?:0[1-9]|1[0-2]|Q[1-4])", re.ASCII)
@@ -43,7 +41,7 @@ class LabelNotPlainError(ArtefactRefusedError):
     meaning = "A cell that should label a row is empty, or is a number or a code rather than plain words."
     remedy = (
         "Write numbers plainly (12, never ` 12`, `012`, `1/25` or `<10`) in columns of numbers; label rows with words "
-        "(`grade 2`), ranges (`40 to 49`, `under 18`, `65 and over`) or periods (`2024-03`, `2024-Q1`); write UNKNOWN "
+        "(`grade 2`), ranges (`40 to 49`, `40-49`, `under 18`, `65+`) or periods (`2024-03`, `2024-Q1`); write UNKNOWN "
         "for what is missing."
     )
 
@@ -123,4 +121,4 @@ def _is_allowed(character: str) -> bool:
     first, last = LETTERS_BEYOND_ASCII
     if character.isascii():
         return character.isalnum() or character in " ,.:;'()[]/&+_-"
-    return character == "’" or (first <= character <= last and character.isalpha())
+    return character in "’–" or (first <= character <= last and character.isalpha())

@@ -38,8 +38,8 @@ MAX_BYTES = 8 << 20
 MAX_ROWS = 5_000
 MAX_COLUMNS = 100
 MAX_CELL_CHARACTERS = 256
-MAX_COUNT_COLUMNS = 16
-MAX_LABEL_COLUMNS = 8
+MAX_COUNT_COLUMNS = 8
+MAX_LABEL_COLUMNS = 5
 MAX_STATISTICS = 2_000
 """Cells of numbers that are neither counts nor labels: a summary has few, a trained model has millions."""
 
