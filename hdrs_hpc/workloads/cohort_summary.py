@@ -95,10 +95,9 @@ def _summary(
     by_volume: list[Moments] = client.gather(moments)
     by_tile: list[Stain] = client.gather(stains)
 
-    made: dict[str, float | int] = {
-        "n_patients": len({row.values["patient"] for row in volumes}),
-        "n_series": len(volumes),
-    }
+    made: dict[str, float | int] = {}
+    if volumes:
+        made = {"n_patients": len({row.values["patient"] for row in volumes}), "n_series": len(volumes)}
     if len(slides) >= min_count:
         made["n_slides"] = len(slides)
     for modality in sorted({str(row.values["modality"]) for row in volumes}):

@@ -32,8 +32,8 @@ class Column:
 
 
 def number_bits(digits: int) -> float:
-    """Of one number with so many significant digits: sign, digits, exponent; or zero, missing, hidden."""
-    return math.log2(2 * 9 * 10 ** (digits - 1) * _EXPONENTS + 3)
+    """Of one number with so many significant digits: sign, digits, exponent; or zero, or hidden."""
+    return math.log2(2 * 9 * 10 ** (digits - 1) * _EXPONENTS + 2)
 
 
 def count_bits(most: int, rules: CountRules) -> float:
@@ -52,7 +52,8 @@ def table_bits(
         if column.kind == "count":
             bits += rows * count_bits(inputs.people if column.counts_people else inputs.instances, rules)
         elif column.kind == "statistic":
-            bits += rows * number_bits(rules.digits)
+            filled = sum(bool(value) for value in column.values)
+            bits += filled * number_bits(rules.digits) + math.log2(math.comb(rows, filled))
         else:
             distinct = set(column.values)
             text = sum(len(label) + 1 for label in distinct) * math.log2(LABEL_CHARACTERS)
