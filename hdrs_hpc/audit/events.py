@@ -41,6 +41,7 @@ def _document(
 V = Value
 _MOVED = {"from": V.STATE, "to": V.STATE}
 _REMOVED = {"objects": V.COUNT, "bytes": V.COUNT}
+_TRIED = {**_REMOVED, "samples": V.COUNT, "keys": V.COUNT}
 _KEY = {"role": V.CODE}
 
 _TRUST = (
@@ -178,6 +179,12 @@ _COPIES = (
         {"refused": V.COUNT},
     ),
     _event(
+        "copy-tried",
+        "After its key's end: what lay of a copy was measured and its manifest tried with all keys left.",
+        "project copy",
+        _TRIED,
+    ),
+    _event(
         "copy-removed",
         "The sealed objects of a copy were unlinked and listed empty.",
         "project copy",
@@ -225,6 +232,12 @@ _JOBS = (
     ),
     _event(
         "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
+    ),
+    _event(
+        "attempt-tried",
+        "After its keys' end: what lay of an attempt was measured and its manifests tried with all keys left.",
+        "project job attempt",
+        _TRIED,
     ),
     _event(
         "attempt-removed",
@@ -330,9 +343,8 @@ _ENDS = (
             "method": V.CODE,
             "result": V.CODE,
             "verified": V.FLAG,
-            "count": V.COUNT,
-            "bytes": V.COUNT,
         },
+        {"count": V.COUNT, "bytes": V.COUNT},
     ),
     _document(
         "certificate-issued",
