@@ -104,6 +104,8 @@ def _check_destroyed(certificate: Certificate) -> None:
         raise CertificateIncompleteError("something is to end after the certificate was issued")
     if not certificate.deidentification_key_destroyed:
         raise CertificateIncompleteError("the de-identification key was not destroyed")
+    if ends and not certificate.keystore.master_rotated:
+        raise CertificateIncompleteError("the master key that wrapped the project's keys is still in use")
 
 
 def _check_once(ids: Iterable[str], where: str) -> None:

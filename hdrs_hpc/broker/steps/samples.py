@@ -18,9 +18,9 @@ from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.store import log
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
-from hdrs_hpc.core.errors import BadDocumentError, SiteError
+from hdrs_hpc.core.errors import BadDocumentError, HdrsError, SiteError
 from hdrs_hpc.protocol import layout, outputs
-from hdrs_hpc.sealing.cipher import HEADER_BYTES, SEGMENT_BYTES, TAG_BYTES
+from hdrs_hpc.sealing.cipher import HEADER_BYTES, SEGMENT_BYTES, TAG_BYTES, SealBrokenError
 from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectStore
 
 COPY_TRIED = "copy-tried"
@@ -128,7 +128,14 @@ class _Trial:
             return None
         if size < HEADER_BYTES + TAG_BYTES or len(head) != min(size, SEGMENT_BYTES):
             return None
-        answer: dict[str, Any] = self.ctx.ask(m.TrySample(self.role, self.project, self.holder, head, size))
+        try:
+            answer: dict[str, Any] = self.ctx.ask(
+                m.TrySample(self.role, self.project, self.holder, head, size)
+            )
+        except HdrsError as error:
+            if error.code == SealBrokenError.code:
+                return None  # somebody's file under a manifest's name: no key would open it
+            raise
         if answer["opened"]:
             raise SampleOpensError(where=self.holder)
         return int(answer["tried"])
