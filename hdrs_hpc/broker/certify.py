@@ -371,7 +371,7 @@ def _ended(ctx: Context, subject: Subject) -> Found:
                     "the cluster says that a job of the project is not over", where=cluster
                 )
             ended, forgotten = ended + len(found), forgotten + (not found)
-    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive"
+    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive; nobody looked on the nodes"
     return Found("ended", how + (f"; {forgotten} attempts have no job there" if forgotten else ""), ended)
 
 
