@@ -41,6 +41,7 @@ def _document(
 V = Value
 _MOVED = {"from": V.STATE, "to": V.STATE}
 _REMOVED = {"objects": V.COUNT, "bytes": V.COUNT}
+_TRIED = {**_REMOVED, "samples": V.COUNT, "keys": V.COUNT}
 _KEY = {"role": V.CODE}
 
 _TRUST = (
@@ -175,6 +176,12 @@ _COPIES = (
         {"refused": V.COUNT},
     ),
     _event(
+        "copy-tried",
+        "After its key's end: what lay of a copy was measured and its manifest tried with all keys left.",
+        "project copy",
+        _TRIED,
+    ),
+    _event(
         "copy-removed",
         "The sealed objects of a copy were unlinked and listed empty.",
         "project copy",
@@ -219,6 +226,13 @@ _JOBS = (
         "project job attempt",
         {"result": V.CODE},
         {"exit-code": V.NUMBER, "node-seconds": V.COUNT, "exception": V.WORD, "line": V.COUNT},
+    ),
+    _event(
+    _event(
+        "attempt-tried",
+        "After its keys' end: what lay of an attempt was measured and its manifests tried with all keys left.",
+        "project job attempt",
+        _TRIED,
     ),
     _event(
         "attempt-removed",
@@ -312,9 +326,8 @@ _ENDS = (
             "method": V.CODE,
             "result": V.CODE,
             "verified": V.FLAG,
-            "count": V.COUNT,
-            "bytes": V.COUNT,
         },
+        {"count": V.COUNT, "bytes": V.COUNT},
     ),
     _document(
         "certificate-issued",

@@ -43,6 +43,7 @@ class StageReport:
     bytes_in: int
     groups: tuple[Group, ...]
     patients: int
+    table_rows: int
     failed: int
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
@@ -62,14 +63,17 @@ class StageReport:
         sources: Counter[tuple[str, str]] = Counter()
         sizes: Counter[tuple[str, str]] = Counter()
         patients = set()
+        table_rows = 0
         for row in rows:
             key = (str(row["kind"]), str(row.get("modality") or ""))
             items[key] += 1
             sources[key] += int(row.get("source_items") or 1)
             sizes[key] += int(row.get("image_bytes") or 0)
             patients.add(row.get("patient"))
+            if row["kind"] == "table":
+                table_rows += int(row["shape"][0])
         groups = tuple(Group(*key, items[key], sources[key], sizes[key]) for key in sorted(items))
-        return cls(groups=groups, patients=len(patients - {None}), **facts)
+        return cls(groups=groups, patients=len(patients - {None}), table_rows=table_rows, **facts)
 
     @property
     def staged(self) -> dict[str, int]:
@@ -106,6 +110,7 @@ class StageReport:
                 **self.staged,
                 "items": self.staged_items,
                 "patients": self.patients,
+                "table-rows": self.table_rows,
                 "image-bytes": self.image_bytes,
                 "by-modality": [
                     {

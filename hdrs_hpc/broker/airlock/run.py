@@ -16,7 +16,7 @@ from typing import IO, Any
 import hdrs_hpc
 from hdrs_hpc.broker.airlock import framing
 from hdrs_hpc.broker.airlock.check import SCHEMA, Checked, commitment, digest
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError
 from hdrs_hpc.broker.airlock.report import describe
 from hdrs_hpc.core import die_with_parent, seccomp
@@ -36,11 +36,12 @@ class CheckerCrashedError(ArtefactRefusedError):
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """All artefacts of one job, the grant's rules, and the broker's secret for the commitments."""
+    """All artefacts of one job, the grant's rules, the broker's secret for the commitments, facts of the inputs."""
 
     artefacts: tuple[tuple[Declared, bytes], ...]
     rules: OutputRules
     salt: bytes
+    inputs: InputFacts
 
 
 def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
@@ -57,6 +58,7 @@ def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
             "rules": request.rules.as_dict(),
             "salt": request.salt.hex(),
             "sandbox": sandbox,
+            "inputs": request.inputs.as_dict(),
         },
         [data for _, data in request.artefacts],
     )
