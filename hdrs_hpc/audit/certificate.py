@@ -152,6 +152,10 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
             raise CertificateLogMismatchError(
                 "an attempt's keys differ", where=f"attempts, {attempt.attempt}"
             )
+        if attempts[attempt.attempt].runtimes != set(attempt.runtimes):
+            raise CertificateLogMismatchError(
+                "an attempt's runtimes differ", where=f"attempts, {attempt.attempt}"
+            )
     if any(key.destroyed is None for key in keys.values()):
         raise CertificateLogMismatchError("the log knows a key that still lives", where="keys")
     if history.projects[project].grant != certificate.grant:

@@ -59,7 +59,10 @@ class Attempt:
     ended: bool = False
     closed: bool = False
     removed: bool = False
+    cluster: str | None = None
     bound: dict[str, str] = field(default_factory=dict)
+    runtimes: set[str] = field(default_factory=set)
+    """Digests of the node runtimes that its bound nodes run."""
     answers: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +103,8 @@ class History:
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    runtimes: set[tuple[str, str]] = field(default_factory=set)
+    """(cluster, digest) of the node runtimes that are registered."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,10 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
             for entry in log.of_event(tx, "attempt-removed")
             if entry.subject["project"] == project.name
         }
+        runtimes: dict[str, set[str]] = defaultdict(set)
+        for entry in log.of_event(tx, "handover-bound"):
+            if entry.subject["project"] == project.name and "runtime" in entry.detail:
+                runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
     keystore = ctx.ask(m.Status())["keystore"]
     now = clock.to_text(ctx.now())
     value: dict[str, Any] = {
@@ -183,7 +188,10 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
         "copies": [
             _copy_row(subject, copy) for copy in subject.copies if ("copy", copy.id) in subject.key_ids
         ],
-        "attempts": [_attempt_row(subject, attempt, job, removed) for attempt, job in subject.attempts],
+        "attempts": [
+            _attempt_row(subject, attempt, job, removed) | {"runtimes": sorted(runtimes[attempt.name])}
+            for attempt, job in subject.attempts
+        ],
         "deidentification-key-destroyed": True,
         "keystore": {
             "class": keystore["class"],

@@ -105,6 +105,7 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
         "AnswerNodes",
         "Destroy",
         "AdmitGrant",
+        "AdmitRuntimes",
     }
     assert answered >= {
         "SignCheckpoint",

@@ -25,6 +25,7 @@ from tests.support.party import GRANT, NINES, ONES, OTHERS, SPEC, TWOS, Party, c
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
 COPY = "C0PYC0PY00"
+CLUSTER = "local"
 STRONG = Probe("sandboxed", (), True, True, 0)
 
 
@@ -140,6 +141,7 @@ class KeyRoom:
         raw = self.root()
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
+        self.register_runtime(ONES)
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
@@ -160,6 +162,12 @@ class KeyRoom:
             run_until="2027-06-30T00:00:00Z",
             destroy_by="2027-07-31T00:00:00Z",
         )
+
+    def register_runtime(self, digest: str, event: str = "runtime-installed", cluster: str = CLUSTER) -> int:
+        """An admin's word on a node runtime, in the log and with keyd."""
+        seq = self.tell(event, {"cluster": cluster}, "broker/admin", digest=digest)
+        self.ask(m.AdmitRuntimes(self.proof(seq)))
+        return seq
 
     def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
         value = changed(GRANT, path, new)
@@ -188,6 +196,7 @@ class KeyRoom:
             "hellos": tuple(node.hello() for node in nodes),
             "copies": (m.CopyFacts("ct", COPY, ("copies", COPY)),),
             "bundle_parts": None,
+            "cluster": CLUSTER,
             "isolation": "sandboxed",
             "started_at": clock.to_text(self.now),
         }
@@ -203,6 +212,7 @@ class KeyRoom:
                 {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt, "node": node},
                 "broker/keyd",
                 public_key=public_key,
+                runtime=bound["runtimes"][node],
             )
             for node, public_key in sorted(bound["nodes"].items())
         ]

@@ -27,7 +27,9 @@ def _attempt_created(history: History, entry: Entry) -> None:
     history.job(entry)
     name = entry.subject["attempt"]
     require(name not in history.attempts, "the attempt existed already")
-    history.attempts[name] = Attempt(entry.subject["project"], entry.subject["job"])
+    history.attempts[name] = Attempt(
+        entry.subject["project"], entry.subject["job"], cluster=entry.detail["cluster"]
+    )
 
 
 def _attempt_submitted(history: History, entry: Entry) -> None:

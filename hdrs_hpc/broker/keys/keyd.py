@@ -18,6 +18,7 @@ from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.handover import Handover
 from hdrs_hpc.broker.keys.keystore import NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
+from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
 from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
@@ -36,6 +37,7 @@ OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"
 GIVING = (
     m.AdmitGrant,
+    m.AdmitRuntimes,
     m.CreateKey,
     m.UseKey,
     m.BindNodes,
@@ -79,7 +81,8 @@ class Keyd:
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
         self._log = LogWatch(keystore, self._roots, self._sign, now)
-        self._handover = Handover(keystore, self._roots, self._grants, self._sign, now)
+        self._runtimes = RuntimeHolder(keystore)
+        self._handover = Handover(keystore, self._roots, self._grants, self._runtimes, self._sign, now)
 
     @classmethod
     def open(cls, home: BrokerHome) -> Keyd:
@@ -105,6 +108,11 @@ class Keyd:
                 return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
             case m.AdmitClosure():
                 return self._close(ask)
+            case m.HeldRuntimes():
+                return {"runtimes": self._runtimes.told(ask.cluster)}
+            case m.AdmitRuntimes():
+                self._runtimes.admit(self._log.entries(ask.logged))
+                return {}
             case m.CreateKey():
                 return self._create(ask)
             case m.NoteManifest():
@@ -251,6 +259,7 @@ class Keyd:
         size, head = self._log.checkpoint
         if (certificate.log.size, certificate.log.root) != (size, head.hex()):
             raise CheckpointOvertakenError()
+        self._require_runtimes(certificate)
         ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
         for attempt in certificate.attempts:
             ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
@@ -258,6 +267,15 @@ class Keyd:
         if ends != buried:
             raise CertificateUntrueError(f"{len(ends ^ buried)} keys are missing, added, or ended otherwise")
         return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
+
+    def _require_runtimes(self, certificate: Certificate) -> None:
+        """No runtime is named beside an attempt but those that were bound for it.
+
+        That none is missing is seen from the log: a binding that its asker died before logging got no keys.
+        """
+        for attempt in certificate.attempts:
+            if not set(attempt.runtimes) <= self._handover.runtimes_of(attempt.attempt):
+                raise CertificateUntrueError(f"the runtimes of {attempt.attempt} were others")
 
 
 def _require_approval(decision: OutputDecision, record: ReleaseRecord) -> None:

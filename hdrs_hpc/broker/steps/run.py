@@ -57,6 +57,8 @@ class Bind:
         hellos = [reply.hello for reply in replies]
         if any(hello is None for hello in hellos):
             raise AgentsStartingError("an agent did not say who it is")
+        assert self.job.cluster is not None
+        checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
         try:
             bound = ctx.ask(self._request(ctx, [wire.to_bytes(hello) for hello in hellos]))
         except HdrsError as error:
@@ -73,7 +75,7 @@ class Bind:
                     "handover-bound",
                     {**subject, "node": node},
                     actor=log.KEYD,
-                    detail={"public-key": public_key},
+                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
                 )
                 for node, public_key in sorted(bound["nodes"].items())
             ]
@@ -82,6 +84,7 @@ class Bind:
     def _request(self, ctx: Context, hellos: list[bytes]) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
+        assert job.cluster is not None
         with ctx.db.read() as tx:
             spec = documents.get(tx, job.spec).raw
             parsed = jobs.spec_of(tx, job)
@@ -100,6 +103,7 @@ class Bind:
                 for name, copy in uses.items()
             ),
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
+            cluster=job.cluster,
             isolation=job.decision["isolation"],
             started_at=attempt.started_at or clock.to_text(ctx.now()),
         )

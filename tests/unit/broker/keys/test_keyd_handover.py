@@ -468,7 +468,8 @@ def _another_keys(room: KeyRoom, node: Node) -> m.LogProof:
 
 def _one_too_many(room: KeyRoom, node: Node) -> m.LogProof:
     bound = room.bind(node)
-    return room.proof(*room.tell_bound(bound), *room.tell_bound(bound | {"nodes": {"n2": ONES}}))
+    other = bound | {"nodes": {"n2": ONES}, "runtimes": {"n2": ONES}}
+    return room.proof(*room.tell_bound(bound), *room.tell_bound(other))
 
 
 @pytest.mark.parametrize(

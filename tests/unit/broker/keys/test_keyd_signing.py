@@ -316,6 +316,7 @@ def giving(room: KeyRoom) -> dict[type, m.Ask]:
     grant = room.party.sign("grant", GRANT, "ada", "bob").to_bytes()
     return {
         m.AdmitGrant: m.AdmitGrant(grant, proof),
+        m.AdmitRuntimes: m.AdmitRuntimes(proof),
         m.CreateKey: m.CreateKey("lung-fm", "output", "A2", None, None),
         m.UseKey: m.UseKey("collect", "lung-fm", ATTEMPT),
         m.BindNodes: room.bind_request(Node()),
