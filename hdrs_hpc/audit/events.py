@@ -215,6 +215,12 @@ _JOBS = (
         {"cluster-job": V.WORD},
         {"adopted": V.FLAG},
     ),
+    _event(
+        "served-chosen",
+        "What of one input the attempt is served was chosen by its spec's selection, before anything was submitted.",
+        "project job attempt",
+        {"input": V.NAME, "copy": V.ID, "spec": V.DIGEST, "manifest": V.DIGEST, "narrowed": V.FLAG},
+    ),
     _event("attempt-started", "The attempt runs.", "project job attempt", {"nodes": V.WORDS}),
     _event(
         "attempt-ended",

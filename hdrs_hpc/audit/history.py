@@ -61,6 +61,8 @@ class Attempt:
     removed: bool = False
     cluster: str | None = None
     bound: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Input → the copy that what is served of it was chosen from."""
     runtimes: set[str] = field(default_factory=set)
     """Digests of the node runtimes that its bound nodes run."""
     answers: dict[str, str] = field(default_factory=dict)

@@ -344,7 +344,12 @@ def _folders_gone(folders: Callable[[Context, Subject], list[Path]], result: str
 
 def _staging(ctx: Context, subject: Subject) -> list[Path]:
     found = [ctx.home.staging_dir(copy.id) for copy in subject.copies]
-    return found + [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    found += [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    return found + [ctx.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
+
+
+def _selectable(ctx: Context, subject: Subject) -> list[Path]:
+    return [ctx.home.selectable_file(copy.id) for copy in subject.copies]
 
 
 def _quarantine(ctx: Context, subject: Subject) -> list[Path]:
@@ -376,6 +381,7 @@ FINDERS: dict[str, Finder] = {
     "cohort-lists": _outside,
     "stager-memory": _data_zone_ended,
     "copy-journals": _folders_gone(_staging),
+    "selectable-values": _folders_gone(_selectable, "key-gone-and-empty"),
     "staging-report": _folders_gone(_staging),
     "key-store": _key_store,
     "database": _no_patient_data,
@@ -389,6 +395,7 @@ FINDERS: dict[str, Finder] = {
     "pictures": _never_made,
     "sealed-copies": _sealed_copies,
     "attempt-bundle": _attempts_gone("key-gone-and-empty"),
+    "attempt-served": _attempts_gone("key-gone-and-empty"),
     "attempt-outputs": _attempts_gone("key-gone-and-empty"),
     "attempt-progress": _attempts_gone("empty"),
     "runtime": _no_patient_data,

@@ -27,7 +27,7 @@ def note_installed(home: BrokerHome, cluster: str, project: str, digest: str) ->
 
 
 def forget_installed(home: BrokerHome, cluster: str, digest: str) -> None:
-    """No project's jobs on that cluster are to run ``digest`` any more; those who did have none until the next install."""
+    """No jobs on that cluster are to run ``digest`` any more: projects that did have none until the next install."""
     known = json.loads(_file(home).read_bytes()) if _file(home).exists() else {}
     left = {
         place: pinned

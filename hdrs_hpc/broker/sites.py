@@ -16,7 +16,6 @@ from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
 
 
-
 class ClusterExistsError(ConflictError):
     code = "cluster-exists"
     meaning = "The broker knows a cluster of that name already."

@@ -26,7 +26,16 @@ ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
 COPY = "C0PYC0PY00"
 CLUSTER = "local"
+CHOSEN = "sha256:" + "3" * 64
+"""Digest of the manifest that names what the spec's selection chose of the copy."""
 STRONG = Probe("sandboxed", (), True, True, 0)
+
+
+def facts(
+    name: str = "ct", copy: str = COPY, served: str = CHOSEN, added: tuple[str, ...] | None = ("served", "ct")
+) -> m.CopyFacts:
+    """An input, of which a narrower manifest was chosen."""
+    return m.CopyFacts(name, copy, ("copies", copy), served, added)
 
 
 @dataclass
@@ -194,13 +203,31 @@ class KeyRoom:
             "spec": self.spec(),
             "code_approvals": (),
             "hellos": tuple(node.hello() for node in nodes),
-            "copies": (m.CopyFacts("ct", COPY, ("copies", COPY)),),
+            "copies": (facts(),),
             "bundle_parts": None,
             "cluster": CLUSTER,
             "isolation": "sandboxed",
             "started_at": clock.to_text(self.now),
         }
-        return m.BindNodes(**(asked | changes))
+        asked |= changes
+        if "chosen" not in asked:
+            told = [self.tell_chosen(fact, asked["spec"], asked["attempt"]) for fact in asked["copies"]]
+            asked["chosen"] = self.proof(*(told or [0]))
+        return m.BindNodes(**asked)
+
+    def tell_chosen(
+        self, fact: m.CopyFacts, spec: bytes, attempt: str = ATTEMPT, narrowed: bool | None = None
+    ) -> int:
+        """The log's entry of what an attempt is served of one input."""
+        return self.tell(
+            "served-chosen",
+            {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt},
+            input=fact.input,
+            copy=fact.copy,
+            spec=Envelope.parse(spec).digest,
+            manifest=fact.served,
+            narrowed=fact.added is not None if narrowed is None else narrowed,
+        )
 
     def bind(self, *nodes: Node, **changes: Any) -> dict[str, Any]:
         return self.ask(self.bind_request(*nodes, **changes))

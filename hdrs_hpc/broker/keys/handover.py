@@ -6,6 +6,7 @@ The other two files are ``protocol/handover.py`` (the messages) and ``node/obtai
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keys import served
 from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES
 from hdrs_hpc.broker.keys.keystore import FileKeystore
 from hdrs_hpc.broker.keys.logwatch import NotLoggedError
@@ -67,9 +69,10 @@ class Handover:
         self._keys, self._roots, self._grants, self._runtimes = keystore, roots, grants, runtimes
         self._sign, self._now = sign, now
 
-    def bind(self, ask: m.BindNodes) -> dict[str, Any]:
+    def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> dict[str, Any]:
         """Judge, then bind the first public key of every node in one transaction."""
         spec, grant = self._judge(ask)
+        served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
         hellos = [wire.from_bytes(protocol.Hello, raw) for raw in ask.hellos]
         nodes = {hello.node: hello for hello in hellos}
         if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
@@ -161,12 +164,7 @@ class Handover:
             if known[node].runtime != hello.runtime:
                 raise HandoverRefusedError(f"node {node} told of another runtime before")
         before, _ = self._bound(ask.attempt)
-        if (before.project, before.job, before.spec, before.cluster) != (
-            ask.project,
-            ask.job,
-            ask.spec,
-            ask.cluster,
-        ):
+        if _decided(before) != _decided(ask):
             raise HandoverRefusedError("the attempt is bound for another job")
 
     def _check_runtimes(
@@ -287,7 +285,13 @@ class Handover:
                 parameters=dict(spec.workload.parameters),
             ),
             inputs={
-                fact.input: self._input(ask.project, "copy", fact.copy, fact.parts) for fact in ask.copies
+                fact.input: dataclasses.replace(
+                    self._input(ask.project, "copy", fact.copy, fact.parts),
+                    manifest_name=f"m-{fact.served.removeprefix('sha256:')}",
+                    manifest_digest=fact.served,
+                    added=fact.added,
+                )
+                for fact in ask.copies
             },
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             outputs=tuple(
@@ -323,6 +327,13 @@ class Handover:
             key=self._keys.key(project, role, holder),
         )
 
+    def _whole(self, ask: m.BindNodes) -> dict[str, str]:
+        """Input → digest of its copy's own manifest, which names all of it."""
+        return {
+            fact.input: self._keys.record(ask.project, "copy", fact.copy).about["manifest_digest"]
+            for fact in ask.copies
+        }
+
     def _key_ids(self, ask: m.BindNodes) -> list[str]:
         return [self._keys.record(ask.project, role, holder).id for role, holder in _places(ask)]
 
@@ -334,6 +345,11 @@ def digest_of(public_key: bytes) -> str:
 
 def _hello(row: Any) -> protocol.Hello:
     return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _decided(ask: m.BindNodes) -> tuple[object, ...]:
+    """What an attempt is bound for, beside the keys of its nodes."""
+    return (ask.project, ask.job, ask.spec, ask.cluster, ask.copies)
 
 
 def _spec_digest(ask: m.BindNodes) -> str:

@@ -120,7 +120,7 @@ class Keyd:
             case m.UseKey():
                 return self._use(ask)
             case m.BindNodes():
-                return self._handover.bind(ask)
+                return self._handover.bind(ask, self._log.entries(ask.chosen))
             case m.AnswerNodes():
                 return self._handover.answer(ask.attempt, self._log.entries(ask.logged))
             case m.SignCheckpoint():
@@ -191,12 +191,15 @@ class Keyd:
         return {}
 
     def _use(self, ask: m.UseKey) -> dict[str, Any]:
-        role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
+        role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
         if ask.purpose == "collect":
             self._grants.require_collectable(ask.project)
         else:
             self._grants.require_giving(ask.project)
-            if "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about:
+            sealed = "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about
+            if ask.purpose == "select" and not sealed:
+                raise KeyUnknownError("the copy is not sealed yet")
+            if ask.purpose != "select" and sealed:
                 raise ManifestSettledError("its key is for hand-over only")
         reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
         if ask.purpose == "stage":

@@ -118,20 +118,27 @@ class NoteManifest:
 
 @dataclass(frozen=True)
 class UseKey:
-    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``."""
+    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``.
 
-    purpose: Literal["stage", "bundle", "collect"]
+    ``select`` is for a sealed copy: to choose what one attempt is served of it.
+    """
+
+    purpose: Literal["stage", "select", "bundle", "collect"]
     project: Name
     holder: Holder
 
 
 @dataclass(frozen=True)
 class CopyFacts:
-    """Which copy stands for which input of the spec."""
+    """Which copy stands for which input of the spec, and what of it the attempt is served."""
 
     input: Name
     copy: Holder
     parts: Annotated[tuple[PathPart, ...], Between(1, 12)]
+    served: Digest
+    """Of the manifest that names all that the attempt is served of the copy."""
+    added: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    """Where that manifest lies, if it is not the copy's own."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,8 @@ class BindNodes:
     code_approvals: Annotated[tuple[EnvelopeBytes, ...], Between(0, 16)]
     hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
     copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
+    chosen: LogProof
+    """The ``served-chosen`` of every input."""
     bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
     cluster: Name
     """Where the attempt runs: one that the grant names, and the spec if it names any."""

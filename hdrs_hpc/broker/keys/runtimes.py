@@ -26,7 +26,9 @@ ADMIN = "broker/admin"
 class RuntimeNotRegisteredError(NotAllowedError):
     code = "runtime-not-registered"
     meaning = "A node runs a runtime that no admin registered for this cluster, so it gets no key."
-    remedy = "Register the one that this version builds with `hdrs-hpc cluster install NAME`, then file a new job."
+    remedy = (
+        "Register the one that this version builds with `hdrs-hpc cluster install NAME`, then file a new job."
+    )
 
 
 class RuntimeWithdrawnError(NotAllowedError):

@@ -126,9 +126,7 @@ def test_a_binding_that_the_log_tells_with_another_runtime_or_with_none(room: Ke
     bound = room.bind(node)
     subject = {"project": "lung-fm", "job": "7K3QW2", "attempt": ATTEMPT, "node": "n1"}
     for runtime in ({"runtime": TWOS}, {}):
-        seq = room.tell(
-            "handover-bound", subject, "broker/keyd", public_key=bound["nodes"]["n1"], **runtime
-        )
+        seq = room.tell("handover-bound", subject, "broker/keyd", public_key=bound["nodes"]["n1"], **runtime)
         with pytest.raises(NotLoggedError):
             room.answer(seq)
     assert room.answer(*room.tell_bound(bound))
