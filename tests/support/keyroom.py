@@ -211,17 +211,25 @@ class KeyRoom:
         }
         asked |= changes
         if "chosen" not in asked:
-            told = [self.tell_chosen(fact, asked["spec"], asked["attempt"]) for fact in asked["copies"]]
+            told = [
+                self.tell_chosen(fact, asked["spec"], asked["attempt"], job=asked["job"])
+                for fact in asked["copies"]
+            ]
             asked["chosen"] = self.proof(*(told or [0]))
         return m.BindNodes(**asked)
 
     def tell_chosen(
-        self, fact: m.CopyFacts, spec: bytes, attempt: str = ATTEMPT, narrowed: bool | None = None
+        self,
+        fact: m.CopyFacts,
+        spec: bytes,
+        attempt: str = ATTEMPT,
+        narrowed: bool | None = None,
+        job: str = "7K3QW2",
     ) -> int:
         """The log's entry of what an attempt is served of one input."""
         return self.tell(
             "served-chosen",
-            {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt},
+            {"project": "lung-fm", "job": job, "attempt": attempt},
             input=fact.input,
             copy=fact.copy,
             spec=Envelope.parse(spec).digest,

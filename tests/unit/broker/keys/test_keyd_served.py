@@ -38,14 +38,14 @@ def test_the_order_names_the_chosen_manifest_and_where_it_lies(room: KeyRoom, no
     assert (served.added, served.parts) == (("served", "ct"), ("copies", COPY))
 
 
-def test_a_spec_that_narrows_nothing_is_served_the_copy_itself(room: KeyRoom, node: Node) -> None:
-    for path, new in (("data/ct/select", {}), ("data/ct/select", GRANT["data"]["north-chest-ct"]["select"])):
-        asked = room.bind_request(node, copies=(WHOLE,), spec=room.spec(path, new))
-        bound = room.ask(asked)
-        order = node.open(room.answer(*room.tell_bound(bound))["n1"])
-        assert (order.inputs["ct"].manifest_digest, order.inputs["ct"].added) == (TWOS, None)
-        room = KeyRoom(room.folder.parent / "again").begin()
-        node = Node()
+@pytest.mark.parametrize(
+    "select", [{}, GRANT["data"]["north-chest-ct"]["select"]], ids=["none", "the-grants"]
+)
+def test_a_spec_that_narrows_nothing_is_served_the_copy_itself(
+    room: KeyRoom, node: Node, select: dict[str, Any]
+) -> None:
+    order = node.open(room.hand_over(node, copies=(WHOLE,), spec=room.spec("data/ct/select", select))["n1"])
+    assert (order.inputs["ct"].manifest_digest, order.inputs["ct"].added) == (TWOS, None)
 
 
 def test_the_whole_copy_for_a_narrower_selection(room: KeyRoom, node: Node) -> None:
