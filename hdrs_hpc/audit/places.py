@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from hdrs_hpc.core.errors import InternalError
 
-INVENTORY = "hdrs-hpc/places/1"
+INVENTORY = "hdrs-hpc/places/2"
 """Version of this table; a certificate names it, since a later table may have more rows."""
 
 

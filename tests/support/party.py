@@ -210,7 +210,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                 "master-rotated": True,
                 "statement": "Unlinked, not provably erased on this medium; master rotated.",
             },
-            "inventory": "hdrs-hpc/places/1",
+            "inventory": "hdrs-hpc/places/2",
             "places": [
                 {
                     "place": "scratch-copies",
