@@ -30,6 +30,10 @@ class BrokerSettings:
     handover_deadline_s: float
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    """Names under which people reach the broker, beside ``host``."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of the proxies in front, whose ``X-Forwarded-For`` is believed; nobody else's is."""
 
     @property
     def url(self) -> str:
@@ -69,6 +73,8 @@ class BrokerHome:
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
+            hosts=tuple(raw.get("hosts", ())),
+            trusted_proxies=tuple(raw.get("trusted-proxies", ())),
         )
 
     @property

@@ -29,7 +29,7 @@ from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
-from imaging.staging import contact_sheet, index, inventory, release_list
+from imaging.staging import contact_sheet, doubles, index, inventory, release_list
 from imaging.staging import selectable as selectable_table
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
@@ -175,6 +175,7 @@ def stage(
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
+        run.settle_doubles(headers, scheduler)
         judged = run.judge.judge(headers, table.column("path").to_pylist())
         headers.clear()
         run.ledger.refuse_all(judged.refused)
@@ -262,6 +263,20 @@ class _Run:
                     headers[number] = header
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
+
+    def settle_doubles(self, headers: dict[int, AnyHeader], scheduler: Scheduler) -> None:
+        """Of items with one SOP Instance UID leave one in ``headers``, or none."""
+
+        def shown(numbers: Sequence[int]) -> dict[int, doubles.Shown]:
+            futures = (scheduler.submit(doubles.show, number, headers[number]) for number in numbers)
+            return dict(zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True))
+
+        groups = doubles.shared(headers, self.judge.identity)
+        settled = doubles.settle(groups, lambda number: self.digests[number - 1], shown)
+        for number in settled.refused:
+            del headers[number]
+        self.ledger.refuse_all(settled.refused)
+        self.notes.update(settled.notes)
 
     def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.

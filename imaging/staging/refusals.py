@@ -23,6 +23,8 @@ _ASK = "Nothing to do: the grant or the profile says so."
 _KIND = "Nothing to do: this version does not stage such objects."
 _OPTED_OUT = "Nothing to do: the opt-out list says so."
 _TAKEN = "Nothing to do: the first of the equal instances was taken."
+_WHOLE = "Nothing is lost; remove the broken copy from the archive if it should not be listed again."
+_WHICH = "Find out which of them is meant, remove the others from the archive, and scan the dataset again."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
@@ -72,6 +74,8 @@ _TABLE = (
     ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
     ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
+    ("duplicate-broken", False, "A cut or damaged copy of an instance whose whole copy was taken.", _WHOLE),
+    ("duplicates-differ", True, "Whole items of one SOP Instance UID with different images: none is taken.", _WHICH),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
 

@@ -51,10 +51,15 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``decode_frames``."""
-    for pixels in dicom_pixels.decode_frames(file, [int(index) for index in request["frames"]]):
-        header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
-        yield json.dumps(header).encode(), pixels.tobytes()
+    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``counted_frames``."""
+    for frame in dicom_pixels.counted_frames(file, [int(index) for index in request["frames"]]):
+        header = {
+            "shape": frame.pixels.shape,
+            "dtype": frame.pixels.dtype.str,
+            "clipped": frame.clipped,
+            "complete": frame.complete,
+        }
+        yield json.dumps(header).encode(), frame.pixels.tobytes()
 
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:

@@ -286,7 +286,7 @@ def _read(
     remaining: NDArray[np.bool_] | None = None
     for grid in grids:
         try:
-            pixels, holes = _pixels(bench, grid, box, halved, shape, np.dtype(array.dtype))
+            pixels, holes = source_pixels(bench, grid, box, halved, shape, np.dtype(array.dtype))
         except Refused as refused:
             raise ItemRefused(grid.number, refused.code) from None
         there = np.ones(shape[:2], dtype=bool)
@@ -307,7 +307,7 @@ def _read(
     return whole
 
 
-def _pixels(
+def source_pixels(
     bench: Bench,
     grid: Grid,
     box: tuple[int, int, int, int],

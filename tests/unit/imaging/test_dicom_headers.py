@@ -219,7 +219,7 @@ def test_a_frames_own_groups_go_before_the_shared_ones() -> None:
     assert second["spacing_mm"] == [1, 2]
     assert second["coordinates"] == {
         "frame-number": 2, "temporal-position": 4, "b-value": 500, "gradient-x": 0, "gradient-y": 0, "gradient-z": 1,
-        "echo-time-ms": 35, "flip-angle-deg": 70,
+        "echo-time-ms": 35, "flip-angle-deg": 70, "repetition-time-ms": 2000,
     }  # fmt: skip
     assert second["split"][2] == "1"
 

@@ -36,6 +36,7 @@ from imaging.staging.pathology.headers import (
     LevelHeader,
     WsmHeader,
 )
+from imaging.staging.radiology.transfer_syntaxes import LOSSY
 
 SOP_CLASS = uid.VLWholeSlideMicroscopyImageStorage
 _NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian})
@@ -238,7 +239,9 @@ class WsmGrid:
         if pixels.shape != (*self.tile, self.samples):
             raise Unreadable("decode-failed")
         if self._format.bits_stored < self._format.bits_allocated:
-            pixels = pixels & ((1 << self._format.bits_stored) - 1)
+            most = (1 << self._format.bits_stored) - 1
+            # What a lossy codec gives beyond white is white; bits above lossless values are no part of them.
+            pixels = np.minimum(pixels, most) if self._is_lossy(raw) else pixels & most
         return pixels.astype(self.dtype, copy=False)
 
     def _raw(self, row: int, column: int) -> bytes:
@@ -261,7 +264,8 @@ class WsmGrid:
         said = jpeg2000.inspect(stream)
         size = (said.height, said.width, said.components, said.bits)
         bits = 8 * self.dtype.itemsize
-        alike = size == (*self.tile, self.samples, bits) and not said.signed and not said.subsampled
+        whole = self._format.bits_stored == bits  # else values may be beyond what Bits Stored holds
+        alike = whole and size == (*self.tile, self.samples, bits) and not said.signed and not said.subsampled
         return alike and not self._is_raw_ycbcr(said)
 
     def _is_raw_ycbcr(self, said: jpeg2000.Codestream) -> bool:
@@ -286,6 +290,11 @@ class WsmGrid:
                 if unreadable.code != "unsupported-slide":
                     raise
         return "lossy"
+
+    def _is_lossy(self, raw: bytes) -> bool:
+        if self._syntax in _J2K:
+            return self._syntax in LOSSY or not jpeg2000.inspect(raw).reversible
+        return self._syntax in LOSSY
 
     def _unpacked(self, raw: bytes) -> NDArray[Any]:
         pixels = self._format
