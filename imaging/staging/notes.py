@@ -48,9 +48,13 @@ NOTES: dict[str, str] = {
     "defaced": "Head scans from which the face was removed.",
     # Slides
     "no-physical-size": "Slides that do not say how large a pixel is.",
+    "largest-level-missing": "Slides whose largest levels are not in the archive, or can't be read: level 0 is a "
+    "smaller one, and its pixel size is its own.",
     "no-focal-distance": "Slides with several focal planes that do not say how far apart these are.",
     "slide-encoded-anew": "Slides whose codestreams could not be kept: lossy originals, decoded and encoded as JPEG.",
     "slide-without-some-tiles": "Slides of which the scanner stored no tiles in places: white there, or zero.",
+    "slide-tiles-filled": "Slides of which a smaller level lacks tiles where a larger one has some: averaged from it; "
+    "`levels[].tiles_filled` of the item says how many of each level.",
     "slide-level-dropped": "Slides with a level that lacks channels or focal planes of the first: derived instead.",
     # Tables
     "table-rows-without-patient": "Tables with rows that name no patient: these rows stayed behind.",

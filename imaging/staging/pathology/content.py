@@ -9,8 +9,8 @@ import numpy as np
 
 from imaging.staging.items import Bench
 from imaging.staging.pathology.headers import WsmHeader
-from imaging.staging.pathology.parts import source_pixels
 from imaging.staging.pathology.slide import Grid
+from imaging.staging.pathology.source import source_pixels
 
 _SIDE = 2048
 """Pixels of a box asked for at once."""
