@@ -103,6 +103,9 @@ class Choice:
     def next(self) -> Choosing | None:
         """What to do about it, or None while the chooser works."""
         work = self.work
+        gone = next((copy for copy in self.uses.values() if copy.state == "DESTROYED"), None)
+        if gone is not None:
+            return EndJob(self.job, Outcome.FAILED, gone.reason or "copy-destroyed")
         if work.running or any(copy.state != "READY" for copy in self.uses.values()):
             return None
         if work.result is not None and self._is_of_these_copies(work.result):

@@ -55,6 +55,11 @@ def test_it_waits_for_a_copy_that_is_being_made() -> None:
     assert choice(IDLE, replace(COPY, state="STAGING")).next() is None
 
 
+def test_a_copy_that_is_gone_ends_the_job_for_its_reason() -> None:
+    ended = choice(IDLE, replace(COPY, state="DESTROYED", reason="copy-superseded")).next()
+    assert ended == EndJob(JOB, Outcome.FAILED, "copy-superseded")
+
+
 @pytest.mark.parametrize(("retry", "rested"), [(True, True), (True, False), (False, True)])
 def test_trouble_is_tried_again_and_a_refusal_ends_the_job(retry: bool, rested: bool) -> None:
     error = {"code": "selectable-missing", "message": "m", "retry": retry}
