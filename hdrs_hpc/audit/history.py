@@ -47,6 +47,9 @@ class Copy:
     failed: bool = False
     manifest: str | None = None
     objects: int = 0
+    dataset: str | None = None
+    opt_out: str | None = None
+    """Digest of the opt-out list that it was made under."""
     removed: bool = False
 
 
@@ -100,6 +103,8 @@ class History:
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    opt_outs: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    """Dataset → version, document and digest of its opt-out list in force."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 

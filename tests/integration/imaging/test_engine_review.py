@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from hdrs_hpc.cli.imaging import imaging
+from tests.support.opt_outs import with_opt_out
 from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -52,7 +53,7 @@ def stage(tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
     def run(dest: str, *more: object) -> Result:
         words = ["stage", tmp_path / "a", tmp_path / dest, "--secret", secret, *more]
-        return CliRunner().invoke(imaging, [str(word) for word in words])
+        return CliRunner().invoke(imaging, with_opt_out(words))
 
     return run
 

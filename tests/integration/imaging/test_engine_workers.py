@@ -21,6 +21,7 @@ from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.cipher import KeyStaysHereError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from tests.support.opt_outs import stated
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, StagingChangedError, stage
 from imaging.staging.scheduling import SchedulerUnknownError, Where
@@ -42,7 +43,7 @@ def staged(
 ) -> dict[str, str]:
     """Path → digest of the plaintext, of all that the copy holds."""
     built = CopyBuilder(DirectoryStore(out / "o"), KEY, "copy", "p", "c", out / "j")
-    values: dict[str, Any] = {"max_failed": 1000, "workers": 2, **plan}
+    values: dict[str, Any] = {"opt_out": stated(), "max_failed": 1000, "workers": 2, **plan}
     found = FolderSource(source)
     try:
         stage(
