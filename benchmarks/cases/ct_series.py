@@ -56,7 +56,16 @@ def _contenders(bench: Bench, source: Path, *, ngff: bool) -> tuple[Contender, .
     made = [
         Contender(
             US,
-            ours("imaging", "stage", source, bench.out("staged"), "--secret", secret_of(bench), *NOBODY, "--json"),
+            ours(
+                "imaging",
+                "stage",
+                source,
+                bench.out("staged"),
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--json",
+            ),
             inputs=(source,),
             outputs=bench.out("staged"),
         ),

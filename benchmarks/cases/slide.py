@@ -54,7 +54,16 @@ def _pyramid(bench: Bench, source: Path, first: Path, name: str, title: str) -> 
     contenders = [
         Contender(
             "hdrs-hpc",
-            ours("imaging", "stage", source, bench.out("staged"), "--secret", secret_of(bench), *NOBODY, "--json"),
+            ours(
+                "imaging",
+                "stage",
+                source,
+                bench.out("staged"),
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--json",
+            ),
             inputs=(source,),
             outputs=bench.out("staged"),
         ),

@@ -39,7 +39,16 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
         bench.watcher.making(f"staging {name}", 0, 1)
         done = subprocess.run(
             ours(
-                "imaging", "stage", source, dest, "--secret", secret_of(bench), *NOBODY, "--max-failed", "0", "--json"
+                "imaging",
+                "stage",
+                source,
+                dest,
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--max-failed",
+                "0",
+                "--json",
             ),
             capture_output=True,
             text=True,

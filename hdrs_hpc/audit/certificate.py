@@ -146,6 +146,8 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
     for name, row in listed.items():
         if row.key_id != copies[name].key or row.manifest_digest != copies[name].manifest:
             raise CertificateLogMismatchError("a copy's key or manifest differs", where=f"copies, {name}")
+        if row.opt_out_list != copies[name].opt_out:
+            raise CertificateLogMismatchError("a copy's opt-out list differs", where=f"copies, {name}")
     for attempt in certificate.attempts:
         known = attempts[attempt.attempt].keys
         if known != {key.key_id for key in attempt.keys}:

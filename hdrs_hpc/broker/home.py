@@ -13,7 +13,6 @@ from typing import Any
 
 from hdrs_hpc.core.errors import NotFoundError, UsageError
 
-
 OPT_OUT_GRACE_S = 3600.0
 LONGEST_OPT_OUT_GRACE_S = 86_400.0
 
@@ -31,7 +30,11 @@ class OptOutGraceError(UsageError):
 
 
 def _grace(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_OPT_OUT_GRACE_S:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= LONGEST_OPT_OUT_GRACE_S
+    ):
         raise OptOutGraceError()
     return float(value)
 

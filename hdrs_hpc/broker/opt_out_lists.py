@@ -113,9 +113,7 @@ def combine(changes: Sequence[tuple[str, OptOutIds]]) -> PatientList:
     return PatientList(entries, keyed_digest(chain_key(ids.key for _, ids in changes), listed))
 
 
-def after(
-    home: BrokerHome, said: Sequence[Statement], action: OptOutAction, ids: OptOutIds
-) -> PatientList:
+def after(home: BrokerHome, said: Sequence[Statement], action: OptOutAction, ids: OptOutIds) -> PatientList:
     """The list once one more change is accepted, judged against the one in force.
 
     Raises :class:`OptOutNotListedError`, :class:`OptOutNothingNewError`, :class:`OptOutWouldBeEmptyError`,
@@ -141,7 +139,9 @@ def after(
 
 class EmptyChangeError(BadDocumentError):
     code = "opt-out-change-empty"
-    meaning = "A change of the opt-out list names nobody, or a statement that nobody opted out names somebody."
+    meaning = (
+        "A change of the opt-out list names nobody, or a statement that nobody opted out names somebody."
+    )
     remedy = "Make it with `hdrs-hpc opt-out`."
 
 
@@ -150,4 +150,3 @@ def listed_places(listed: PatientList, ids: OptOutIds) -> list[int]:
     return [
         place for place, one in enumerate(ids.ids) if patient_list_file.same_patient(one) in listed.entries
     ]
-

@@ -77,7 +77,9 @@ def secret_new(file: Path) -> None:
 @click.option(
     "--no-opt-out", metavar="REASON", help="Nobody opted out, for this reason; it stands in the report."
 )
-@click.option("--cohort", type=click.Path(path_type=Path), help="The only patients to take, in the same form.")
+@click.option(
+    "--cohort", type=click.Path(path_type=Path), help="The only patients to take, in the same form."
+)
 @click.option(
     "--columns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -256,7 +258,9 @@ def stage(
         f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
     )
     told = summary["opt-out"]
-    click.echo(f"  opt-out list of {f'up to {told["about"]} patients' if told['about'] else 'nobody'}, {told['list']}")
+    click.echo(
+        f"  opt-out list of {f'up to {told["about"]} patients' if told['about'] else 'nobody'}, {told['list']}"
+    )
     for code, refusal in summary["refused"].items():
         click.echo(f"  {refusal['count']:>6} {code}{' (failed)' if refusal['failed'] else ''}")
     for code, count in sorted(unreadable.items()):

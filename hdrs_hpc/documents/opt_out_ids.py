@@ -25,8 +25,12 @@ MAX_BYTES = 8 << 20
 
 class OptOutIdsError(BadDocumentError):
     code = "opt-out-ids-malformed"
-    meaning = "A file of opted-out ids is not written as the format requires, or is not the one that was signed."
-    remedy = "Make and send it with `hdrs-hpc opt-out`; if it lies in the broker's home, restore it from a backup."
+    meaning = (
+        "A file of opted-out ids is not written as the format requires, or is not the one that was signed."
+    )
+    remedy = (
+        "Make and send it with `hdrs-hpc opt-out`; if it lies in the broker's home, restore it from a backup."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,18 @@ class OptOutIds:
     def parse(cls, raw: bytes, digest: str | None = None) -> OptOutIds:
         """Read a file, and hold it against the digest that was signed.  Raises :class:`OptOutIdsError`."""
         value = strict_json.loads(raw, max_bytes=MAX_BYTES)
-        if not isinstance(value, dict) or value.keys() != {"schema", "key", "ids"} or value["schema"] != SCHEMA:
+        if (
+            not isinstance(value, dict)
+            or value.keys() != {"schema", "key", "ids"}
+            or value["schema"] != SCHEMA
+        ):
             raise OptOutIdsError()
         ids, key = value["ids"], value["key"]
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids) or not isinstance(key, str):
+        if (
+            not isinstance(ids, list)
+            or not all(isinstance(one, str) for one in ids)
+            or not isinstance(key, str)
+        ):
             raise OptOutIdsError()
         try:
             found = cls(base64.b64decode(key, validate=True), tuple(ids))

@@ -85,7 +85,9 @@ class DatasetVersionError(NotAllowedError):
 
 class OptOutNotStatedError(NotAllowedError):
     code = "opt-out-not-stated"
-    meaning = "No custodian has said who opted out of the dataset; a missing list is never taken for an empty one."
+    meaning = (
+        "No custodian has said who opted out of the dataset; a missing list is never taken for an empty one."
+    )
     remedy = "A custodian signs the list, or that nobody opted out: `hdrs-hpc opt-out add`, `hdrs-hpc opt-out nobody`."
 
 

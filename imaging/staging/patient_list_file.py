@@ -35,12 +35,46 @@ _NHS_NUMBER = re.compile(r"(\d{3})[ \-](\d{3})[ \-](\d{4})")
 _LOOKS_LIKE = (
     (re.compile(r"\d+\.\d*|\.\d+"), "it looks like a decimal number"),
     (re.compile(r"[\d.]+E\d+", re.IGNORECASE), "it looks like a number in a spreadsheet's short form"),
-    (re.compile(r"\d{1,2}([/.\-])\d{1,2}\1(\d{4}|\d{2})|\d{4}([/.\-])\d{1,2}\3\d{1,2}"), "it looks like a date"),
+    (
+        re.compile(r"\d{1,2}([/.\-])\d{1,2}\1(\d{4}|\d{2})|\d{4}([/.\-])\d{1,2}\3\d{1,2}"),
+        "it looks like a date",
+    ),
 )
 _HEADINGS = frozenset(
-    "ID IDS PATIENT PATIENTID PATIENTIDS PATIENTIDENTIFIER PATIENTNUMBER PATIENTNO PID MRN MRNS NHS NHSNUMBER NHSNO "
-    "NHSID HOSPITALNUMBER HOSPITALNO HOSPITALID NUMBER IDENTIFIER SUBJECT SUBJECTID STUDYID NAME NULL NONE NAN NA "
-    "UNKNOWN CHI CHINUMBER CRN".split()
+    {
+        "ID",
+        "IDS",
+        "PATIENT",
+        "PATIENTID",
+        "PATIENTIDS",
+        "PATIENTIDENTIFIER",
+        "PATIENTNUMBER",
+        "PATIENTNO",
+        "PID",
+        "MRN",
+        "MRNS",
+        "NHS",
+        "NHSNUMBER",
+        "NHSNO",
+        "NHSID",
+        "HOSPITALNUMBER",
+        "HOSPITALNO",
+        "HOSPITALID",
+        "NUMBER",
+        "IDENTIFIER",
+        "SUBJECT",
+        "SUBJECTID",
+        "STUDYID",
+        "NAME",
+        "NULL",
+        "NONE",
+        "NAN",
+        "NA",
+        "UNKNOWN",
+        "CHI",
+        "CHINUMBER",
+        "CRN",
+    }
 )
 
 
@@ -62,7 +96,9 @@ class PatientListEncodingError(BadDocumentError):
 class PatientListEmptyError(BadDocumentError):
     code = "patient-list-empty"
     meaning = "A list of patients names nobody; an empty list is more often a mistake than a statement."
-    remedy = "If nobody opted out, say so with a reason: `opt-out nobody`, or `imaging stage --no-opt-out REASON`."
+    remedy = (
+        "If nobody opted out, say so with a reason: `opt-out nobody`, or `imaging stage --no-opt-out REASON`."
+    )
 
 
 class PatientListUnreadableError(BadDocumentError):
@@ -77,7 +113,7 @@ def read(path: Path) -> list[str]:
         with path.open("rb") as handle:
             raw = handle.read(MAX_BYTES + 1)
     except OSError as error:
-        raise PatientListUnreadableError(error.strerror, where=str(path)) from None
+        raise PatientListUnreadableError(error.strerror or type(error).__name__, where=str(path)) from None
     if len(raw) > MAX_BYTES:
         raise PatientListUnreadableError("it is larger than 64 MiB", where=str(path))
     return parse(raw)
@@ -114,7 +150,9 @@ def parse(raw: bytes) -> list[str]:
 
 def check(ids: list[str]) -> None:
     """The same for ids that did not come from a file: their places in the list count as lines."""
-    refused = [(place, fault) for place, one in enumerate(ids, start=1) if (fault := fault_of(one)) is not None]
+    refused = [
+        (place, fault) for place, one in enumerate(ids, start=1) if (fault := fault_of(one)) is not None
+    ]
     if refused:
         raise PatientListError(_told(refused))
 
@@ -135,7 +173,9 @@ def same_patient(entry: str) -> tuple[str, str]:
 
 def fault_of(entry: str) -> str | None:
     """Why an entry is no id, without its content; None for one that is."""
-    if any(unicodedata.category(char).startswith("C") or char == "\N{REPLACEMENT CHARACTER}" for char in entry):
+    if any(
+        unicodedata.category(char).startswith("C") or char == "\N{REPLACEMENT CHARACTER}" for char in entry
+    ):
         return "it holds a character that can't be seen"
     if entry.count("|") > 1:
         return "it holds more than one bar"
@@ -147,7 +187,9 @@ def fault_of(entry: str) -> str | None:
     allowed = _SEPARATORS if as_it_stands else _PLAIN_SEPARATORS
     if not any(char.isalnum() for char in shown):
         return "it holds neither a letter nor a digit"
-    if any(not char.isalnum() and char not in allowed for char in shown + unicodedata.normalize("NFKC", issuer)):
+    if any(
+        not char.isalnum() and char not in allowed for char in shown + unicodedata.normalize("NFKC", issuer)
+    ):
         return "it holds a character that no id has: perhaps columns, quotes or a comment"
     if "".join(char for char in shown.upper() if char.isalpha()) in _HEADINGS and not _has_digit(shown):
         return "it looks like the heading of a column"
@@ -157,7 +199,11 @@ def fault_of(entry: str) -> str | None:
 def _fault_of_plain(patient_id: str) -> str | None:
     nhs = _NHS_NUMBER.fullmatch(patient_id)
     if nhs is not None:
-        return None if _nhs_number_holds("".join(nhs.groups())) else "its check digit is not that of an NHS number"
+        return (
+            None
+            if _nhs_number_holds("".join(nhs.groups()))
+            else "its check digit is not that of an NHS number"
+        )
     if " " in patient_id:
         return "it holds a space, and is not an NHS number in groups: perhaps two ids, or a name"
     if not _has_digit(patient_id):
@@ -171,7 +217,9 @@ def _has_digit(text: str) -> bool:
 
 def _nhs_number_holds(digits: str) -> bool:
     """Modulus 11 (NHS Data Dictionary, "NHS NUMBER"): weights 10 to 2; 11 stands for 0, 10 is never issued."""
-    check = 11 - sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False)) % 11
+    check = (
+        11 - sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False)) % 11
+    )
     return check % 11 == int(digits[9]) and check != 10
 
 

@@ -33,7 +33,8 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class StageReport:
     """``refused``: reason code → sorted item numbers.  ``notes``: what was staged and deserves a look, counted.
-    ``policy``: what was done about identity in pixels.  ``opt_out``: see ``OptOut.as_dict``.  Seconds and workers are of this run, not of the copy."""
+    ``policy``: what was done about identity in pixels.  ``opt_out``: see ``OptOut.as_dict``.
+    Seconds and workers are of this run, not of the copy."""
 
     inventory: str
     profile: str

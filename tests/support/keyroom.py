@@ -25,6 +25,8 @@ from tests.support.party import GRANT, NINES, ONES, OTHERS, SPEC, TWOS, Party, c
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
 COPY = "C0PYC0PY00"
+LIST = "sha256:" + "5" * 64
+"""Digest of the opt-out list that a key room begins with."""
 STRONG = Probe("sandboxed", (), True, True, 0)
 
 
@@ -65,6 +67,7 @@ class KeyRoom:
         self.party = Party()
         self.grant_value, self.spec_value = GRANT, SPEC
         self.log: list[bytes] = []
+        self.statements: list[str] = []
         self.keyd = self._open()
 
     def dated(self, days: int) -> KeyRoom:
@@ -140,6 +143,7 @@ class KeyRoom:
         raw = self.root()
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
+        self.opt_out()
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
@@ -161,6 +165,32 @@ class KeyRoom:
             destroy_by="2027-07-31T00:00:00Z",
         )
 
+    def opt_out(self, listed: str = LIST, **changes: Any) -> dict[str, Any]:
+        """A change of the opt-out list, told to the log as one that led to ``listed``, and then to keyd."""
+        return self.ask(self.opt_out_request(listed, **changes))
+
+    def opt_out_request(self, listed: str = LIST, **changes: Any) -> m.AdmitOptOut:
+        held = self.statements[-1] if self.statements else None
+        value: dict[str, Any] = {
+            **OTHERS["opt-out-change"][1],
+            "version": len(self.statements) + 1,
+            **({"supersedes": held} if held else {}),
+            **changes,
+        }
+        envelope = self.party.sign("opt-out-change", value, "ada")
+        self.statements.append(envelope.digest)
+        seq = self.tell(
+            "opt-out-changed",
+            {"dataset": value["dataset"], "document": envelope.digest},
+            "ada",
+            envelope=ONES,
+            version=value["version"],
+            action=value["action"],
+            list=listed,
+            about=10,
+        )
+        return m.AdmitOptOut(envelope.to_bytes(), self.proof(seq))
+
     def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
         value = changed(GRANT, path, new)
         return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
@@ -173,8 +203,8 @@ class KeyRoom:
 
     # --- keys
 
-    def seal_copy(self, copy: str = COPY, version: str = NINES) -> None:
-        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version))
+    def seal_copy(self, copy: str = COPY, version: str = NINES, listed: str = LIST) -> None:
+        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version, listed))
         self.ask(m.CreateKey("lung-fm", "deid", "project", None, None))
         self.ask(m.NoteManifest("lung-fm", "copy", copy, f"{copy}.manifest", TWOS))
 

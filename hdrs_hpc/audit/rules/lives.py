@@ -88,7 +88,10 @@ def _copy_sealed(history: History, entry: Entry) -> None:
     require(not copy.sealed and not copy.failed and not copy.removed, "a copy is sealed once")
     listed = history.opt_outs.get(entry.subject["dataset"])
     require(listed is not None, "sealed before anybody said who opted out of the dataset")
-    require(entry.detail["opt-out-list"] == (listed or ("",))[-1], "sealed under an opt-out list that is not in force")
+    require(
+        entry.detail["opt-out-list"] == (listed or ("",))[-1],
+        "sealed under an opt-out list that is not in force",
+    )
     copy.dataset, copy.opt_out = entry.subject["dataset"], entry.detail["opt-out-list"]
     copy.sealed, copy.manifest, copy.objects = True, entry.detail["manifest"], entry.detail["objects"]
 

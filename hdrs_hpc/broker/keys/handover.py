@@ -16,7 +16,7 @@ from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES
 from hdrs_hpc.broker.keys.keystore import FileKeystore
 from hdrs_hpc.broker.keys.logwatch import NotLoggedError
-from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, RootHolder
+from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -59,10 +59,12 @@ class Handover:
         keystore: FileKeystore,
         roots: RootHolder,
         grants: GrantHolder,
+        opt_outs: OptOutHolder,
         sign: Callable[[str, bytes], Envelope],
         now: Callable[[], datetime],
     ) -> None:
-        self._keys, self._roots, self._grants, self._sign, self._now = keystore, roots, grants, sign, now
+        self._keys, self._roots, self._grants, self._opt_outs = keystore, roots, grants, opt_outs
+        self._sign, self._now = sign, now
 
     def bind(self, ask: m.BindNodes) -> dict[str, Any]:
         """Judge, then bind the first public key of every node in one transaction."""
@@ -188,6 +190,7 @@ class Handover:
                 ask.project, dataset, about["version"]
             ):
                 raise DatasetNotGrantedError(f"input {fact.input}")
+            self._opt_outs.require_current(dataset, about.get("opt_out"))
             if "manifest_digest" not in about:
                 raise HandoverRefusedError("a copy is not sealed yet")
         return spec, grant

@@ -50,10 +50,17 @@ def current(tx: Connection, dataset: str) -> Statement | None:
     return Statement(**row._mapping) if row else None
 
 
-def every_current(tx: Connection) -> dict[str, Statement]:
-    """Dataset → statement in force."""
-    rows = tx.execute(select(opt_outs).order_by(opt_outs.c.version))
-    return {row.dataset: Statement(**row._mapping) for row in rows}
+def every(tx: Connection) -> dict[str, list[Statement]]:
+    """Dataset → its statements, the first one first."""
+    found: dict[str, list[Statement]] = {}
+    for row in tx.execute(select(opt_outs).order_by(opt_outs.c.dataset, opt_outs.c.version)):
+        found.setdefault(row.dataset, []).append(Statement(**row._mapping))
+    return found
+
+
+def stated(tx: Connection) -> frozenset[str]:
+    """Datasets of which somebody said who opted out."""
+    return frozenset(tx.execute(select(opt_outs.c.dataset).distinct()).scalars())
 
 
 def outdated_since(tx: Connection, copy: Copy) -> datetime | None:

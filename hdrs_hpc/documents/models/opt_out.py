@@ -28,7 +28,9 @@ class OptOutChainError(BadDocumentError):
 
 class OptOutReasonError(BadDocumentError):
     code = "opt-out-reason"
-    meaning = "Who lets patients back in, or says that nobody opted out, gives a reason that names no patient."
+    meaning = (
+        "Who lets patients back in, or says that nobody opted out, gives a reason that names no patient."
+    )
     remedy = "Give --reason in words, without the id of anybody; adding patients takes no reason."
 
 
@@ -58,5 +60,8 @@ class OptOutChange(Document):
         if (self.reason is None) != (self.action == "add"):
             fault(OptOutReasonError, "`remove` and `nobody` have a reason, `add` has none")
         if self.reason is not None and _LOOKS_LIKE_AN_ID.search(self.reason):
-            fault(OptOutReasonError, "the reason holds what may be a patient's id; it is kept where anybody may read")
+            fault(
+                OptOutReasonError,
+                "the reason holds what may be a patient's id; it is kept where anybody may read",
+            )
         return self

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from hdrs_hpc.cli.imaging import imaging
-from tests.support.opt_outs import with_opt_out
 from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -23,6 +22,7 @@ from imaging import standalone
 from imaging.staging import engine, release_list
 from imaging.staging.judging import Judged, Rules
 from imaging.staging.radiology.judging import Radiology
+from tests.support.opt_outs import with_opt_out
 
 
 class HoldsTheFirstSeries(Radiology):

@@ -21,10 +21,10 @@ from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.cipher import KeyStaysHereError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from tests.support.opt_outs import stated
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, StagingChangedError, stage
 from imaging.staging.scheduling import SchedulerUnknownError, Where
+from tests.support.opt_outs import stated
 
 REPO = Path(__file__).resolve().parents[3]
 KEY, DEID = b"KEY-CANARY-" + b"k" * 21, b"DEID-CANARY-" + b"d" * 20

@@ -22,11 +22,11 @@ from pydicom.uid import (
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from tests.support.opt_outs import stated
 from imaging.deid.keyed import DeidKey
 from imaging.staging import index, inventory
 from imaging.staging.engine import Progress, StagePlan, StagingChangedError, TooManyFailedError, stage
 from imaging.staging.report import StageReport
+from tests.support.opt_outs import stated
 
 DEID = b"d" * 32
 

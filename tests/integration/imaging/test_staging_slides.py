@@ -16,9 +16,9 @@ from archive import SHARED, slide
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from tests.support.opt_outs import stated
 from imaging.staging import index, inventory
 from imaging.staging.engine import StagePlan, stage
+from tests.support.opt_outs import stated
 
 REAL = SHARED / "pathology" / "CMU-1-Small-Region.svs"
 
@@ -168,7 +168,10 @@ def test_a_slide_in_a_radiology_dataset_is_kept_out_by_rule(tmp_path: Path) -> N
     builder = CopyBuilder(DirectoryStore(tmp_path / "o"), b"k" * 32, "copy", "p", "c", tmp_path / "j")
     source = FolderSource(tmp_path / "a")
     report = stage(
-        source, inventory.scan(source), builder, StagePlan("radiology", "radiology-basic@1", b"d" * 32, opt_out=stated())
+        source,
+        inventory.scan(source),
+        builder,
+        StagePlan("radiology", "radiology-basic@1", b"d" * 32, opt_out=stated()),
     )
     assert dict(report.refused) == {"wrong-kind": (1,)}
 

@@ -16,13 +16,13 @@ import pytest
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from tests.support.opt_outs import stated
 from imaging import standalone
 from imaging.deid.keyed import DeidKey
 from imaging.staging import index, inventory, patient_lists
 from imaging.staging.engine import StagePlan, stage
 from imaging.staging.tables.columns import ColumnsError
 from imaging.standalone.staging import stage_folder
+from tests.support.opt_outs import stated
 
 DEID = b"d" * 32
 COLUMNS: dict[str, Any] = {

@@ -100,6 +100,8 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         items=1,
         refused=0,
         opted_out=0,
+        opt_out_list=digest("opt-out list"),
+        opt_out_about=10,
         report=digest("r"),
     ),
     "state from nowhere": lambda life: life.add("job-moved", JOB, from_="QUEUED", to="RUNNING"),

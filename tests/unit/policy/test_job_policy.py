@@ -52,7 +52,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 17
 
 
 @pytest.mark.parametrize(
