@@ -163,8 +163,8 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def register(self, name: str, kind: str, source: str, **more: Any) -> str:
-        """Scan a folder and register it; gives the version."""
+    def register(self, name: str, kind: str, source: str, *, say_opt_outs: bool = True, **more: Any) -> str:
+        """Scan a folder, register it, and say who opted out; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
@@ -180,7 +180,7 @@ class World:
             **more,
         }
         self.file("dataset-registration", value, "abara")
-        if not self.statements(name):
+        if say_opt_outs and not self.statements(name):
             self.opt_out(name, "add", self.opted_out)
         return version
 

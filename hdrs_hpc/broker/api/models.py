@@ -121,6 +121,9 @@ class GrantedData(Answer):
     select: dict[str, Any]
     profile: str
     max_failed: int
+    opt_outs_stated: bool = Field(
+        description="Whether a custodian said who opted out; else no job may use it."
+    )
 
 
 class ClusterOffer(Answer):

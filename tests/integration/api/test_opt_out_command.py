@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from hdrs_hpc.broker.store import opt_outs
 from hdrs_hpc.cli.main import cli
 from tests.integration.api.conftest import Open
+from tests.support.party import REGISTRATION
 
-DATASET = "north-chest-ct"
+DATASET = "south-ct"
 
 
 def hdrs_hpc(*words: object) -> Result:
@@ -22,6 +23,12 @@ def done(*words: object) -> Result:
     result = hdrs_hpc(*words)
     assert result.exit_code == 0, (result.output, result.exception)
     return result
+
+
+def at_work(opened: Open) -> None:
+    """A custodian who is logged in, and a dataset of which nobody said anything."""
+    opened.office.accept("dataset-registration", REGISTRATION | {"name": DATASET}, "ada")
+    done("login", opened.url, "--key", opened.key("ada"), "--root-digest", opened.office.root.digest)
 
 
 def said(opened: Open) -> list[opt_outs.Statement]:
@@ -36,7 +43,7 @@ def write(folder: Path, *lines: str) -> Path:
 
 
 def test_from_silence_to_a_list_and_back(opened: Open, tmp_path: Path) -> None:
-    done("login", opened.url, "--key", opened.key("ada"), "--root-digest", opened.office.root.digest)
+    at_work(opened)
     assert "nothing of it is staged" in done("opt-out", "show", DATASET).output
     first = done("opt-out", "add", DATASET, write(tmp_path, "943 476 5919", "A-1"), "--yes")
     assert "2 patients added" in first.output
@@ -57,7 +64,7 @@ def test_from_silence_to_a_list_and_back(opened: Open, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_told_by_number_and_change_nothing(opened: Open, tmp_path: Path) -> None:
-    done("login", opened.url, "--key", opened.key("ada"), "--root-digest", opened.office.root.digest)
+    at_work(opened)
     done("opt-out", "add", DATASET, write(tmp_path, "A1"), "--yes")
     absent = hdrs_hpc(
         "opt-out", "remove", DATASET, write(tmp_path, "A1", "C3"), "--yes", "--reason", "Error."

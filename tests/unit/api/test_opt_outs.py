@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from tests.support.office import Office
-from tests.support.party import OTHERS
+from tests.support.party import OTHERS, REGISTRATION
 
-ROUTE = "/v1/opt-outs/north-chest-ct"
+ROUTE = "/v1/opt-outs/south-ct"
 PATIENT = "9434765919"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    """With a dataset of which nobody said anything."""
+    made = Office(tmp_path)
+    made.accept("dataset-registration", REGISTRATION | {"name": "south-ct"}, "ada")
+    return made
 
 
 def bring(office: Office, *patients: str, person: str = "ada") -> Any:
@@ -23,6 +34,7 @@ def test_from_silence_to_a_list(office: Office) -> None:
     told = bring(office, PATIENT, "A1").json()
     assert (told["count"], told["listed"]) == (2, [])
     value = OTHERS["opt-out-change"][1] | {
+        "dataset": "south-ct",
         "ids": told["digest"],
         "nonce": ids.new_id(26),
         "at": clock.to_text(clock.now()),
