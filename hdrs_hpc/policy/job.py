@@ -170,7 +170,7 @@ def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches
 
 def _opt_outs_stated(spec: JobSpec, _submitter: str, facts: Facts) -> Breaches:
     for name, use in spec.data.items():
-        if use.dataset not in facts.opt_outs:
+        if use.dataset in facts.grant.data and use.dataset not in facts.opt_outs:
             yield Broken(
                 r.OptOutNotStatedError, f"nobody said who opted out of {use.dataset}", f"data.{name}.dataset"
             )
