@@ -12,11 +12,19 @@ from hdrs_hpc.audit.events import EVENTS
 from hdrs_hpc.audit.merkle import leaf_hash
 from hdrs_hpc.audit.vocabulary import ACTOR, MAX_COUNT, EntryMalformedError, Event, Value
 from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core.errors import InternalError
 
-MAX_ENTRY_BYTES = 64 * 1024
+MAX_ENTRY_BYTES = 65_535
+"""The largest entry of C2SP's log tiles, whose lengths have 16 bits: the log can be served as tiles as it is."""
 MAX_ENTRY_DEPTH = 4
 _KEYS = frozenset({"seq", "at", "event", "subject", "actor", "detail"})
 _PRINTABLE = re.compile(r"[a-z-]{1,40}", re.ASCII)
+
+
+class EntryTooLargeError(InternalError):
+    code = "log-entry-too-large"
+    meaning = "Something tried to write more than 65,535 bytes into one entry of the log."
+    remedy = "Report it: what is logged is bounded where it is made, and one of those bounds is wrong."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,11 @@ class Entry:
         return clock.from_text(self.at)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON without a line end: what is hashed, stored and exported."""
-        return strict_json.dumps(
+        """Canonical JSON without a line end: what is hashed, stored and exported.
+
+        Raises :class:`EntryTooLargeError`, so that nothing is written that nobody would read.
+        """
+        raw = strict_json.dumps(
             {
                 "seq": self.seq,
                 "at": self.at,
@@ -74,6 +85,9 @@ class Entry:
                 "detail": dict(self.detail),
             }
         )
+        if len(raw) > MAX_ENTRY_BYTES:
+            raise EntryTooLargeError(f"{len(raw)} bytes")
+        return raw
 
     def leaf_hash(self) -> bytes:
         """The entry as a leaf of the log's tree, 32 bytes."""

@@ -7,9 +7,9 @@ RFC 9162, section 2.1, later wrote down for the same tree, so the two share no c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import islice
+from typing import Protocol
 
 from hdrs_hpc.core.errors import BadDocumentError
 
@@ -83,43 +83,83 @@ def root_hash(hashed_leaves: Iterable[bytes]) -> bytes:
     return frontier.root()
 
 
-def inclusion_proof(hashed_leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(m, D[n]) of RFC 6962 §2.1.1 for the leaf at ``index`` (from 0)."""
-    if not 0 <= index < len(hashed_leaves):
-        raise ValueError(f"leaf {index} of {len(hashed_leaves)}")
+class Tree(Protocol):
+    """The perfect subtrees of a log, by their place: a proof needs O(log n) of them and no leaf besides.
+
+    ``node(0, i)`` is the hash of leaf ``i``; ``node(level, i)`` the one over the ``2**level`` leaves from
+    ``i * 2**level`` on.  Such a hash never changes once its leaves are there, so it can be stored.
+    """
+
+    def node(self, level: int, index: int) -> bytes: ...
+
+
+class Leaves:
+    """A tree over leaves in memory that are already hashed."""
+
+    def __init__(self, hashed_leaves: Sequence[bytes]) -> None:
+        self._levels = [list(hashed_leaves)]
+
+    def node(self, level: int, index: int) -> bytes:
+        while len(self._levels) <= level:
+            below = self._levels[-1]
+            self._levels.append([node_hash(*pair) for pair in zip(below[::2], below[1::2], strict=False)])
+        return self._levels[level][index]
+
+
+def completed(tree: Tree, index: int, hashed_leaf: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(level, index, hash) of the inner nodes that leaf ``index`` completes, lowest first.
+
+    Reads only their left halves, which are complete already; amortised one node a leaf.
+    """
+    level = 0
+    while index & 1:
+        hashed_leaf = node_hash(tree.node(level, index - 1), hashed_leaf)
+        level, index = level + 1, index >> 1
+        yield level, index, hashed_leaf
+
+
+def tree_root(tree: Tree, size: int) -> bytes:
+    """MTH of RFC 6962 §2.1 over the first ``size`` leaves."""
+    return _range_root(tree, 0, size) if size else EMPTY_ROOT
+
+
+def inclusion_proof(tree: Tree, index: int, size: int) -> list[bytes]:
+    """PATH(m, D[n]) of RFC 6962 §2.1.1 for the leaf at ``index`` (from 0) among the first ``size``."""
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} of {size}")
     proof: list[bytes] = []
-    start, stop = 0, len(hashed_leaves)
+    start, stop = 0, size
     while stop - start > 1:
         middle = start + _split(stop - start)
         if index < middle:
-            proof.append(_range_root(hashed_leaves, middle, stop))
+            proof.append(_range_root(tree, middle, stop))
             stop = middle
         else:
-            proof.append(_range_root(hashed_leaves, start, middle))
+            proof.append(_range_root(tree, start, middle))
             start = middle
     return proof[::-1]
 
 
-def consistency_proof(hashed_leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """PROOF(m, D[n]) of RFC 6962 §2.1.2: that the tree of the first ``old_size`` leaves is a prefix."""
-    if not 0 <= old_size <= len(hashed_leaves):
-        raise ValueError(f"{old_size} of {len(hashed_leaves)} leaves")
-    if old_size in (0, len(hashed_leaves)):
+def consistency_proof(tree: Tree, old_size: int, size: int) -> list[bytes]:
+    """PROOF(m, D[n]) of RFC 6962 §2.1.2: that the tree of the first ``old_size`` leaves is a prefix of ``size``."""
+    if not 0 <= old_size <= size:
+        raise ValueError(f"{old_size} of {size} leaves")
+    if old_size in (0, size):
         return []
     proof: list[bytes] = []
-    start, stop = 0, len(hashed_leaves)
+    start, stop = 0, size
     whole = True  # SUBPROOF's flag b: the subtree is still the old tree itself, whose root the verifier has
     while stop != old_size:
         middle = start + _split(stop - start)
         if old_size <= middle:
-            proof.append(_range_root(hashed_leaves, middle, stop))
+            proof.append(_range_root(tree, middle, stop))
             stop = middle
         else:
-            proof.append(_range_root(hashed_leaves, start, middle))
+            proof.append(_range_root(tree, start, middle))
             start = middle
             whole = False
     if not whole:
-        proof.append(_range_root(hashed_leaves, start, stop))
+        proof.append(_range_root(tree, start, stop))
     return proof[::-1]
 
 
@@ -185,5 +225,15 @@ def _split(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
 
 
-def _range_root(hashed_leaves: Sequence[bytes], start: int, stop: int) -> bytes:
-    return root_hash(islice(hashed_leaves, start, stop))
+def _range_root(tree: Tree, start: int, stop: int) -> bytes:
+    """Root over the leaves ``[start, stop)``; RFC 6962's ranges start at a multiple of the largest power of two
+    in them, so they fall into perfect subtrees, the largest first."""
+    peaks = []
+    while start < stop:
+        level = (stop - start).bit_length() - 1
+        peaks.append(tree.node(level, start >> level))
+        start += 1 << level
+    root = peaks.pop()
+    while peaks:
+        root = node_hash(peaks.pop(), root)
+    return root

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clusters import JobPhase
-from hdrs_hpc.audit import merkle, places
+from hdrs_hpc.audit import places
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.client import KeydRefusedError
@@ -162,7 +162,8 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
     project = subject.project
     with ctx.db.read() as tx:
         root = documents.current_root(tx)
-        leaves = log.leaves(tx)
+        size = log.size(tx)
+        head = log.root(tx, size)
         removed = {
             entry.subject["attempt"]: entry.detail
             for entry in log.of_event(tx, "attempt-removed")
@@ -195,7 +196,7 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
         "places": [_place_row(name, found) for name, found in rows.items()],
         "checks": _checks(subject),
         "cannot-prove": list(places.NOT_PROVEN.values()),
-        "log": {"size": len(leaves), "root": merkle.root_hash(leaves).hex()},
+        "log": {"size": size, "root": head.hex()},
     }
     return Certificate.from_value(value).to_payload()
 

@@ -52,6 +52,10 @@ class BrokerSettings:
     """How long an attempt that has its keys may run on when somebody opts out of its data."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    """Names under which people reach the broker, beside ``host``."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of the proxies in front, whose ``X-Forwarded-For`` is believed; nobody else's is."""
 
     @property
     def url(self) -> str:
@@ -92,6 +96,8 @@ class BrokerHome:
             opt_out_grace_s=_grace(raw.get("opt-out-grace-s", OPT_OUT_GRACE_S)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
+            hosts=tuple(raw.get("hosts", ())),
+            trusted_proxies=tuple(raw.get("trusted-proxies", ())),
         )
 
     @property

@@ -102,7 +102,7 @@ def look(home: BrokerHome) -> BrokerStatus:
             jobs=_count(states.JOB, [item.state for item in jobs.active(tx)]),
             copies_under_way=len(copies.active(tx)),
             alerts=tuple(alerts.every(tx)),
-            log_size=len(log.leaves(tx)),
+            log_size=log.size(tx),
             signed_size=told["checkpoint"]["size"] if told else None,
         )
     db.close()

@@ -175,12 +175,12 @@ class Desk:
             return [Entry.from_bytes(raw) for raw in log.entries(tx)]
 
     def contents(self) -> dict[str, list[Any]]:
-        """Every row of every table but the log and its checkpoints."""
+        """Every row of every table but the log, its tree and its checkpoints."""
         with self.db.read() as tx:
             return {
                 table.name: [tuple(row) for row in tx.execute(select(table).order_by(*table.primary_key))]
                 for table in metadata.sorted_tables
-                if table.name not in ("log", "checkpoints")
+                if table.name not in ("log", "log_nodes", "checkpoints")
             }
 
     def count(self, table: str) -> int:

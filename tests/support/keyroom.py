@@ -116,16 +116,19 @@ class KeyRoom:
     def sign_log(self, entries: Sequence[bytes] | None = None, known: int | None = None) -> dict[str, Any]:
         leaves = [merkle.leaf_hash(raw) for raw in (self.log if entries is None else entries)]
         before = self.ask(m.Status())["checkpoint"]["size"] if known is None else known
-        path = merkle.consistency_proof(leaves, before) if before <= len(leaves) else []
-        return self.ask(m.SignCheckpoint(before, len(leaves), merkle.root_hash(leaves), tuple(path)))
+        size = len(leaves)
+        path = merkle.consistency_proof(merkle.Leaves(leaves), before, size) if before <= size else []
+        return self.ask(m.SignCheckpoint(before, size, merkle.root_hash(leaves), tuple(path)))
 
     def proof(self, *seqs: int) -> m.LogProof:
         self.sign_log()
-        leaves = [merkle.leaf_hash(raw) for raw in self.log]
+        size = len(self.log)
+        tree = merkle.Leaves([merkle.leaf_hash(raw) for raw in self.log])
         return m.LogProof(
-            len(self.log),
+            size,
             tuple(
-                m.LoggedEntry(self.log[seq], seq, tuple(merkle.inclusion_proof(leaves, seq))) for seq in seqs
+                m.LoggedEntry(self.log[seq], seq, tuple(merkle.inclusion_proof(tree, seq, size)))
+                for seq in seqs
             ),
         )
 

@@ -67,7 +67,7 @@ class Office:
             Challenges(),
             Brake(),
         )
-        self.http = TestClient(create(self.web), raise_server_exceptions=False)
+        self.http = TestClient(create(self.web), base_url="http://127.0.0.1:1", raise_server_exceptions=False)
         lines = self.ask(messages.SigningKeys())
         self.root_value = self.party.root_value(
             **{"broker-keys": {duty: [line] for duty, line in lines.items()}}

@@ -111,10 +111,7 @@ def _check_machine() -> None:
         raise UpError("needs root: it makes users, network namespaces and a bridge")
     missing = [program for program in PROGRAMS if not Path(program).exists()]
     if missing:
-        raise UpError(
-            f"missing {', '.join(missing)}; run: apt-get install -y --no-install-recommends "
-            "$(cat deploy/slurm/packages.txt)"
-        )
+        raise UpError(f"missing {', '.join(missing)}; run as root: deploy/install-packages slurm jobs base")
 
 
 def _make_folders(layout: Layout) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 
 from hdrs_hpc import __version__
-from hdrs_hpc.broker.api import failures, models
+from hdrs_hpc.broker.api import failures, hosts, models
 from hdrs_hpc.broker.api.routers import (
     about,
     audit,
@@ -34,6 +34,7 @@ def create(web: Web) -> FastAPI:
     """The application of one broker."""
     app = routes()
     app.state.web = web
+    app.state.hosts = hosts.answered(web.settings)
     return app
 
 
@@ -51,8 +52,17 @@ def routes() -> FastAPI:
     for module in (about, login, filing, projects, datasets, opt_outs, jobs, reviews, audit):
         app.include_router(module.router, prefix="/v1", responses=_FAILURES)
     app.include_router(about.health)
+    app.middleware("http")(_check_host)
     app.middleware("http")(_log_access)
     return app
+
+
+async def _check_host(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    try:
+        hosts.check(request.app.state.hosts, request.headers.getlist("host"))
+    except hosts.HostUnknownError as error:
+        return failures.as_response(error)
+    return await call_next(request)
 
 
 async def _log_access(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

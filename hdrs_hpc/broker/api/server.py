@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from hdrs_hpc.broker.api import hosts
 from hdrs_hpc.broker.api.app import create
 from hdrs_hpc.broker.api.web import Web
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
@@ -42,6 +43,7 @@ def serve(home: BrokerHome) -> None:
     """Run until SIGTERM."""
     settings = home.settings()
     check_listening(settings)
+    hosts.answered(settings)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stdout)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     web = Web.open(home)
@@ -54,6 +56,8 @@ def serve(home: BrokerHome) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         limit_concurrency=256,
         timeout_keep_alive=15,
         h11_max_incomplete_event_size=64 << 10,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from hdrs_hpc.broker import states
 from hdrs_hpc.broker.api import permissions
+from hdrs_hpc.broker.api.answers import DSSE
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs, projects, schema
 from hdrs_hpc.broker.store.alerts import Alert
@@ -20,7 +21,7 @@ _TABLES = {"job": schema.jobs, "copy": schema.copies, "project": schema.projects
 
 def envelope(raw: bytes) -> Response:
     """A signed document, byte for byte."""
-    return Response(raw, media_type="application/vnd.dsse+json")
+    return Response(raw, media_type=DSSE)
 
 
 def download(raw: bytes, media_type: str | None, name: str) -> Response:

@@ -39,7 +39,7 @@ class PinRoot:
 class LoggedEntry:
     """A log entry and its path (RFC 6962) to the root of the last checkpoint that keyd signed."""
 
-    entry: Annotated[bytes, Between(2, 65536)]
+    entry: Annotated[bytes, Between(2, 65535)]
     index: Count
     path: Annotated[tuple[Key32, ...], Between(0, 64)]
 

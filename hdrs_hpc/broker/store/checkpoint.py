@@ -35,10 +35,10 @@ def sign(db: Database, ask: AskKeyd) -> bytes:
     def once() -> bytes:
         known = _signed_size(ask)  # first: a log that is read later can only be as long, or was rolled back
         with db.read() as tx:
-            leaves = log.leaves(tx)
-        size = len(leaves)
-        proof = merkle.consistency_proof(leaves, known) if known <= size else []
-        reply = ask(m.SignCheckpoint(known, size, merkle.root_hash(leaves), tuple(proof)))
+            size = log.size(tx)
+            root = log.root(tx, size)
+            proof = merkle.consistency_proof(log.StoredTree(tx), known, size) if known <= size else []
+        reply = ask(m.SignCheckpoint(known, size, root, tuple(proof)))
         envelope = base64.b64decode(reply["envelope"])
         with db.read() as tx:
             filed = log.checkpoint_of(tx, size) is not None
@@ -89,11 +89,11 @@ def tell_opt_outs(db: Database, ask: AskKeyd, dataset: str) -> None:
 
 def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:
     with db.read() as tx:
-        leaves = log.leaves(tx)[:size]
-        entries = {seq: log.entry(tx, seq) for seq in seqs}
-    listed = (
-        m.LoggedEntry(raw, seq, tuple(merkle.inclusion_proof(leaves, seq))) for seq, raw in entries.items()
-    )
+        tree = log.StoredTree(tx)
+        listed = [
+            m.LoggedEntry(log.entry(tx, seq), seq, tuple(merkle.inclusion_proof(tree, seq, size)))
+            for seq in seqs
+        ]
     return m.LogProof(size, tuple(listed))
 
 

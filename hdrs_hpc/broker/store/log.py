@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.broker.store.schema import checkpoints, log
+from hdrs_hpc.broker.store.schema import checkpoints, log, log_nodes
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.errors import InternalError
 
@@ -28,15 +28,44 @@ def append(
     detail: Mapping[str, Any] | None = None,
 ) -> int:
     """Append one entry; gives its sequence number (from 0).  The event's schema is checked by ``Entry``."""
-    size = tx.execute(select(func.count()).select_from(log)).scalar_one()
-    entry = Entry(size, clock.to_text(clock.now()), event, dict(subject), actor, dict(detail or {}))
+    seq = size(tx)
+    entry = Entry(seq, clock.to_text(clock.now()), event, dict(subject), actor, dict(detail or {}))
     raw = entry.to_bytes()
-    tx.execute(
-        insert(log).values(
-            seq=size, event=event, subject=_key(subject), entry=raw, leaf=merkle.leaf_hash(raw)
-        )
-    )
-    return int(size)
+    leaf = merkle.leaf_hash(raw)
+    tx.execute(insert(log).values(seq=seq, event=event, subject=_key(subject), entry=raw, leaf=leaf))
+    nodes = [
+        {"level": level, "position": position, "hash": node}
+        for level, position, node in merkle.completed(StoredTree(tx), seq, leaf)
+    ]
+    if nodes:
+        tx.execute(insert(log_nodes), nodes)
+    return seq
+
+
+class StoredTree:
+    """The log's tree as the database keeps it: a node is one look-up by its key, whatever the log's length."""
+
+    def __init__(self, tx: Connection) -> None:
+        self._tx = tx
+
+    def node(self, level: int, index: int) -> bytes:
+        if level == 0:
+            found = select(log.c.leaf).where(log.c.seq == index)
+        else:
+            found = select(log_nodes.c.hash).where(log_nodes.c.level == level, log_nodes.c.position == index)
+        node: bytes = self._tx.execute(found).scalar_one()
+        return node
+
+
+def size(tx: Connection) -> int:
+    """Number of entries."""
+    last: int | None = tx.execute(select(func.max(log.c.seq))).scalar_one()
+    return 0 if last is None else last + 1
+
+
+def root(tx: Connection, size: int) -> bytes:
+    """Merkle root over the first ``size`` entries."""
+    return merkle.tree_root(StoredTree(tx), size)
 
 
 def has(tx: Connection, event: str, subject: Mapping[str, str]) -> bool:
@@ -64,14 +93,9 @@ def of_event(tx: Connection, event: str) -> list[Entry]:
     return [Entry.from_bytes(row.entry) for row in rows]
 
 
-def leaves(tx: Connection) -> list[bytes]:
-    """All leaf hashes in order."""
-    return [row.leaf for row in tx.execute(select(log.c.leaf).order_by(log.c.seq))]
-
-
-def entries(tx: Connection, start: int = 0) -> list[bytes]:
-    """Canonical bytes of the entries from ``start`` on."""
-    rows = tx.execute(select(log.c.entry).where(log.c.seq >= start).order_by(log.c.seq))
+def entries(tx: Connection, start: int = 0, limit: int | None = None) -> list[bytes]:
+    """Canonical bytes of the entries from ``start`` on, at most ``limit`` of them."""
+    rows = tx.execute(select(log.c.entry).where(log.c.seq >= start).order_by(log.c.seq).limit(limit))
     return [row.entry for row in rows]
 
 

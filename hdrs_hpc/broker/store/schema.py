@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -192,11 +193,22 @@ log = Table(
     "log",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("event", String, nullable=False, index=True),
+    Column("event", String, nullable=False),
     Column("subject", String, nullable=False),
     Column("entry", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
+    Index("ix_log_event_subject", "event", "subject"),
 )
+
+log_nodes = Table(
+    "log_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Roots of the perfect subtrees of the log's Merkle tree, from pairs of leaves (level 1) upwards."""
 
 checkpoints = Table(
     "checkpoints",

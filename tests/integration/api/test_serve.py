@@ -238,3 +238,46 @@ def test_a_home_is_not_made_twice(home: BrokerHome) -> None:
     assert done.returncode == 6
     assert "broker-exists" in done.stderr
     assert home.settings_file.read_bytes() == before
+
+
+def refusals(home: BrokerHome, forwarded_for: Callable[[int], str]) -> list[int]:
+    """Status of each of 130 documents that are none, from this machine, with these ``X-Forwarded-For``."""
+    with httpx.Client(base_url=home.settings().url) as client:
+        return [
+            client.post(
+                "/v1/documents", content=b"{}", headers={"X-Forwarded-For": forwarded_for(number)}
+            ).status_code
+            for number in range(130)
+        ]
+
+
+def test_nobody_escapes_the_count_of_refusals_by_naming_other_addresses(home: BrokerHome) -> None:
+    serving = start(home)
+    assert status.wait(home, 40).up
+    told = refusals(home, lambda number: f"192.0.2.{number}")
+    assert (told[0], told[-1]) == (422, 429)
+    serving.terminate()
+    serving.wait(40)
+
+
+def test_only_what_a_listed_proxy_adds_is_believed(home: BrokerHome) -> None:
+    """A proxy appends the address it saw: what the sender wrote before it does not count."""
+    with home.settings_file.open("a") as settings:
+        settings.write('\ntrusted-proxies = ["127.0.0.1"]\n')
+    serving = start(home)
+    assert status.wait(home, 40).up
+    assert 429 not in refusals(home, lambda number: f"198.51.100.7, 192.0.2.{number}")
+    assert refusals(home, lambda number: f"192.0.2.{number}, 198.51.100.7")[-1] == 429
+    serving.terminate()
+    serving.wait(40)
+
+
+def test_a_request_under_another_name_is_refused(home: BrokerHome) -> None:
+    serving = start(home)
+    assert status.wait(home, 40).up
+    url = home.settings().url
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    answer = httpx.get(f"{url}/v1/broker", headers={"Host": "attacker.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (421, "host-unknown")
+    serving.terminate()
+    serving.wait(40)

@@ -64,9 +64,9 @@ def test_a_real_file_decodes_as_by_a_second_reader(path: Path) -> None:
         assert expected is None or NOT_DECODED.get(path.name) == unreadable.code
         return
     if expected is None:
-        pytest.skip("pydicom reads no pixels of it")
+        pytest.skip("not applicable: pydicom reads no pixels of it")
     if path.name in TURNED:
-        pytest.skip("pydicom reads another palette than of the same image in little-endian")
+        pytest.skip("not applicable: pydicom reads another palette than of the same image in little-endian")
     differs = np.abs(got.astype(float) - expected.reshape(got.shape))
     # Overlays in high bits are ours to clear; luminance and chrominance may be rounded either way.
     assert differs.max() <= (1 if path.name in LOSSY or "ybr" in path.name or "YBR" in path.name else 0)
@@ -89,7 +89,7 @@ TWINS = [
 def test_an_image_is_the_same_in_every_encoding_it_was_saved_in(one: str, other: str) -> None:
     folder = SHARED / "radiology/pydicom-data"
     if not folder.is_dir():
-        pytest.skip("../shared/data is not here")
+        pytest.skip("needs ../shared/data")
     count = range(_count(folder / one))
     decoded = [
         np.stack(list(decode_frames(io.BytesIO((folder / name).read_bytes()), list(count))))

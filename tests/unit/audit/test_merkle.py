@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from hdrs_hpc.audit.merkle import (
     Frontier,
+    Leaves,
     ProofInvalidError,
+    completed,
     consistency_proof,
     inclusion_proof,
     leaf_hash,
     root_hash,
+    tree_root,
     verify_consistency,
     verify_inclusion,
 )
@@ -60,7 +63,7 @@ def test_roots_equal_the_published_vectors(size: int) -> None:
     ],
 )
 def test_inclusion_proofs_equal_the_published_vectors(index: int, size: int, path: list[str]) -> None:
-    proof = inclusion_proof(HASHED[:size], index)
+    proof = inclusion_proof(Leaves(HASHED), index, size)
     assert [step.hex() for step in proof] == path
     verify_inclusion(HASHED[index], index, size, proof, bytes.fromhex(ROOTS[size]))
 
@@ -70,7 +73,7 @@ def test_inclusion_proofs_equal_the_published_vectors(index: int, size: int, pat
     [(1, 1, []), (1, 8, [A, B, C]), (6, 8, [F, E, ROOTS[4]]), (2, 5, [B, D])],
 )
 def test_consistency_proofs_equal_the_published_vectors(old: int, new: int, path: list[str]) -> None:
-    proof = consistency_proof(HASHED[:new], old)
+    proof = consistency_proof(Leaves(HASHED), old, new)
     assert [step.hex() for step in proof] == path
     verify_consistency(old, bytes.fromhex(ROOTS[old]), new, bytes.fromhex(ROOTS[new]), proof)
 
@@ -82,7 +85,7 @@ leaves = st.lists(st.binary(max_size=6).map(leaf_hash), min_size=1, max_size=70)
 def test_every_leaf_proves_its_place_and_no_other(hashed: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(hashed) - 1))
     root = root_hash(hashed)
-    proof = inclusion_proof(hashed, index)
+    proof = inclusion_proof(Leaves(hashed), index, len(hashed))
     verify_inclusion(hashed[index], index, len(hashed), proof, root)
     with pytest.raises(ProofInvalidError):
         verify_inclusion(leaf_hash(b"never a leaf"), index, len(hashed), proof, root)
@@ -99,7 +102,7 @@ def test_every_prefix_is_consistent_and_a_rewritten_past_is_not(
 ) -> None:
     old = data.draw(st.integers(0, len(hashed)))
     old_root, new_root = root_hash(hashed[:old]), root_hash(hashed)
-    proof = consistency_proof(hashed, old)
+    proof = consistency_proof(Leaves(hashed), old, len(hashed))
     verify_consistency(old, old_root, len(hashed), new_root, proof)
     if old:
         forged = [leaf_hash(b"rewritten"), *hashed[1:]]
@@ -107,9 +110,40 @@ def test_every_prefix_is_consistent_and_a_rewritten_past_is_not(
             with pytest.raises(ProofInvalidError):
                 verify_consistency(old, root_hash(forged[:old]), len(hashed), new_root, proof)
             with pytest.raises(ProofInvalidError):
-                verify_consistency(
-                    old, old_root, len(hashed), root_hash(forged), consistency_proof(forged, old)
-                )
+                proof = consistency_proof(Leaves(forged), old, len(hashed))
+                verify_consistency(old, old_root, len(hashed), root_hash(forged), proof)
+
+
+class Stored:
+    """Only the nodes that an append gave, by their place: anything else that is read is an error."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int], bytes] = {}
+        self.size = 0
+
+    def node(self, level: int, index: int) -> bytes:
+        return self.kept[level, index]
+
+    def append(self, leaf: bytes) -> None:
+        self.kept[0, self.size] = leaf
+        for level, index, node in completed(self, self.size, leaf):
+            self.kept[level, index] = node
+        self.size += 1
+
+
+@given(leaves)
+def test_nodes_kept_at_each_append_give_every_root_and_proof(hashed: list[bytes]) -> None:
+    stored = Stored()
+    for size, leaf in enumerate(hashed, start=1):
+        stored.append(leaf)
+        root = tree_root(stored, size)
+        assert root == _by_definition(hashed[:size])
+        verify_inclusion(hashed[size // 2], size // 2, size, inclusion_proof(stored, size // 2, size), root)
+        half = size // 2
+        proof = consistency_proof(stored, half, size)
+        verify_consistency(half, root_hash(hashed[:half]), size, root, proof)
+    assert len(stored.kept) < 2 * len(hashed)
+    assert tree_root(stored, 0) == root_hash([])
 
 
 @given(leaves, st.data())

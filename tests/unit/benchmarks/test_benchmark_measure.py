@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,10 +108,11 @@ def test_output_is_removed_before_a_run_and_counted_after_it(tmp_path: Path) -> 
     assert not (out / "old").exists()
 
 
-def test_a_file_that_is_forgotten_leaves_the_page_cache(tmp_path: Path) -> None:
+def test_a_file_that_is_forgotten_leaves_the_page_cache(request: pytest.FixtureRequest) -> None:
+    """Beside the sources, since a temporary folder may lie in memory, from where nothing can be dropped."""
     if shutil.which("fincore") is None:
         pytest.skip("util-linux's fincore is not there to look")
-    path = tmp_path / "in"
+    path = request.config.cache.mkdir("page-cache") / "in"
     path.write_bytes(os.urandom(1 << 20))
     measure.read_through(path)
     assert _cached(path) == 1 << 20
@@ -123,6 +125,15 @@ def _cached(path: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts Python also where the tests were started with it ignored, as shells do in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_stopping_the_benchmark_stops_the_program_it_measures(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     code = (

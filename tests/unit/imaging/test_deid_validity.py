@@ -85,9 +85,7 @@ def test_what_the_iod_requires_is_still_there(name: str, profile: str) -> None:
     assert checked > 8
 
 
-@pytest.mark.skipif(
-    not REFERENCE.is_dir(), reason="the files that a vendor's tool de-identified are not here"
-)
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs ../shared/data: what a vendor's tool de-identified")
 def test_what_a_vendor_deidentified_is_stamped_on_top_of_its_own_codes() -> None:
     for path in sorted(REFERENCE.glob("*.dcm")):
         dataset = pydicom.dcmread(path)

@@ -266,7 +266,7 @@ def test_broken_regions_are_left_out(tmp_path: Path) -> None:
 def test_every_real_ultrasound_is_suspect() -> None:
     folder = SHARED / "radiology" / "pydicom-data"
     if not folder.is_dir():
-        pytest.skip("no shared data beside the checkout: real ultrasound is not judged")
+        pytest.skip("needs ../shared/data: real ultrasound is not judged")
     judged = 0
     for path in sorted(folder.glob("*.dcm")):
         found = read_facts(path)

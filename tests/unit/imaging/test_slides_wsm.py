@@ -60,7 +60,7 @@ def test_a_real_pyramid_of_instances_equals_wsidicom_and_openslide_to_the_bit() 
 def test_a_tile_in_every_encoding_gives_wsidicoms_pixels(tmp_path: Path, name: str) -> None:
     syntax, color, bits = name.rsplit(".", 1)[0].rsplit("-", 2)
     if syntax not in SYNTAXES:
-        pytest.skip("an encoding that slides do not have")
+        pytest.skip("not applicable: an encoding that slides do not have")
     with Image.open(ENCODED.parent / "test_tile.png") as tile:
         width, height = tile.size
     shape = (height, width, 3) if color in ("RGB", "YBR") else (height, width)

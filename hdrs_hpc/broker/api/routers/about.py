@@ -8,6 +8,8 @@ from sqlalchemy import Connection, select
 
 from hdrs_hpc import __version__
 from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.answers import ENVELOPE
+from hdrs_hpc.broker.api.inputs import Version
 from hdrs_hpc.broker.api.web import Asker, Web, WebHere
 from hdrs_hpc.broker.keys import messages
 from hdrs_hpc.broker.store import alerts, documents, log
@@ -35,15 +37,15 @@ def broker(web: WebHere) -> models.Broker:
     )
 
 
-@router.get("/trust-root")
+@router.get("/trust-root", responses=ENVELOPE)
 def trust_root(web: WebHere) -> Response:
     """The signed trust root in force, exactly as it was accepted."""
     with web.db.read() as tx:
         return views.envelope(documents.current_root(tx).envelope.to_bytes())
 
 
-@router.get("/trust-root/{version}")
-def trust_root_version(version: int, web: WebHere) -> Response:
+@router.get("/trust-root/{version}", responses=ENVELOPE)
+def trust_root_version(version: Version, web: WebHere) -> Response:
     """One version of it, so that a client can follow the succession from the one that it pinned."""
     with web.db.read() as tx:
         row = tx.execute(select(trust_roots.c.digest).where(trust_roots.c.version == version)).first()
@@ -69,7 +71,7 @@ def status(web: WebHere, who: Asker) -> models.Status:
             jobs=views.counts(tx, "job"),
             projects=views.counts(tx, "project"),
             alerts=[models.Alert(**vars(item)) for item in alerts.every(tx)],
-            log_size=len(log.leaves(tx)),
+            log_size=log.size(tx),
         )
 
 
@@ -104,7 +106,7 @@ def _metrics(web: Web, tx: Connection) -> str:
     lines += [f'hdrs_hpc_alerts{{code="{code}"}} {n}' for code, n in sorted(by_code.items())]
     latest = log.latest_checkpoint(tx)
     for name, meaning, value in (
-        ("log_entries", "Entries of the audit log.", len(log.leaves(tx))),
+        ("log_entries", "Entries of the audit log.", log.size(tx)),
         ("log_signed_entries", "Entries under the newest signed checkpoint.", latest[0] if latest else 0),
     ):
         lines += [

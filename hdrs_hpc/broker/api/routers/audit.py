@@ -9,8 +9,9 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from hdrs_hpc.audit import merkle
-from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.answers import ENTRY_LINES, ENVELOPE, LINES
+from hdrs_hpc.broker.api.inputs import DigestInPath, EntryNumber, LogSize
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.store import checkpoint, documents, log
@@ -18,64 +19,59 @@ from hdrs_hpc.core.errors import NotFoundError
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 MAX_PAGE = 5000
-_LINES = "application/x-ndjson"
 
 
-@router.get("/checkpoint")
+@router.get("/checkpoint", responses=ENVELOPE)
 def newest(web: WebHere) -> Response:
     """A signed checkpoint of the log as it is now.  Keep it: a later log must extend it."""
     return views.envelope(checkpoint.sign(web.db, web.ask))
 
 
 @router.get("/consistency")
-def consistency(
-    web: WebHere, old: Annotated[int, Query(ge=0)], new: Annotated[int, Query(ge=0)]
-) -> models.Consistency:
+def consistency(web: WebHere, old: LogSize, new: LogSize) -> models.Consistency:
     """Proof (RFC 6962 §2.1.2) that the log of ``new`` entries extends the one of ``old``.  Only hashes."""
     with web.db.read() as tx:
-        leaves = log.leaves(tx)
-    if not old <= new <= len(leaves):
-        raise NotFoundError(f"the log has {len(leaves)} entries")
-    proof = merkle.consistency_proof(leaves[:new], old)
+        there = log.size(tx)
+        if not old <= new <= there:
+            raise NotFoundError(f"the log has {there} entries")
+        proof = merkle.consistency_proof(log.StoredTree(tx), old, new)
     return models.Consistency(old=old, new=new, proof=[step.hex() for step in proof])
 
 
 @router.get("/inclusion")
-def inclusion(
-    web: WebHere, entry: Annotated[int, Query(ge=0)], size: Annotated[int, Query(ge=1)]
-) -> models.Inclusion:
+def inclusion(web: WebHere, entry: EntryNumber, size: LogSize) -> models.Inclusion:
     """Proof (RFC 6962 §2.1.1) that an entry is in the log of ``size`` entries.  Only hashes."""
     with web.db.read() as tx:
-        leaves = log.leaves(tx)
-    if not entry < size <= len(leaves):
-        raise NotFoundError(f"the log has {len(leaves)} entries")
-    proof = merkle.inclusion_proof(leaves[:size], entry)
-    return models.Inclusion(
-        entry=entry, size=size, leaf=leaves[entry].hex(), proof=[step.hex() for step in proof]
-    )
+        there = log.size(tx)
+        if not entry < size <= there:
+            raise NotFoundError(f"the log has {there} entries")
+        tree = log.StoredTree(tx)
+        leaf = tree.node(0, entry)
+        proof = merkle.inclusion_proof(tree, entry, size)
+    return models.Inclusion(entry=entry, size=size, leaf=leaf.hex(), proof=[step.hex() for step in proof])
 
 
-@router.get("/entries")
+@router.get("/entries", responses=ENTRY_LINES)
 def entries(
     web: WebHere,
     who: Asker,
-    since: Annotated[int, Query(ge=0)] = 0,
+    since: EntryNumber = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
 ) -> Response:
     """Canonical bytes of the entries from ``since`` on, one a line."""
     _require_reader(who)
     with web.db.read() as tx:
-        found = log.entries(tx, since)[:limit]
-    return Response(b"".join(line + b"\n" for line in found), media_type=_LINES)
+        found = log.entries(tx, since, limit)
+    return Response(b"".join(line + b"\n" for line in found), media_type=LINES)
 
 
-@router.get("/checkpoints")
+@router.get("/checkpoints", responses=ENTRY_LINES)
 def checkpoints(web: WebHere, who: Asker) -> Response:
     """Every signed checkpoint, one envelope a line."""
     _require_reader(who)
     with web.db.read() as tx:
         found = log.checkpoint_envelopes(tx)
-    return Response(b"".join(line + b"\n" for line in found), media_type=_LINES)
+    return Response(b"".join(line + b"\n" for line in found), media_type=LINES)
 
 
 @router.get("/documents")
@@ -86,8 +82,8 @@ def document_digests(web: WebHere, who: Asker) -> list[str]:
         return sorted(_readable(tx))
 
 
-@router.get("/documents/{digest}")
-def document(digest: str, web: WebHere, who: Asker) -> Response:
+@router.get("/documents/{digest}", responses=ENVELOPE)
+def document(digest: DigestInPath, web: WebHere, who: Asker) -> Response:
     """One accepted document, byte for byte."""
     _require_reader(who)
     with web.db.read() as tx:
@@ -104,10 +100,7 @@ def _require_reader(who: Who) -> None:
 
 def _readable(tx: Connection) -> dict[str, bytes]:
     opened = {
-        digest
-        for entry in map(Entry.from_bytes, log.entries(tx))
-        if entry.event == "decisions-opened"
-        for digest in entry.detail["documents"]
+        digest for entry in log.of_event(tx, "decisions-opened") for digest in entry.detail["documents"]
     }
     sealed = {item.digest for item in documents.of_kind(tx, "output-decision")} - opened
     return {digest: raw for digest, raw in documents.all_raw(tx).items() if digest not in sealed}

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.inputs import NameInPath
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.store import datasets, documents
@@ -23,7 +24,7 @@ def every(web: WebHere, who: Asker) -> list[models.Dataset]:
 
 
 @router.get("/{name}")
-def one(name: str, web: WebHere, who: Asker) -> list[models.Dataset]:
+def one(name: NameInPath, web: WebHere, who: Asker) -> list[models.Dataset]:
     """The registered versions of one dataset."""
     with web.db.read() as tx:
         found = _visible(tx, who, datasets.versions_of(tx, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from hdrs_hpc.broker.api import models, permissions
+from hdrs_hpc.broker.api.answers import DSSE, takes
 from hdrs_hpc.broker.api.web import Address, Asker, BundleBody, DocumentBody, WebHere
 from hdrs_hpc.broker.store import accept
 from hdrs_hpc.core.errors import NotAllowedError
@@ -13,7 +14,7 @@ from hdrs_hpc.protocol import bundle
 router = APIRouter(tags=["filing"])
 
 
-@router.post("/documents")
+@router.post("/documents", openapi_extra=takes(DSSE))
 def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.Receipt:
     """File a signed document (a DSSE envelope) of any kind that people sign.
 
@@ -31,7 +32,7 @@ def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.R
     )
 
 
-@router.post("/bundles")
+@router.post("/bundles", openapi_extra=takes("application/octet-stream"))
 def upload_bundle(web: WebHere, who: Asker, raw: BundleBody) -> models.Bundle:
     """Keep a bundle (a plain tar) until a signed spec names its digest."""
     if not permissions.may_upload_bundle(who):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker import states, workers
 from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.answers import DOWNLOAD, ENVELOPE
+from hdrs_hpc.broker.api.inputs import JobPrefix, NameInPath, NameInQuery
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import accept, artefacts, copies, jobs, log
@@ -25,8 +26,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 def every(
     web: WebHere,
     who: Asker,
-    project: Annotated[str | None, Query()] = None,
-    state: Annotated[str | None, Query()] = None,
+    project: NameInQuery | None = None,
+    state: NameInQuery | None = None,
 ) -> list[models.JobLine]:
     """The jobs of your projects, newest last."""
     with web.db.read() as tx:
@@ -39,14 +40,14 @@ def every(
 
 
 @router.get("/{prefix}")
-def one(prefix: str, web: WebHere, who: Asker) -> models.Job:
+def one(prefix: JobPrefix, web: WebHere, who: Asker) -> models.Job:
     """One job, by the beginning of its id: state, every rule of its decision, progress, outputs."""
     with web.db.read() as tx:
         return _whole(tx, *views.job(tx, who, prefix), web.home)
 
 
 @router.post("/{prefix}/cancel")
-def cancel(prefix: str, web: WebHere, who: Asker) -> models.Job:
+def cancel(prefix: JobPrefix, web: WebHere, who: Asker) -> models.Job:
     """Ask for the job's end; it is cancelled once the cluster says so and everything of it is purged."""
     with web.db.read() as tx:
         job, grant = views.job(tx, who, prefix)
@@ -57,8 +58,8 @@ def cancel(prefix: str, web: WebHere, who: Asker) -> models.Job:
         return _whole(tx, jobs.get(tx, job.id), grant, web.home)
 
 
-@router.get("/{prefix}/artefacts/{name}")
-def artefact(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
+@router.get("/{prefix}/artefacts/{name}", responses=DOWNLOAD)
+def artefact(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> Response:
     """The bytes of one released artefact.  Fetching is logged."""
     with web.db.read() as tx:
         job, item = _released(tx, who, prefix, name)
@@ -72,8 +73,8 @@ def artefact(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
     return views.download(raw, item.media_type, item.file)
 
 
-@router.get("/{prefix}/artefacts/{name}/record")
-def record(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
+@router.get("/{prefix}/artefacts/{name}/record", responses=ENVELOPE)
+def record(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> Response:
     """Its signed release record."""
     with web.db.read() as tx:
         job, item = _released(tx, who, prefix, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from hdrs_hpc.broker.api import models
+from hdrs_hpc.broker.api.answers import DSSE, takes
 from hdrs_hpc.broker.api.tokens import TokenInvalidError
 from hdrs_hpc.broker.api.web import Address, DocumentBody, WebHere
 from hdrs_hpc.broker.store import accept, documents
@@ -23,7 +24,7 @@ def challenge(web: WebHere) -> models.Challenge:
     return models.Challenge(challenge=text, expires=clock.to_text(expires))
 
 
-@router.post("")
+@router.post("", openapi_extra=takes(DSSE))
 def login(web: WebHere, address: Address, raw: DocumentBody) -> models.LoggedIn:
     """The signed answer (a DSSE envelope of kind ``login``) → a token for reading.
 

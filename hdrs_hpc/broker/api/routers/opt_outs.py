@@ -6,6 +6,8 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.api import models, permissions
+from hdrs_hpc.broker.api.answers import takes
+from hdrs_hpc.broker.api.inputs import NameInPath
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.web import Asker, OptOutIdsBody, WebHere
 from hdrs_hpc.broker.store import accept, copies, datasets, jobs, opt_outs, projects
@@ -15,7 +17,7 @@ router = APIRouter(prefix="/opt-outs", tags=["opt-outs"])
 
 
 @router.get("/{dataset}")
-def one(dataset: str, web: WebHere, who: Asker) -> models.OptOuts:
+def one(dataset: NameInPath, web: WebHere, who: Asker) -> models.OptOuts:
     """The statement in force about a dataset, and the copies and jobs that a change of it touches."""
     with web.db.read() as tx:
         _require(tx, who, dataset)
@@ -42,8 +44,8 @@ def one(dataset: str, web: WebHere, who: Asker) -> models.OptOuts:
     )
 
 
-@router.post("/{dataset}/ids")
-def bring_ids(dataset: str, web: WebHere, who: Asker, raw: OptOutIdsBody) -> models.OptOutIds:
+@router.post("/{dataset}/ids", openapi_extra=takes("application/json"))
+def bring_ids(dataset: NameInPath, web: WebHere, who: Asker, raw: OptOutIdsBody) -> models.OptOutIds:
     """Keep a file of ids in the data zone until a signed change names its digest; tells which are on the list."""
     with web.db.read() as tx:
         _require(tx, who, dataset)

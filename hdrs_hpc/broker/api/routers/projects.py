@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker import sites
 from hdrs_hpc.broker.api import models, views
+from hdrs_hpc.broker.api.answers import ENVELOPE
+from hdrs_hpc.broker.api.inputs import NameInPath
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, opt_outs, projects
@@ -26,22 +28,22 @@ def every(web: WebHere, who: Asker) -> list[models.Project]:
 
 
 @router.get("/{name}")
-def one(name: str, web: WebHere, who: Asker) -> models.Project:
+def one(name: NameInPath, web: WebHere, who: Asker) -> models.Project:
     """Data, people, limits, days and GPU-hours left."""
     with web.db.read() as tx:
         return _shown(tx, web.home, *views.project(tx, who, name))
 
 
-@router.get("/{name}/grant")
-def grant(name: str, web: WebHere, who: Asker) -> Response:
+@router.get("/{name}/grant", responses=ENVELOPE)
+def grant(name: NameInPath, web: WebHere, who: Asker) -> Response:
     """The signed grant in force, exactly as it was accepted."""
     with web.db.read() as tx:
         project, _ = views.project(tx, who, name)
         return views.envelope(documents.get(tx, project.grant).raw)
 
 
-@router.get("/{name}/certificate")
-def certificate(name: str, web: WebHere, who: Asker) -> Response:
+@router.get("/{name}/certificate", responses=ENVELOPE)
+def certificate(name: NameInPath, web: WebHere, who: Asker) -> Response:
     """The signed certificate of destruction, once the project is closed."""
     with web.db.read() as tx:
         project, _ = views.project(tx, who, name)
@@ -52,7 +54,7 @@ def certificate(name: str, web: WebHere, who: Asker) -> Response:
 
 
 @router.get("/{name}/closing-plan")
-def closing_plan(name: str, web: WebHere, who: Asker) -> models.ClosingPlan:
+def closing_plan(name: NameInPath, web: WebHere, who: Asker) -> models.ClosingPlan:
     """What closing the project now would destroy.  Changes nothing."""
     with web.db.read() as tx:
         project, found = views.project(tx, who, name)

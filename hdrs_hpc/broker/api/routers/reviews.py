@@ -7,6 +7,8 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.api import models, permissions, views
+from hdrs_hpc.broker.api.answers import DOWNLOAD
+from hdrs_hpc.broker.api.inputs import JobPrefix, NameInPath
 from hdrs_hpc.broker.api.permissions import Who
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.store import artefacts, jobs
@@ -30,7 +32,7 @@ def every(web: WebHere, who: Asker) -> list[models.ReviewLine]:
 
 
 @router.get("/{prefix}")
-def one(prefix: str, web: WebHere, who: Asker) -> models.Review:
+def one(prefix: JobPrefix, web: WebHere, who: Asker) -> models.Review:
     """Every artefact of a job with the report of its check."""
     with web.db.read() as tx:
         job, grant = views.job_in_review(tx, who, prefix)
@@ -54,8 +56,8 @@ def one(prefix: str, web: WebHere, who: Asker) -> models.Review:
         )
 
 
-@router.get("/{prefix}/artefacts/{name}")
-def artefact(prefix: str, name: str, web: WebHere, who: Asker) -> Response:
+@router.get("/{prefix}/artefacts/{name}", responses=DOWNLOAD)
+def artefact(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> Response:
     """The rebuilt bytes, exactly those that would be released."""
     with web.db.read() as tx:
         job, _ = views.job_in_review(tx, who, prefix)

@@ -1,0 +1,29 @@
+"""What a route answers with when it is not a JSON view, and what it takes that is no parameter: told in the OpenAPI
+document, so that a client knows the media type beforehand.
+
+Not by ``response_class``: FastAPI would then tell that failures, which are JSON, have that media type too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DSSE = "application/vnd.dsse+json"
+LINES = "application/x-ndjson"
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_ENVELOPE = {"schema": {"type": "object", "required": ["payload", "payloadType", "signatures"]}}
+
+Told = dict[int | str, dict[str, Any]]
+ENVELOPE: Told = {200: {"description": "A signed document, byte for byte.", "content": {DSSE: _ENVELOPE}}}
+ENTRY_LINES: Told = {200: {"description": "One JSON value a line.", "content": {LINES: _BYTES}}}
+DOWNLOAD: Told = {
+    200: {
+        "description": "The bytes of the artefact, of the media type of its class.",
+        "content": dict.fromkeys(("text/csv", "image/png", "application/octet-stream"), _BYTES),
+    }
+}
+
+
+def takes(media_type: str) -> dict[str, Any]:
+    """``openapi_extra`` of a route that reads the raw body."""
+    return {"requestBody": {"required": True, "content": {media_type: _BYTES}}}
