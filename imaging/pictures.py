@@ -13,21 +13,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from imaging.layout import NAMESPACE
+from imaging.slide_picture import fitted, shown
 
 TILES = 16
-TILE_PX = 192
-LARGE_PX = 2 * TILE_PX
-"""Side of a tile where there are few."""
+SIZE_PX = 768
+"""Longer side of a picture, if nothing else is wanted."""
 TIMES = 4
 """Times shown of a series with an axis t."""
 
 
-def draw(group: zarr.Group) -> Image.Image:
-    """A picture of one series' or slide's group; the data stay in memory only as far as shown."""
-    return _thumbnail(group) if "levels" in _ours(group) else _montage(group)
+def is_slide(group: zarr.Group) -> bool:
+    """Whether it is a slide's, which :func:`imaging.slide_picture.slide_pixels` reads."""
+    return "levels" in _ours(group)
 
 
-def _montage(group: zarr.Group) -> Image.Image:
+def draw_slide(planes: list[NDArray[Any]], size: int = SIZE_PX) -> Image.Image:
+    """A slide's picture, its longer side ``size``."""
+    return fitted(shown(planes, lambda plane: grey(plane, None, top=99.5)), size)
+
+
+def draw(group: zarr.Group, size: int = SIZE_PX) -> Image.Image:
+    """A picture of one series' group, its longer side ``size``; the data stay in memory only as far as shown."""
     """Slices, evenly spread, of some times; grey values windowed to their own 1st to 99th percentile."""
     array = _array(group, "0")
     ome: Any = group.attrs["ome"]
@@ -37,7 +43,7 @@ def _montage(group: zarr.Group) -> Image.Image:
     places = _places(sizes, channels=_is_segments(ours))
     planes = [_plane(array, axes, place) for place in places]
     tiles = [Image.fromarray(pixels) for pixels in _pixels(planes, ours)]
-    return _sheet(tiles, [_caption(place, sizes, ours) for place in places])
+    return _sheet(tiles, [_caption(place, sizes, ours) for place in places], size)
 
 
 def _is_segments(ours: dict[str, Any]) -> bool:
@@ -136,9 +142,9 @@ def _caption(place: dict[str, int], sizes: dict[str, int], ours: dict[str, Any])
     return "  ".join(said)
 
 
-def _sheet(tiles: list[Image.Image], captions: list[str]) -> Image.Image:
+def _sheet(tiles: list[Image.Image], captions: list[str], size: int) -> Image.Image:
     columns = math.ceil(math.sqrt(len(tiles)))
-    side = TILE_PX if len(tiles) > 4 else LARGE_PX if len(tiles) > 1 else 2 * LARGE_PX
+    side = size // columns
     mode = "RGB" if any(tile.mode == "RGB" for tile in tiles) else "L"
     sheet = Image.new(mode, (columns * side, math.ceil(len(tiles) / columns) * side))
     pen = ImageDraw.Draw(sheet)
@@ -150,13 +156,6 @@ def _sheet(tiles: list[Image.Image], captions: list[str]) -> Image.Image:
         sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
         pen.text((left + 4, top + side - 15), caption, fill="white", stroke_width=1, stroke_fill="black")
     return sheet
-
-
-def _thumbnail(group: zarr.Group) -> Image.Image:
-    """The smallest level, which staging encoded itself."""
-    level = len(_ours(group)["levels"]) - 1
-    pixels: NDArray[np.uint8] = np.asarray(_array(group, str(level))[:])
-    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def _ours(group: zarr.Group) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def stage(
             click.echo("\nThe same command goes on where it stopped.", err=True)
             raise
     if items_file is not None:
-        write_items(items_file, scans[0], report.refused)
+        write_items(items_file, scans[0], report.refused, report.details)
     summary = report.as_run()
     for path in reports:
         text = report.as_html() if path.suffix == ".html" else json.dumps(summary, indent=2) + "\n"
@@ -262,7 +262,9 @@ def stage(
         f"  opt-out list of {f'up to {told["about"]} patients' if told['about'] else 'nobody'}, {told['list']}"
     )
     for code, refusal in summary["refused"].items():
-        click.echo(f"  {refusal['count']:>6} {code}{' (failed)' if refusal['failed'] else ''}")
+        named = ", ".join(f"{name}: {count}" for name, count in refusal.get("details", {}).items())
+        how = " (failed)" if refusal["failed"] else " (skipped)" if code == "not-imaging" else ""
+        click.echo(f"  {refusal['count']:>6} {code}{how}{f': {named}' if named else ''}")
     for code, count in sorted(unreadable.items()):
         click.echo(f"  {count:>6} {code} (the source lists them and can't give them)")
     if "burned-in-annotation" in report.refused and burned_in == "refuse":

@@ -48,9 +48,16 @@ def out_file(path: Path, option: str) -> None:
 @click.argument("item", required=False)
 @SECRET
 @click.option("--png", "png", type=click.Path(path_type=Path), required=True, help="Where to draw it.")
+@click.option(
+    "--size",
+    type=click.IntRange(64, 4096),
+    default=768,
+    show_default=True,
+    help="Pixels of the picture's longer side.",
+)
 @JSON
-def inspect(dest: Path, item: str | None, secret_file: Path, png: Path, as_json: bool) -> None:
-    """Draw one ITEM of the copy (by default the first): slices of a volume, or a slide's thumbnail.
+def inspect(dest: Path, item: str | None, secret_file: Path, png: Path, size: int, as_json: bool) -> None:
+    """Draw one ITEM of the copy (by default the first): slices of a volume, or a whole slide.
 
     The picture shows a patient's image: treat it as you treat the archive.
 
@@ -62,15 +69,22 @@ def inspect(dest: Path, item: str | None, secret_file: Path, png: Path, as_json:
 
     from hdrs_hpc.sealing.zarr_store import SealedStore
     from imaging import pictures, standalone
+    from imaging.slide_picture import slide_pixels
+    from imaging.staging.pool import ParserPool
 
     out_file(png, "--png")
     copy = standalone.open_copy(dest, standalone.read_secret(secret_file))
     chosen = _choose(copy.items(), item)
-    picture = pictures.draw(zarr.open_group(SealedStore(copy), path=chosen, mode="r"))
+    group = zarr.open_group(SealedStore(copy), path=chosen, mode="r")
+    if pictures.is_slide(group):
+        with ParserPool(1) as parsers:
+            picture = pictures.draw_slide(slide_pixels(group, size, copy.read, parsers), size)
+    else:
+        picture = pictures.draw(group, size)
     picture.save(png, "PNG")
     if as_json:
-        size = {"width": picture.width, "height": picture.height}
-        click.echo(json.dumps({"item": chosen, "png": str(png), **size}))
+        drawn = {"width": picture.width, "height": picture.height}
+        click.echo(json.dumps({"item": chosen, "png": str(png), **drawn}))
     else:
         click.echo(f"Drew {chosen} to {png}.")
 
@@ -159,15 +173,24 @@ def index(dest: Path, secret_file: Path, conditions: tuple[str, ...], as_json: b
     click.echo(f"{show.count(len(rows), 'item')} of {show.count(patients, 'patient')}.")
 
 
-def write_items(path: Path, inventory: pa.Table, refused: Mapping[str, Sequence[int]]) -> None:
-    """One line an item of the source: number, path, outcome.  Who opted out is not told from who is not wanted."""
+def write_items(
+    path: Path,
+    inventory: pa.Table,
+    refused: Mapping[str, Sequence[int]],
+    details: Mapping[int, Sequence[str]],
+) -> None:
+    """One line an item of the source: number, path, outcome (with missing attributes, the kind of a file).
+
+    Who opted out is not told from who is not wanted.
+    """
     outcomes = {number: _LEFT_OUT.get(code, code) for code, numbers in refused.items() for number in numbers}
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["item", "path", "outcome"])
         for number, name in enumerate(inventory.column("path").to_pylist(), start=1):
-            rows.writerow([number, name, outcomes.get(number, "staged")])
+            outcome = ": ".join([outcomes.get(number, "staged"), *details.get(number, ())])
+            rows.writerow([number, name, outcome])
 
 
 def _choose(items: list[str], wanted: str | None) -> str:

@@ -136,6 +136,8 @@ class _Work:
             return None  # broken: another VR was read as bytes
         if element.keyword == "PixelData" and depth == 0 and element.value:
             return _like(element, bulk.pixel_data(element, self._source))
+        if self._known.is_in_bytes(element.value):
+            return leaves.without_value(element, action)
         if element.keyword in bulk.KEPT or action is Action.KEEP:
             return _like(element, element.value)
         return leaves.without_value(element, action)

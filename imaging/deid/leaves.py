@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from pydicom import _uid_dict, charset, config
 from pydicom.dataelem import DataElement
@@ -28,6 +29,9 @@ _DEVICE_WRITTEN = kind("device_written")
 """Text that a device writes of itself: kept as it is unless it names somebody or has the shape of an id."""
 
 _STANDARD_SCHEMES = kind("standard_schemes")
+_IDENTIFYING = kind("identifying")
+_SIZES = frozenset({"Rows", "Columns", "TotalPixelMatrixRows", "TotalPixelMatrixColumns"})
+"""Numbers that the pixels confirm: nobody's, whatever they are equal to."""
 _STRUCTURAL, _TERMS = kind("structural"), kind("terms")
 _CODED = frozenset({"CodeValue", "CodeMeaning", "LongCodeValue"})
 _STRUCTURAL_UID = re.compile(
@@ -84,19 +88,20 @@ def leaf(
     if vr == "UI":
         return _uids(element, action, subject, known, profile)
     if vr in TEMPORAL:
-        return _temporal(element, action, subject, profile)
+        return _temporal(element, action, subject, known, profile)
     if vr == "AS":
         return _each(element, lambda value: rules.age(subject.patient, value) or "")
     if vr == "PN":
         return _with(element, "")
     if vr in ("AE", "UR"):
-        harmless = action is Action.KEEP and not any(known.is_in(str(value)) for value in values_of(element))
+        values = [unquote(str(value)) for value in values_of(element)]
+        harmless = action is Action.KEEP and not any(map(known.is_in, values))
         return _with(element, element.value) if harmless else None
     if vr == "CS":
         return _each(element, lambda value: _code_string(element.keyword, str(value), known))
     if vr in TEXT:
         return _text(element, action, parent, known)
-    if any(str(value) in known.compact_ids() for value in values_of(element)):
+    if element.keyword not in _SIZES and known.is_in_numbers(values_of(element)):
         return None
     return _with(element, element.value)
 
@@ -111,9 +116,10 @@ def without_value(element: DataElement, action: Action | None) -> DataElement | 
 def _uids(
     element: DataElement, action: Action | None, subject: Subject, known: Identifiers, profile: ObjectProfile
 ) -> DataElement:
-    if Option.RETAIN_UIDS in profile.options:
+    carries = any(known.is_in_digits(str(value)) for value in values_of(element))
+    if Option.RETAIN_UIDS in profile.options and not carries:
         return _with(element, element.value)
-    if action is Action.KEEP and not any(known.is_in_digits(str(value)) for value in values_of(element)):
+    if action is Action.KEEP and not carries:
         return _with(element, element.value)
     structural = _STRUCTURAL_UID.search(element.keyword) is not None
 
@@ -129,8 +135,10 @@ def _uids(
 
 
 def _temporal(
-    element: DataElement, action: Action | None, subject: Subject, profile: ObjectProfile
+    element: DataElement, action: Action | None, subject: Subject, known: Identifiers, profile: ObjectProfile
 ) -> DataElement:
+    if any(known.is_in_digits(_of_day(element.VR, str(one))) for one in values_of(element)):
+        return _with(element, dummy(element.VR))
     if action is Action.KEEP or Option.RETAIN_FULL_DATES in profile.options:
         return _with(element, element.value)
     if action is Action.SHIFT or (action is None and Option.RETAIN_MODIFIED_DATES in profile.options):
@@ -139,6 +147,11 @@ def _temporal(
             return _with(element, values if len(values) > 1 else values[0])
     wants_value = (annex_e.listed(int(element.tag)) or "Z").endswith("D")
     return _with(element, dummy(element.VR) if wants_value else "")
+
+
+def _of_day(vr: str, value: str) -> str:
+    """What of a temporal value is not moved with its date: a time, the fraction of a second."""
+    return {"TM": value, "DT": re.split(r"[+-]", value.partition(".")[2])[0]}.get(vr, "")
 
 
 def _text(
@@ -151,7 +164,9 @@ def _text(
     def judged(value: Any) -> str:
         text = str(value)
         if action is Action.KEEP:
-            return text if not any(known.names(word) for word in re.findall(r"\w+", text)) else REMOVED
+            names = any(known.names(word) for word in re.findall(r"\w+", text))
+            carries = element.keyword not in _IDENTIFYING and known.is_in_digits(text)
+            return REMOVED if names or carries else text
         if coded and is_technical(text, known):
             return text
         if by_device:
@@ -177,6 +192,8 @@ def _code_string(keyword: str, value: str, known: Identifiers) -> str:
         return text
     words = text.replace("_", " ").split()
     if any(len(word) > 3 and known.names(word) for word in words):
+        return REMOVED
+    if any(known.initials.all_of(word) and not is_safe(word) for word in words):
         return REMOVED
     if all(is_safe(word) for word in words):
         return text

@@ -47,7 +47,7 @@ def _is_safe(creator: DataElement, element: DataElement, known: Identifiers) -> 
         return False
     values = values_of(element)
     if vr in _NUMERIC:
-        return not any(str(value) in known.compact_ids() for value in values)
+        return not known.is_in_numbers(values)
     return vr in _TEXT and all(
         is_technical(str(value), known) and all(map(is_product, re.findall(r"[^\W_]+", str(value))))
         for value in values

@@ -12,6 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
+from imaging import unknown_vr
+
+unknown_vr.register()
+
 BROKEN = (
     ValueError,
     TypeError,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from imaging.deid.attribute_kinds import kind
+from imaging.deid.initials import Initials, are_all
+from imaging.deid.numbers import KnownNumbers
 from imaging.deid.reading_elements import elements, values_of
 from imaging.deid.words import eponym_pattern, is_safe
 
@@ -81,14 +83,22 @@ class Identifiers:
     def __init__(self, dataset: Dataset) -> None:
         names: set[str] = set()
         phrases: set[str] = set()
+        persons: set[tuple[str, ...]] = set()
+        days: set[str] = set()
         for keyword, vr, value in _all_values(dataset):
             text = str(value)
+            if vr in ("DA", "DT"):
+                days.add(text)
             if vr == "PN":
+                persons.update(tuple(_tokens(group)) for group in text.split("="))
                 names.update(token for token in _tokens(text) if len(token) > 1 and not token.isdigit())
                 phrases.update(token for token in _tokens(text) if len(token) > 3 and token.isdigit())
             elif keyword in _IDS and len(text.strip()) > 2:
                 phrases.add(_folded(text.strip()))
         self._names = frozenset(names)
+        self.initials = Initials(persons)
+        self._numbers = KnownNumbers(phrases)
+        self._numbers_and_days = KnownNumbers(phrases, days)
         self._compact = frozenset(
             compact
             for compact in ("".join(_tokens(phrase)) for phrase in phrases)
@@ -105,14 +115,28 @@ class Identifiers:
     def names(self, token: str) -> bool:
         """Whether a word is part of a person's name here."""
         folded = _folded(token)
-        return folded in self._names or (
-            len(folded) > 5 and any(name in folded for name in self._names if len(name) > 4)
+        return (
+            folded in self._names
+            or (len(folded) > 5 and any(name in folded for name in self._names if len(name) > 4))
+            or self._is_glued(folded)
         )
+
+    def _is_glued(self, folded: str) -> bool:
+        """Whether a word is two names, or a name and initials, without anything between."""
+        for name in self._names:
+            rest = folded.removeprefix(name) if folded.startswith(name) else folded.removesuffix(name)
+            if rest != folded and (
+                rest in self._names or (len(name) > 3 and self.initials.are_letters(rest))
+            ):
+                return True
+        return False
 
     def is_in(self, text: str) -> bool:
         """Whether a whole value names somebody or carries one of their ids."""
         folded = _folded(text)
         if self._phrases is not None and self._phrases.search(folded):
+            return True
+        if self._numbers.in_digits(folded):
             return True
         compact = "".join(_tokens(text))
         return any(one in compact for one in self._compact) or any(
@@ -120,9 +144,20 @@ class Identifiers:
         )
 
     def is_in_digits(self, uid: str) -> bool:
-        """Whether a UID has one of this instance's ids built in."""
-        digits = uid.replace(".", "")
-        return any(one in digits for one in self._compact)
+        """Whether a UID or a time has one of this instance's ids built in."""
+        return self._numbers.in_digits(uid)
+
+    def is_in_numbers(self, values: Sequence[Any]) -> bool:
+        """Whether numbers, or texts of numbers, are or have the digits of an id or of a day of this instance."""
+        return self._numbers_and_days.in_values(values)
+
+    def is_in_bytes(self, raw: bytes) -> bool:
+        """Whether a name or an id stands in bytes, as ASCII or UTF-16."""
+        low = raw.lower()
+        words = [word for word in self._names | self._compact if len(word) > 4 and word.isascii()]
+        return any(
+            word.encode(coding) in low for word in words for coding in ("ascii", "utf-16-le", "utf-16-be")
+        )
 
     def without(self, text: str) -> str:
         """``text`` without phrases of this instance's people."""
@@ -141,15 +176,20 @@ def cleaned(text: str, known: Identifiers, harmless: Callable[[str], bool] = is_
         rest = shape.sub(_keep_technical if shape is _GROUPED else " ", rest)
     compact = known.compact_ids()
     eponyms = [match.span() for match in eponym_pattern().finditer(rest)]
+    for start, end in known.initials.places(rest, known.names):
+        rest = rest[:start] + " " * (end - start) + rest[end:]
 
     def judge(match: re.Match[str]) -> str:
         token = match.group()
         harmful = known.names(token) or any(one in token.lower() for one in compact)
+        harmful = harmful or (known.initials.all_of(token) and not is_safe(token))
         keeps = harmless(token) or any(start <= match.start() < end for start, end in eponyms)
         return token if keeps and not harmful else " "
 
     rest = _TOKEN.sub(judge, rest)
     rest = re.sub(r"[^\x20-\x7e]+", " ", rest)
+    if are_all(rest) and not are_all(text):
+        return ""
     # Punctuation that stood around what went would only tell its shape.
     return " ".join(part for part in rest.split() if _TOKEN.search(part) or part in "+-/&").strip(_EDGE)
 
@@ -157,6 +197,8 @@ def cleaned(text: str, known: Identifiers, harmless: Callable[[str], bool] = is_
 def is_technical(text: str, known: Identifiers) -> bool:
     """Whether a short value can stay as it is: no known name or id, no date, no number to call."""
     if len(text) > 64 or not text.isprintable() or known.is_in(text) or _ANNOUNCED.search(text):
+        return False
+    if any(known.initials.all_of(token) and not is_safe(token) for token in _tokens(text)):
         return False
     rest = _VERSION.sub(lambda match: match.group() if _DOTTED_DAY.search(match.group()) else " ", text)
     for shape in _SHAPES:

@@ -47,8 +47,14 @@ class Geometry:
 
     @property
     def spacing_xyz(self) -> Floats:
-        """(3,) as ITK's ``GetSpacing()``."""
+        """(3,) as ITK's ``GetSpacing()``; along z the median where ``uniform`` is false: see :attr:`gaps`."""
         return np.asarray(np.linalg.norm(self.affine_xyz[:3, :3], axis=0), dtype=np.float64)
+
+    @property
+    def gaps(self) -> Floats:
+        """(z - 1,) millimetres from each slice to the next, along their normal."""
+        normal = np.cross(self.affine_xyz[:3, 0], self.affine_xyz[:3, 1])
+        return np.asarray(np.diff(self.positions @ (normal / np.linalg.norm(normal))), dtype=np.float64)
 
     @property
     def direction(self) -> Floats:

@@ -29,7 +29,7 @@ from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
-from imaging.staging import contact_sheet, index, inventory, release_list
+from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
@@ -38,12 +38,13 @@ from imaging.staging.patient_lists import OptOut, OptOutMissingError
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
-from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.refusals import ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
+from imaging.staging.tables.headers import TableHeader
 from imaging.staging.tables.judging import Tables
 from imaging.staging.writing import Dropped, Writer, Written
 
@@ -174,6 +175,7 @@ def stage(
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
+        run.settle_doubles(headers, scheduler)
         judged = run.judge.judge(headers, table.column("path").to_pylist())
         headers.clear()
         run.ledger.refuse_all(judged.refused)
@@ -195,9 +197,9 @@ def stage(
 def read_headers(
     bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
 ) -> list[tuple[int, AnyHeader | str]]:
-    """The work of a worker: checked headers of some items, or the code by which one has none."""
+    """The work of a worker: checked headers of some items, or the code (and details) by which one has none."""
     return [
-        (number, header.code if isinstance(header, Refused) else header)
+        (number, str(header) if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
     ]
 
@@ -229,6 +231,7 @@ class _Run:
         self.plan = plan
         self.opt_out = opt_out
         self.table = table
+        self.paths: list[str] = table.column("path").to_pylist()
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
         names = (
@@ -260,11 +263,37 @@ class _Run:
         for batch in _in_order(futures, ahead=3 * scheduler.slots):
             for number, header in batch:
                 if isinstance(header, str):
-                    self.ledger.refuse((number,), header)
+                    self.ledger.refuse((number,), self._unless_not_imaging(number, header))
+                elif isinstance(header, TableHeader) and (
+                    kind := not_imaging.table_is_none(self.paths[number - 1], header.rows)
+                ):
+                    self.ledger.refuse((number,), f"not-imaging:{kind}")
                 else:
                     headers[number] = header
             meter.advance(len(batch), sum(self.sizes[number - 1] for number, _ in batch))
         return headers
+
+    def settle_doubles(self, headers: dict[int, AnyHeader], scheduler: Scheduler) -> None:
+        """Of items with one SOP Instance UID leave one in ``headers``, or none."""
+
+        def shown(numbers: Sequence[int]) -> dict[int, doubles.Shown]:
+            futures = (scheduler.submit(doubles.show, number, headers[number]) for number in numbers)
+            return dict(zip(numbers, _in_order(futures, ahead=3 * scheduler.slots), strict=True))
+
+        groups = doubles.shared(headers, self.judge.identity)
+        settled = doubles.settle(groups, lambda number: self.digests[number - 1], shown)
+        for number in settled.refused:
+            del headers[number]
+        self.ledger.refuse_all(settled.refused)
+        self.notes.update(settled.notes)
+
+    def _unless_not_imaging(self, number: int, told: str) -> str:
+        """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
+        code, details = split(told)
+        kind = not_imaging.kind_of(self.paths[number - 1], code, details[0] if details else "")
+        if kind is not None:
+            return f"not-imaging:{kind}"
+        return told if code in ("required-attribute-missing", "not-imaging") else code
 
     def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
@@ -319,6 +348,7 @@ class _Run:
             bytes_in=sum(self.sizes),
             failed=self.ledger.failed,
             refused=self.ledger.by_code(),
+            details=self.ledger.details(),
             notes=dict(self.notes),
             isolation=isolation,
             seconds=seconds,
@@ -329,11 +359,11 @@ class _Run:
     def _dropped(self, dropped: Dropped, order: int) -> None:
         refused, numbers = dropped.refused, dropped.task.numbers()
         if isinstance(refused, ItemRefused):
-            self.ledger.refuse((refused.number,), refused.code, order)
+            self.ledger.refuse((refused.number,), str(refused), order)
             others = (number for number in numbers if number != refused.number)
             self.ledger.refuse(others, "volume-incomplete", order)
         else:
-            self.ledger.refuse(numbers, refused.code, order)
+            self.ledger.refuse(numbers, str(refused), order)
 
     def _fingerprint(self, task: Task) -> str:
         own = task.fingerprint(lambda number: self.digests[number - 1])

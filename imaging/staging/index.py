@@ -23,8 +23,8 @@ manufacturer             string, null      one name a maker, OTHER for unknown o
 axes                     string            of level 0, slowest first: some of ``tczyx``
 shape                    list<int64>       of level 0, in the order of ``axes``
 spacing_mm               list<double>      voxel size along the spatial axes, in the order of ``axes``; empty
-                                           where the images do not say; null along z of a slide whose focal
-                                           planes have no told distance
+                                           where the images do not say; null along z where slices are not
+                                           evenly spaced, or a slide's focal planes have no told distance
 uniform_spacing          bool              false: use the slice positions in the group's attributes
 n_slices                 int64             frames over all times; 1 for a slide
 n_times                  int64, null       length of axis t; 1 without one

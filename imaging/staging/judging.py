@@ -92,6 +92,11 @@ class Kind(Protocol):
         """Whether this header is of the kind."""
         ...
 
+    def identity(self, number: int, header: Any) -> tuple[str, ...] | None:
+        """What no other item of the copy may be, of an item whose SOP Instance UID another has too; None where a rule
+        keeps it out, or it has no UID."""
+        ...
+
     def judge(self, headers: Mapping[int, Any], paths: Sequence[str]) -> Judged:
         """Tasks and refusals of these headers (item number → header), which :meth:`takes` said yes to."""
         ...
@@ -107,6 +112,11 @@ class Judge:
     def keywords(self) -> frozenset[str]:
         """See :attr:`Kind.keywords`."""
         return frozenset().union(*(kind.keywords for kind in self._kinds))
+
+    def identity(self, number: int, header: Header) -> tuple[str, ...] | None:
+        """See :meth:`Kind.identity`."""
+        kind = next((kind for kind in self._kinds if kind.takes(header)), None)
+        return None if kind is None else kind.identity(number, header)
 
     def judge(self, headers: Mapping[int, Header], paths: Sequence[str]) -> Judged:
         """Tasks in a stable order; memory is proportional to the headers."""

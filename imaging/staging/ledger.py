@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from hdrs_hpc.core.errors import NotAllowedError
-from imaging.staging.refusals import REASONS
+from imaging.staging.refusals import REASONS, spelled, split
 
 
 class TooManyFailedError(NotAllowedError):
@@ -25,6 +25,7 @@ class Ledger:
     def __init__(self, max_failed: int) -> None:
         self._max_failed = max_failed
         self._causes: dict[int, tuple[bool, int, str]] = {}
+        self._details: dict[int, tuple[str, ...]] = {}
         self._failed = 0
 
     @property
@@ -36,17 +37,20 @@ class Ledger:
         return len(self._causes)
 
     def refuse(self, numbers: Iterable[int], code: str, order: int = 0) -> None:
-        """Raises :class:`TooManyFailedError` at the one too many."""
+        """``code`` may have details: ``code:detail,detail``.  Raises :class:`TooManyFailedError` at one too many."""
+        code, details = split(code)
         cause = (not REASONS[code].failed, order, code)
         for number in numbers:
             earlier = self._causes.get(number)
             if earlier is not None and earlier <= cause:
                 continue
             self._causes[number] = cause
+            self._details[number] = details
             self._failed += REASONS[code].failed and (earlier is None or earlier[0])
             if self._failed > self._max_failed:
+                last = " ".join([code, *map(spelled, details)])
                 raise TooManyFailedError(
-                    f"{self._failed} items failed so far where {self._max_failed} may; the last code is {code}",
+                    f"{self._failed} items failed so far where {self._max_failed} may; the last code is {last}",
                     where=f"item {number}",
                 )
 
@@ -61,3 +65,7 @@ class Ledger:
         for number, (_, _, code) in sorted(self._causes.items()):
             found[code].append(number)
         return {code: tuple(numbers) for code, numbers in found.items()}
+
+    def details(self) -> dict[int, tuple[str, ...]]:
+        """Item number → what its refusal says beside the code, where it says something."""
+        return {number: tuple(map(spelled, told)) for number, told in sorted(self._details.items()) if told}

@@ -42,7 +42,7 @@ def main() -> None:
                     for header, blob in operations.answer(request, file):
                         wire.send(sock, header, blob)
                 except operations.Unreadable as unreadable:
-                    _end(sock, {"refused": unreadable.code})
+                    _end(sock, {"refused": str(unreadable)})
                 except MemoryError:
                     gc.collect()
                     _end(sock, {"refused": "too-large"})

@@ -23,6 +23,8 @@ _ASK = "Nothing to do: the grant or the profile says so."
 _KIND = "Nothing to do: this version does not stage such objects."
 _OPTED_OUT = "Nothing to do: the opt-out list says so."
 _TAKEN = "Nothing to do: the first of the equal instances was taken."
+_WHOLE = "Nothing is lost; remove the broken copy from the archive if it should not be listed again."
+_WHICH = "Find out which of them is meant, remove the others from the archive, and scan the dataset again."
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
@@ -71,11 +73,47 @@ _TABLE = (
     ("deface-uncertain", False, "A head scan whose face could not be found with confidence.", _LOOK),
     ("slide-side-image", False, "A label, overview or thumbnail of a slide: never read.", _KIND),
     ("slide-level-derived", False, "A level of a slide that is derived from a larger one instead.", _KIND),
+    ("not-imaging", False, "Neither imaging nor a table: a document, drawing, script, checksum and so on.", _KIND),
     ("duplicate-instance", False, "The same instance was already taken from another item.", _TAKEN),
+    ("duplicate-broken", False, "A cut or damaged copy of an instance whose whole copy was taken.", _WHOLE),
+    ("duplicates-differ", True, "Whole items of one SOP Instance UID with different images: none is taken.", _WHICH),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
 
 REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _TABLE}
+
+NOT_IMAGING = frozenset(
+    {"document", "drawing", "structured text", "script", "checksum", "system file", "DICOM directory"}
+)
+"""Kinds of what is ``not-imaging``."""
+ATTRIBUTES = {
+    "SOPClassUID": "(0008,0016)",
+    "SOPInstanceUID": "(0008,0018)",
+    "ImageType": "(0008,0008)",
+    "StudyInstanceUID": "(0020,000D)",
+    "SeriesInstanceUID": "(0020,000E)",
+    "SamplesPerPixel": "(0028,0002)",
+    "PhotometricInterpretation": "(0028,0004)",
+    "NumberOfFrames": "(0028,0008)",
+    "Rows": "(0028,0010)",
+    "Columns": "(0028,0011)",
+    "BitsAllocated": "(0028,0100)",
+    "TotalPixelMatrixColumns": "(0048,0006)",
+    "TotalPixelMatrixRows": "(0048,0007)",
+    "PlanePositionSlideSequence": "(0048,021A)",
+    "ColumnPositionInTotalImagePixelMatrix": "(0048,021E)",
+    "RowPositionInTotalImagePixelMatrix": "(0048,021F)",
+    "PerFrameFunctionalGroupsSequence": "(5200,9230)",
+}
+"""Attributes that may be named as missing, with their tags: a closed list, since a parser's word is not trusted."""
+_CONTENTS = frozenset({"text", "table", "drawing", "document", "system file"})
+_DETAILS = {
+    "required-attribute-missing": frozenset(ATTRIBUTES),
+    "not-imaging": NOT_IMAGING,
+    "not-dicom": _CONTENTS,
+    "malformed-table": _CONTENTS,
+}
+"""What a refusal may say beside its code."""
 
 UNLISTED = frozenset({"opted-out"})
 """Counted in reports without item numbers: a number would tell who opted out."""
@@ -98,11 +136,17 @@ def as_markdown() -> str:
 
 
 class Refused(Exception):
-    """Signals, within staging, that an item or a volume stays out for ``code``."""
+    """Signals, within staging, that an item or a volume stays out for ``code``.
+
+    ``details``: which attributes are missing, or what kind of file it is.  Messages carry both as
+    ``code:detail,detail``, which is also the text of the exception.
+    """
 
     def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code if code in REASONS else "parser-crashed"
+        code, details = split(code)
+        super().__init__(":".join(filter(None, (code, ",".join(details)))))
+        self.code = code
+        self.details = details
 
 
 class ItemRefused(Refused):
@@ -113,4 +157,18 @@ class ItemRefused(Refused):
         self.number = number
 
     def __reduce__(self) -> tuple[type[ItemRefused], tuple[int, str]]:
-        return (ItemRefused, (self.number, self.code))
+        return (ItemRefused, (self.number, str(self)))
+
+
+def split(told: str) -> tuple[str, tuple[str, ...]]:
+    """Code and details of what a parser or a rule said; what is in no table is not believed."""
+    code, _, rest = told.partition(":")
+    if code not in REASONS:
+        return "parser-crashed", ()
+    known = _DETAILS.get(code, frozenset())
+    return code, tuple(dict.fromkeys(detail for detail in rest.split(",") if detail in known))
+
+
+def spelled(detail: str) -> str:
+    """A detail as people read it: an attribute with its tag."""
+    return f"{detail} {ATTRIBUTES[detail]}" if detail in ATTRIBUTES else detail

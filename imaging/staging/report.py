@@ -48,6 +48,8 @@ class StageReport:
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    details: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Item number → what its refusal names: attributes that are missing, the kind of a file that is no imaging."""
     seconds: float = field(default=0.0, compare=False)
     reading_s: float = field(default=0.0, compare=False)
     workers: str = field(default="", compare=False)
@@ -81,6 +83,11 @@ class StageReport:
         """Items of the archive that went in."""
         return self.items_in - sum(map(len, self.refused.values()))
 
+    def named(self, code: str) -> dict[str, int]:
+        """What refusals by ``code`` name, counted; the most frequent first."""
+        found = Counter(detail for number in self.refused[code] for detail in self.details.get(number, ()))
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
     @property
     def image_bytes(self) -> int:
         """Plaintext bytes of image data."""
@@ -112,7 +119,10 @@ class StageReport:
                 ],
             },
             "failed": self.failed,
-            "refused": {code: _refusal(code, numbers) for code, numbers in sorted(self.refused.items())},
+            "refused": {
+                code: _refusal(code, numbers, self.named(code))
+                for code, numbers in sorted(self.refused.items())
+            },
             "notes": dict(sorted(self.notes.items())),
             "parsers": self.isolation,
         }
@@ -147,6 +157,7 @@ def by_cause(report: StageReport) -> dict[bool, dict[str, int]]:
     return found
 
 
-def _refusal(code: str, numbers: tuple[int, ...]) -> dict[str, Any]:
+def _refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
     listed = [] if code in UNLISTED else list(numbers[:LISTED_ITEMS])
-    return {"count": len(numbers), "items": listed, "failed": REASONS[code].failed}
+    told: dict[str, Any] = {"details": dict(named)} if named else {}
+    return {"count": len(numbers), "items": listed, "failed": REASONS[code].failed, **told}

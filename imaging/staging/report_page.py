@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 from imaging.staging.notes import NOTES
@@ -122,7 +122,7 @@ def _refused(report: StageReport) -> str:
         codes = [code for code in report.refused if REASONS[code].failed == failed]
         if codes:
             rows = "".join(
-                _refusal(code, report.refused[code], most)
+                _refusal(code, report.refused[code], most, report.named(code))
                 for code in sorted(codes, key=lambda code: (-len(report.refused[code]), code))
             )
             parts.append(
@@ -132,12 +132,14 @@ def _refused(report: StageReport) -> str:
     return "".join(parts)
 
 
-def _refusal(code: str, numbers: tuple[int, ...], most: int) -> str:
+def _refusal(code: str, numbers: tuple[int, ...], most: int, named: Mapping[str, int]) -> str:
     reason = REASONS[code]
+    details = "; ".join(f"{escape(name)}: {count:,}" for name, count in named.items())
     listed = ", ".join(map(str, numbers[:_SHOWN_NUMBERS])) + (" …" if len(numbers) > _SHOWN_NUMBERS else "")
     colour = _RED if reason.failed else _AMBER
     return (
-        f"<tr><td><code>{escape(code)}</code><br>{escape(reason.meaning)}<td class=n>{len(numbers):,}"
+        f"<tr><td><code>{escape(code)}</code><br>{escape(reason.meaning)}"
+        f"{f'<br>{details}' if details else ''}<td class=n>{len(numbers):,}"
         f"<td>{_bar(len(numbers) / most, colour)}<td>{escape(reason.remedy)}"
         f"<td class=numbers>{'counted only' if code in UNLISTED else listed}</tr>"
     )

@@ -55,6 +55,23 @@ def item(**attributes: Any) -> Dataset:
     return made
 
 
+def csa(**elements: list[str]) -> bytes:
+    """A Siemens CSA header of the second version."""
+    raw = b"SV10\4\3\2\1" + struct.pack("<2I", len(elements), 77)
+    for name, values in elements.items():
+        raw += struct.pack("<64si4s3i", name.encode(), len(values), b"FD\0\0", 4, len(values), 77)
+        for value in values:
+            text = value.encode() + b"\0"
+            raw += struct.pack("<4i", len(text), len(text), 77, len(text)) + text + bytes(-len(text) % 4)
+    return raw
+
+
+def siemens(made: Dataset, **elements: list[str]) -> Dataset:
+    """``made`` with a CSA header of these elements."""
+    made.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", csa(**elements))
+    return made
+
+
 def encoded(made: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
     """The bytes of a whole file; ``syntax`` may be one that pydicom doesn't know."""
     buffer = DicomBytesIO()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from archive import tissue, uid
 from numpy.typing import NDArray
 from PIL import Image
@@ -215,10 +216,19 @@ def wsm(
             [_frame_group(row * tile, column * tile, z, name) for row, column, z, name in sparse]
         )
     for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        dataset.PixelData = encapsulate(encoded)
+        if all(encoded):
+            dataset.PixelData = encapsulate(encoded)
+        else:  # pydicom writes no empty frames
+            items = [b"", *(one + bytes(len(one) % 2) for one in encoded)]
+            dataset.PixelData = b"".join(
+                b"\xfe\xff\x00\xe0" + struct.pack("<I", len(one)) + one for one in items
+            )
         dataset["PixelData"].VR = "OB"
     else:
         raw = b"".join(encoded)
@@ -259,3 +269,19 @@ def pyramid(pixels: Pixels, count: int = 3) -> list[Pixels]:
 def he(height: int, width: int) -> Pixels:
     """Tissue, as :func:`archive.tissue`."""
     return tissue(height, width)
+
+
+def without_tiles(
+    path: Path, page: int, tiles: Sequence[int] | None = None, *, sub_ifd: int | None = None
+) -> None:
+    """Give tiles of a TIFF's page (by number, all by default) the length zero, as some scanners do where they made
+    none.  ``sub_ifd``: of that page's SubIFDs."""
+    with tifffile.TiffFile(path) as tiff:
+        found = tiff.pages[page] if sub_ifd is None else tiff.pages[page].pages[sub_ifd]
+        counts = found.tags[325]
+        size, at = counts.valuebytecount // counts.count, counts.valueoffset
+        numbers = range(counts.count) if tiles is None else tiles
+    with path.open("r+b") as file:
+        for number in numbers:
+            file.seek(at + size * number)
+            file.write(bytes(size))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
 
+from imaging.staging.parsing import other_files
 from imaging.staging.parsing.dicom import header as dicom
 from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
@@ -44,17 +46,35 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
     elif start.startswith(_LISTS_OF_FILES):
         raise Unreadable("unsupported-slide-layout")
     elif start[128:] != b"DICM" and _is_table(start, file):
-        yield _tables().read_header(file).model_dump_json().encode(), b""
+        with _telling_content("malformed-table", file):
+            yield _tables().read_header(file).model_dump_json().encode(), b""
     else:
-        header = dicom.read_header(file, frozenset(request["keywords"]))
+        with _telling_content("not-dicom", file):
+            header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
 
 
+@contextlib.contextmanager
+def _telling_content(code: str, file: BinaryIO) -> Iterator[None]:
+    """Adds to a refusal by ``code`` what the file is by its bytes."""
+    try:
+        yield
+    except Unreadable as unreadable:
+        if unreadable.code == code and (found := other_files.content(file)):
+            raise Unreadable(code, found) from None
+        raise
+
+
 def _frames(request: dict[str, Any], file: BinaryIO) -> Answers:
-    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``decode_frames``."""
-    for pixels in dicom_pixels.decode_frames(file, [int(index) for index in request["frames"]]):
-        header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
-        yield json.dumps(header).encode(), pixels.tobytes()
+    """Decoded frames in the order asked, one answer each: little-endian, row-major; see ``counted_frames``."""
+    for frame in dicom_pixels.counted_frames(file, [int(index) for index in request["frames"]]):
+        header = {
+            "shape": frame.pixels.shape,
+            "dtype": frame.pixels.dtype.str,
+            "clipped": frame.clipped,
+            "complete": frame.complete,
+        }
+        yield json.dumps(header).encode(), frame.pixels.tobytes()
 
 
 def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
@@ -63,11 +83,22 @@ def _tiles(request: dict[str, Any], file: BinaryIO) -> Answers:
         yield json.dumps({"lengths": [len(tile) for tile in tiles]}).encode(), b"".join(tiles)
 
 
+def _present(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """Which of a rectangle of a slide's tiles there are: a bit each, row-major, the highest of a byte first."""
+    yield b"{}", _slides().read_present(file, request)
+
+
 def _pixels(request: dict[str, Any], file: BinaryIO) -> Answers:
     """A box of a slide's pixels, decoded (and averaged over 2×2): (y, x, samples), and where there are none."""
     pixels, holes = _slides().read_pixels(file, request)
     header = {"shape": pixels.shape, "dtype": pixels.dtype.str, "holes": holes}
     yield json.dumps(header).encode(), memoryview(pixels).cast("B")
+
+
+def _shard(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """All tiles of a shard of a copy, which is the whole file, as one picture (y, x, samples), averaged."""
+    pixels = _slides().read_shard(file, request)
+    yield json.dumps({"shape": list(pixels.shape)}).encode(), pixels.tobytes()
 
 
 def _rows(request: dict[str, Any], file: BinaryIO) -> Answers:
@@ -114,7 +145,9 @@ _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
     "frames": _frames,
     "tiles": _tiles,
+    "present": _present,
     "pixels": _pixels,
+    "shard": _shard,
     "rows": _rows,
     "media": _media,
     "text": _text,

@@ -150,21 +150,32 @@ class LevelArray:
     def stream(self, tile: NDArray[Any], height: int, width: int) -> bytes:
         """A tile (y, x, samples), contiguous, of which ``height`` × ``width`` are in the level, encoded.
 
-        It is filled up by repeating the last row and column: a lossy codec would blur a jump into the picture.
+        It is filled up by repeating the last row and column.
         """
-        tile[:height, width:] = tile[:height, width - 1 : width]
-        tile[height:] = tile[height - 1]
+        _repeat_edges(tile, height, width)
         if self.codec == "jpeg":
-            return self._jpeg(tile)
+            return self._jpeg(tile, self.quality)
         if self.codec == "zstd":
             return self._zstd(tile)
-        raise RuntimeError("JPEG 2000 is kept, never made")
+        raise RuntimeError("a level of JPEG 2000 is kept, never made")
 
-    def _jpeg(self, tile: NDArray[Any]) -> bytes:
+    def filling(self, pixels: NDArray[Any]) -> bytes:
+        """A tile for a place where the source has none among tiles that are kept as they are: of its pixels in the
+        level (y, x, samples), as such a codestream."""
+        tile = np.empty((*self.tile, self.samples), dtype=self.dtype)
+        height, width = pixels.shape[:2]
+        tile[:height, :width] = pixels
+        _repeat_edges(tile, height, width)
+        if self.codec == "jpeg":
+            return self._jpeg(tile, QUALITY_OF_COPY)
+        shown = tile[..., 0] if self.samples == 1 else tile
+        return bytes(imagecodecs.jpeg2k_encode(shown, codecformat="j2k", reversible=True))
+
+    def _jpeg(self, tile: NDArray[Any], quality: int) -> bytes:
         # Encoded here and not by zarr's codec, which hands the encoder a transposed view that it refuses.
         tile = tile[..., 0] if self.samples == 1 else tile
         # Subsampling "444": stain colour is what slides are about.
-        return bytes(imagecodecs.jpeg8_encode(tile, level=self.quality, subsampling="444"))
+        return bytes(imagecodecs.jpeg8_encode(tile, level=quality, subsampling="444"))
 
     def _zstd(self, tile: NDArray[Any]) -> bytes:
         raw = np.ascontiguousarray(tile.transpose(2, 0, 1))
@@ -272,6 +283,12 @@ def _array(path: str, slide: Slide, number: int, size: tuple[int, int], halvings
         slide.fill,
         quality,
     )
+
+
+def _repeat_edges(tile: NDArray[Any], height: int, width: int) -> None:
+    """Fill a tile up beyond its picture: a lossy codec would blur a jump into the picture."""
+    tile[:height, width:] = tile[:height, width - 1 : width]
+    tile[height:] = tile[height - 1]
 
 
 def _derived_quality(source: int | None) -> int:

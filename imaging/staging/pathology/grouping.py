@@ -119,6 +119,8 @@ def _slide(instances: Instances, grouped: Grouped) -> None:
         header.background,
         header.icc,
         all(one.focal_known for one in sizes[ordered[0]].values()),
+        # PS3.3 C.8.12.4.1.1, value 4: made from a level of higher resolution, which is not here.
+        any(one.image_type[3:4] == ("RESAMPLED",) for one in sizes[ordered[0]].values()),
     )
     grouped.slides.append((number, header, slide))
     grouped.dropped.append(dropped)

@@ -82,6 +82,8 @@ class SlideHeader(ImageHeader):
     format: SlideFormat
     levels: Annotated[tuple[LevelHeader, ...], Field(min_length=1, max_length=32)]
     """Largest first, each smaller than the one before."""
+    largest_missing: bool = False
+    """Whether the scan had a larger level that the file lacks, or that can't be read."""
     channels: Annotated[tuple[ChannelHeader, ...], Field(min_length=1, max_length=256)]
 
 

@@ -28,6 +28,11 @@ class Pathology:
     def takes(self, header: Header) -> bool:
         return isinstance(header, SlideHeader | WsmHeader)
 
+    def identity(self, number: int, header: SlideHeader | WsmHeader) -> tuple[str, ...] | None:
+        if header.kind == "slide" or self._instance_code(number, header) is not None:
+            return None
+        return (self._rules.pseudonym(header.issuer, header.patient_id, header.study), header.sop_instance)
+
     def judge(self, headers: Mapping[int, SlideHeader | WsmHeader], paths: Sequence[str]) -> Judged:
         judged = Judged()
         patients: dict[str, dict[int, WsmHeader]] = defaultdict(dict)

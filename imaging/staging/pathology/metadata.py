@@ -20,12 +20,14 @@ def slide_attributes(
     levels: Sequence[LevelArray],
     origins: Sequence[str],
     profile: Profile,
+    filled: Mapping[int, int],
 ) -> dict[str, Any]:
     """Attributes of a slide's group.
 
     ``origins`` says of each level where its pixels are from: ``original-jpeg`` and ``original-jpeg2000`` (the
     scanner's codestreams), ``re-encoded-jpeg``, ``lossless`` or ``derived``.  ``background`` is the value of
-    pixels that the scanner did not store.  ``icc_profile`` is base64.
+    pixels that the scanner did not store.  ``icc_profile`` is base64.  ``filled``: of each stored level how many tiles
+    it lacked and have been averaged from a larger one.
     """
     unit = {} if slide.mpp is None else {"unit": "micrometer"}
     deep, step = len(slide.focal_um) > 1, slide.focal_step_um
@@ -51,7 +53,12 @@ def slide_attributes(
         "mpp": list(slide.mpp) if slide.mpp else None,
         "background": slide.fill,
         "levels": [
-            {"path": str(level), "pixels": origin, "downsample": list(factor)}
+            {
+                "path": str(level),
+                "pixels": origin,
+                "downsample": list(factor),
+                **({"tiles_filled": filled[level]} if filled.get(level) else {}),
+            }
             for level, (origin, factor) in enumerate(zip(origins, factors, strict=True))
         ],
         "channels": RGB_CHANNELS if slide.color else [_channel(one) for one in slide.channels],

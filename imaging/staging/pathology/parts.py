@@ -8,8 +8,7 @@ A part holds the codestreams of its shards and the pixels of what is decoded at 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,16 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.staging import answers
 from imaging.staging.items import Bench, Made
 from imaging.staging.pathology.arrays import GrowingShard, LevelArray
 from imaging.staging.pathology.halving import halve
-from imaging.staging.pathology.slide import Grid
-from imaging.staging.refusals import ItemRefused, Refused
-
-BLOCK = 2048
-"""Side of the square of source pixels that a parser decodes for one answer, or what whole tiles need."""
-_SHARD_LIMIT_BYTES = 256 << 20
+from imaging.staging.pathology.source import BLOCK, Box, Reader, Stored, codestreams, merged
 
 type _Opened = Mapping[str, tuple[memoryview, NDArray[np.uint64]]]
 """Shards by path, with the places of their tiles."""
@@ -34,14 +27,16 @@ type _Opened = Mapping[str, tuple[memoryview, NDArray[np.uint64]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptShard:
-    """Codestreams of the source, undecoded."""
+    """Codestreams of the source, undecoded; tiles that it lacks are encoded here, from a larger level if that shows
+    something there.  ``stack``: the stored plane, then those of larger levels up to level 0."""
 
     array: LevelArray
-    grids: tuple[Grid, ...]
+    stack: tuple[Stored, ...]
     plane: int
     rows: tuple[int, int]
     columns: tuple[int, int]
     share: float
+    level: int = 0
     inputs: tuple[str, ...] = ()
 
     @property
@@ -49,31 +44,46 @@ class KeptShard:
         return self.array.shard_path(self.plane, self.rows[0], self.columns[0])
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
-        lengths, data = _codestreams(bench, self.grids[0], self.rows, self.columns)
-        for grid in self.grids[1:]:
-            more, other = _codestreams(bench, grid, self.rows, self.columns)
-            lengths, data = _merged(lengths, data, more, other)
+        lengths, data = codestreams(bench, self.stack[0].grids, self.rows, self.columns)
         kept = len(data)
+        filled = 0
+        if len(self.stack) > 1 and not all(lengths):
+            more = self._filled(bench, lengths)
+            filled = sum(map(bool, more))
+            lengths, data = merged(lengths, data, list(map(len, more)), b"".join(more))
+        told = {"bytes": kept, "absent": lengths.count(0), "filled": filled, "level": self.level}
+        return Made(self.array.shard(lengths, data, self.columns[1] - self.columns[0]), told)
+
+    def _filled(self, bench: Bench, lengths: Sequence[int]) -> list[bytes]:
+        """Of each tile, row-major: its codestream if the source lacks it and a larger level shows something."""
+        array = self.array
+        area = _box(array, self.rows, self.columns)
+        reader = Reader(bench, self.stack, area, array.samples, array.dtype, array.fill)
         across = self.columns[1] - self.columns[0]
-        absent = lengths.count(0)
-        return Made(self.array.shard(lengths, data, across), {"bytes": kept, "absent": absent})
+        found = []
+        for place, length in enumerate(lengths):
+            row, column = self.rows[0] + place // across, self.columns[0] + place % across
+            box = _box(array, (row, row + 1), (column, column + 1))
+            pixels = None if length else reader.tile(box)
+            found.append(b"" if pixels is None else array.filling(pixels))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class MadeShards:
     """Pixels of the source, encoded: one area of a level (or, with ``halved``, of the next one, averaged from it)
-    and of the levels below, each averaged from the one above; a shard of each of ``arrays``."""
+    and of the levels below, each averaged from the one above; a shard of each of ``arrays``.  ``stack``: the stored
+    plane that is read, then those of larger levels up to level 0."""
 
     arrays: tuple[LevelArray, ...]
-    grids: tuple[Grid, ...]
+    stack: tuple[Stored, ...]
     plane: int
     rows: tuple[int, int]
     columns: tuple[int, int]
     """Of tiles of the first array."""
-    source: tuple[int, int]
-    """Height and width of the source's level."""
     halved: bool
     share: float
+    level: int = 0
     inputs: tuple[str, ...] = ()
 
     @property
@@ -83,19 +93,21 @@ class MadeShards:
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         shards = [GrowingShard(array) for array in self.arrays]
         looks = list(self._looks())
-        size = 0
-        for (rows, columns), levels in zip(
+        told = {"bytes": 0, "absent": 0, "filled": 0, "level": self.level}
+        for (rows, columns), look in zip(
             looks, bench.threads.map(lambda look: self._look(bench, *look), looks), strict=True
         ):
-            for depth, (shard, (across, streams, pixels)) in enumerate(zip(shards, levels, strict=True)):
+            for depth, (shard, (across, streams, pixels)) in enumerate(zip(shards, look.levels, strict=True)):
                 place = (rows[0] - self.rows[0] >> depth, columns[0] - self.columns[0] >> depth)
                 shard.add(*place, across, streams)
-                size += pixels
+                told["bytes"] += pixels
+            told["absent"] += look.absent
+            told["filled"] += look.filled
         objects = {
             array.shard_path(self.plane, self.rows[0] >> depth, self.columns[0] >> depth): shard.finish()
             for depth, (array, shard) in enumerate(zip(self.arrays, shards, strict=True))
         }
-        return Made(objects.pop(self.path), {"bytes": size}, objects)
+        return Made(objects.pop(self.path), told, objects)
 
     def _looks(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         """Rows and columns of tiles that a parser is asked for at once: whole ones of every level."""
@@ -108,27 +120,33 @@ class MadeShards:
             for column in range(*self.columns, wide):
                 yield (row, min(row + high, self.rows[1])), (column, min(column + wide, self.columns[1]))
 
-    def _look(
-        self, bench: Bench, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> list[tuple[int, list[bytes], int]]:
-        """Of each level: tiles across, codestreams, decoded bytes."""
+    def _look(self, bench: Bench, rows: tuple[int, int], columns: tuple[int, int]) -> _Look:
         array = self.arrays[0]
         top, left, bottom, right = _box(array, rows, columns)
         factor = 2 if self.halved else 1
-        box = (
-            top * factor,
-            left * factor,
-            min(bottom * factor, self.source[0]),
-            min(right * factor, self.source[1]),
-        )
-        pixels = _read(
-            bench, self.grids, box, self.halved, (bottom - top, right - left, array.samples), array
-        )
+        height, width = self.stack[0].size
+        box = (top * factor, left * factor, min(bottom * factor, height), min(right * factor, width))
+        reader = Reader(bench, self.stack, box, array.samples, array.dtype, array.fill)
+        found = reader.pixels(box, halved=self.halved)
+        pixels = found.values
         levels = []
         for depth, array in enumerate(self.arrays):
             pixels = halve(pixels) if depth else pixels
             levels.append((-(-pixels.shape[1] // array.tile[1]), list(array.streams(pixels)), pixels.nbytes))
-        return levels
+        if self.halved:
+            # The level that is read is in the copy too, and its own part tells what it lacks.
+            return _Look(levels, 0, 0)
+        return _Look(levels, len(found.absent), found.filled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """``levels``: of each level tiles across, codestreams, decoded bytes.  ``absent``, ``filled``: tiles of the source
+    (one that lies in two looks counts in both)."""
+
+    levels: list[tuple[int, list[bytes], int]]
+    absent: int
+    filled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +225,7 @@ class HalvedShard:
                 yield self.above.shard_path(self.plane, row, column)
 
 
-def _box(array: LevelArray, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int, int, int]:
+def _box(array: LevelArray, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
     """Pixels of a rectangle of tiles, cut at the level's edge: top, left, bottom, right."""
     high, wide = array.tile
     return (
@@ -216,118 +234,3 @@ def _box(array: LevelArray, rows: tuple[int, int], columns: tuple[int, int]) -> 
         min(rows[1] * high, array.height),
         min(columns[1] * wide, array.width),
     )
-
-
-def _codestreams(
-    bench: Bench, grid: Grid, rows: tuple[int, int], columns: tuple[int, int]
-) -> tuple[list[int], bytearray]:
-    """Lengths and bytes of a rectangle of tiles, row-major; 0 where the source has none."""
-    expected = (rows[1] - rows[0]) * (columns[1] - columns[0])
-    lengths: list[int] = []
-    data = bytearray()
-    try:
-        for header, blob in bench.reader.ask(
-            grid.number, "tiles", level=grid.level, plane=grid.plane, rows=rows, columns=columns
-        ):
-            some = _lengths(header)
-            if not some or len(lengths) + len(some) > expected or sum(some) != len(blob):
-                raise Refused("parser-crashed")
-            if len(data) + len(blob) > _SHARD_LIMIT_BYTES:
-                raise Refused("too-large")
-            lengths += some
-            data += blob
-        if len(lengths) != expected:
-            raise Refused("parser-crashed")
-    except Refused as refused:
-        raise ItemRefused(grid.number, refused.code) from None
-    return lengths, data
-
-
-def _lengths(header: bytes) -> list[int]:
-    try:
-        lengths = [int(length) for length in answers.said(header)["lengths"]]
-    except answers.LIES:
-        raise Refused("parser-crashed") from None
-    if any(length < 0 for length in lengths):
-        raise Refused("parser-crashed")
-    return lengths
-
-
-def _merged(
-    lengths: list[int], data: bytearray, more: list[int], other: bytearray
-) -> tuple[list[int], bytearray]:
-    """Tiles of two grids over one rectangle; the first has precedence."""
-    if not any(more):
-        return lengths, data
-    merged = bytearray()
-    found: list[int] = []
-    at = at_other = 0
-    for length, length_other in zip(lengths, more, strict=True):
-        if length:
-            merged += data[at : at + length]
-        else:
-            merged += other[at_other : at_other + length_other]
-        found.append(length or length_other)
-        at += length
-        at_other += length_other
-    return found, merged
-
-
-def _read(
-    bench: Bench,
-    grids: tuple[Grid, ...],
-    box: tuple[int, int, int, int],
-    halved: bool,
-    shape: tuple[int, int, int],
-    array: LevelArray,
-) -> NDArray[Any]:
-    """A box of source pixels (y, x, samples), decoded by the parser, of the first grid that has each."""
-    whole: NDArray[Any] | None = None
-    remaining: NDArray[np.bool_] | None = None
-    for grid in grids:
-        try:
-            pixels, holes = _pixels(bench, grid, box, halved, shape, np.dtype(array.dtype))
-        except Refused as refused:
-            raise ItemRefused(grid.number, refused.code) from None
-        there = np.ones(shape[:2], dtype=bool)
-        for top, left, bottom, right in holes:
-            there[top:bottom, left:right] = False
-        if whole is None or remaining is None:
-            whole, remaining = pixels, ~there
-        else:
-            use = remaining & there
-            whole[use] = pixels[use]
-            remaining &= ~there
-        if not remaining.any():
-            break
-    if whole is None or remaining is None:
-        raise RuntimeError("a plane without a grid")
-    if len(grids) > 1:
-        whole[remaining] = array.fill
-    return whole
-
-
-def _pixels(
-    bench: Bench,
-    grid: Grid,
-    box: tuple[int, int, int, int],
-    halved: bool,
-    shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
-) -> tuple[NDArray[Any], list[tuple[int, ...]]]:
-    """The parser's pixels, checked, and the rectangles of them that the source has nothing for."""
-    wanted: dict[str, Any] = {"level": grid.level, "plane": grid.plane, "box": box, "halved": halved}
-    try:
-        # Not as a list, since it may answer without end, and not by a name, which would keep its parser.
-        ((header, blob),) = bench.reader.ask(grid.number, "pixels", **wanted)
-        said = answers.said(header)
-        given = tuple(int(part) for part in said["shape"])
-        kind = np.dtype(str(said["dtype"]))
-        holes = [tuple(int(edge) for edge in hole) for hole in said["holes"]]
-    except answers.LIES:
-        raise Refused("parser-crashed") from None
-    if given != shape or kind != dtype or len(blob) != math.prod(shape) * dtype.itemsize:
-        raise Refused("parser-crashed")
-    if any(len(hole) != 4 or min(hole) < 0 for hole in holes):
-        raise Refused("parser-crashed")
-    return np.frombuffer(blob, dtype=dtype).reshape(shape), holes

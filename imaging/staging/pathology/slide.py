@@ -48,6 +48,8 @@ class Slide:
     icc: str
     focal_known: bool = True
     """Whether ``focal_um`` are heights, and not only an order."""
+    largest_missing: bool = False
+    """Whether level 0 is not the scan's largest."""
 
     @property
     def color(self) -> bool:
@@ -103,6 +105,7 @@ def slide_of_file(number: int, header: SlideHeader) -> Slide:
         header.background,
         header.icc,
         header.focal_known,
+        header.largest_missing,
     )
 
 

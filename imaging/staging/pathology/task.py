@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,11 +20,12 @@ from imaging.staging.pathology.arrays import LevelArray, is_kept, level_arrays, 
 from imaging.staging.pathology.metadata import slide_attributes
 from imaging.staging.pathology.parts import HalvedShard, KeptShard, MadeShards
 from imaging.staging.pathology.slide import Slide
+from imaging.staging.pathology.source import Stored
 
 SMALLEST_LEVEL = 512
 """Levels are derived until the longer side is below this many pixels; at least one always is, so that a
 thumbnail never needs one of the file's own codestreams decoded."""
-_WRITING = 4
+_WRITING = 5
 """Version of what is made of a slide: part of the fingerprint."""
 
 
@@ -56,12 +58,16 @@ class SlideTask:
         found = []
         if self.slide.mpp is None:
             found.append("no-physical-size")
+        if self.slide.largest_missing:
+            found.append("largest-level-missing")
         if len(self.slide.focal_um) > 1 and self.slide.focal_step_um is None:
             found.append("no-focal-distance")
         if any(level.encoding == "lossy" for level in self.slide.levels):
             found.append("slide-encoded-anew")
         if any(one.get("absent") for one in told):
             found.append("slide-without-some-tiles")
+        if any(one.get("filled") for one in told):
+            found.append("slide-tiles-filled")
         if self.dropped_levels:
             found.append("slide-level-dropped")
         return found
@@ -96,7 +102,12 @@ class SlideTask:
 
     def begin(self, store: Store, told: Sequence[Told]) -> None:
         arrays = self.arrays()
-        attributes = slide_attributes(self.slide, self.kept, arrays, self._origins(arrays), self.profile)
+        filled: Counter[int] = Counter()
+        for one in told:
+            filled[one.get("level", 0)] += one.get("filled", 0)
+        attributes = slide_attributes(
+            self.slide, self.kept, arrays, self._origins(arrays), self.profile, filled
+        )
         zarr.create_group(store, path=self.path, attributes=attributes)
         for array in arrays:
             array.create(store)
@@ -127,14 +138,20 @@ class SlideTask:
     def _from_source(self, number: int, arrays: tuple[LevelArray, ...], share: float) -> Iterator[Part]:
         """Parts of level ``number``, and of the levels made together with it."""
         derived = number == len(self.slide.levels)
-        level = self.slide.levels[-1 if derived else number]
         for plane, rows, columns in arrays[0].shards():
             place = ((rows.start, rows.stop), (columns.start, columns.stop))
-            grids = level.planes[plane]
+            stack = self._stack(min(number, len(self.slide.levels) - 1), plane)
             if is_kept(self.slide, number):
-                yield KeptShard(arrays[0], grids, plane, *place, share)
+                yield KeptShard(arrays[0], stack, plane, *place, share, number)
             else:
-                yield MadeShards(arrays, grids, plane, *place, (level.height, level.width), derived, share)
+                yield MadeShards(arrays, stack, plane, *place, derived, share, number)
+
+    def _stack(self, number: int, plane: int) -> tuple[Stored, ...]:
+        """A plane of stored level ``number``, and of the larger ones up to level 0."""
+        return tuple(
+            Stored((level.height, level.width), (level.tile_height, level.tile_width), level.planes[plane])
+            for level in self.slide.levels[number::-1]
+        )
 
     def _origins(self, arrays: Sequence[LevelArray]) -> list[str]:
         found = []

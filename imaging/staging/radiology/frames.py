@@ -30,6 +30,8 @@ class Frames:
     orientation: Floats
     spacing: Floats
     coordinates: dict[Coordinate, Floats]
+    words: dict[str, NDArray[np.str_]]
+    """``phase-encoding`` and ``acquired`` (n,), where frames differ in them."""
 
     @classmethod
     def of(cls, slices: Sequence[Slice]) -> Frames:
@@ -48,6 +50,14 @@ class Frames:
                 )
                 for name in names
             },
+            {
+                name: told
+                for name, told in (
+                    ("phase-encoding", np.array([header.phase_encoding for header in headers])),
+                    ("acquired", np.array([header.acquired for header in headers])),
+                )
+                if len(set(told.tolist())) > 1
+            },
         )
 
     def __len__(self) -> int:
@@ -62,6 +72,7 @@ class Frames:
             self.orientation[at],
             self.spacing[at],
             {name: values[at] for name, values in self.coordinates.items()},
+            {name: values[at] for name, values in self.words.items()},
         )
 
     def parts(self, labels: NDArray[Any]) -> list[Frames]:

@@ -27,6 +27,8 @@ Coordinate = Literal[
     "tube-voltage-kv",  # KVP (0018,0060)
     "inversion-time-ms",
     "flip-angle-deg",
+    "repetition-time-ms",
+    "slice-time-s",  # within its volume, from an unknown moment: only differences mean anything
     "acquisition-number",
     "acquisition-time-s",  # seconds of the day: raw, so only differences may reach a copy
     "content-time-s",
@@ -54,6 +56,11 @@ class FrameHeader(Header):
     split: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
     """What separates volumes of one series whatever their place: Image Type, kernel, stack, complex
     component, acquisition contrast, segment number of a segmentation."""
+    phase_encoding: Annotated[str, Field(pattern=r"^((row|column)[+-]?)?$")] = ""
+    """Along a row or a column, towards larger indices (+) or smaller ones (-), as far as told."""
+    acquired: Annotated[str, Field(max_length=16)] = ""
+    """A digest of how it was taken and reconstructed (sequence, options, coil, contrast agent, thickness …): what parts
+    images of one position."""
     segment: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Referenced Segment Number of a BINARY or FRACTIONAL segmentation's frame."""
 

@@ -82,6 +82,13 @@ class Radiology:
     def takes(self, header: Header) -> bool:
         return isinstance(header, InstanceHeader)
 
+    def identity(self, number: int, header: InstanceHeader) -> tuple[str, ...] | None:
+        # Of one series: an instance that lies in two series is an image of both.
+        if self._code(header) or self._text_code(number, header):
+            return None
+        patient = self._pseudonym(header.issuer, header.patient_id, header.study)
+        return (patient, header.study, header.series, header.sop_instance)
+
     def judge(self, headers: Mapping[int, InstanceHeader], paths: Sequence[str]) -> Judged:
         judged = Judged()
         found = _Sorted()

@@ -146,7 +146,7 @@ class LabelTask:
             "same_grid": self.links.same_grid if self.links.aligned_to else None,
             "axes": array.axes,
             "shape": list(array.shape),
-            "spacing_mm": [] if made_of.geometry is None else list(made_of.geometry.spacing_mm),
+            "spacing_mm": [] if made_of.geometry is None else list(made_of.geometry.one_spacing_mm),
             "uniform_spacing": made_of.geometry is None or made_of.geometry.uniform,
             "n_slices": made_of.depth,
             "n_times": 1 if t is None else made_of.depth,

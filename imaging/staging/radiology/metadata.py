@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imaging.deid.codes import is_public
 from imaging.deid.profiles import Profile
@@ -28,6 +29,7 @@ EXTRA_KEYWORDS = frozenset(
     }
 )
 """What a volume's shape and unit need of a header, whatever the profile keeps; of texts only the words below."""
+_DAY_S = 86_400.0
 _UNITS: dict[str, str] = {
     "HU": "HU",
     "BQML": "Bq/mL",
@@ -99,11 +101,13 @@ def placement(geometry: Geometry | None, size: tuple[float, float] | None) -> di
     """Where the voxels lie.
 
     ``affine_lps_mm`` maps (z, y, x, 1) voxel indices to LPS millimetres; where ``uniform_spacing`` is false it
-    holds for the slice at z = 0 only, and ``slice_positions_mm`` tells each slice's origin.
+    holds for the slice at z = 0 only, ``slice_positions_mm`` tells each slice's origin, and ``slice_gaps_mm`` how far
+    slices lie apart.
     """
     if geometry is None:
         return {"affine_lps_mm": None, "pixel_size_mm": None if size is None else list(size)}
     return {
+        **({} if geometry.uniform else {"slice_gaps_mm": _gaps(geometry)}),
         "direction": {"row": list(geometry.row_direction), "column": list(geometry.column_direction)},
         "affine_lps_mm": geometry.affine.tolist(),
         "slice_positions_mm": [list(position) for position in geometry.positions_mm],
@@ -111,6 +115,12 @@ def placement(geometry: Geometry | None, size: tuple[float, float] | None) -> di
         "tilted": geometry.tilted,
         "pixel_size_mm": list(geometry.spacing_mm[1:]),
     }
+
+
+def _gaps(geometry: Geometry) -> dict[str, float]:
+    gaps = geometry.gaps_mm
+    told = {"least": gaps.min(), "median": np.median(gaps), "most": gaps.max()}
+    return {name: round(float(gap), 6) for name, gap in told.items()}
 
 
 def axis_t(axis: AxisT) -> dict[str, Any]:
@@ -133,6 +143,43 @@ def source_of(header: InstanceHeader, slices: Sequence[Slice]) -> dict[str, Any]
         "bits_stored": max(one.bits_stored for one in instances),
         "photometric": _word(header.photometric),
     }
+
+
+def acquired(volume: Volume) -> dict[str, Any]:
+    """Phase encoding and slice timing of an MR volume, as far as told: the value of ``acquisition``.
+
+    Times are seconds since the earliest slice of the same t: no time of day is in them.
+    """
+    if volume.header.modality != "MR":
+        return {}
+    told: dict[str, Any] = {}
+    encodings = {one.header.phase_encoding for one in volume.all_slices()}
+    (encoding,) = encodings if len(encodings) == 1 else ("",)
+    if encoding:
+        polarity = {"+": "positive", "-": "negative"}.get(encoding[-1])
+        told["phase_encoding"] = {"axis": encoding.rstrip("+-"), "polarity": polarity}
+    times = slice_times(volume)
+    if times is not None:
+        told["slice_times_s"] = [round(float(time), 6) for time in np.median(times, axis=0)]
+        told["slice_times_vary_s"] = round(float(np.ptp(times, axis=0).max()), 6)
+    return told
+
+
+def slice_times(volume: Volume) -> NDArray[np.float64] | None:
+    """(t, z) seconds since the earliest slice of each t; None where they are not told, or equal: one excitation."""
+    if volume.geometry is None or len(volume.slices[0]) < 2:
+        return None
+    for name in ("slice-time-s", "acquisition-time-s"):
+        found = [[one.header.coordinates.get(name) for one in time] for time in volume.slices]
+        if any(one is None for time in found for one in time):
+            continue
+        table = np.asarray(found, dtype=np.float64)
+        # From the first slice, over midnight if need be; then from the earliest.
+        table = (table - table[:, :1] + _DAY_S / 2) % _DAY_S - _DAY_S / 2
+        table -= table.min(axis=1, keepdims=True)
+        if (table.max(axis=1) > 0).all():
+            return np.asarray(table)
+    return None
 
 
 def units(header: InstanceHeader) -> str | None:
@@ -186,6 +233,9 @@ def volume_attributes(
         "dicom_per_slice": {keyword: plain_list(values) for keyword, values in sorted(per_slice.items())},
         "deidentification": profile.stamp(),
     }
+    acquisition = acquired(volume)
+    if acquisition:
+        ours["acquisition"] = acquisition
     if volume.axis_t is not None:
         ours["axis_t"] = axis_t(volume.axis_t)
     if "c" in volume.axes:

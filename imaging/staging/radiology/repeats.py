@@ -27,6 +27,7 @@ TOLERANCE: dict[Coordinate, float] = {
     "gradient-z": 1e-3,
     "inversion-time-ms": 0.5,
     "flip-angle-deg": 0.1,
+    "repetition-time-ms": 0.5,
     "cardiac-phase-percent": 0.1,
     "respiratory-phase-percent": 0.1,
     "mosaic-number": 0.5,
@@ -61,6 +62,7 @@ _MEASURED: tuple[Coordinate, ...] = (
 _BY_HEART: tuple[Coordinate, ...] = (
     *_MEASURED,
     "inversion-time-ms",
+    "repetition-time-ms",
     "cardiac-phase-percent",
     "respiratory-phase-percent",
 )
@@ -72,6 +74,8 @@ CONTRASTS: tuple[tuple[Coordinate, float, str], ...] = (
     ("echo-number", 0.5, "multi-echo"),
 )
 """What parts images of one position into items: coordinate, how far its values may lie apart, note."""
+_WORDS = (("phase-encoding", "several-phase-encodings"), ("acquired", "several-acquisitions"))
+"""The same of what is no number."""
 _SEQUENCE = 3
 """Images at every position from which on they are taken for a sequence though no coordinate says so; two are
 rather one image sent twice, or two states without a name."""
@@ -94,7 +98,8 @@ class Arranged:
 
 
 def contrasts(frames: Frames, place: Indices) -> tuple[NDArray[np.intp], str] | None:
-    """(n,) labels by echo or tube voltage and the note, if images of one position have several.
+    """(n,) labels by echo, tube voltage, phase encoding or way of acquisition and the note, if images of one position
+    have several.
 
     These are split rather than kept as an axis because each has a contrast of its own, and since tools
     (dcm2niix, viewers) do so too; a value that only differs from slice to slice splits nothing.
@@ -105,7 +110,19 @@ def contrasts(frames: Frames, place: Indices) -> tuple[NDArray[np.intp], str] | 
             labels = runs(values, tolerance)
             if len(set(labels)) > 1 and _pairs(place, labels) > len(set(place)):
                 return labels, note
+    for word, note in _WORDS:
+        if word in frames.words and len(set(frames.words[word].tolist())) > 1:
+            _, labels = np.unique(frames.words[word], return_inverse=True)
+            repeated = _pairs(place, labels) > len(set(place))
+            if repeated or (word == "phase-encoding" and _contradict(set(frames.words[word].tolist()))):
+                return np.asarray(labels.reshape(-1), dtype=np.intp), note
     return None
+
+
+def _contradict(encodings: set[str]) -> bool:
+    """Whether axes or polarities of phase encoding are told that no one acquisition has, wherever its slices lie."""
+    axes = {encoding.rstrip("+-") for encoding in encodings} - {""}
+    return len(axes) > 1 or len({encoding[-1:] for encoding in encodings} & {"+", "-"}) > 1
 
 
 def arrange(frames: Frames, place: Indices) -> Arranged:

@@ -24,6 +24,8 @@ from imaging.staging.refusals import ItemRefused, Refused
 
 _READ_TOGETHER = 16
 """Files a piece of work."""
+CLIPPED = "clipped"
+"""What a part tells: how many values a lossy codec had set beyond what Bits Stored holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,12 @@ class SlabPart:
 
     def make(self, bench: Bench, inputs: Mapping[str, bytes]) -> Made:
         slab = empty_slab(self.array, self.shape)
-        fill(slab, self.planes, bench, dict(self.blanks), self.padding)
+        clipped = fill(slab, self.planes, bench, dict(self.blanks), self.padding)
         if self.cut is not None:
             gone = self.cut.mask.slices(self.cut.start, self.cut.stop)
             slab.reshape(-1, *gone.shape)[:, gone] = self.cut.value
-        return Made(self.array.encoded(in_order(slab, self.array.axes, self.shape), bench.threads))
+        data = self.array.encoded(in_order(slab, self.array.axes, self.shape), bench.threads)
+        return Made(data, {CLIPPED: clipped} if clipped else {})
 
 
 def volume_array(volume: Volume) -> ArrayPlan:
@@ -183,25 +186,29 @@ def fill(
     bench: Bench,
     blanks: Mapping[int, tuple[Box, ...]],
     padding: int | None,
-) -> None:
-    """Decode into ``slab``, asking once per run of frames of one instance, in parallel.
+) -> int:
+    """Decode into ``slab``, asking once per run of frames of one instance, in parallel; gives how many values were
+    clipped.
 
     Segments that share a plane are of one instance and come one after the other: the later lies on top.
     """
 
-    def filled(runs: Sequence[list[Plane]]) -> None:
+    def filled(runs: Sequence[list[Plane]]) -> int:
+        clipped = 0
         for run in runs:
             work = _fill_run if run[0].stored is None else _read_run
-            work(slab, run, run[0].number, bench, blanks.get(run[0].number, ()), padding)
+            clipped += work(slab, run, run[0].number, bench, blanks.get(run[0].number, ()), padding)
+        return clipped
 
     runs = [list(run) for _, run in groupby(planes, key=lambda plane: plane.number)]
     # Reading is quick: handing out one by one would take as long.
     each = _READ_TOGETHER if all(run[0].stored is not None for run in runs) else 1
-    under_way: list[Future[None]] = [bench.threads.submit(filled, some) for some in batched(runs, each)]
+    under_way: list[Future[int]] = [bench.threads.submit(filled, some) for some in batched(runs, each)]
     failures = [future.exception() for future in under_way]  # all have ended: nobody writes on
     for failure in failures:
         if failure is not None:
             raise failure
+    return sum(future.result() for future in under_way)
 
 
 def _fill_run(
@@ -211,8 +218,8 @@ def _fill_run(
     bench: Bench,
     boxes: tuple[Box, ...],
     padding: int | None,
-) -> None:
-    got = 0
+) -> int:
+    got = clipped = 0
     try:
         for header, blob in bench.reader.ask(number, "frames", frames=[plane.frame for plane in planes]):
             if got == len(planes):
@@ -227,10 +234,18 @@ def _fill_run(
             if boxes:
                 _blank(target, boxes, padding)
             got += 1
+            clipped += _clipped(header, pixels.size)
     except Refused as refused:
         raise ItemRefused(number, refused.code) from None
     if got != len(planes):
         raise ItemRefused(number, "truncated-pixel-data")
+    return clipped
+
+
+def _clipped(header: bytes, most: int) -> int:
+    """What a parser says of :data:`CLIPPED`, if it may be so."""
+    told = answers.said(header).get(CLIPPED, 0)
+    return told if isinstance(told, int) and 0 <= told <= most else 0
 
 
 def _read_run(
@@ -240,7 +255,7 @@ def _read_run(
     bench: Bench,
     boxes: tuple[Box, ...],
     padding: int | None,
-) -> None:
+) -> int:
     """The same of frames that lie bare in their file: straight into their places."""
     wanted = [
         (plane.stored.offset, memoryview(slab[plane.at]).cast("B"))
@@ -258,6 +273,7 @@ def _read_run(
             np.right_shift(target, plane.stored.down, out=target)
         if boxes:
             _blank(target, boxes, padding)
+    return 0
 
 
 def _blank(target: NDArray[Any], boxes: tuple[Box, ...], padding: int | None) -> None:

@@ -21,7 +21,7 @@ from imaging.staging.items import Part, Told
 from imaging.staging.radiology.burned_in import TextRules, found_text, text_parts
 from imaging.staging.radiology.faces import face_fill, face_part, found_face
 from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
-from imaging.staging.radiology.slabs import Cut, slab_parts, volume_array
+from imaging.staging.radiology.slabs import CLIPPED, Cut, slab_parts, volume_array
 from imaging.staging.radiology.volume import Volume
 
 
@@ -84,6 +84,8 @@ class VolumeTask:
         found = [*self.volume.notes, *self.noted]
         if any(one.instance.header.lossy for one in slices):
             found.append("lossy-source")
+        if _clipped(told):
+            found.append("overshoot-clipped")
         if header.photometric == "MONOCHROME1":
             found.append("inverted-greyscale")
         if header.modality_lut is not None:
@@ -124,6 +126,8 @@ class VolumeTask:
         attributes = volume_attributes(
             self.volume, self.kept, self.per_slice, self.profile, self.links.as_dict()
         )
+        if _clipped(told):
+            attributes[NAMESPACE]["source"]["clipped_values"] = _clipped(told)
         blanked = sorted({box for boxes in self._blanks(told).values() for box in boxes})
         if blanked:
             attributes[NAMESPACE]["blanked"] = [
@@ -141,7 +145,7 @@ class VolumeTask:
         array = volume_array(volume)
         slices = volume.all_slices()
         size = pixel_size(volume)
-        spacing = size if volume.geometry is None else volume.geometry.spacing_mm
+        spacing = size if volume.geometry is None else volume.geometry.one_spacing_mm
         axis = volume.axis_t
         b_values = [one for one in (axis, *axis.beside) if one.meaning == "b-value"] if axis else []
         return {
@@ -166,3 +170,7 @@ class VolumeTask:
             "image_bytes": math.prod(array.shape) * array.itemsize,
             "source_items": len({one.instance.number for one in slices}),
         }
+
+
+def _clipped(told: Sequence[Told]) -> int:
+    return sum(int(one.get(CLIPPED, 0)) for one in told)

@@ -49,11 +49,22 @@ class Geometry:
     step_mm: Triple
     """From one slice to the next; not parallel to the normal where the gantry was tilted."""
     spacing_mm: Triple
-    """(z, y, x); z is measured along the normal."""
+    """(z, y, x); z is measured along the normal, and the median of slices that are not evenly spaced."""
     uniform: bool
     """Whether slices are evenly spaced; otherwise only the positions tell where each lies."""
     positions_mm: tuple[Triple, ...]
     """Centre of the first voxel of each z."""
+
+    @property
+    def one_spacing_mm(self) -> tuple[float | None, float, float]:
+        """(z, y, x), z None where no one number holds between all slices."""
+        z, y, x = self.spacing_mm
+        return (z if self.uniform else None, y, x)
+
+    @property
+    def gaps_mm(self) -> NDArray[np.float64]:
+        """(z - 1,) from each slice to the next, along the normal."""
+        return np.diff(np.asarray(self.positions_mm) @ self.normal)
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -153,6 +164,7 @@ UNITS: dict[Coordinate, tuple[str, str]] = {
     "tube-voltage-kv": ("tube-voltage-kv", "kilovolt"),
     "inversion-time-ms": ("inversion-time-ms", "millisecond"),
     "flip-angle-deg": ("flip-angle-deg", "degree"),
+    "repetition-time-ms": ("repetition-time-ms", "millisecond"),
     "acquisition-number": ("acquisition", ""),
     "acquisition-time-s": ("time-s", "second"),
     "content-time-s": ("content-time-s", "second"),

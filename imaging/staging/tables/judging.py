@@ -26,6 +26,9 @@ class Tables:
     def takes(self, header: Header) -> bool:
         return isinstance(header, TableHeader)
 
+    def identity(self, number: int, header: TableHeader) -> None:
+        return None
+
     def judge(self, headers: Mapping[int, TableHeader], paths: Sequence[str]) -> Judged:
         judged = Judged()
         for number, header in headers.items():

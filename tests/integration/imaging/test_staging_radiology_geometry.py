@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from archive import SHARED, instance, uid, write
+from archive import SHARED, instance, series, uid, write
 from test_staging_radiology import Staged
 
 NICOM = Path(nicom.__file__).parent / "tests" / "data"
@@ -133,3 +133,18 @@ def test_a_philips_enhanced_series_lies_where_nibabel_puts_it(tmp_path: Path) ->
         voxels = voxels[::-1]
     assert_same_world(mine, theirs, shape)
     assert np.array_equal(staged.voxels(), voxels)
+
+
+@pytest.mark.parametrize("left_out", [[1], [3], [1, 2]])
+def test_an_uneven_volume_has_no_one_spacing_and_tells_its_gaps(tmp_path: Path, left_out: list[int]) -> None:
+    paths = series(tmp_path / "a", slices=6, spacing=2.5, order=list(range(6)))
+    for number in left_out:
+        paths[number].unlink()
+    staged = Staged(tmp_path / "a", tmp_path)
+    (row,) = staged.rows
+    assert (row["spacing_mm"], row["uniform_spacing"]) == ([None, 0.661468, 0.661468], False)
+    places = [5 + 2.5 * number for number in range(6) if number not in left_out]
+    gaps = np.diff(places)
+    ours: Any = staged.group().attrs["hdrs-hpc"]
+    assert ours["slice_gaps_mm"] == {"least": gaps.min(), "median": np.median(gaps), "most": gaps.max()}
+    assert [position[2] for position in ours["slice_positions_mm"]] == places

@@ -326,3 +326,81 @@ def test_a_hundred_thousand_frames_are_ordered_in_seconds() -> None:
     (volume,) = assemble([one]).volumes
     assert volume.shape == (500, 200, 4, 6)
     assert time.perf_counter() - started < 20
+
+
+def acquisitions(*parts: tuple[dict[str, Any], list[float]], times: int = 1) -> Assembled:
+    """MR instances of one series: for each part its frames' fields and its positions, acquired one after another."""
+    made = []
+    for fields, positions in parts:
+        for _ in range(times):
+            for z in positions:
+                number = len(made) + 1
+                coordinates = {
+                    "acquisition-time-s": number / 10,
+                    "instance-number": number,
+                    "temporal-position": 1.0,
+                }
+                made.append(
+                    instance(
+                        number,
+                        frame(z, coordinates=coordinates, **fields),
+                        sop_class=MR,
+                        modality="MR",
+                        attributes={},
+                    )
+                )
+    return assemble(made)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("column+", "column-"), ("row+", "row-"), ("row", "column"), ("column+", "row+"), ("column+", "column")],
+)
+def test_opposite_phase_encodings_are_items_of_their_own(one: str, other: str) -> None:
+    places = [0.0, 3.0, 6.0]
+    made = acquisitions(({"phase_encoding": one}, places), ({"phase_encoding": other}, places))
+    assert sorted(map(str, numbers(made))) == ["[[1, 2, 3]]", "[[4, 5, 6]]"]
+    assert made.notes == {"several-phase-encodings": 1, "split-series": 1}
+    assert all(volume.axis_t is None for volume in made.volumes)
+
+
+def test_opposite_phase_encodings_at_other_positions_do_not_interleave() -> None:
+    made = acquisitions(
+        ({"phase_encoding": "column+"}, [0.0, 3.0, 6.0]), ({"phase_encoding": "column-"}, [1.5, 4.5, 7.5])
+    )
+    assert sorted(map(str, numbers(made))) == ["[[1, 2, 3]]", "[[4, 5, 6]]"]
+
+
+def test_each_polarity_keeps_its_own_times() -> None:
+    places = [0.0, 3.0, 6.0]
+    made = acquisitions(
+        ({"phase_encoding": "column+"}, places), ({"phase_encoding": "column-"}, places), times=3
+    )
+    assert [volume.shape for volume in made.volumes] == [(3, 3, 4, 6)] * 2
+
+
+def test_a_slice_that_does_not_tell_its_polarity_does_not_part_a_stack() -> None:
+    made = acquisitions(
+        ({"phase_encoding": "column+"}, [0.0, 3.0]), ({"phase_encoding": "column"}, [6.0, 9.0])
+    )
+    assert numbers(made) == [[[1, 2, 3, 4]]]
+
+
+def test_images_of_one_position_taken_in_different_ways_are_items_of_their_own() -> None:
+    made = acquisitions(({"acquired": "aa"}, [0.0, 1.0, 2.0, 3.0]), ({"acquired": "bb"}, [0.0, 2.0]))
+    assert sorted(map(str, numbers(made))) == ["[[1, 2, 3, 4]]", "[[5, 6]]"]
+    assert made.notes == {"several-acquisitions": 1, "split-series": 1}
+
+
+def test_settings_that_differ_from_slice_to_slice_part_nothing() -> None:
+    made = acquisitions(({"acquired": "aa"}, [0.0, 1.0]), ({"acquired": "bb"}, [2.0, 3.0]))
+    assert numbers(made) == [[[1, 2, 3, 4]]]
+
+
+def test_repetition_times_are_an_axis() -> None:
+    cells = [(z, {"repetition-time-ms": tr}) for tr in (500.0, 1500.0, 3000.0) for z in (0.0, 5.0)]
+    made = made_of(cells)
+    assert (axis(made.volumes[0]).meaning, axis(made.volumes[0]).values) == (
+        "repetition-time-ms",
+        (500.0, 1500.0, 3000.0),
+    )

@@ -22,7 +22,7 @@ def _frames(count: int) -> dict[str, Any]:
         uid.BasicTextSRStorage, uid.GrayscaleSoftcopyPresentationStateStorage, uid.KeyObjectSelectionDocumentStorage,
         uid.RTPlanStorage, uid.RTStructureSetStorage, uid.TwelveLeadECGWaveformStorage, uid.EncapsulatedPDFStorage,
         uid.EncapsulatedSTLStorage, uid.EncapsulatedCDAStorage, uid.RawDataStorage, uid.MRSpectroscopyStorage,
-        uid.SpatialRegistrationStorage, uid.SurfaceSegmentationStorage, uid.MediaStorageDirectoryStorage,
+        uid.SpatialRegistrationStorage, uid.SurfaceSegmentationStorage,
     ],
 )  # fmt: skip
 def test_objects_without_pixels_are_refused_by_rule(sop_class: str) -> None:
@@ -31,6 +31,10 @@ def test_objects_without_pixels_are_refused_by_rule(sop_class: str) -> None:
         refusal(encoded(dataset(sop_class, PixelData=None, Rows=None, Columns=None)))
         == "unsupported-sop-class"
     )
+
+
+def test_a_directory_of_media_is_no_imaging() -> None:
+    assert refusal(encoded(dataset(uid.MediaStorageDirectoryStorage, PixelData=None))) == "not-imaging"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def test_a_frames_own_groups_go_before_the_shared_ones() -> None:
     assert second["spacing_mm"] == [1, 2]
     assert second["coordinates"] == {
         "frame-number": 2, "temporal-position": 4, "b-value": 500, "gradient-x": 0, "gradient-y": 0, "gradient-z": 1,
-        "echo-time-ms": 35, "flip-angle-deg": 70,
+        "echo-time-ms": 35, "flip-angle-deg": 70, "repetition-time-ms": 2000,
     }  # fmt: skip
     assert second["split"][2] == "1"
 

@@ -12,8 +12,8 @@ import pytest
 from imaging.staging import answers
 from imaging.staging.contact_sheet import decoded
 from imaging.staging.items import Bench
-from imaging.staging.pathology.parts import _codestreams, _lengths
 from imaging.staging.pathology.slide import Grid
+from imaging.staging.pathology.source import _codestreams, _lengths
 from imaging.staging.radiology.burned_in import TextPart
 from imaging.staging.radiology.slabs import checked
 from imaging.staging.refusals import Refused

@@ -70,3 +70,12 @@ def test_an_image_of_padding_alone_is_drawn() -> None:
     store = MemoryStore()
     drawn = pictures.draw(series(store, np.full((2, 8, 8), -32768, np.int16), CT))
     assert np.unique(np.asarray(drawn)[:100]).size == 1
+
+
+@pytest.mark.parametrize("size", [64, 500, 768])
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_a_volumes_picture_is_as_wide_as_wanted(size: int, count: int) -> None:
+    drawn = pictures.draw(series(MemoryStore(), np.repeat(scan(-1000), count, axis=0), CT), size)
+    columns = {1: 1, 2: 2, 5: 3, 16: 4}[count]
+    assert drawn.width == size // columns * columns
+    assert drawn.width > size - columns

@@ -66,6 +66,7 @@ def test_uneven_slices_are_where_they_are_and_between_them_in_between() -> None:
     ours |= {"uniform_spacing": False, "slice_positions_mm": [[0, 0, 10], [0, 0, 12], [0, 0, 20]]}
     geometry = geometry_of(ours)
     assert geometry is not None
+    assert geometry.gaps.tolist() == [2, 8]
     assert geometry.world([[0, 0, 0], [1, 0, 0], [1.5, 3, 4], [2, 0, 0], [3, 0, 0]])[:, 2] == pytest.approx(
         [10, 12, 16, 20, 22]
     )

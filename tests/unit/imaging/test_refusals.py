@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
 import pytest
+from pydicom.datadict import tag_for_keyword
 
 from imaging.staging.notes import NOTES
-from imaging.staging.refusals import REASONS, Refused, as_markdown
+from imaging.staging.refusals import ATTRIBUTES, REASONS, ItemRefused, Refused, as_markdown
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -45,3 +47,27 @@ def test_a_reason_is_kebab_case_and_says_what_to_do(code: str) -> None:
 
 def test_a_code_that_a_parser_made_up_is_not_believed() -> None:
     assert Refused("<script>").code == "parser-crashed"
+
+
+def test_details_are_believed_only_if_they_are_in_the_list() -> None:
+    told = Refused("required-attribute-missing:Rows,<script>,Columns,Rows")
+    assert (told.code, told.details) == ("required-attribute-missing", ("Rows", "Columns"))
+    assert str(told) == "required-attribute-missing:Rows,Columns"
+    assert Refused("opted-out:DOE^JANE").details == ()
+    assert str(Refused("made-up:Rows")) == "parser-crashed"
+    again = pickle.loads(pickle.dumps(ItemRefused(3, str(told))))
+    assert (again.number, again.code, again.details) == (3, told.code, told.details)
+
+
+def test_every_attribute_that_the_code_names_is_listed_with_its_tag() -> None:
+    for keyword, tag in ATTRIBUTES.items():
+        number = tag_for_keyword(keyword)
+        assert number is not None
+        assert tag == f"({number >> 16:04X},{number & 0xFFFF:04X})"
+    named = set()
+    for path in (REPO / "imaging" / "staging" / "parsing").rglob("*.py"):
+        text = path.read_text("utf-8")
+        named |= set(re.findall(r'Unreadable\("required-attribute-missing", "(\w+)"\)', text))
+        named |= set(re.findall(r'required\(dataset, "(\w+)"\)', text))
+    assert len(named) > 4
+    assert named <= set(ATTRIBUTES)

@@ -276,3 +276,23 @@ def test_a_level_that_says_it_shows_text_waits_for_a_person_or_stays_out(
     made = make([tmp_path / "a.dcm"], pixels=policy)
     assert made.refused == ({} if code is None else {1: code})
     assert len(made.rows) == (code is None)
+
+
+@pytest.mark.parametrize("tile", [256, 100])  # of a size that is kept undecoded, and of one that is not
+def test_what_a_lossy_codec_gives_beyond_bits_stored_is_white(tmp_path: Path, tile: int) -> None:
+    pixels = np.zeros((tile, tile), np.uint16)
+    pixels[:, ::8], pixels[tile // 4 : tile // 2, tile // 4 : tile // 2] = 4095, 4095
+    stream = bytes(imagecodecs.jpeg2k_encode(pixels, level=45, codecformat="j2k", reversible=False))
+    decoded = imagecodecs.jpeg2k_decode(stream)
+    assert decoded.max() > 4095
+    wsm(
+        tmp_path / "a.dcm",
+        pixels,
+        tile=tile,
+        frames=[stream],
+        syntax="1.2.840.10008.1.2.4.91",
+        BitsStored=12,
+        HighBit=11,
+    )
+    got = make([tmp_path / "a.dcm"]).level(0)
+    assert np.array_equal(got.reshape(tile, tile), np.minimum(decoded, 4095))

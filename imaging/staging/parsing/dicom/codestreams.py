@@ -33,6 +33,8 @@ class Decoded:
     """Bits of a sample."""
     colour: Colour
     """What three samples are, where the codestream tells: else Photometric Interpretation does."""
+    lossy: bool | None = False
+    """Whether values may differ from those that were compressed; None: the codestream does not tell."""
 
 
 def decode(decoder: str, data: bytes, form: PixelFormat) -> Decoded:
@@ -68,6 +70,11 @@ class JpegInfo:
     """Transform of the Adobe APP14 segment."""
     jfif: bool
 
+    @property
+    def lossy(self) -> bool:
+        """Of a JPEG process: whether it is one of discrete cosines."""
+        return self.process not in _LOSSLESS
+
 
 def jpeg_info(data: bytes) -> JpegInfo:
     """Markers up to the frame's; raises ValueError where there are none."""
@@ -98,7 +105,7 @@ def jpeg_info(data: bytes) -> JpegInfo:
         at += length
 
 
-_LOSSLESS = (0xC3, 0xCB)
+_LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 
 
 def _jpeg(data: bytes, form: PixelFormat) -> Decoded:
@@ -111,19 +118,19 @@ def _jpeg(data: bytes, form: PixelFormat) -> Decoded:
     ):
         raise Unreadable("decode-failed")
     if form.samples == 1:
-        return Decoded(_sized(_jpeg_samples(data, info), form), info.precision, "")
-    if info.process in _LOSSLESS:
+        return Decoded(_sized(_jpeg_samples(data, info), form), info.precision, "", info.lossy)
+    if not info.lossy:
         return Decoded(_sized(_jpeg_samples(data, info), form), info.precision, "")
     colour = "RGB" if _is_rgb(info, form) else "YCBCR"
     samples = imagecodecs.jpeg8_decode(data, colorspace=colour, outcolorspace="RGB")
-    return Decoded(_sized(samples, form), info.precision, "rgb")
+    return Decoded(_sized(samples, form), info.precision, "rgb", True)
 
 
 def _jpeg_samples(data: bytes, info: JpegInfo) -> NDArray[Any]:
     try:
         samples: NDArray[Any] = imagecodecs.jpeg8_decode(data)
     except RuntimeError:
-        if info.process not in _LOSSLESS:
+        if info.lossy:
             raise
         # Second choice for lossless codestreams: takes table and restart oddities that libjpeg-turbo refuses.
         samples = np.ascontiguousarray(imagecodecs.jpegsof3_decode(data))
@@ -149,7 +156,17 @@ def _jpeg_ls(data: bytes, form: PixelFormat) -> Decoded:
     info = jpeg_info(data)
     if info.process != 0xF7 or (info.rows, info.columns) != (form.rows, form.columns):
         raise Unreadable("decode-failed")
-    return Decoded(_sized(imagecodecs.jpegls_decode(data), form), info.precision, "")
+    return Decoded(_sized(imagecodecs.jpegls_decode(data), form), info.precision, "", _near(data) > 0)
+
+
+def _near(data: bytes) -> int:
+    """The largest error that any scan allows (NEAR, ISO 14495-1 C.2.3); 0 is lossless.  A scan's header is found by
+    its marker alone: within coded data no byte above 7F follows FF."""
+    most, at = 0, data.find(b"\xff\xda")
+    while at >= 0:
+        most = max(most, data[at + 5 + 2 * data[at + 4]])
+        at = data.find(b"\xff\xda", at + 2)
+    return most
 
 
 # JPEG 2000 (ISO 15444-1, -2, -15)
@@ -165,10 +182,15 @@ class Jpeg2000Info:
     precision: int
     signed: bool
     reversible: bool
-    """Whether the wavelet is the 5/3 one, which loses nothing."""
+    """Whether the wavelet is the 5/3 one, which loses nothing unless the codestream was cut to a size."""
     transformed: bool
     """Whether a multiple component transform was applied: then the decoder gives RGB."""
     subsampled: bool
+
+    @property
+    def lossy(self) -> bool | None:
+        """A reversible codestream does not say whether passes were left out of it."""
+        return None if self.reversible else True
 
 
 def jpeg_2000_info(data: bytes) -> Jpeg2000Info:
@@ -202,7 +224,7 @@ def jpeg_2000_info(data: bytes) -> Jpeg2000Info:
 def _jpeg_2000(data: bytes, form: PixelFormat) -> Decoded:
     info = _checked_2000(data, form)
     samples = imagecodecs.jpeg2k_decode(data, planar=False)
-    return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "")
+    return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "", info.lossy)
 
 
 def _htj2k(data: bytes, form: PixelFormat) -> Decoded:
@@ -217,7 +239,7 @@ def _htj2k(data: bytes, form: PixelFormat) -> Decoded:
             samples = imagecodecs.jpeg2k_decode(
                 data, planar=False
             )  # some old codestreams, and plain JPEG 2000
-    return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "")
+    return Decoded(_sized(samples, form), info.precision, "rgb" if info.transformed else "", info.lossy)
 
 
 def _checked_2000(data: bytes, form: PixelFormat) -> Jpeg2000Info:
@@ -235,7 +257,7 @@ def _checked_2000(data: bytes, form: PixelFormat) -> Jpeg2000Info:
 def _jpeg_xl(data: bytes, form: PixelFormat) -> Decoded:
     samples = imagecodecs.jpegxl_decode(data, keeporientation=True, numthreads=1)
     # The decoder always converts to the image's own colour space, which DICOM wants to be RGB or grey.
-    return Decoded(_sized(samples, form), form.stored, "rgb")
+    return Decoded(_sized(samples, form), max(form.stored, 8 * samples.dtype.itemsize), "rgb", None)
 
 
 # Run lengths (PS3.5 G) and deflate
@@ -351,6 +373,16 @@ _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
     "htj2k": _htj2k,
     "jpeg-xl": _jpeg_xl,
 }
+
+
+def has_end(data: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 codestream has its end marker, which no coded data holds.  Decoders make do
+    with what there is of one that was cut."""
+    return b"\xff\xd9" in data[-_PADDED:]
+
+
+_PADDED = 64
+"""Bytes at the end of a frame among which the end marker is looked for, since writers fill up."""
 
 
 def sniffed(data: bytes) -> str:

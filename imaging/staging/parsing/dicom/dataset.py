@@ -19,6 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from imaging import unknown_vr
 from imaging.staging.parsing.dicom.plain import Plain, read_plain
 from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.unreadable import Unreadable
@@ -26,6 +27,7 @@ from imaging.staging.parsing.unreadable import Unreadable
 # Broken files make pydicom warn with their contents.
 warnings.simplefilter("ignore")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+unknown_vr.register()
 
 INFLATED_LIMIT = 1 << 30
 """Bytes that a deflated dataset may grow to."""

@@ -11,6 +11,12 @@ from pydicom.dataset import Dataset
 from imaging.staging.parsing.dicom.frame_increments import increment_frames
 from imaging.staging.parsing.dicom.functional_groups import FunctionalGroups
 from imaging.staging.parsing.dicom.mosaic import Mosaic, is_uncut, mosaic_frames
+from imaging.staging.parsing.dicom.phase_encoding import (
+    acquired_by,
+    phase_encoding,
+    siemens_frame,
+    slice_time_s,
+)
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.dicom.regions import read_regions
 from imaging.staging.parsing.dicom.sop_classes import PARAMETRIC_MAP
@@ -60,6 +66,8 @@ def _single(dataset: Dataset) -> FrameHeader:
                 "tube-voltage-kv": number(dataset, "KVP"),
                 "inversion-time-ms": number(dataset, "InversionTime"),
                 "flip-angle-deg": number(dataset, "FlipAngle"),
+                "repetition-time-ms": number(dataset, "RepetitionTime"),
+                "slice-time-s": slice_time_s(dataset),
                 "acquisition-number": number(dataset, "AcquisitionNumber"),
                 "acquisition-time-s": _else(
                     clock_s(text(dataset, "AcquisitionTime")), _clock_of(text(dataset, "AcquisitionDateTime"))
@@ -77,7 +85,37 @@ def _single(dataset: Dataset) -> FrameHeader:
             text(dataset, "AcquisitionContrast"),
             "",
         ),
+        phase_encoding=phase_encoding(text(dataset, "InPlanePhaseEncodingDirection"), (dataset,)),
+        acquired=acquired_by(
+            *(_joined(dataset, keyword) for keyword in _SETTINGS),
+            text(first(dataset, "ContrastBolusAgentSequence") or Dataset(), "CodeValue"),
+            _thickness(dataset),
+        ),
     )
+
+
+_SETTINGS = (
+    "ScanningSequence",
+    "SequenceVariant",
+    "ScanOptions",
+    "MRAcquisitionType",
+    "PulseSequenceName",
+    "RectilinearPhaseEncodeReordering",
+    "MagnetizationTransfer",
+    "ReceiveCoilName",
+    "ImagedNucleus",
+    "ContrastBolusAgent",
+    "ReconstructionAlgorithm",
+    "ReconstructionMethod",
+    "FilterType",
+    "CorrectedImage",
+)
+"""What an analysis must know of how an image was taken, and that no other rule looks at."""
+
+
+def _thickness(dataset: Dataset) -> str:
+    told = number(dataset, "SliceThickness")
+    return "" if told is None else f"{told:.2f}"
 
 
 def _spacing(dataset: Dataset) -> Any:
@@ -149,6 +187,7 @@ def _enhanced(
         "tube-voltage-kv": number(group("CTXRayDetailsSequence"), "KVP"),
         "inversion-time-ms": number(group("MRModifierSequence"), "InversionTimes"),
         "flip-angle-deg": number(timing, "FlipAngle"),
+        "repetition-time-ms": number(timing, "RepetitionTime"),
         "acquisition-number": number(content, "FrameAcquisitionNumber"),
         "acquisition-time-s": _clock_of(text(content, "FrameAcquisitionDateTime")),
         "frame-number": index + 1.0,
@@ -177,8 +216,26 @@ def _enhanced(
             text(kind, "AcquisitionContrast") or text(dataset, "AcquisitionContrast"),
             "" if segment is None else str(segment),
         ),
+        phase_encoding=phase_encoding(
+            text(group("MRFOVGeometrySequence"), "InPlanePhaseEncodingDirection"),
+            (*_vendor_items(groups, index), dataset),
+        ),
+        acquired=acquired_by(
+            *(_joined(dataset, keyword) for keyword in _SETTINGS),
+            text(group("MRModifierSequence"), "MagnetizationTransfer"),
+            text(group("MRModifierSequence"), "InversionRecovery"),
+            text(group("MRReceiveCoilSequence"), "ReceiveCoilName"),
+            text(group("ContrastBolusUsageSequence"), "ContrastBolusAgentAdministered"),
+            text(group("CTReconstructionSequence"), "ReconstructionAlgorithm"),
+            _thickness(group("PixelMeasuresSequence")),
+        ),
         segment=segment if segment is not None and 0 <= segment <= 65535 else None,
     )
+
+
+def _vendor_items(groups: FunctionalGroups, index: int) -> list[Dataset]:
+    own = siemens_frame(groups.per_frame[index]) if groups.per_frame else []
+    return own + siemens_frame(groups.shared)
 
 
 def _mapping(dataset: Dataset, groups: FunctionalGroups, index: int) -> tuple[float, float]:

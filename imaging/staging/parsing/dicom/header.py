@@ -19,7 +19,7 @@ from imaging.staging.parsing.dicom.pixel_format import PixelFormat, pixel_format
 from imaging.staging.parsing.dicom.pixels import bare
 from imaging.staging.parsing.dicom.plain import remember
 from imaging.staging.parsing.dicom.regions import read_regions
-from imaging.staging.parsing.dicom.sop_classes import WHOLE_SLIDE, is_image, is_other_object
+from imaging.staging.parsing.dicom.sop_classes import DIRECTORY, WHOLE_SLIDE, is_image, is_other_object
 from imaging.staging.parsing.dicom.values import MALFORMED, text, texts
 from imaging.staging.parsing.unreadable import Unreadable
 from imaging.staging.radiology.headers import InstanceHeader
@@ -48,16 +48,23 @@ def read_header(file: BinaryIO, keywords: frozenset[str]) -> Header:
 def _check_kind(opened: Opened, sop_class: str) -> None:
     """Refuse what is no image by rule, and what should be one but has no pixels as broken."""
     dataset = opened.dataset
+    if sop_class == DIRECTORY:
+        raise Unreadable("not-imaging", "DICOM directory")
     if is_other_object(sop_class) or is_video(opened.syntax):
         raise Unreadable("unsupported-sop-class")
     shaped = "Rows" in dataset and "Columns" in dataset
     if not shaped and opened.pixels is None and not is_image(sop_class):
         raise Unreadable("unsupported-sop-class" if sop_class else "malformed-dicom")
     identity = text(dataset, "SOPInstanceUID") or opened.media_instance
-    if not (
-        sop_class and identity and text(dataset, "StudyInstanceUID") and text(dataset, "SeriesInstanceUID")
-    ):
-        raise Unreadable("required-attribute-missing")
+    needed = {
+        "SOPClassUID": sop_class,
+        "SOPInstanceUID": identity,
+        "StudyInstanceUID": text(dataset, "StudyInstanceUID"),
+        "SeriesInstanceUID": text(dataset, "SeriesInstanceUID"),
+    }
+    absent = [keyword for keyword, value in needed.items() if not value]
+    if absent:
+        raise Unreadable("required-attribute-missing", *absent)
 
 
 def _whole_slide(file: BinaryIO, keywords: frozenset[str]) -> Header:

@@ -7,8 +7,11 @@ from typing import BinaryIO
 import pydicom
 from pydicom.multival import MultiValue
 
+from imaging import unknown_vr
 from imaging.staging.parsing.dicom.values import MALFORMED
 from imaging.staging.parsing.unreadable import Unreadable
+
+unknown_vr.register()
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 

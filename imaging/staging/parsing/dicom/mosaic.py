@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
+from imaging.staging.parsing.dicom.phase_encoding import mosaic_times_s
 from imaging.staging.parsing.dicom.pixel_format import PixelFormat
 from imaging.staging.parsing.dicom.values import number, numbers, texts, vector
 from imaging.staging.parsing.dicom.vendors import mosaic_normal, mosaic_tiles
@@ -67,11 +68,16 @@ def mosaic_frames(
     if ordinal is not None:
         common["mosaic-number"] = ordinal
     positions = _positions(dataset, form, mosaic, whole)
+    times = mosaic_times_s(dataset, mosaic.tiles)
+    if times is not None:
+        common.pop("slice-time-s", None)
     return [
         whole.model_copy(
             update={
                 "position_mm": None if positions is None else positions[index],
-                "coordinates": common | {"frame-number": float(index + 1)},
+                "coordinates": common
+                | {"frame-number": float(index + 1)}
+                | ({} if times is None else {"slice-time-s": times[index]}),
             }
         )
         for index in range(mosaic.tiles)

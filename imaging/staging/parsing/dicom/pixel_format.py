@@ -88,7 +88,7 @@ def pixel_format(opened: Opened) -> PixelFormat:
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     frames = _frames(opened)
     if rows is None or columns is None or not 1 <= rows <= 65535 or not 1 <= columns <= 65535:
-        raise Unreadable("malformed-dicom" if "Rows" in dataset and "Columns" in dataset else _MISSING)
+        raise _missing(dataset, "Rows", "Columns") or Unreadable("malformed-dicom")
     photometric = text(dataset, "PhotometricInterpretation").upper().replace(" ", "_")
     samples = _integer(dataset, "SamplesPerPixel")
     if samples is None:
@@ -107,7 +107,7 @@ def pixel_format(opened: Opened) -> PixelFormat:
         _integer(dataset, name) for name in ("BitsAllocated", "BitsStored", "HighBit")
     )
     if allocated_ is None or not photometric:
-        raise Unreadable(_MISSING)
+        raise _missing(dataset, "BitsAllocated", "PhotometricInterpretation") or Unreadable("malformed-dicom")
     stored = allocated_ if stored_ is None else stored_
     high = stored - 1 if high_ is None else high_
     if not 1 <= allocated_ <= 64 or not 1 <= stored <= allocated_ or not stored - 1 <= high < allocated_:
@@ -133,7 +133,10 @@ def pixel_format(opened: Opened) -> PixelFormat:
     return _sized(_relabelled(form, opened))
 
 
-_MISSING = "required-attribute-missing"
+def _missing(dataset: Dataset, *names: str) -> Unreadable | None:
+    """The refusal that names those of ``names`` that are absent or empty, if any is."""
+    absent = [name for name in names if not is_filled(dataset, name)]
+    return Unreadable("required-attribute-missing", *absent) if absent else None
 
 
 def _integer(dataset: Dataset, name: str) -> int | None:

@@ -123,13 +123,21 @@ def _sequence(data: bytes, at: int, characters: bytes) -> tuple[DataElement, int
     """The element of undefined length at ``at``, and where the next begins."""
     stream = io.BytesIO(data)
     stream.seek(at)
-    encodings = convert_encodings(convert_string(characters[8:], True)) if characters else default_encoding
     try:
+        encodings = _encodings(characters)
         element = next(data_element_generator(stream, False, True, encoding=encodings), None)
     except MALFORMED:
         return None
     end = stream.tell()
     return None if not isinstance(element, DataElement) or end == len(data) else (element, end)
+
+
+def _encodings(characters: bytes) -> str | list[str]:
+    """Of a whole element Specific Character Set; it may have a VR with a long head, such as UN."""
+    if not characters:
+        return default_encoding
+    head = 12 if characters[4:6] in _LONG else 8
+    return convert_encodings(convert_string(characters[head:], True))
 
 
 def remember(dataset: Dataset, plain: Plain) -> None:

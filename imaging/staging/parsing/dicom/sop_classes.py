@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydicom import uid
 from pydicom.uid import UID
 
+DIRECTORY = str(uid.MediaStorageDirectoryStorage)
+"""Of a DICOMDIR (PS3.10 8.6)."""
 WHOLE_SLIDE = str(uid.VLWholeSlideMicroscopyImageStorage)
 PARAMETRIC_MAP = str(uid.ParametricMapStorage)
 RT_DOSE = str(uid.RTDoseStorage)

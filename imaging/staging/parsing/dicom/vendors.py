@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping
 
@@ -19,8 +20,11 @@ def csa_header(dataset: Dataset) -> Mapping[str, tuple[str, ...]]:
     The layout is not published by Siemens; what is known of it is told by nibabel's documentation.
     """
     raw = private(dataset, 0x0029, "SIEMENS CSA HEADER", 0x10)
-    if not isinstance(raw, bytes) or len(raw) < 16:
-        return {}
+    return _csa_or_none(raw) if isinstance(raw, bytes) and len(raw) >= 16 else {}
+
+
+@functools.lru_cache(1)  # asked for several things of one file
+def _csa_or_none(raw: bytes) -> Mapping[str, tuple[str, ...]]:
     try:
         return _csa_elements(raw)
     except (struct.error, ValueError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from imaging.staging.parsing.dicom.dataset import Opened
 from imaging.staging.parsing.slides.source import Source
 from imaging.staging.parsing.unreadable import Unreadable
 
@@ -23,6 +24,14 @@ class Frames:
     """For each frame its fragments, as (offset, length) in the file."""
 
     fragments: list[list[tuple[int, int]]]
+
+    def has(self, frame: int) -> bool:
+        """Whether the frame has any bytes: some writers leave tiles of mere glass empty."""
+        return any(length for _, length in self.fragments[frame])
+
+    def first(self) -> int:
+        """The first frame that has any, or 0."""
+        return next((frame for frame in range(len(self.fragments)) if self.has(frame)), 0)
 
     def read(self, source: Source, frame: int) -> bytes:
         """A frame's encoded bytes; raises :class:`Unreadable`."""
@@ -66,6 +75,18 @@ def encapsulated_frames(source: Source, at: int, dataset: Dataset, count: int, e
     if len(cuts) != count or cuts[:1] != [0] or cuts != sorted(set(cuts)):
         raise Unreadable("truncated-pixel-data")
     return Frames([fragments[one:two] for one, two in zip(cuts, [*cuts[1:], len(fragments)], strict=True)])
+
+
+def check_whole(opened: Opened) -> None:
+    """Whether all of the Pixel Data element is in the file, decodable or not; raises :class:`Unreadable`."""
+    assert opened.pixels is not None
+    source = Source(opened.stream)
+    if opened.pixels.length is not None:
+        if opened.pixels.offset + opened.pixels.length > opened.size:
+            raise Unreadable("truncated-pixel-data")
+        return
+    table_at, table_length = _item(source, opened.pixels.offset)
+    _fragments(source, table_at + table_length, opened.size)
 
 
 def _fragments(source: Source, at: int, end: int) -> list[tuple[int, int]]:

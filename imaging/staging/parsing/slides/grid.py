@@ -33,6 +33,14 @@ class Grid(Protocol):
     dtype: np.dtype[Any]
     fill: int
 
+    def has_any(self) -> bool:
+        """Whether there is any tile."""
+        ...
+
+    def has(self, row: int, column: int) -> bool:
+        """Whether there is such a tile."""
+        ...
+
     def codestream(self, row: int, column: int) -> bytes:
         """The tile as a self-contained codestream without anything but pixels; b"" where there is none.
 
@@ -75,6 +83,15 @@ def read_tiles(grid: Grid, rows: Sequence[int], columns: Sequence[int]) -> Itera
                 some, size = [], 0
     if some:
         yield some
+
+
+def read_present(grid: Grid, rows: Sequence[int], columns: Sequence[int]) -> bytes:
+    """Which tiles of ``rows[0]:rows[1]`` × ``columns[0]:columns[1]`` there are: a bit each, row-major, the highest of a
+    byte first."""
+    _check_within(rows, -(-grid.height // grid.tile[0]))
+    _check_within(columns, -(-grid.width // grid.tile[1]))
+    there = [grid.has(row, column) for row in range(*rows) for column in range(*columns)]
+    return np.packbits(np.asarray(there, dtype=bool)).tobytes()
 
 
 def read_pixels(grid: Grid, box: Sequence[int], halved: bool) -> tuple[NDArray[Any], Holes]:

@@ -86,6 +86,10 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         focal_known=depth == 1 or step_um is not None,
         background=background,
         icc=icc.reduced(tiff.pages[0].tags.valueof(34675)),
+        full_size=(
+            max(_whole(pixels, "SizeY"), grids[0][0].height),
+            max(_whole(pixels, "SizeX"), grids[0][0].width),
+        ),
     )
 
 

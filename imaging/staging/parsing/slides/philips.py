@@ -25,14 +25,14 @@ def read(tiff: Any, source: Source) -> TiffSlide:
     pages = [Page(page) for page in tiff.pages[:MAX_PAGES]]
     first = pages[0]
     grids: list[PageGrid] = []
-    for page in pages:
+    for place, page in enumerate(page for page in pages if page.tiled):
         if not (page.tiled and page.sound and (page.type, page.color) == (first.type, first.color)):
             continue
         size = (page.height, page.width)
-        if grids:
-            size = _true_size(first, page, len(grids), spacings)
-            if size[1] >= grids[-1].width or size[0] >= grids[-1].height:
-                continue
+        if place:
+            size = _true_size(first, page, place, spacings)
+        if grids and (size[1] >= grids[-1].width or size[0] >= grids[-1].height):
+            continue
         grids.append(PageGrid(page, source, background="white", size=size))
     if not grids or not first.color:
         raise Unreadable("unsupported-slide")
@@ -46,6 +46,7 @@ def read(tiff: Any, source: Source) -> TiffSlide:
         mpp,
         attributes,
         icc=icc.reduced(tiff.pages[0].tags.valueof(34675)),
+        full_size=(first.height, first.width) if first.tiled else None,
     )
 
 

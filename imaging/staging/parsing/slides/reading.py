@@ -31,3 +31,18 @@ def read_pixels(file: BinaryIO, request: dict[str, Any]) -> tuple[NDArray[Any], 
     with broken_is_unreadable():
         grid = open_slide(file).grid(int(request["level"]), int(request["plane"]))
         return grids.read_pixels(grid, request["box"], bool(request["halved"]))
+
+
+def read_present(file: BinaryIO, request: dict[str, Any]) -> bytes:
+    """See :func:`grid.read_present`; ``request`` names level, plane, rows, columns."""
+    with broken_is_unreadable():
+        grid = open_slide(file).grid(int(request["level"]), int(request["plane"]))
+        return grids.read_present(grid, request["rows"], request["columns"])
+
+
+def read_shard(file: BinaryIO, request: dict[str, Any]) -> NDArray[Any]:
+    """See :func:`shard.read_shard`."""
+    from imaging.staging.parsing.slides import shard
+
+    with broken_is_unreadable():
+        return shard.read_shard(file.read(), request)

@@ -101,10 +101,14 @@ class Page:
         rows, columns = self.tiles
         return (plane * rows + row) * columns + column
 
+    def has(self, index: int) -> bool:
+        """Whether the tile of this number is stored."""
+        return bool(self.counts[index] and self.offsets[index])
+
     def raw(self, source: Source, index: int) -> bytes:
         """A tile's bytes; b"" where there is none."""
         count, offset = int(self.counts[index]), int(self.offsets[index])
-        if count == 0 or offset == 0:
+        if not self.has(index):
             return b""
         if not 0 < count <= MAX_TILE_BYTES:
             raise Unreadable("too-large")
@@ -165,6 +169,14 @@ class PageGrid:
             encoding=self.encoding,
             quality=self._quality,
         )
+
+    def has_any(self) -> bool:
+        return bool(((self.page.counts > 0) & (self.page.offsets > 0)).any())
+
+    def has(self, row: int, column: int) -> bool:
+        page = self.page
+        planes = range(page.samples) if page.planar and self.band is None else [self.band or 0]
+        return all(page.has(page.place(row, column, plane if page.planar else 0)) for plane in planes)
 
     def codestream(self, row: int, column: int) -> bytes:
         raw = self.page.raw(self.source, self.page.place(row, column))

@@ -69,7 +69,7 @@ def _svs(tiff: Any, source: Source) -> TiffSlide:
     magnification and pixel size and goes no further: it holds serials and names.
     """
     pages = [Page(page) for page in tiff.pages[:MAX_PAGES]]
-    baseline = pages[0]
+    baseline = _baseline(pages)
     chosen = [page for page in pages if _is_level(page, baseline, {0})]
     description = str(tiff.pages[0].description)[:_DESCRIPTION]
     mpp = _described(description, "MPP")
@@ -78,15 +78,23 @@ def _svs(tiff: Any, source: Source) -> TiffSlide:
     attributes: dict[str, Value] = {"Manufacturer": "Aperio"}
     if power is not None:
         attributes["ObjectiveLensPower"] = power
-    return _pyramid("svs", tiff, source, chosen, (mpp, mpp) if mpp else None, attributes)
+    size = (baseline.height, baseline.width)
+    full = max(_scanned(str(tiff.pages[pages.index(baseline)].description)[:_DESCRIPTION], size), size)
+    return _pyramid("svs", tiff, source, chosen, (mpp, mpp) if mpp else None, attributes, full)
 
 
 def _generic(tiff: Any, source: Source) -> TiffSlide:
     """A tiled pyramid of no known maker: the first page, then smaller pages of its shape, then SubIFDs."""
     first = tiff.pages[0]
     pages = [Page(page) for page in [*tiff.pages[:MAX_PAGES], *(first.pages or [])[:MAX_PAGES]]]
-    chosen = [page for page in pages if _is_level(page, pages[0], {0, 1})]
-    return _pyramid("tiff", tiff, source, chosen, resolution_um(first), {})
+    baseline = _baseline(pages)
+    chosen = [page for page in pages if _is_level(page, baseline, {0, 1})]
+    slide = _pyramid(
+        "tiff", tiff, source, chosen, resolution_um(first), {}, (baseline.height, baseline.width)
+    )
+    # NewSubfileType: "a reduced-resolution version of another image in this TIFF file", which is not there.
+    slide.largest_missing |= bool(pages[0].subfiletype & 1)
+    return slide
 
 
 def _pyramid(
@@ -96,8 +104,12 @@ def _pyramid(
     pages: list[Page],
     mpp: tuple[float, float] | None,
     attributes: dict[str, Value],
+    full_size: tuple[int, int],
 ) -> TiffSlide:
-    """One page a level, largest first; pages that do not get smaller are not levels."""
+    """One page a level, largest first; pages that do not get smaller are not levels.
+
+    ``full_size``: (height, width) of what ``mpp`` belongs to.
+    """
     if not pages:
         raise Unreadable("unsupported-slide")
     first = pages[0]
@@ -119,7 +131,23 @@ def _pyramid(
         [ChannelHeader() for _ in bands],
         background=background,
         icc=icc.reduced(tiff.pages[0].tags.valueof(34675)),
+        full_size=full_size,
     )
+
+
+def _baseline(pages: list[Page]) -> Page:
+    """What levels are smaller versions of: the first page, or if that is no tiled one the largest of those."""
+    tiled = [page for page in pages if page.tiled]
+    return pages[0] if pages[0].tiled or not tiled else max(tiled, key=lambda page: page.width)
+
+
+def _scanned(description: str, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the scan that an Aperio page was made smaller from: ``[0,0 46000x32914] … -> 11500x8228``."""
+    first = description.partition(";")[0]
+    match = re.search(r"(\d{1,7})x(\d{1,7})(?:\]| )[^>;|]*-> (\d{1,7})x(\d{1,7})", first)
+    if match is None or (int(match[4]), int(match[3])) != size:
+        return size
+    return int(match[2]), int(match[1])
 
 
 def _is_level(page: Page, baseline: Page, subfiletypes: set[int]) -> bool:

@@ -14,7 +14,12 @@ from pydicom.dataset import Dataset
 from imaging.staging.parsing.dicom.dataset import Opened, open_dataset
 from imaging.staging.parsing.slides import jpeg2000
 from imaging.staging.parsing.slides.color import ycbcr_to_rgb
-from imaging.staging.parsing.slides.dicom_frames import Frames, encapsulated_frames, native_frames
+from imaging.staging.parsing.slides.dicom_frames import (
+    Frames,
+    check_whole,
+    encapsulated_frames,
+    native_frames,
+)
 from imaging.staging.parsing.slides.grid import MAX_TILE_BYTES
 from imaging.staging.parsing.slides.jpeg import TileCompleter, quality, segments
 from imaging.staging.parsing.slides.source import Source
@@ -23,6 +28,7 @@ from imaging.staging.parsing.slides.wsm_attributes import (
     attributes,
     background,
     color_profile,
+    image_flavor,
     micrometres_per_pixel,
     optical_paths,
     required,
@@ -36,6 +42,7 @@ from imaging.staging.pathology.headers import (
     LevelHeader,
     WsmHeader,
 )
+from imaging.staging.radiology.transfer_syntaxes import LOSSY
 
 SOP_CLASS = uid.VLWholeSlideMicroscopyImageStorage
 _NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian})
@@ -49,6 +56,7 @@ _J2K = frozenset(
 _LOSSLESS_JPEG = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
 _OTHER = frozenset({uid.RLELossless, uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 _COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"})
+_REQUIRED = ("TotalPixelMatrixRows", "TotalPixelMatrixColumns", "Rows", "Columns", "BitsAllocated")
 _TEXT = 1000
 
 
@@ -67,6 +75,11 @@ class WsmInstance:
         if opened.pixels is None:
             raise Unreadable("pixel-data-missing")
         dataset = opened.dataset
+        if image_flavor(dataset) != "VOLUME":
+            # Its pixels are never read, so nothing else has to be as those of a level; but it has to be whole.
+            check_whole(opened)
+            raise Unreadable("slide-side-image")
+        _check_required(dataset)
         self.source = source
         self._dataset = dataset
         self._at = opened.pixels.start
@@ -117,9 +130,6 @@ class WsmInstance:
     def grid(self, level: int, plane: int) -> WsmGrid:
         if level != 0 or not 0 <= plane < len(self._paths) * len(self._places.focal_um):
             raise ValueError("no such plane")
-        kind = [str(part) for part in self._dataset.get("ImageType") or []]
-        if kind[2:3] != ["VOLUME"]:
-            raise Unreadable("slide-side-image")  # whatever was asked
         return self._grid(plane)
 
     def _grid(self, plane: int) -> WsmGrid:
@@ -133,7 +143,7 @@ class WsmInstance:
         tile = (int(dataset.Rows), int(dataset.Columns))
         count = int(dataset.get("NumberOfFrames") or 1)
         if min(*size, *tile) < 1 or count < 1:
-            raise Unreadable("required-attribute-missing")
+            raise Unreadable("malformed-dicom")
         kind = text(dataset, "DimensionOrganizationType")
         if kind == "TILED_SPARSE" or (kind != "TILED_FULL" and "PerFrameFunctionalGroupsSequence" in dataset):
             identifiers = [path.identifier for path in self._paths]
@@ -151,6 +161,12 @@ class WsmInstance:
         if syntax in _JPEG | _J2K | _LOSSLESS_JPEG | _OTHER:
             return encapsulated_frames(self.source, self._at, self._dataset, count, end)
         raise Unreadable("unsupported-transfer-syntax")
+
+
+def _check_required(dataset: Dataset) -> None:
+    absent = [keyword for keyword in _REQUIRED if dataset.get(keyword) in (None, "")]
+    if absent:
+        raise Unreadable("required-attribute-missing", *absent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +240,13 @@ class WsmGrid:
         kept = self.tile if self.encoding == "jpeg" else (0, 0)
         self._room = np.empty((*kept, self.samples), dtype=np.uint8)
 
+    def has_any(self) -> bool:
+        return any(self._frames.has(frame) for frame in range(len(self._frames.fragments)))
+
+    def has(self, row: int, column: int) -> bool:
+        frame = self._places.frame(self._plane, row, column)
+        return frame is not None and self._frames.has(frame)
+
     def codestream(self, row: int, column: int) -> bytes:
         raw = self._raw(row, column)
         return self._kept(raw) if raw else b""
@@ -238,7 +261,9 @@ class WsmGrid:
         if pixels.shape != (*self.tile, self.samples):
             raise Unreadable("decode-failed")
         if self._format.bits_stored < self._format.bits_allocated:
-            pixels = pixels & ((1 << self._format.bits_stored) - 1)
+            most = (1 << self._format.bits_stored) - 1
+            # What a lossy codec gives beyond white is white; bits above lossless values are no part of them.
+            pixels = np.minimum(pixels, most) if self._is_lossy(raw) else pixels & most
         return pixels.astype(self.dtype, copy=False)
 
     def _raw(self, row: int, column: int) -> bytes:
@@ -261,7 +286,8 @@ class WsmGrid:
         said = jpeg2000.inspect(stream)
         size = (said.height, said.width, said.components, said.bits)
         bits = 8 * self.dtype.itemsize
-        alike = size == (*self.tile, self.samples, bits) and not said.signed and not said.subsampled
+        whole = self._format.bits_stored == bits  # else values may be beyond what Bits Stored holds
+        alike = whole and size == (*self.tile, self.samples, bits) and not said.signed and not said.subsampled
         return alike and not self._is_raw_ycbcr(said)
 
     def _is_raw_ycbcr(self, said: jpeg2000.Codestream) -> bool:
@@ -273,7 +299,7 @@ class WsmGrid:
             return "lossless"
         if self._syntax == uid.JPEGLSNearLossless:
             return "lossy"
-        first = self._frames.read(self._instance.source, 0)
+        first = self._frames.read(self._instance.source, self._frames.first())
         if self._syntax in _J2K:
             if all(side in KEPT_SIDES for side in self.tile) and self._keeps_j2k(first):
                 return "jpeg2000"
@@ -286,6 +312,11 @@ class WsmGrid:
                 if unreadable.code != "unsupported-slide":
                     raise
         return "lossy"
+
+    def _is_lossy(self, raw: bytes) -> bool:
+        if self._syntax in _J2K:
+            return self._syntax in LOSSY or not jpeg2000.inspect(raw).reversible
+        return self._syntax in LOSSY
 
     def _unpacked(self, raw: bytes) -> NDArray[Any]:
         pixels = self._format

@@ -28,6 +28,17 @@ def optical_paths(dataset: Dataset) -> list[OpticalPath]:
     return paths or [OpticalPath(identifier="", channel=ChannelHeader())]
 
 
+def image_flavor(dataset: Dataset) -> str:
+    """Value 3 of Image Type (PS3.3 C.8.12.4.1.1): VOLUME for levels; LABEL, OVERVIEW, THUMBNAIL, LOCALIZER.
+
+    Raises :class:`Unreadable` where there is none: it may be a level.
+    """
+    kind = [str(part).strip(" \0").upper() for part in list(dataset.get("ImageType") or [])[:16]]
+    if len(kind) < 3 or not kind[2]:
+        raise Unreadable("required-attribute-missing", "ImageType")
+    return kind[2]
+
+
 def micrometres_per_pixel(dataset: Dataset, width: int, height: int) -> tuple[float, float] | None:
     """Pixel Spacing of the shared functional groups, else the imaged volume over the matrix; in µm."""
     for item in dataset.get("SharedFunctionalGroupsSequence") or []:
@@ -98,7 +109,7 @@ def required(dataset: Dataset, keyword: str) -> str:
     """A text that has to be there; raises :class:`Unreadable`."""
     value = text(dataset, keyword)
     if not value:
-        raise Unreadable("required-attribute-missing")
+        raise Unreadable("required-attribute-missing", keyword)
     return value
 
 

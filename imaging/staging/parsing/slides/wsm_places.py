@@ -55,14 +55,17 @@ def sparse_places(
     """By each frame's Plane Position (Slide) and Optical Path Identification."""
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if len(groups) != count:
-        raise Unreadable("required-attribute-missing")
+        raise Unreadable("required-attribute-missing", "PerFrameFunctionalGroupsSequence")
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]))
     rows, columns = _tiles(size, tile)
     found: list[tuple[int, float, int, int]] = []
     for group in groups:
         position = _first(group, shared, "PlanePositionSlideSequence")
         if position is None:
-            raise Unreadable("required-attribute-missing")
+            raise Unreadable("required-attribute-missing", "PlanePositionSlideSequence")
+        for keyword in ("RowPositionInTotalImagePixelMatrix", "ColumnPositionInTotalImagePixelMatrix"):
+            if position.get(keyword) is None:
+                raise Unreadable("required-attribute-missing", keyword)
         y = int(position.RowPositionInTotalImagePixelMatrix) - 1
         x = int(position.ColumnPositionInTotalImagePixelMatrix) - 1
         if y % tile[0] or x % tile[1] or not (0 <= y < size[0] and 0 <= x < size[1]):
