@@ -158,6 +158,8 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
         _check_tried(
             (row.objects, row.bytes), known_copy.tried, row.manifest_digest is not None, f"copies, {name}"
         )
+        if row.opt_out_list != known_copy.opt_out:
+            raise CertificateLogMismatchError("a copy's opt-out list differs", where=f"copies, {name}")
     for attempt in certificate.attempts:
         known = attempts[attempt.attempt].keys
         if known != {key.key_id for key in attempt.keys}:

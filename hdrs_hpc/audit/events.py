@@ -89,6 +89,15 @@ _TRUST = (
         "project",
         {"action": V.CODE},
     ),
+    _document(
+        "opt-out-changed",
+        "opt-out-change",
+        "A custodian stated who opted out of a dataset; `list` is the keyed digest of the whole list from here on, "
+        "`about` its rounded length.",
+        "dataset",
+        {"version": V.COUNT, "action": V.CODE, "list": V.DIGEST, "about": V.COUNT},
+        {"supersedes": V.DIGEST},
+    ),
     _event(
         "document-refused",
         "A document that was sent in was refused; nothing of it was accepted.",
@@ -164,6 +173,8 @@ _COPIES = (
             "items": V.COUNT,
             "refused": V.COUNT,
             "opted-out": V.COUNT,
+            "opt-out-list": V.DIGEST,
+            "opt-out-about": V.COUNT,
             "report": V.DIGEST,
         },
         {"cluster": V.NAME, "manifest-object": V.WORD},
@@ -232,6 +243,9 @@ _JOBS = (
         "project job attempt",
         {"result": V.CODE},
         {"exit-code": V.NUMBER, "node-seconds": V.COUNT, "exception": V.WORD, "line": V.COUNT},
+    ),
+    _event(
+        "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
     ),
     _event(
         "attempt-tried",

@@ -47,6 +47,9 @@ class Copy:
     failed: bool = False
     manifest: str | None = None
     objects: int = 0
+    dataset: str | None = None
+    opt_out: str | None = None
+    """Digest of the opt-out list that it was made under."""
     removed: bool = False
     tried: tuple[int, int, int] | None = None
     """Files and bytes that lay there after the key's end, and how many samples of them were tried."""
@@ -110,6 +113,8 @@ class History:
     keys: dict[str, Key] = field(default_factory=dict)
     runtimes: set[tuple[str, str]] = field(default_factory=set)
     """(cluster, digest) of the node runtimes that are registered."""
+    opt_outs: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    """Dataset → version, document and digest of its opt-out list in force."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 

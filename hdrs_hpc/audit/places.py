@@ -129,7 +129,7 @@ _DATA_ZONE = (
         "the custodian",
         Method.OUTSIDE,
         "Belongs to the data zone, whichever projects run; compared by keyed hashes only.",
-        "{home}/opt-out.txt",
+        "{home}/opt-outs/",
     ),
     _row(
         "cohort-lists",

@@ -291,7 +291,11 @@ def _copy_row(subject: Subject, copy: Copy) -> dict[str, Any]:
         "key-id": key,
         "key-destroyed-at": subject.key_ends[key],
     }
-    return row | ({"manifest-digest": copy.manifest_digest} if copy.manifest_digest else {})
+    if copy.manifest_digest and copy.report:
+        listed = copy.report["opt-out"]
+        row |= {"manifest-digest": copy.manifest_digest}
+        row |= {"opt-out-list": listed["list"], "opt-out-about": listed["about"]}
+    return row
 
 
 def _attempt_row(subject: Subject, attempt: Attempt, job: Job) -> dict[str, Any]:

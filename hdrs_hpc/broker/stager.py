@@ -17,21 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.opening import open_source
-from hdrs_hpc.broker import workers
+from hdrs_hpc.broker import opt_out_lists, workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.opt_out_lists import PatientList
 from hdrs_hpc.broker.selectable import keep_selectable
 from hdrs_hpc.broker.steps.keys import use_key
-from hdrs_hpc.broker.store import copies, datasets
+from hdrs_hpc.broker.store import copies, datasets, opt_outs
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import PixelRules
+from hdrs_hpc.policy.refusals import OptOutNotStatedError
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid.keyed import DeidKey
 from imaging.layout import REPORT
-from imaging.staging import patient_lists
+from imaging.staging import patient_list_file, patient_lists
 from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.patient_lists import OptOut
 
 PROGRESS_EVERY_S = 0.5
 
@@ -55,6 +58,8 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         with ctx.db.read() as tx:
             copy = copies.get(tx, copy_id)
             registration = datasets.registration(tx, copy.dataset, copy.version)
+            said = opt_outs.of_dataset(tx, copy.dataset)
+        listed = _opt_out(home, said, copy.opt_out)
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
@@ -79,7 +84,11 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             deid_key=deid,
             select=recipe["select"],
             columns=recipe.get("columns", {}),
-            opt_out=_opt_out(home, deid),
+            opt_out=OptOut(
+                patient_lists.opt_out_hashes(DeidKey(deid), listed.entries.values()),
+                listed.digest,
+                listed.about,
+            ),
             cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
             issuer=registration.issuer or copy.dataset,
@@ -118,12 +127,15 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
     }
 
 
-def _opt_out(home: BrokerHome, deid: bytes) -> frozenset[str]:
-    """Keyed hashes of the patients who opted out; the list itself stays where the custodian keeps it."""
-    path = home.opt_out_file()
-    if not path.is_file():
-        return frozenset()
-    return patient_lists.opt_out_hashes(DeidKey(deid), path.read_text(encoding="utf-8").splitlines())
+def _opt_out(home: BrokerHome, said: list[opt_outs.Statement], wanted: str | None) -> PatientList:
+    """The list that the copy is made under, from the files that custodians signed for.
+
+    Raises :class:`OptOutNotStatedError`, and what :func:`opt_out_lists.in_force` raises.
+    """
+    until = next((place for place, item in enumerate(said, start=1) if item.list == wanted), None)
+    if until is None:
+        raise OptOutNotStatedError()
+    return opt_out_lists.in_force(home, said[:until])
 
 
 def _cohort(home: BrokerHome, deid: bytes, digest: str | None) -> frozenset[str] | None:
@@ -136,7 +148,7 @@ def _cohort(home: BrokerHome, deid: bytes, digest: str | None) -> frozenset[str]
         raise CohortMissingError() from None
     if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
         raise CohortMissingError("the list in the broker's home is another one")
-    return patient_lists.cohort_hashes(DeidKey(deid), raw.decode("utf-8", "replace").splitlines())
+    return patient_lists.cohort_hashes(DeidKey(deid), patient_list_file.parse(raw))
 
 
 class _Meter:

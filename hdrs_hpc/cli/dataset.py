@@ -174,7 +174,7 @@ def register(
         document_kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
     )
     target = out or Path(f"{value['name']}.registration.signed.json")
-    done = f"registered {value['name']}, {value['items']} items, {sensitivity}"
+    done = f"registered {value['name']}, {value['items']} items, {sensitivity}; next: hdrs-hpc opt-out add"
     signing.file_or_pass_on(document_kind, signed, session, out=target, as_json=as_json, done=done)
 
 

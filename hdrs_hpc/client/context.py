@@ -23,6 +23,7 @@ from hdrs_hpc.documents.models.grant import Isolation
 from hdrs_hpc.documents.models.words import Digest, Moment, Name
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.refusals import OptOutNotStatedError
 
 FILE_NAME = "hdrs-hpc.toml"
 
@@ -31,6 +32,9 @@ class ContextUnusableError(BadDocumentError):
     code = "context-unusable"
     meaning = "The hdrs-hpc.toml above the spec, or a document that it names, can not be used."
     remedy = "Mend the file named, or give `--no-context` to check the spec's form only."
+
+
+_UNTOLD = {OptOutNotStatedError.code: "whether a custodian said who opted out of every dataset"}
 
 
 class _Documents(Part):
@@ -110,7 +114,7 @@ def load(file: Path) -> Context:
         gpu_hours_used=named.gpu_hours_used,
         code_approvals=approvals,
     )
-    return Context(file, root, named.person, facts)
+    return Context(file, root, named.person, facts, _UNTOLD)
 
 
 def _read_settings(file: Path) -> _ContextFile:

@@ -56,6 +56,7 @@ def context(session: Session, project: str, cluster: str | None) -> Context:
         trust_root_digest=root.digest,
         project_state="FROZEN" if shown["frozen"] else shown["state"],
         gpu_hours_used=shown["gpu-hours-used"],
+        opt_outs=frozenset(name for name, data in shown["data"].items() if data["opt-outs-stated"]),
     )
     return Context(None, root, session.settings.person, facts, _UNTOLD)
 

@@ -59,6 +59,7 @@ _ROWS = (
     DocumentKind("code-approval", "code-reviewer", "approval:CodeApproval", single_signer=True),
     DocumentKind("job-spec", "researcher", "job_spec:JobSpec", single_signer=True),
     DocumentKind("output-decision", "checker", "review:OutputDecision", single_signer=True),
+    DocumentKind("opt-out-change", "custodian", "opt_out:OptOutChange"),
     DocumentKind("closure", "custodian", "closure:Closure"),
     DocumentKind("login", ANYONE, "login:Login", single_signer=True),
     DocumentKind("release-record", BROKER, "release:ReleaseRecord"),

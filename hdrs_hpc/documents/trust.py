@@ -25,6 +25,7 @@ from hdrs_hpc.documents.models import (
     Grant,
     JobSpec,
     Login,
+    OptOutChange,
     OutputDecision,
     ReleaseRecord,
     TrustRoot,
@@ -201,6 +202,14 @@ def verify(
 def verify(
     envelope: Envelope, kind_name: Literal["closure"], root: VerifiedRoot, *, accepted_at: int | None = None
 ) -> Verified[Closure]: ...
+@overload
+def verify(
+    envelope: Envelope,
+    kind_name: Literal["opt-out-change"],
+    root: VerifiedRoot,
+    *,
+    accepted_at: int | None = None,
+) -> Verified[OptOutChange]: ...
 @overload
 def verify(
     envelope: Envelope, kind_name: Literal["login"], root: VerifiedRoot, *, accepted_at: int | None = None

@@ -69,6 +69,8 @@ class Facts:
     """Used and promised, by jobs accepted earlier."""
     code_approvals: Mapping[str, str] = field(default_factory=dict)
     """Bundle digest → id of the person who approved it for this project."""
+    opt_outs: frozenset[str] = frozenset()
+    """Datasets of which a custodian said who opted out."""
     builtin_workloads: frozenset[str] = BUILTIN_WORKLOADS
 
     @property

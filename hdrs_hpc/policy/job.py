@@ -168,6 +168,14 @@ def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches
             )
 
 
+def _opt_outs_stated(spec: JobSpec, _submitter: str, facts: Facts) -> Breaches:
+    for name, use in spec.data.items():
+        if use.dataset in facts.grant.data and use.dataset not in facts.opt_outs:
+            yield Broken(
+                r.OptOutNotStatedError, f"nobody said who opted out of {use.dataset}", f"data.{name}.dataset"
+            )
+
+
 def _inputs_supported(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     for name in spec.inputs:
         yield Broken(r.InputsUnsupportedError, f"the input {name} is an earlier artefact", f"inputs.{name}")
@@ -273,6 +281,7 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("no-conflict-of-interest", "who approves does not work in the project", _no_conflict),
     ("datasets-granted", "every dataset is granted in its registered version", _datasets_granted),
     ("selection-within-grant", "every selection is within the grant", _selections_granted),
+    ("opt-outs-stated", "a custodian said of every dataset who opted out", _opt_outs_stated),
     ("inputs-supported", "no input that this version can not give", _inputs_supported),
     ("workload-granted", "the workload may run in this project", _workload_granted),
     ("cluster-granted", "the cluster is in the grant", _cluster_granted),

@@ -36,6 +36,7 @@ from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, 
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.headers import WsmHeader
 from imaging.staging.pathology.judging import Pathology
+from imaging.staging.patient_lists import OptOut, OptOutMissingError
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.judging import Radiology
@@ -74,8 +75,8 @@ class StagePlan:
     """What to stage, and how.
 
     ``kind``: ``radiology``, ``pathology`` or ``table`` (or ``any``, for use without a broker).  ``select``: see
-    :class:`Selection`.  ``opt_out``, ``cohort``: hashes of patients to leave out, and
-    of the only ones to take (:mod:`imaging.staging.patient_lists`).
+    :class:`Selection`.  ``opt_out``: who opted out; a plan that does not say is refused.  ``cohort``: hashes of the
+    only patients to take (:mod:`imaging.staging.patient_lists`).
     ``max_failed``: broken items tolerated.  ``workers``: parser processes, each with a thread or process.
     ``memory_bytes``: bound on what is decoded and not yet sealed.  ``where``: see :class:`Where`.
     ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
@@ -88,7 +89,7 @@ class StagePlan:
     profile: str
     deid_key: bytes = field(repr=False)
     select: dict[str, Any] = field(default_factory=dict)
-    opt_out: frozenset[str] = frozenset()
+    opt_out: OptOut | None = None
     cohort: frozenset[str] | None = None
     max_failed: int = 0
     workers: int = 2
@@ -162,17 +163,22 @@ def stage(
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
     already (its caller died before noting so) is left as it is: the report comes out the same.
 
-    Raises :class:`TooManyFailedError` (nothing may be sealed then), :class:`StagingChangedError`,
+    Raises :class:`OptOutMissingError` before anything is read, :class:`TooManyFailedError` (nothing may be sealed
+    then), :class:`StagingChangedError`,
     :class:`ReleaseForOtherDataError`, :class:`BadInventoryError`, :class:`SelectionError`,
     :class:`UnknownProfileError`, :class:`ParserStartError`, :class:`SchedulerUnknownError`,
     :class:`WorkersLostError`, and what source and builder raise.
     """
     started = time.monotonic()
+    if plan.opt_out is None:
+        raise OptOutMissingError()
+    if builder.sealed and strict_json.loads(builder.read(REPORT)).get("opt-out") != plan.opt_out.as_dict():
+        raise StagingChangedError("the copy was sealed under another opt-out list")
     table = inventory.read(inventory_table) if isinstance(inventory_table, Path) else inventory_table
     version = inventory.digest(table)
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
-    run = _Run(table, plan, progress)
+    run = _Run(table, plan, plan.opt_out, progress)
     run.keep_selectable = selectable is not None
     spec = BenchSpec(source, table, plan.item_timeout_s, seen)
     with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
@@ -232,8 +238,15 @@ def _show_held(
 class _Run:
     """One staging's rules and running totals."""
 
-    def __init__(self, table: pa.Table, plan: StagePlan, progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        plan: StagePlan,
+        opt_out: OptOut,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
         self.plan = plan
+        self.opt_out = opt_out
         self.table = table
         self.paths: list[str] = table.column("path").to_pylist()
         self.sizes: list[int] = table.column("size").to_pylist()
@@ -246,7 +259,7 @@ class _Run:
         self.judge = Judge(
             [
                 KINDS[profile.kind](
-                    Rules(key, profile, selection, plan.opt_out, plan.issuer, plan.pixels(), plan.cohort),
+                    Rules(key, profile, selection, opt_out.hashes, plan.issuer, plan.pixels(), plan.cohort),
                     plan,
                 )
                 for profile in map(profiles.load, names)
@@ -379,6 +392,7 @@ class _Run:
             if self.plan.kind != "any"
             else ", ".join(map(profiles.default_for, profiles.KINDS)),
             policy=strict_json.loads(self.plan.policy()),
+            opt_out=self.opt_out.as_dict(),
             items_in=len(self.sizes),
             bytes_in=sum(self.sizes),
             failed=self.ledger.failed,

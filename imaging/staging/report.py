@@ -1,7 +1,7 @@
 """What a staging did, for machines (JSON) and for people (HTML): counts, codes, item numbers; no patient data.
 
 An item number is a row of the registered inventory, which only the data zone has.  Opt-outs are counted and
-not numbered.
+not numbered; the list itself is told by its keyed digest and a rounded length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from imaging.staging.refusals import REASONS, UNLISTED
 from imaging.staging.unread import Lacking
 
-SCHEMA = "hdrs-hpc/staging-report/2"
+SCHEMA = "hdrs-hpc/staging-report/3"
 LISTED_ITEMS = 1000
 """Item numbers listed a code; the count is always whole."""
 _ALWAYS = ("volume", "slide", "table")
@@ -34,11 +34,13 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class StageReport:
     """``refused``: reason code → sorted item numbers.  ``notes``: what was staged and deserves a look, counted.
-    ``policy``: what was done about identity in pixels.  Seconds and workers are of this run, not of the copy."""
+    ``policy``: what was done about identity in pixels.  ``opt_out``: see ``OptOut.as_dict``.
+    Seconds and workers are of this run, not of the copy."""
 
     inventory: str
     profile: str
     policy: Mapping[str, Any]
+    opt_out: Mapping[str, Any]
     items_in: int
     bytes_in: int
     groups: tuple[Group, ...]
@@ -105,6 +107,7 @@ class StageReport:
             "inventory": self.inventory,
             "profile": self.profile,
             "policy": dict(self.policy),
+            "opt-out": dict(self.opt_out),
             "in": {"items": self.items_in, "bytes": self.bytes_in},
             "staged": {
                 **self.staged,

@@ -28,6 +28,8 @@ COPY = "C0PYC0PY00"
 CLUSTER = "local"
 CHOSEN = "sha256:" + "3" * 64
 """Digest of the manifest that names what the spec's selection chose of the copy."""
+LIST = "sha256:" + "5" * 64
+"""Digest of the opt-out list that a key room begins with."""
 STRONG = Probe("sandboxed", (), True, True, 0)
 
 
@@ -75,6 +77,7 @@ class KeyRoom:
         self.party = Party()
         self.grant_value, self.spec_value = GRANT, SPEC
         self.log: list[bytes] = []
+        self.statements: list[str] = []
         self.keyd = self._open()
 
     def dated(self, days: int) -> KeyRoom:
@@ -154,6 +157,7 @@ class KeyRoom:
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
         self.register_runtime(ONES)
+        self.opt_out()
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
@@ -181,6 +185,32 @@ class KeyRoom:
         self.ask(m.AdmitRuntimes(self.proof(seq)))
         return seq
 
+    def opt_out(self, listed: str = LIST, **changes: Any) -> dict[str, Any]:
+        """A change of the opt-out list, told to the log as one that led to ``listed``, and then to keyd."""
+        return self.ask(self.opt_out_request(listed, **changes))
+
+    def opt_out_request(self, listed: str = LIST, **changes: Any) -> m.AdmitOptOut:
+        held = self.statements[-1] if self.statements else None
+        value: dict[str, Any] = {
+            **OTHERS["opt-out-change"][1],
+            "version": len(self.statements) + 1,
+            **({"supersedes": held} if held else {}),
+            **changes,
+        }
+        envelope = self.party.sign("opt-out-change", value, "ada")
+        self.statements.append(envelope.digest)
+        seq = self.tell(
+            "opt-out-changed",
+            {"dataset": value["dataset"], "document": envelope.digest},
+            "ada",
+            envelope=ONES,
+            version=value["version"],
+            action=value["action"],
+            list=listed,
+            about=10,
+        )
+        return m.AdmitOptOut(envelope.to_bytes(), self.proof(seq))
+
     def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
         value = changed(GRANT, path, new)
         return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
@@ -193,8 +223,8 @@ class KeyRoom:
 
     # --- keys
 
-    def seal_copy(self, copy: str = COPY, version: str = NINES) -> None:
-        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version))
+    def seal_copy(self, copy: str = COPY, version: str = NINES, listed: str = LIST) -> None:
+        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version, listed))
         self.ask(m.CreateKey("lung-fm", "deid", "project", None, None))
         self.ask(m.NoteManifest("lung-fm", "copy", copy, f"{copy}.manifest", TWOS))
 

@@ -129,6 +129,19 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
             "at": "2027-05-01T09:00:00Z",
         },
     ),
+    "opt-out-change": (
+        "ada",
+        {
+            "schema": "hdrs-hpc/opt-out-change/1",
+            "audience": "north-sde",
+            "dataset": "north-chest-ct",
+            "version": 1,
+            "action": "add",
+            "ids": TWOS,
+            "nonce": "0123456789ABCDEFGHJKMNPQRS",
+            "at": "2027-01-10T09:00:00Z",
+        },
+    ),
     "login": (
         "rae",
         {

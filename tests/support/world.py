@@ -8,11 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,12 +23,13 @@ from hdrs_hpc.broker import controller, runtime, setup, sites
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import accept, artefacts, jobs, projects
+from hdrs_hpc.broker.store import accept, artefacts, jobs, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.cli.demo.archive import Archive, make_archive
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from hdrs_hpc.documents.signing import sign
 from hdrs_hpc.node.runtime.build import RuntimeFile, build
 from hdrs_hpc.protocol import bundle, layout
@@ -89,7 +89,7 @@ class World:
             self._ssh_key(person)
         made = self.test_archive or make_test_archive(self.root / "source", self.patients)
         self.archive, self.canaries = made.archive, made.canaries
-        shutil.copyfile(made.opt_out, self.home.opt_out_file())
+        self.opted_out = made.opt_out.read_text().split()
         self.start_keyd()
         self.ctx = Context.open(self.home)
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
@@ -164,8 +164,8 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def register(self, name: str, kind: str, source: str, **more: Any) -> str:
-        """Scan a folder and register it; gives the version."""
+    def register(self, name: str, kind: str, source: str, *, say_opt_outs: bool = True, **more: Any) -> str:
+        """Scan a folder, register it, and say who opted out; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
@@ -181,7 +181,38 @@ class World:
             **more,
         }
         self.file("dataset-registration", value, "abara")
+        if say_opt_outs and not self.statements(name):
+            self.opt_out(name, "add", self.opted_out)
         return version
+
+    def statements(self, dataset: str) -> list[opt_outs.Statement]:
+        with self.ctx.db.read() as tx:
+            return opt_outs.of_dataset(tx, dataset)
+
+    def opt_out_change(self, dataset: str, action: str, patients: Iterable[str] = ()) -> bytes:
+        """Bring the ids into the data zone, and sign the change that follows what is in force."""
+        before = self.statements(dataset)
+        brought, _ = accept.put_opt_out_ids(
+            self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset
+        )
+        value = {
+            "schema": "hdrs-hpc/opt-out-change/1",
+            "audience": "demo-sde",
+            "dataset": dataset,
+            "version": len(before) + 1,
+            "action": action,
+            "ids": brought.digest,
+            "nonce": ids.new_id(26),
+            "at": clock.to_text(clock.now()),
+        }
+        value |= {"supersedes": before[-1].document} if before else {}
+        value |= {} if action == "add" else {"reason": "Confirmed by the opt-out office."}
+        return self.signed("opt-out-change", value, "abara")
+
+    def opt_out(self, dataset: str, action: str, patients: Iterable[str] = ()) -> str:
+        """State it; gives the keyed digest of the list from here on."""
+        self.file_raw(self.opt_out_change(dataset, action, patients))
+        return self.statements(dataset)[-1].list
 
     # --- documents
 
@@ -293,7 +324,7 @@ class World:
         return self.file_raw(self.signed(kind, value, *people))
 
     def file_raw(self, raw: bytes) -> accept.Receipt:
-        return accept.accept(self.ctx.db, self.ctx.ask, raw)
+        return accept.accept(self.ctx.db, self.ctx.ask, raw, home=self.ctx.home)
 
     # --- a life
 

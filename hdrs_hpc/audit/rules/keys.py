@@ -65,6 +65,10 @@ def _answered(history: History, entry: Entry) -> None:
         key = history.usable_key(entry, name)
         copy = history.copies.get(key.holder) if key.holder else None
         require(copy is None or copy.sealed, "the key of a copy that was not sealed")
+        if copy is not None:
+            listed = history.opt_outs.get(copy.dataset or "")
+            current = listed is not None and copy.opt_out == listed[-1]
+            require(current, "the key of a copy that holds a patient who opted out, or may")
 
 
 def _runtime_installed(history: History, entry: Entry) -> None:

@@ -30,6 +30,18 @@ def _grant(history: History, entry: Entry) -> None:
     project.destroy_by = clock.from_text(entry.detail["destroy-by"])
 
 
+def _opt_out(history: History, entry: Entry) -> None:
+    before = history.opt_outs.get(entry.subject["dataset"])
+    version, _, _ = before or (0, "", "")
+    require(entry.detail["version"] == version + 1, "an opt-out list must follow the version before it")
+    require(entry.detail.get("supersedes") == (before[1] if before else None), "it follows another statement")
+    history.opt_outs[entry.subject["dataset"]] = (
+        entry.detail["version"],
+        entry.subject["document"],
+        entry.detail["list"],
+    )
+
+
 def _frozen(history: History, entry: Entry) -> None:
     history.granted(entry).frozen = True
 
@@ -74,6 +86,13 @@ def _copy_sealed(history: History, entry: Entry) -> None:
     copy = history.copy(entry)
     history.usable_key(entry, copy.key or "")
     require(not copy.sealed and not copy.failed and not copy.removed, "a copy is sealed once")
+    listed = history.opt_outs.get(entry.subject["dataset"])
+    require(listed is not None, "sealed before anybody said who opted out of the dataset")
+    require(
+        entry.detail["opt-out-list"] == (listed or ("",))[-1],
+        "sealed under an opt-out list that is not in force",
+    )
+    copy.dataset, copy.opt_out = entry.subject["dataset"], entry.detail["opt-out-list"]
     copy.sealed, copy.manifest, copy.objects = True, entry.detail["manifest"], entry.detail["objects"]
 
 
@@ -108,6 +127,7 @@ def _copy_moved(history: History, entry: Entry) -> None:
 RULES: dict[str, Rule] = {
     "trust-root-accepted": _root,
     "grant-accepted": _grant,
+    "opt-out-changed": _opt_out,
     "project-frozen": _frozen,
     "project-moved": _project_moved,
     "place-verified": _place,

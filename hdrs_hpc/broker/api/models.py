@@ -77,6 +77,42 @@ class Dataset(Answer):
     source: str | None = Field(default=None, description="Only custodians see where it lies.")
 
 
+class OptOutCopy(Answer):
+    copy_: str
+    project: str
+    cluster: str
+    state: str
+    current: bool = Field(description="Made under the opt-out list in force; another one is given to nobody.")
+
+
+class OptOutJob(Answer):
+    job: str
+    project: str
+    name: str
+    state: str
+
+
+class OptOuts(Answer):
+    """What is in force about who opted out of a dataset: no patient can be read from it."""
+
+    dataset: str
+    version: int = Field(description="Number of the statement in force; 0: nobody said anything.")
+    document: str | None
+    list_: str | None = Field(description="Keyed digest of the list.")
+    about: int | None = Field(description="Its length, rounded up to a power of ten.")
+    action: str | None
+    accepted_at: str | None
+    grace_s: float = Field(description="How long an attempt that has its keys may run on after a change.")
+    copies: list[OptOutCopy]
+    jobs: list[OptOutJob]
+
+
+class OptOutIds(Answer):
+    digest: str
+    count: int
+    listed: list[int] = Field(description="Which of the ids, by place from 0, are on the list already.")
+
+
 class GrantedData(Answer):
     version: str
     kind: str | None
@@ -85,6 +121,9 @@ class GrantedData(Answer):
     select: dict[str, Any]
     profile: str
     max_failed: int
+    opt_outs_stated: bool = Field(
+        description="Whether a custodian said who opted out; else no job may use it."
+    )
 
 
 class ClusterOffer(Answer):

@@ -19,7 +19,7 @@ from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES
 from hdrs_hpc.broker.keys.keystore import FileKeystore
 from hdrs_hpc.broker.keys.logwatch import NotLoggedError
 from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
-from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, RootHolder
+from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -62,11 +62,13 @@ class Handover:
         keystore: FileKeystore,
         roots: RootHolder,
         grants: GrantHolder,
+        opt_outs: OptOutHolder,
         runtimes: RuntimeHolder,
         sign: Callable[[str, bytes], Envelope],
         now: Callable[[], datetime],
     ) -> None:
-        self._keys, self._roots, self._grants, self._runtimes = keystore, roots, grants, runtimes
+        self._keys, self._roots, self._grants = keystore, roots, grants
+        self._opt_outs, self._runtimes = opt_outs, runtimes
         self._sign, self._now = sign, now
 
     def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> dict[str, Any]:
@@ -211,6 +213,7 @@ class Handover:
                 ask.project, dataset, about["version"]
             ):
                 raise DatasetNotGrantedError(f"input {fact.input}")
+            self._opt_outs.require_current(dataset, about.get("opt_out"))
             if "manifest_digest" not in about:
                 raise HandoverRefusedError("a copy is not sealed yet")
         return spec, grant

@@ -19,7 +19,7 @@ from hdrs_hpc.broker.keys.handover import Handover
 from hdrs_hpc.broker.keys.keystore import MASTER_SINCE, NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
 from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
-from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
+from hdrs_hpc.broker.keys.trust import GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -82,9 +82,12 @@ class Keyd:
         self._now = now
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
+        self._opt_outs = OptOutHolder(keystore, self._roots)
         self._log = LogWatch(keystore, self._roots, self._sign, now)
         self._runtimes = RuntimeHolder(keystore)
-        self._handover = Handover(keystore, self._roots, self._grants, self._runtimes, self._sign, now)
+        self._handover = Handover(
+            keystore, self._roots, self._grants, self._opt_outs, self._runtimes, self._sign, now
+        )
 
     @classmethod
     def open(cls, home: BrokerHome) -> Keyd:
@@ -108,6 +111,11 @@ class Keyd:
                 return {"grant": self._grants.digest(ask.project)}
             case m.AdmitGrant():
                 return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
+            case m.HeldOptOut():
+                held = self._opt_outs.held(ask.dataset)
+                return {"version": held["version"], "list": held.get("list")}
+            case m.AdmitOptOut():
+                return self._opt_out(ask)
             case m.AdmitClosure():
                 return self._close(ask)
             case m.HeldRuntimes():
@@ -144,8 +152,21 @@ class Keyd:
             case m.TrySample():
                 return self._try_sample(ask)
 
+    def destroy_outdated(self) -> list[KeyRecord]:
+        """Keys of copies made under an opt-out list that is no longer in force die at once; gives them."""
+        gone = []
+        for project in self._grants.all_limits():
+            for record in self._keys.live(project):
+                about = record.about
+                if record.role == "copy" and about.get("opt_out") != self._opt_outs.held(
+                    about["dataset"]
+                ).get("list"):
+                    gone += self._keys.destroy(project, COPY_ROLES, record.holder)
+        return gone
+
     def destroy_expired(self) -> None:
         """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
+        self.destroy_outdated()  # whoever died between an opt-out and its keys, the next start ends them
         now = self._now()
         for project, limits in self._grants.all_limits().items():
             if now >= limits.destroy_by:
@@ -172,12 +193,17 @@ class Keyd:
         self.destroy_expired()  # the closure moved the ends; whoever dies in between, the next start does it
         return {"project": project, "action": action}
 
+    def _opt_out(self, ask: m.AdmitOptOut) -> dict[str, Any]:
+        dataset = self._opt_outs.admit(ask.envelope, self._log.entries(ask.logged))
+        return {"dataset": dataset, "destroyed": [_told(record) for record in self.destroy_outdated()]}
+
     def _create(self, ask: m.CreateKey) -> dict[str, Any]:
         self._grants.require_giving(ask.project)
         about: dict[str, Any] = {}
         if ask.role == "copy":
             use = self._grants.require_dataset(ask.project, ask.dataset, ask.version)
-            about = {"dataset": ask.dataset, "version": ask.version, "use": use}
+            opt_out = self._opt_outs.require_current(str(ask.dataset), ask.opt_out)
+            about = {"dataset": ask.dataset, "version": ask.version, "use": use, "opt_out": opt_out}
         elif ask.role == "deid" and ask.holder != DEID_HOLDER:
             raise KeyUnknownError("a project has one de-identification key")
         with self._keys.transaction():
@@ -201,7 +227,10 @@ class Keyd:
             self._grants.require_collectable(ask.project)
         else:
             self._grants.require_giving(ask.project)
-            sealed = "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about
+            about = self._keys.record(ask.project, role, ask.holder).about
+            if role == "copy":
+                self._opt_outs.require_current(about["dataset"], about.get("opt_out"))
+            sealed = "manifest_digest" in about
             if ask.purpose == "select" and not sealed:
                 raise KeyUnknownError("the copy is not sealed yet")
             if ask.purpose != "select" and sealed:

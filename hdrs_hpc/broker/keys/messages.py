@@ -71,6 +71,24 @@ class AdmitGrant:
 
 
 @dataclass(frozen=True)
+class HeldOptOut:
+    """→ ``{version, list}`` of the opt-out list that keyd holds to; 0 and null for a dataset that it has none of."""
+
+    dataset: Name
+
+
+@dataclass(frozen=True)
+class AdmitOptOut:
+    """Verify an opt-out change, hold to its list, destroy the keys of copies made under the one before.
+
+    ``logged`` is its ``opt-out-changed``, which names the list.  → ``{dataset, destroyed: [{id, role, holder}]}``
+    """
+
+    envelope: EnvelopeBytes
+    logged: LogProof
+
+
+@dataclass(frozen=True)
 class AdmitClosure:
     """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
 
@@ -103,6 +121,8 @@ class CreateKey:
     holder: Holder
     dataset: Name | None
     version: Digest | None
+    opt_out: Digest | None = None
+    """Of a copy: the opt-out list that it is made under, which must be the one that keyd holds to."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +272,8 @@ Ask = (
     | PinRoot
     | HeldGrant
     | AdmitGrant
+    | HeldOptOut
+    | AdmitOptOut
     | AdmitClosure
     | HeldRuntimes
     | AdmitRuntimes

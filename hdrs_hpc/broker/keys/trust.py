@@ -20,7 +20,13 @@ from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError, 
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.policy.refusals import ConflictOfInterestError, WrongAudienceError
+from hdrs_hpc.policy.opt_out import OptOutOutdatedError
+from hdrs_hpc.policy.refusals import (
+    ConflictOfInterestError,
+    OptOutChangedError,
+    OptOutNotStatedError,
+    WrongAudienceError,
+)
 
 
 class NoTrustRootError(NotFoundError):
@@ -39,6 +45,12 @@ class GrantNotLoggedError(NotAllowedError):
     code = "grant-not-logged"
     meaning = "keyd holds to a grant only once the signed log says that it was accepted."
     remedy = "File the grant with the broker: `hdrs-hpc grant submit`."
+
+
+class OptOutNotLoggedError(NotAllowedError):
+    code = "opt-out-not-logged"
+    meaning = "keyd holds to an opt-out list only once the signed log says that it was accepted."
+    remedy = "File the statement with the broker: `hdrs-hpc opt-out`."
 
 
 class ProjectUnknownError(NotFoundError):
@@ -240,6 +252,59 @@ class GrantHolder:
     def _row(self, project: str) -> Any:
         with self._keys.transaction() as db:
             return db.execute("SELECT * FROM projects WHERE project = ?", (project,)).fetchone()
+
+
+class OptOutHolder:
+    """Every dataset's opt-out list in force, by its keyed digest: keyd knows no patient.
+
+    A copy made under another list is given to nobody, whatever the broker's database says.
+    """
+
+    def __init__(self, keystore: FileKeystore, roots: RootHolder) -> None:
+        self._keys, self._roots = keystore, roots
+
+    def admit(self, raw: bytes, logged: list[tuple[int, Entry]]) -> str:
+        """Verify a change that the log says was accepted, and hold to the list it led to; gives the dataset."""
+        envelope = Envelope.parse(raw)
+        told = next(
+            (
+                (index, entry)
+                for index, entry in logged
+                if entry.event == "opt-out-changed" and entry.subject["document"] == envelope.digest
+            ),
+            None,
+        )
+        if told is None:
+            raise OptOutNotLoggedError()
+        index, entry = told
+        root = self._roots.current()
+        change = trust.verify(envelope, "opt-out-change", root, accepted_at=index).document
+        if change.audience != root.document.audience:
+            raise WrongAudienceError(f"the statement is for {change.audience}")
+        with self._keys.transaction():
+            held = self.held(change.dataset)
+            if held.get("document") == envelope.digest:
+                return change.dataset
+            if (change.version, change.supersedes) != (held["version"] + 1, held.get("document")):
+                raise OptOutOutdatedError(f"version {change.version} does not follow the one in force")
+            value = {"version": change.version, "document": envelope.digest, "list": entry.detail["list"]}
+            self._keys.remember(f"opt-out/{change.dataset}", strict_json.dumps(value).decode())
+        return change.dataset
+
+    def held(self, dataset: str) -> dict[str, Any]:
+        """``{version, document, list}``; version 0 alone where nobody said anything."""
+        raw = self._keys.fact(f"opt-out/{dataset}")
+        found: dict[str, Any] = strict_json.loads(raw.encode()) if raw else {"version": 0}
+        return found
+
+    def require_current(self, dataset: str, listed: str | None) -> str:
+        """The list in force, which must be the one that a copy is or was made under."""
+        held = self.held(dataset).get("list")
+        if held is None:
+            raise OptOutNotStatedError(where=dataset)
+        if listed != held:
+            raise OptOutChangedError(where=dataset)
+        return str(held)
 
 
 def _check_follows(grant: Grant, row: Any) -> None:

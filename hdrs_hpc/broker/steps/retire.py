@@ -1,4 +1,4 @@
-"""The end of staged copies: superseded by a new version of the grant, or with their project."""
+"""The end of staged copies: superseded by a new version of the grant, by an opt-out, or with their project."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.steps import samples
 from hdrs_hpc.broker.steps.keys import destroy_keys
 from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
-from hdrs_hpc.broker.store import copies, log, transition
+from hdrs_hpc.broker.store import copies, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.documents.models.grant import Grant, GrantedDataset
 from hdrs_hpc.policy import selection
+from hdrs_hpc.policy.refusals import OptOutChangedError
 from hdrs_hpc.protocol import layout
 
 
@@ -22,6 +23,21 @@ def superseded(tx: Connection, grant: Grant) -> list[Copy]:
     """Sealed copies that hold other data, or more, than the grant in force gives: a patient withdrew, say."""
     staged = copies.of_project(tx, grant.project)
     return [copy for copy in staged if copy.state == "READY" and not still_granted(grant, copy)]
+
+
+def outdated(tx: Connection, project: str) -> list[Copy]:
+    """Sealed copies made under an opt-out list that is no longer in force."""
+    staged = copies.of_project(tx, project)
+    return [
+        copy for copy in staged if copy.state == "READY" and opt_outs.outdated_since(tx, copy) is not None
+    ]
+
+
+def replace(tx: Connection, copy: Copy) -> None:
+    """Begin the copy that takes an outdated one's place, where its project may still have it."""
+    project, said = projects.get(tx, copy.project), opt_outs.current(tx, copy.dataset)
+    if said is not None and project.open and still_granted(projects.grant_of(tx, project), copy):
+        copies.want(tx, copy.project, copy.dataset, copy.version, copy.cluster, copy.recipe, said.list)
 
 
 def still_granted(grant: Grant, copy: Copy) -> bool:
@@ -42,12 +58,15 @@ class RetireCopy:
     """Its key dies at once; its objects stay as long as a running attempt, which was given the key, reads them."""
 
     copy: Copy
+    reason: str = "copy-superseded"
 
     def act(self, ctx: Context) -> None:
         copy = self.copy
         destroy_keys(ctx, copy.project, "copies", copy.id)
         with ctx.db.write() as tx:
-            transition.move(tx, "copy", copy.subject, "READY", "DESTROYED", reason="copy-superseded")
+            transition.move(tx, "copy", copy.subject, "READY", "DESTROYED", reason=self.reason)
+            if self.reason == OptOutChangedError.code:
+                replace(tx, copy)
 
 
 @dataclass(frozen=True)

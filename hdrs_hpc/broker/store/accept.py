@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from hdrs_hpc.broker import opt_out_lists
+from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.schema import datasets, trust_roots
@@ -26,7 +29,10 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.opt_out import OptOutChange
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from hdrs_hpc.policy import grant as grant_policy
+from hdrs_hpc.policy import opt_out as opt_out_policy
 from hdrs_hpc.policy import review as review_policy
 from hdrs_hpc.policy.refusals import (
     ProjectNotActiveError,
@@ -41,7 +47,9 @@ from hdrs_hpc.protocol import bundle
 class NotForFilingError(BadDocumentError):
     code = "not-for-filing"
     meaning = "Documents of this kind are not filed with the broker."
-    remedy = "File grants, registrations, approvals, specs, decisions, closures and trust roots."
+    remedy = (
+        "File grants, registrations, opt-out changes, approvals, specs, decisions, closures and trust roots."
+    )
 
 
 class ReplayedError(ConflictError):
@@ -94,6 +102,7 @@ class _Case:
     root: trust.VerifiedRoot
     raw: bytes
     envelope: Envelope
+    home: BrokerHome
 
     def file(self, kind: str, people: tuple[str, ...]) -> None:
         documents.put(self.tx, self.envelope.digest, kind, self.raw, people)
@@ -108,7 +117,7 @@ class _Case:
         )
 
 
-def accept(db: Database, ask: AskKeyd, raw: bytes) -> Receipt:
+def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Receipt:
     """File one signed document of any kind that people sign.  Raises HdrsError; then nothing was accepted."""
     kind_name = digest = None
     try:
@@ -125,7 +134,7 @@ def accept(db: Database, ask: AskKeyd, raw: bytes) -> Receipt:
             if known is not None:
                 project, job = _what_it_became(tx, known)
             else:
-                case = _Case(tx, documents.current_root(tx), raw, envelope)
+                case = _Case(tx, documents.current_root(tx), raw, envelope, home)
                 project, job = _FILERS[kind_name](case)
     except HdrsError as error:
         if not error.retry:  # what may succeed in a minute was not judged yet
@@ -134,6 +143,8 @@ def accept(db: Database, ask: AskKeyd, raw: bytes) -> Receipt:
     if kind_name == "grant":
         assert project is not None
         checkpoint.tell_grants(db, ask, project)
+    if kind_name == "opt-out-change":
+        checkpoint.tell_opt_outs(db, ask, OptOutChange.from_payload(envelope.payload).dataset)
     return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
 
 
@@ -165,6 +176,18 @@ def put_bundle(db: Database, content: bytes, digest: str) -> None:
         raise bundle.BundleDigestError()
     with db.write() as tx:
         jobs.put_bundle(tx, digest, content)
+
+
+def put_opt_out_ids(db: Database, home: BrokerHome, raw: bytes, dataset: str) -> tuple[OptOutIds, list[int]]:
+    """Keep an uploaded file of ids in the data zone; which of them, by place, are on the dataset's list already.
+
+    A signed change will name it by its digest.
+    """
+    with db.read() as tx:
+        named = [item.ids for statements in opt_outs.every(tx).values() for item in statements]
+        said = opt_outs.of_dataset(tx, dataset)
+    found = opt_out_lists.keep(home, raw, named)
+    return found, opt_out_lists.listed_places(opt_out_lists.in_force(home, said), found)
 
 
 def login(db: Database, raw: bytes, challenge: str) -> str:
@@ -286,6 +309,43 @@ def _grant(case: _Case) -> tuple[str | None, str | None]:
         )
     case.log("grant-accepted", found.people[0], {"project": grant.project}, detail)
     return grant.project, None
+
+
+def _opt_out(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "opt-out-change", case.root)
+    change = found.document
+    said = opt_outs.of_dataset(case.tx, change.dataset)
+    facts = opt_out_policy.OptOutFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        registrations=dataset_rows.registrations_of(case.tx, change.dataset),
+        version=len(said),
+        document=said[-1].document if said else None,
+    )
+    _hold(opt_out_policy.decide(change, facts))
+    listed = opt_out_lists.after(case.home, said, change.action, opt_out_lists.read(case.home, change.ids))
+    case.file("opt-out-change", found.people)
+    statement = opt_outs.Statement(
+        dataset=change.dataset,
+        version=change.version,
+        document=found.digest,
+        action=change.action,
+        ids=change.ids,
+        list=listed.digest,
+        about=listed.about,
+        accepted_at=clock.to_text(clock.now()),
+    )
+    opt_outs.put(case.tx, statement)
+    detail: dict[str, object] = {
+        "version": change.version,
+        "action": change.action,
+        "list": listed.digest,
+        "about": listed.about,
+    }
+    if change.supersedes is not None:
+        detail["supersedes"] = change.supersedes
+    case.log("opt-out-changed", found.people[0], {"dataset": change.dataset}, detail)
+    return None, None
 
 
 def _code_approval(case: _Case) -> tuple[str | None, str | None]:
@@ -427,6 +487,7 @@ _FILERS: dict[str, Callable[[_Case], tuple[str | None, str | None]]] = {
     "job-spec": _job_spec,
     "output-decision": _output_decision,
     "closure": _closure,
+    "opt-out-change": _opt_out,
 }
 # keyd must know of what takes away before the database does: a crash in between then errs on the safe side.
 _KEYD_FIRST: dict[str, Callable[[Database, AskKeyd, Envelope, bytes], None]] = {

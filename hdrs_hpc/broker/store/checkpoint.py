@@ -89,6 +89,16 @@ def tell_runtimes(db: Database, ask: AskKeyd, cluster: str) -> None:
         ask_with_proof(db, ask, part, m.AdmitRuntimes)
 
 
+def tell_opt_outs(db: Database, ask: AskKeyd, dataset: str) -> None:
+    """Have keyd hold to the opt-out list of a dataset as it was accepted here, each version in turn.  Idempotent."""
+    held = ask(m.HeldOptOut(dataset))["version"]
+    with db.read() as tx:
+        accepted = [e for e in log.of_event(tx, "opt-out-changed") if e.subject["dataset"] == dataset]
+        changes = [(e.seq, documents.get(tx, e.subject["document"]).raw) for e in accepted]
+    for seq, raw in changes[held:]:
+        ask_with_proof(db, ask, [seq], functools.partial(m.AdmitOptOut, raw))
+
+
 def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:
     with db.read() as tx:
         tree = log.StoredTree(tx)

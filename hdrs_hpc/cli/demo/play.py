@@ -182,7 +182,6 @@ def _start_broker(stage: Stage) -> Broker:
     made = operator.ask("broker", "init", "--audience", "demo-sde", "--home", stage.broker, "--port", "0",
                         "--tick", "0.2", "--keys-out", keys)  # fmt: skip
     stage.facts["url"] = made["url"]
-    shutil.move(stage.folder / "opt-out.txt", stage.broker / "opt-out.txt")
     root = stage.folder / "trust-root.json"
     cast = [f"{name}:{full}:{roles}:{stage.people[name].key}.pub" for name, (_, full, roles) in CAST.items()]
     people = [word for entry in cast for word in ("--person", entry)]
@@ -228,7 +227,7 @@ def _sandbox_works() -> bool:
 
 
 def _approve(stage: Stage) -> None:
-    stage.scene("The custodians register the data and sign a grant")
+    stage.scene("The custodians register the data, say who opted out, and sign a grant")
     operator, abara, bell = (stage.people[name] for name in ("operator", "abara", "bell"))
     for person in (abara, bell):
         person.run(
@@ -243,7 +242,9 @@ def _approve(stage: Stage) -> None:
         abara.run(
             "dataset", "register", "--scan", scan, "--kind", kind, "--sensitivity", "synthetic", "--yes"
         )
+        abara.run("opt-out", "add", name, stage.folder / "opt-out.txt", "--yes")
         versions[name] = found["version"]
+    (stage.folder / "opt-out.txt").unlink()  # the data zone has it now
     grant = abara.home / "lung-demo.yaml"
     grant.write_text(_grant_text(stage, versions), "utf-8")
     signed = stage.folder / "grant.signed.json"
@@ -359,7 +360,7 @@ def _search(stage: Stage) -> None:
     if "scratch" in stage.facts:
         scratch = Path(stage.facts["scratch"])
         roots.append(scratch)
-    skip = [stage.broker / name for name in ("opt-out.txt", "inventories", "runtime")]
+    skip = [stage.broker / name for name in ("opt-outs", "inventories", "runtime")]
     skip.append(scratch / "hdrs-hpc" / "runtime")
     there = [str(root) for root in roots if root.exists()]
     left_out = [word for path in skip for word in ("--skip", str(path))]

@@ -26,6 +26,10 @@ class DestroyedCopy(Part):
     """The dataset version that it was made of."""
     manifest_digest: Digest | None = None
     """Absent for a copy that was never finished."""
+    opt_out_list: Digest | None = None
+    """Keyed digest of the list of patients who had opted out when it was made; absent as the one above."""
+    opt_out_about: Count | None = None
+    """That list's length, rounded up to a power of ten; 0: nobody."""
     objects: Count
     """Sealed objects unlinked from scratch."""
     bytes: Count

@@ -52,7 +52,7 @@ def test_a_later_trust_root_is_followed_only_by_succession(opened: Open) -> None
     office, session = opened.office, logged_in(opened, "rae")
     value = {**office.root_value, "version": 2, "supersedes": office.root.digest}
     second = office.party.sign("trust-root", value, "ada", "bob")
-    accept.accept(office.db, office.ask, second.to_bytes())
+    accept.accept(office.db, office.ask, second.to_bytes(), home=office.home)
     assert session.refresh_root().digest == second.digest
     assert Session.current("rae").root.digest == second.digest, "it is kept"
 

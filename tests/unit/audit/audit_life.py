@@ -193,6 +193,25 @@ def decision(checker: str, rebuilt: str, *, verdict: str = "approve", job: str =
     return signed("output-decision", payload, checker)
 
 
+def state_opt_outs(life: Life, listed: str, version: int = 1, supersedes: str | None = None) -> str:
+    """A custodian says who opted out, which leads to the list ``listed``; gives the statement's digest."""
+    follows = {"supersedes": supersedes} if supersedes else {}
+    change = {
+        "audience": "north",
+        "dataset": "ct",
+        "version": version,
+        "action": "add",
+        "ids": digest(f"ids of {listed}"),
+        "nonce": NONCE,
+        "at": "2026-12-01T09:00:00Z",
+        **follows,
+    }
+    envelope = signed("opt-out-change", change, "adeyemi")
+    told = {"version": version, "action": "add", "list": digest(listed), "about": 10, **follows}
+    life.accept("opt-out-changed", {"dataset": "ct"}, envelope, **told)
+    return envelope.digest
+
+
 def begin(life: Life) -> None:
     """Trust root, dataset, grant."""
     root = signed("trust-root", root_payload(), "adeyemi", "brandt")
@@ -214,6 +233,7 @@ def begin(life: Life) -> None:
         items=960,
         sensitivity="synthetic",
     )
+    state_opt_outs(life, "opt-out list")
     life.accept(
         "grant-accepted",
         PROJECT,
@@ -242,6 +262,8 @@ def stage(life: Life) -> None:
         items=122,
         refused=3,
         opted_out=6,
+        opt_out_list=digest("opt-out list"),
+        opt_out_about=10,
         report=digest("report"),
     )
     life.add("copy-moved", COPY, from_="STAGING", to="READY")
@@ -353,6 +375,8 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
                 "dataset": "ct",
                 "version": digest("inventory"),
                 "manifest-digest": digest("manifest"),
+                "opt-out-list": digest("opt-out list"),
+                "opt-out-about": 10,
                 "objects": 38,
                 "bytes": 9999,
                 "key-id": "k-copy",

@@ -134,8 +134,17 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         items=1,
         refused=0,
         opted_out=0,
+        opt_out_list=digest("opt-out list"),
+        opt_out_about=10,
         report=digest("r"),
     ),
+    "opt-out list that follows another": lambda life: make.state_opt_outs(
+        life, "a longer list", 2, digest("x")
+    ),
+    "opt-out list that skips one": lambda life: make.state_opt_outs(
+        life, "a longer list", 3, life.entries[2].subject["document"]
+    ),
+    "copy sealed before anybody said who opted out": _drop("opt-out-changed"),
     "state from nowhere": lambda life: life.add("job-moved", JOB, from_="QUEUED", to="RUNNING"),
     "decisions opened that nobody filed": lambda life: life.add(
         "decisions-opened", JOB, documents=[digest("a"), digest("b")], checkers=["chen", "duarte"]
@@ -259,3 +268,28 @@ def test_a_gap_in_the_numbers_is_refused(life: Life) -> None:
 def test_an_empty_log_is_refused() -> None:
     with pytest.raises(HistoryImpossibleError):
         replay([])
+
+
+def test_a_copy_made_before_somebody_opted_out_is_handed_to_nobody() -> None:
+    life = Life()
+    make.begin(life)
+    make.stage(life)
+    make.run(life)
+    upto = next(index for index, entry in enumerate(life.entries) if entry.event == "handover-answered")
+    life.entries = life.entries[:upto]
+    first = next(entry for entry in life.entries if entry.event == "opt-out-changed")
+    make.state_opt_outs(life, "a longer list", 2, first.subject["document"])
+    replay(life.entries)
+    _answer(life)
+    with pytest.raises(HistoryImpossibleError, match="opted out"):
+        replay(life.entries)
+
+
+def test_a_copy_is_sealed_under_the_list_in_force_only() -> None:
+    life = Life()
+    make.begin(life)
+    first = next(entry for entry in life.entries if entry.event == "opt-out-changed")
+    make.state_opt_outs(life, "a longer list", 2, first.subject["document"])
+    make.stage(life)
+    with pytest.raises(HistoryImpossibleError, match="not in force"):
+        replay(life.entries)

@@ -158,8 +158,8 @@ def test_entries_after_the_last_checkpoint_are_refused(life: Life, tmp_path: Pat
 
 def test_a_rewritten_past_under_an_old_checkpoint_is_refused(life: Life, tmp_path: Path) -> None:
     first = life.checkpoints[0]
-    old = life.entries[3]
-    life.entries[3] = type(old)(
+    old = life.entries[4]
+    life.entries[4] = type(old)(
         old.seq, old.at, old.event, old.subject, old.actor, {**old.detail, "reason": "x"}
     )
     life.checkpoints.clear()
@@ -171,7 +171,7 @@ def test_a_rewritten_past_under_an_old_checkpoint_is_refused(life: Life, tmp_pat
 
 def test_a_log_cut_back_to_a_checkpoint_is_caught_by_a_held_one(life: Life, tmp_path: Path) -> None:
     held = life.checkpoints[-1]
-    size = 4
+    size = 5
     life.entries[size:] = []
     life.checkpoints[1:] = []
     kept = {entry.subject.get("document") for entry in life.entries}

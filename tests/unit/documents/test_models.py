@@ -353,7 +353,7 @@ def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
 
 
 def test_every_kind_of_document_has_its_own_type_and_namespace():
-    assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 12
+    assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 13
     assert KINDS["grant"].payload_type == "application/vnd.hdrs-hpc.grant+json"
     assert KINDS["grant"].namespace == "hdrs-hpc/grant@1"
     assert {name for name, kind in KINDS.items() if kind.role == "broker"} == set(DUTIES)

@@ -29,7 +29,13 @@ def facts(party) -> Facts:
         cluster=ClusterFacts("isambard-ai", "sandboxed", 16),
         trust_root=TrustRoot.from_value(party.root_value()),
         trust_root_digest=ONES,
+        opt_outs=frozenset({"north-chest-ct"}),
     )
+
+
+def test_a_dataset_of_which_nobody_said_who_opted_out_is_used_by_no_job(facts: Facts) -> None:
+    for stated in (frozenset(), frozenset({"other"})):
+        assert _codes(_decide(replace(facts, opt_outs=stated))) == ["opt-out-not-stated"]
 
 
 def _decide(facts: Facts, *, submitter: str = "rae", spec: dict = SPEC) -> job.Decision:

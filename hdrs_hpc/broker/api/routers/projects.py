@@ -12,7 +12,7 @@ from hdrs_hpc.broker.api.answers import ENVELOPE
 from hdrs_hpc.broker.api.inputs import NameInPath
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, projects
+from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, opt_outs, projects
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
@@ -91,6 +91,7 @@ def closing_plan(name: NameInPath, web: WebHere, who: Asker) -> models.ClosingPl
 def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: Grant) -> models.Project:
     left = grant.valid.run_until - clock.now()
     versions = {(item.name, item.version): item for item in datasets.every(tx)}
+    stated = opt_outs.stated(tx)
     data = {}
     for name, granted in grant.data.items():
         known = versions.get((name, granted.version))
@@ -102,6 +103,7 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
             select=granted.model_dump(mode="json")["select"],
             profile=granted.profile,
             max_failed=granted.max_failed,
+            opt_outs_stated=name in stated,
         )
     return models.Project(
         name=project.name,

@@ -27,7 +27,7 @@ from hdrs_hpc.documents import sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Probe
-from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, OTHER_ATTEMPT, KeyRoom, Node, facts
+from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed
 
 
@@ -163,7 +163,9 @@ def test_a_copy_of_another_dataset_than_the_spec_names(room: KeyRoom, node: Node
 
 def test_a_copy_that_is_not_sealed_yet(room: KeyRoom, node: Node) -> None:
     room.ask(
-        m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"])
+        m.CreateKey(
+            "lung-fm", "copy", "C2", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"], LIST
+        )
     )
     with pytest.raises(HandoverRefusedError, match="not sealed"):
         room.bind(node, copies=(facts(copy="C2"),))
@@ -256,6 +258,7 @@ def test_code_approved_by_somebody_who_works_in_the_project(tmp_path: Path, node
     raw = room.root()
     room.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
     room.admit(changed(GRANT, "people/researchers", ["rae", "sam"]))  # sam may review code, elsewhere
+    room.opt_out()
     room.seal_copy()
     room.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
     approval = room.party.sign("code-approval", APPROVAL | {"reviewer": "sam"}, "sam").to_bytes()
@@ -505,7 +508,7 @@ def test_a_proof_against_an_older_checkpoint_is_asked_for_anew(room: KeyRoom, no
 
 def test_a_copys_key_is_for_building_it_and_after_that_for_hand_over_only(room: KeyRoom) -> None:
     version = GRANT["data"]["north-chest-ct"]["version"]
-    room.ask(m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", version))
+    room.ask(m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", version, LIST))
     keys = room.ask(m.UseKey("stage", "lung-fm", "C2"))
     assert {len(base64.b64decode(keys[name])) for name in ("key", "deid")} == {32}
     assert keys["key"] != keys["deid"]
