@@ -151,9 +151,6 @@ _KEYS = (
         {"purpose": V.CODE},
     ),
     _event(
-        "key-refused", "keyd refused a key.", "project", {"code": V.CODE}, {"key": V.WORD, "attempt": V.WORD}
-    ),
-    _event(
         "key-destroyed",
         "keyd destroyed a key; what that proves depends on the keystore's class.",
         "project key",
@@ -234,20 +231,12 @@ _JOBS = (
         {"result": V.CODE},
         {"exit-code": V.NUMBER, "node-seconds": V.COUNT, "exception": V.WORD, "line": V.COUNT},
     ),
-    _event(
-        "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
-    ),
+    _event("attempt-cancelled", "The broker gave the attempt up.", "project job attempt", {"reason": V.CODE}),
     _event(
         "attempt-removed",
         "The sealed outputs of an attempt were unlinked and listed empty.",
         "project job attempt",
         _REMOVED,
-    ),
-    _event(
-        "progress-charged",
-        "Bits of workload-made progress that left the site for this attempt.",
-        "project job attempt",
-        {"bits": V.COUNT},
     ),
     _event(
         "alarm",
@@ -316,12 +305,6 @@ _OUTPUTS = (
         {"record": V.DIGEST},
     ),
     _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
-    _event(
-        "artefact-kept",
-        "An artefact stays sealed for later jobs and dies with the project.",
-        "project job artefact",
-        {"commitment": V.DIGEST, "size": V.COUNT},
-    ),
     _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),
     _event(
         "quarantine-removed",
@@ -355,10 +338,6 @@ _ENDS = (
 )
 
 _SITE = (
-    _event("broker-started", "The broker's processes started.", "", {"version": V.WORD}),
-    _event(
-        "broker-frozen", "The broker refuses to give anything until an admin looked.", "", {"code": V.CODE}
-    ),
     _event(
         "cluster-added", "An admin made a cluster known.", "cluster", {"type": V.CODE, "isolation": V.CODE}
     ),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imaging.staging.refusals import REASONS, UNLISTED
+from imaging.staging.unread import Lacking
 
 SCHEMA = "hdrs-hpc/staging-report/3"
 LISTED_ITEMS = 1000
@@ -48,6 +49,8 @@ class StageReport:
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    lacking: tuple[Lacking, ...] = ()
+    """Volumes and slides left out since parsers failed on a part of them."""
     details: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Item number → what its refusal names: attributes that are missing, the kind of a file that is no imaging."""
     seconds: float = field(default=0.0, compare=False)
@@ -123,6 +126,10 @@ class StageReport:
                 code: _refusal(code, numbers, self.named(code))
                 for code, numbers in sorted(self.refused.items())
             },
+            "unread": [
+                {"items": list(one.items[:LISTED_ITEMS]), "lacks": list(one.lacks[:LISTED_ITEMS])}
+                for one in self.lacking[:LISTED_ITEMS]
+            ],
             "notes": dict(sorted(self.notes.items())),
             "parsers": self.isolation,
         }

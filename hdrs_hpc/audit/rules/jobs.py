@@ -100,10 +100,6 @@ def _withheld(history: History, entry: Entry) -> None:
     job.withheld.add(entry.subject["artefact"])
 
 
-def _kept(history: History, entry: Entry) -> None:
-    history.job(entry).kept.add(entry.subject["artefact"])
-
-
 def _fetched(history: History, entry: Entry) -> None:
     require(entry.subject["artefact"] in history.job(entry).released, "fetched before it was released")
 
@@ -122,6 +118,5 @@ RULES: dict[str, Rule] = {
     "decisions-opened": _opened,
     "artefact-released": _released,
     "artefact-withheld": _withheld,
-    "artefact-kept": _kept,
     "artefact-fetched": _fetched,
 }

@@ -117,7 +117,7 @@ class _Case:
         )
 
 
-def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Receipt:
+def accept(db: Database, ask: AskKeyd, raw: bytes) -> Receipt:
     """File one signed document of any kind that people sign.  Raises HdrsError; then nothing was accepted."""
     kind_name = digest = None
     try:
@@ -134,7 +134,7 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
             if known is not None:
                 project, job = _what_it_became(tx, known)
             else:
-                case = _Case(tx, documents.current_root(tx), raw, envelope, home)
+                case = _Case(tx, documents.current_root(tx), raw, envelope, BrokerHome(db.path.parent))
                 project, job = _FILERS[kind_name](case)
     except HdrsError as error:
         if not error.retry:  # what may succeed in a minute was not judged yet

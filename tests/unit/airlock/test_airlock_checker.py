@@ -20,6 +20,7 @@ from hdrs_hpc.broker.airlock.check import check_set
 from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
 from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.core import seccomp
+from tests.support import narrow
 
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
@@ -41,6 +42,31 @@ def test_process_gives_what_the_pure_check_gives() -> None:
 def test_same_request_gives_the_same_report_again() -> None:
     first, second = (run_checker(REQUEST, timeout_s=60) for _ in range(2))
     assert [one.report_bytes for one in first] == [one.report_bytes for one in second]
+
+
+def test_the_same_answers_where_nothing_fits_into_a_pipe() -> None:
+    with narrow.pipes():
+        assert [one.report_bytes for one in run_checker(REQUEST, timeout_s=60)] == [
+            one.report_bytes for one in run_checker(REQUEST, timeout_s=60)
+        ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # Speaks before it listens, and listens to the end.
+        "sys.stdout.buffer.write(b'x' * 300_000); sys.stdout.flush(); heard = len(sys.stdin.buffer.read())",
+        # Takes and gives one byte at a time, by turns.
+        "heard = 0\nwhile byte := os.read(0, 1): heard += len(os.write(1, b'x') * byte)",
+        # Listens to nothing.
+        "sys.stdout.buffer.write(b'x' * 300_000); heard = 0",
+    ],
+)
+def test_a_checker_that_speaks_while_it_is_spoken_to_does_not_stand_still(source: str) -> None:
+    command = [sys.executable, "-c", f"import os, sys\n{source}"]
+    with narrow.pipes():
+        answer = run._converse(command, b"r" * 300_000, 1_000_000, timeout_s=60)
+    assert answer == b"x" * 300_000
 
 
 def test_empty_set_needs_no_process() -> None:

@@ -216,7 +216,7 @@ def test_time_may_seem_to_step_back_a_little_and_no_more(life: Life) -> None:
 
     def at(seconds: int) -> Entry:
         text = clock.to_text(last.moment - timedelta(seconds=seconds))
-        return Entry(last.seq + 1, text, "broker-started", {}, "broker/web", {"version": "1"})
+        return Entry(last.seq + 1, text, "login-refused", {}, "broker/web", {"code": "x"})
 
     replay([*life.entries, at(5)])
     much = at(6)

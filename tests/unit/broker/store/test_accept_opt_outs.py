@@ -194,7 +194,7 @@ def test_keyd_learns_of_a_change_whose_acceptance_was_cut_off(desk: Desk) -> Non
 
     raw = desk.sign("opt-out-change", desk.opt_out(["B2"]), "ada").to_bytes()
     with pytest.raises(KeyboardInterrupt):
-        accept.accept(desk.db, dies, raw, home=desk.home)
+        accept.accept(desk.db, dies, raw)
     assert desk.ask(m.HeldOptOut(DATASET))["version"] == 1
     assert desk.take(raw).known, "the custodian sends it again, or the controller tells keyd at its next tick"
     assert desk.ask(m.HeldOptOut(DATASET))["list"] == said(desk)[-1].list
