@@ -20,6 +20,7 @@ from imaging.staging.engine import StagePlan, TooManyFailedError, stage
 from imaging.staging.pool import ParserPool
 from imaging.staging.report import StageReport
 from tests.support import narrow
+from tests.support.opt_outs import stated
 
 CANARY = "LOSES-ITS-PARSER"
 FAULTY = """
@@ -66,7 +67,7 @@ class Staged:
             source,
             table,
             builder,
-            StagePlan("radiology", "radiology-basic@1", b"d" * 32, **settings),
+            StagePlan("radiology", "radiology-basic@1", b"d" * 32, **{"opt_out": stated(), **settings}),
             parsers=parsers,
         )
         self.rows: list[dict[str, Any]] = index.from_bytes(builder.read("index.parquet")).to_pylist()
@@ -225,7 +226,9 @@ def enhanced(folder: Path, count: int, frames: int) -> None:
 def whole(archive: Path, folder: Path) -> tuple[StageReport, float]:
     builder = CopyBuilder(DirectoryStore(folder / "o"), b"k" * 32, "copy", "p", "c", folder / "j")
     source = FolderSource(archive)
-    plan = StagePlan("radiology", "radiology-basic@1", b"d" * 32, max_failed=1000, workers=2)
+    plan = StagePlan(
+        "radiology", "radiology-basic@1", b"d" * 32, opt_out=stated(), max_failed=1000, workers=2
+    )
     began = time.monotonic()
     return stage(source, inventory.scan(source), builder, plan), time.monotonic() - began
 
