@@ -55,9 +55,9 @@ _TRUST = (
     _document(
         "dataset-registered",
         "dataset-registration",
-        "A custodian registered one version of a dataset.",
+        "Custodians of its owner registered one version of a dataset.",
         "dataset",
-        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE},
+        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE, "owner": V.NAME},
         {"kind": V.CODE},
     ),
     _document(
@@ -84,7 +84,7 @@ _TRUST = (
     _document(
         "closure-accepted",
         "closure",
-        "A custodian froze, closed or revoked a project.",
+        "Custodians froze, unfroze, closed or revoked a project.",
         "project",
         {"action": V.CODE},
     ),
@@ -111,6 +111,7 @@ _STATES = (
         "project",
         {"reason": V.CODE},
     ),
+    _event("project-unfrozen", "The last freeze of a project was lifted: it goes on.", "project"),
 )
 
 _KEYS = (

@@ -43,6 +43,8 @@ PEOPLE = {
     "chen": ["checker", "code-reviewer"],
     "dunne": ["checker"],
 }
+HOME = {"abara": "north", "bell": "south"}
+"""Two hospitals, each with one custodian; everybody else is of the university."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class World:
         self._add_cluster()
         self.versions = {
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
-            "demo-he": self.register("demo-he", "pathology", self.archive.pathology),
+            "demo-he": self.register("demo-he", "pathology", self.archive.pathology, "south"),
         }
         self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
         self.install_runtime()
@@ -163,15 +165,16 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def register(self, name: str, kind: str, source: str, **more: Any) -> str:
-        """Scan a folder and register it; gives the version."""
+    def register(self, name: str, kind: str, source: str, owner: str = "north", **more: Any) -> str:
+        """Scan a folder and have its owner's custodian register it; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
         inventory.write(table, path)
         value = {
-            "schema": "hdrs-hpc/dataset-registration/1",
+            "schema": "hdrs-hpc/dataset-registration/2",
             "name": name,
+            "owner": owner,
             "kind": kind,
             "sensitivity": "synthetic",
             "source": {"type": "folder", "path": source},
@@ -179,7 +182,8 @@ class World:
             "items": table.num_rows,
             **more,
         }
-        self.file("dataset-registration", value, "abara")
+        (custodian,) = (name for name, home in HOME.items() if home == owner)
+        self.file("dataset-registration", value, custodian)
         return version
 
     # --- documents
@@ -187,13 +191,20 @@ class World:
     def trust_root(self) -> dict[str, Any]:
         lines = self.ctx.ask(m.SigningKeys())
         return {
-            "schema": "hdrs-hpc/trust-root/1",
+            "schema": "hdrs-hpc/trust-root/2",
             "audience": "demo-sde",
             "version": 1,
             "demo": True,
+            "organisations": {
+                "north": {"name": "North Hospital", "threshold": 1},
+                "south": {"name": "South Hospital", "threshold": 1},
+                "uni": {"name": "A University"},
+            },
+            "thresholds": {"dataset-registration": 1},
             "people": {
                 person: {
                     "name": person.capitalize(),
+                    "organisation": HOME.get(person, "uni"),
                     "keys": [self.key(person).with_suffix(".pub").read_text().strip()],
                     "roles": roles,
                 }
@@ -377,18 +388,19 @@ class World:
     def close(self, action: str = "close") -> None:
         self.file_raw(self.closure(action))
 
-    def closure(self, action: str) -> bytes:
+    def closure(self, action: str, *people: str, **more: Any) -> bytes:
         return self.signed(
             "closure",
             {
-                "schema": "hdrs-hpc/closure/1",
+                "schema": "hdrs-hpc/closure/2",
                 "project": self.project,
                 "action": action,
                 "reason": "The research is done.",
                 "nonce": ids.new_id(26),
                 "at": clock.to_text(clock.now()),
+                **more,
             },
-            "abara",
+            *(people or ("abara",)),
         )
 
     def project_state(self) -> str:

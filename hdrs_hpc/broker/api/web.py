@@ -21,6 +21,7 @@ ASKED_BY_WEB = (
     messages.Status,
     messages.SignCheckpoint,
     messages.PinRoot,
+    messages.AdmitUnfreeze,
     messages.HeldGrant,
     messages.AdmitGrant,
     messages.AdmitClosure,

@@ -36,6 +36,7 @@ OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"
 GIVING = (
     m.AdmitGrant,
+    m.AdmitUnfreeze,
     m.CreateKey,
     m.UseKey,
     m.BindNodes,
@@ -98,11 +99,17 @@ class Keyd:
             case m.SigningKeys():
                 return {kind: self._public(kind) for kind in BROKER_KINDS}
             case m.PinRoot():
-                return self._roots.pin(ask.envelope, ask.digest)
+                return self._roots.pin(ask.envelope, ask.digest, self._log.checkpoint[0])
             case m.HeldGrant():
-                return {"grant": self._grants.digest(ask.project)}
+                return {
+                    "grant": self._grants.digest(ask.project),
+                    "unfrozen": self._grants.unfrozen(ask.project),
+                }
             case m.AdmitGrant():
-                return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
+                logged = self._log.entries(ask.logged)
+                return {"project": self._grants.admit(ask.envelope, ask.registrations, logged)}
+            case m.AdmitUnfreeze():
+                return {"project": self._grants.unfreeze(ask.envelope, self._log.entries(ask.logged))}
             case m.AdmitClosure():
                 return self._close(ask)
             case m.CreateKey():

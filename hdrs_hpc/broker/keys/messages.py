@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
+MAX_DATASETS = 100
+"""That one grant may name."""
 Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
 
 
@@ -50,22 +52,28 @@ class LogProof:
 
     size: Count
     """Of the checkpoint that the paths lead to; if it is not the last one any more: checkpoint-overtaken."""
-    entries: Annotated[tuple[LoggedEntry, ...], Between(1, 64)]
+    entries: Annotated[tuple[LoggedEntry, ...], Between(1, 1 + MAX_DATASETS)]
 
 
 @dataclass(frozen=True)
 class HeldGrant:
-    """→ ``{grant}``: digest of the grant that keyd holds to, null for a project that it does not know."""
+    """→ ``{grant, unfrozen}``: what keyd holds to, null and nothing for a project that it does not know.
+
+    ``grant`` is its digest, ``unfrozen`` the digests of the closures that lifted a freeze.
+    """
 
     project: Name
 
 
 @dataclass(frozen=True)
 class AdmitGrant:
-    """Verify a grant and hold to it; ``logged`` is its ``grant-accepted``.  → ``{project}``"""
+    """Verify a grant and the registrations that it rests on, and hold to it.  → ``{project}``"""
 
     envelope: EnvelopeBytes
+    registrations: Annotated[tuple[EnvelopeBytes, ...], Between(1, MAX_DATASETS)]
+    """Of every dataset that the grant names, in the version that it names."""
     logged: LogProof
+    """Its ``grant-accepted`` and the ``dataset-registered`` of each of them."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,14 @@ class AdmitClosure:
     """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
 
     envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class AdmitUnfreeze:
+    """Verify that a freeze is lifted and give keys again; ``logged`` is its ``closure-accepted``.  → ``{project}``"""
+
+    envelope: EnvelopeBytes
+    logged: LogProof
 
 
 @dataclass(frozen=True)
@@ -207,6 +223,7 @@ Ask = (
     | HeldGrant
     | AdmitGrant
     | AdmitClosure
+    | AdmitUnfreeze
     | CreateKey
     | NoteManifest
     | UseKey

@@ -15,7 +15,7 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, superseded
-from hdrs_hpc.broker.store import checkpoint, copies, jobs, projects, transition
+from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
@@ -27,7 +27,7 @@ class Opened:
     project: Project
     grant: Grant
     known: bool
-    """Whether keyd holds to the grant that is in force here."""
+    """Whether keyd holds to the grant that is in force here, and knows every freeze that was lifted."""
     started: bool
     ended: bool
     superseded: tuple[Copy, ...]
@@ -36,12 +36,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class TellKeyd:
-    """keyd learns of a grant from here too, in case the process that accepted it died right after."""
+    """keyd learns of grants and lifted freezes from here too: the process that accepted one may have died."""
 
     project: Project
 
     def act(self, ctx: Context) -> None:
-        checkpoint.tell_grants(ctx.db, ctx.ask, self.project.name)
+        checkpoint.tell_keyd(ctx.db, ctx.ask, self.project.name)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,11 @@ class OpenStep:
         with ctx.db.read() as tx:
             grant = projects.grant_of(tx, project)
             outdated, unused = superseded(tx, grant), copies.unused(tx, project.name)
-        known = ctx.ask(m.HeldGrant(project.name))["grant"] == project.grant
+            # One look-up at most turns: closures are read only of a project that was unfrozen once.
+            unfrozen = log.has(tx, "project-unfrozen", {"project": project.name})
+            lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
+        held = ctx.ask(m.HeldGrant(project.name))
+        known = held["grant"] == project.grant and lifted.keys() <= set(held["unfrozen"])
         now = ctx.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
         return Opened(project, grant, known, started, ended, tuple(outdated), tuple(unused))

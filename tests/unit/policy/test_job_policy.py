@@ -222,6 +222,14 @@ def test_real_data_never_meets_a_demo_root(party, facts):
     assert _decide(_synthetic(demo)).allowed
 
 
+@pytest.mark.parametrize("threshold", ["trust-root", "grant", "dataset-registration"])
+def test_real_data_never_meets_a_root_under_which_one_person_decides(party, facts, threshold):
+    thresholds = party.root_value()["thresholds"] | {threshold: 1}
+    weak = replace(facts, trust_root=TrustRoot.from_value(party.root_value(thresholds=thresholds)))
+    assert _codes(_decide(weak)) == ["real-data-needs-two"]
+    assert _decide(_synthetic(weak)).allowed
+
+
 def test_a_withdrawn_dataset_version_is_refused(facts):
     value = changed(REGISTRATION, "version", TWOS)
     later = replace(facts, registrations={"north-chest-ct": DatasetRegistration.from_value(value)})
