@@ -41,6 +41,7 @@ def _document(
 V = Value
 _MOVED = {"from": V.STATE, "to": V.STATE}
 _REMOVED = {"objects": V.COUNT, "bytes": V.COUNT}
+_TRIED = {**_REMOVED, "samples": V.COUNT, "keys": V.COUNT}
 _KEY = {"role": V.CODE}
 
 _TRUST = (
@@ -143,9 +144,6 @@ _KEYS = (
         {"purpose": V.CODE},
     ),
     _event(
-        "key-refused", "keyd refused a key.", "project", {"code": V.CODE}, {"key": V.WORD, "attempt": V.WORD}
-    ),
-    _event(
         "key-destroyed",
         "keyd destroyed a key; what that proves depends on the keystore's class.",
         "project key",
@@ -177,6 +175,12 @@ _COPIES = (
         "project copy",
         {"code": V.CODE},
         {"refused": V.COUNT},
+    ),
+    _event(
+        "copy-tried",
+        "After its key's end: what lay of a copy was measured and its manifest tried with all keys left.",
+        "project copy",
+        _TRIED,
     ),
     _event(
         "copy-removed",
@@ -225,19 +229,16 @@ _JOBS = (
         {"exit-code": V.NUMBER, "node-seconds": V.COUNT, "exception": V.WORD, "line": V.COUNT},
     ),
     _event(
-        "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
+        "attempt-tried",
+        "After its keys' end: what lay of an attempt was measured and its manifests tried with all keys left.",
+        "project job attempt",
+        _TRIED,
     ),
     _event(
         "attempt-removed",
         "The sealed outputs of an attempt were unlinked and listed empty.",
         "project job attempt",
         _REMOVED,
-    ),
-    _event(
-        "progress-charged",
-        "Bits of workload-made progress that left the site for this attempt.",
-        "project job attempt",
-        {"bits": V.COUNT},
     ),
     _event(
         "alarm",
@@ -306,12 +307,6 @@ _OUTPUTS = (
         {"record": V.DIGEST},
     ),
     _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
-    _event(
-        "artefact-kept",
-        "An artefact stays sealed for later jobs and dies with the project.",
-        "project job artefact",
-        {"commitment": V.DIGEST, "size": V.COUNT},
-    ),
     _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),
     _event(
         "quarantine-removed",
@@ -331,9 +326,8 @@ _ENDS = (
             "method": V.CODE,
             "result": V.CODE,
             "verified": V.FLAG,
-            "count": V.COUNT,
-            "bytes": V.COUNT,
         },
+        {"count": V.COUNT, "bytes": V.COUNT},
     ),
     _document(
         "certificate-issued",
@@ -345,10 +339,6 @@ _ENDS = (
 )
 
 _SITE = (
-    _event("broker-started", "The broker's processes started.", "", {"version": V.WORD}),
-    _event(
-        "broker-frozen", "The broker refuses to give anything until an admin looked.", "", {"code": V.CODE}
-    ),
     _event(
         "cluster-added", "An admin made a cluster known.", "cluster", {"type": V.CODE, "isolation": V.CODE}
     ),

@@ -48,6 +48,8 @@ class Copy:
     manifest: str | None = None
     objects: int = 0
     removed: bool = False
+    tried: tuple[int, int, int] | None = None
+    """Files and bytes that lay there after the key's end, and how many samples of them were tried."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class Attempt:
     ended: bool = False
     closed: bool = False
     removed: bool = False
+    tried: tuple[int, int, int] | None = None
     bound: dict[str, str] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
 
@@ -155,6 +158,13 @@ def require(holds: bool, otherwise: str) -> None:
     """Raise :class:`HistoryImpossibleError` unless it holds; the replay adds which entry it is."""
     if not holds:
         raise HistoryImpossibleError(otherwise)
+
+
+def require_tried(tried: tuple[int, int, int] | None, removed: Entry) -> None:
+    """What an entry says was unlinked must be what was measured and tried before."""
+    require(tried is not None, "objects were unlinked before anybody tried whether they open")
+    what = (removed.detail["objects"], removed.detail["bytes"])
+    require(tried is not None and tried[:2] == what, "other objects were unlinked than were there")
 
 
 def moved(state: str | None, entry: Entry) -> str:

@@ -248,6 +248,15 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
             yield Broken(r.OutputClassUnsupportedError, message, f"outputs.{name}.class")
 
 
+def _figures_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if not _uses_real_data(spec, facts):
+        return
+    for name, output in spec.outputs.items():
+        if output.class_ == "figure":
+            message = f"{name} would be drawn of real data"
+            yield Broken(r.FigureOfRealDataError, message, f"outputs.{name}.class")
+
+
 def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     weights = facts.grant.outputs.weights
     for name, output in spec.outputs.items():
@@ -275,5 +284,6 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("resources-within-limits", "nodes and time are within the grant", _resources_within),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
     ("outputs-granted", "every class of output is granted", _outputs_granted),
+    ("no-figure-of-real-data", "no figure is drawn of real data", _figures_allowed),
     ("keep-allowed", "what is kept or released may be", _keep_allowed),
 )

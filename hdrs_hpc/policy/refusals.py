@@ -191,3 +191,9 @@ class KeepNotGrantedError(NotAllowedError):
     code = "keep-not-granted"
     meaning = "The grant says that artefacts of this class may not leave the project."
     remedy = "Remove the output, or ask for a new version of the grant."
+
+
+class FigureOfRealDataError(NotAllowedError):
+    code = "figure-of-real-data"
+    meaning = "A figure that a workload draws of real data can hide patients' images in shades that no reviewer sees."
+    remedy = "Leave the figure out: release the table it draws and draw it outside."

@@ -78,6 +78,8 @@ class Probe:
     """Whether temporary files and outputs lie in memory that only this agent's processes see."""
     not_dumpable: bool
     gpus: Annotated[int, Between(0, 64)]
+    memory_wall: Literal["cgroup", "watched"] = "watched"
+    """Who holds the workload to its memory: the kernel, by the job's cgroup, or the agent, by looking."""
 
 
 @dataclass(frozen=True)

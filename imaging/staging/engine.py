@@ -33,11 +33,13 @@ from imaging.staging import contact_sheet, doubles, index, inventory, not_imagin
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.headers import WsmHeader
 from imaging.staging.pathology.judging import Pathology
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
+from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
-from imaging.staging.refusals import ItemRefused, Refused, split
+from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
@@ -45,6 +47,7 @@ from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.headers import TableHeader
 from imaging.staging.tables.judging import Tables
+from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
 
 __all__ = ["Progress", "StagePlan", "StagingChangedError", "TooManyFailedError", "stage"]
@@ -170,9 +173,10 @@ def stage(
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
         run.settle_doubles(headers, scheduler)
-        judged = run.judge.judge(headers, table.column("path").to_pylist())
-        headers.clear()
+        judged = run.judge.judge(headers, run.paths)
         run.ledger.refuse_all(judged.refused)
+        run.leave_out_lacking(judged, headers)
+        headers.clear()
         rows = run.write_items(judged, builder, scheduler)
         if plan.contact_sheet and not builder.sealed:
             items = [row["item"] for row in rows]
@@ -190,12 +194,16 @@ def stage(
 
 def read_headers(
     bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
-) -> list[tuple[int, AnyHeader | str]]:
-    """The work of a worker: checked headers of some items, or the code (and details) by which one has none."""
+) -> list[tuple[int, AnyHeader | Unread | str]]:
+    """The work of a worker: checked headers of some items, or why (code and details) one has none."""
     return [
-        (number, str(header) if isinstance(header, Refused) else header)
+        (number, _why_none(bench, number, header) if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
     ]
+
+
+def _why_none(bench: Bench, number: int, refused: Refused) -> Unread | str:
+    return unread(bench, number, refused.code) if refused.code in PARSER_FAILURES else str(refused)
 
 
 def _show_held(
@@ -238,6 +246,8 @@ class _Run:
         )
         self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
+        self.unread: dict[int, Unread] = {}
+        self.lacking: list[Lacking] = []
         self._progress = progress
 
     def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
@@ -251,6 +261,9 @@ class _Run:
             for number, header in batch:
                 if isinstance(header, str):
                     self.ledger.refuse((number,), self._unless_not_imaging(number, header))
+                elif isinstance(header, Unread):
+                    self.unread[number] = header
+                    self.ledger.refuse((number,), header.code)
                 elif isinstance(header, TableHeader) and (
                     kind := not_imaging.table_is_none(self.paths[number - 1], header.rows)
                 ):
@@ -269,10 +282,21 @@ class _Run:
 
         groups = doubles.shared(headers, self.judge.identity)
         settled = doubles.settle(groups, lambda number: self.digests[number - 1], shown)
-        for number in settled.refused:
-            del headers[number]
+        for number, code in settled.refused.items():
+            header = headers.pop(number)
+            # Nobody knows whether it shows the same as its double: its series may lack it.
+            if code in PARSER_FAILURES and isinstance(header, InstanceHeader | WsmHeader):
+                self.unread[number] = Unread(code, header.series)
         self.ledger.refuse_all(settled.refused)
         self.notes.update(settled.notes)
+
+    def leave_out_lacking(self, judged: Judged, headers: Mapping[int, AnyHeader]) -> None:
+        """Drop the tasks that may lack an item on which parsers failed."""
+        found = lacking(judged.tasks, headers, self.unread, self.paths)
+        self.lacking += found.values()
+        for one in found.values():
+            self.ledger.refuse(one.items, PART_UNREAD)
+        judged.tasks[:] = [task for task in judged.tasks if task.path not in found]
 
     def _unless_not_imaging(self, number: int, told: str) -> str:
         """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
@@ -334,6 +358,7 @@ class _Run:
             bytes_in=sum(self.sizes),
             failed=self.ledger.failed,
             refused=self.ledger.by_code(),
+            lacking=tuple(sorted(self.lacking, key=lambda one: one.items)),
             details=self.ledger.details(),
             notes=dict(self.notes),
             isolation=isolation,
@@ -346,8 +371,11 @@ class _Run:
         refused, numbers = dropped.refused, dropped.task.numbers()
         if isinstance(refused, ItemRefused):
             self.ledger.refuse((refused.number,), str(refused), order)
-            others = (number for number in numbers if number != refused.number)
-            self.ledger.refuse(others, "volume-incomplete", order)
+            others = tuple(number for number in numbers if number != refused.number)
+            failure = refused.code in PARSER_FAILURES
+            self.ledger.refuse(others, PART_UNREAD if failure else "volume-incomplete", order)
+            if failure and others:
+                self.lacking.append(Lacking(others, (refused.number,)))
         else:
             self.ledger.refuse(numbers, str(refused), order)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imaging.staging.refusals import REASONS, UNLISTED
+from imaging.staging.unread import Lacking
 
 SCHEMA = "hdrs-hpc/staging-report/2"
 LISTED_ITEMS = 1000
@@ -42,10 +43,13 @@ class StageReport:
     bytes_in: int
     groups: tuple[Group, ...]
     patients: int
+    table_rows: int
     failed: int
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    lacking: tuple[Lacking, ...] = ()
+    """Volumes and slides left out since parsers failed on a part of them."""
     details: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Item number → what its refusal names: attributes that are missing, the kind of a file that is no imaging."""
     seconds: float = field(default=0.0, compare=False)
@@ -59,14 +63,17 @@ class StageReport:
         sources: Counter[tuple[str, str]] = Counter()
         sizes: Counter[tuple[str, str]] = Counter()
         patients = set()
+        table_rows = 0
         for row in rows:
             key = (str(row["kind"]), str(row.get("modality") or ""))
             items[key] += 1
             sources[key] += int(row.get("source_items") or 1)
             sizes[key] += int(row.get("image_bytes") or 0)
             patients.add(row.get("patient"))
+            if row["kind"] == "table":
+                table_rows += int(row["shape"][0])
         groups = tuple(Group(*key, items[key], sources[key], sizes[key]) for key in sorted(items))
-        return cls(groups=groups, patients=len(patients - {None}), **facts)
+        return cls(groups=groups, patients=len(patients - {None}), table_rows=table_rows, **facts)
 
     @property
     def staged(self) -> dict[str, int]:
@@ -103,6 +110,7 @@ class StageReport:
                 **self.staged,
                 "items": self.staged_items,
                 "patients": self.patients,
+                "table-rows": self.table_rows,
                 "image-bytes": self.image_bytes,
                 "by-modality": [
                     {
@@ -120,6 +128,10 @@ class StageReport:
                 code: _refusal(code, numbers, self.named(code))
                 for code, numbers in sorted(self.refused.items())
             },
+            "unread": [
+                {"items": list(one.items[:LISTED_ITEMS]), "lacks": list(one.lacks[:LISTED_ITEMS])}
+                for one in self.lacking[:LISTED_ITEMS]
+            ],
             "notes": dict(sorted(self.notes.items())),
             "parsers": self.isolation,
         }

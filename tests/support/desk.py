@@ -83,7 +83,7 @@ class Desk:
         return self.take(self.sign(kind, value, *people).to_bytes())
 
     def take(self, raw: bytes) -> accept.Receipt:
-        return accept.accept(self.db, self.ask, raw, home=self.home)
+        return accept.accept(self.db, self.ask, raw)
 
     def every_kind(self) -> dict[str, Envelope]:
         """One document of each kind that people file, each acceptable as it stands (a decision needs a review)."""

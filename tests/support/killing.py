@@ -169,7 +169,7 @@ def prepare_web(killer: Killer, home: BrokerHome, document: bytes) -> Callable[[
     def file() -> None:
         db = Database(home.database)
         with killer.around(f"accept {kind}"):
-            accept.accept(db, lambda ask: client.ask(home.keyd_socket, ask), document, home=home)
+            accept.accept(db, lambda ask: client.ask(home.keyd_socket, ask), document)
         db.close()
 
     patch(client, "ask", killer.after("keyd", client.ask))

@@ -93,7 +93,7 @@ class Office:
 
     def accept(self, kind: str, value: dict[str, Any], *people: str) -> accept.Receipt:
         raw = self.party.sign(kind, value, *people).to_bytes()
-        return accept.accept(self.db, self.ask, raw, home=self.home)
+        return accept.accept(self.db, self.ask, raw)
 
     def spec(self, project: str = "lung-fm", **changes: Any) -> dict[str, Any]:
         now = clock.now()

@@ -80,7 +80,7 @@ SPEC: dict[str, Any] = {
     "resources": {"nodes": 1, "cpus-per-task": 4, "mem": "16G", "gres": "gpu:2", "time": "02:00:00"},
     "outputs": {
         "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_patients"], "max-size": "1MiB"},
-        "spacing": {"class": "figure", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"},
+        "spacing": {"class": "table", "path": "spacing.csv", "counts": ["n_patients"], "max-size": "2MiB"},
     },
     "audience": "north-sde",
     "nonce": "0123456789ABCDEFGHJKMNPQRS",
@@ -220,7 +220,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                 "master-rotated": True,
                 "statement": "Unlinked, not provably erased on this medium; master rotated.",
             },
-            "inventory": "hdrs-hpc/places/1",
+            "inventory": "hdrs-hpc/places/2",
             "places": [
                 {
                     "place": "scratch-copies",
@@ -229,6 +229,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                     "verified": True,
                     "method": "key-and-listing",
                     "result": "key-gone-and-empty",
+                    "how": "Listed after unlinking.",
                     "count": 38,
                     "bytes": 123456,
                 }

@@ -303,7 +303,7 @@ class World:
         return self.file_raw(self.signed(kind, value, *people))
 
     def file_raw(self, raw: bytes) -> accept.Receipt:
-        return accept.accept(self.ctx.db, self.ctx.ask, raw, home=self.home)
+        return accept.accept(self.ctx.db, self.ctx.ask, raw)
 
     # --- a life
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.audit.history import Attempt, History, Job, Rule, moved, require
+from hdrs_hpc.audit.history import Attempt, History, Job, Rule, moved, require, require_tried
 
 
 def _job_received(history: History, entry: Entry) -> None:
@@ -50,7 +50,16 @@ def _attempt_removed(history: History, entry: Entry) -> None:
     attempt = history.attempt(entry)
     alive = [name for name in attempt.keys if history.keys[name].destroyed is None]
     require(not alive, "objects go after their key, never before")
+    require_tried(attempt.tried, entry)
     attempt.removed = True
+
+
+def _attempt_tried(history: History, entry: Entry) -> None:
+    attempt = history.attempt(entry)
+    alive = [name for name in attempt.keys if history.keys[name].destroyed is None]
+    require(not alive, "samples are tried after the keys' end, never before")
+    require(not attempt.removed and attempt.tried is None, "an attempt is tried once, before it goes")
+    attempt.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
 
 
 def _collected(history: History, entry: Entry) -> None:
@@ -100,10 +109,6 @@ def _withheld(history: History, entry: Entry) -> None:
     job.withheld.add(entry.subject["artefact"])
 
 
-def _kept(history: History, entry: Entry) -> None:
-    history.job(entry).kept.add(entry.subject["artefact"])
-
-
 def _fetched(history: History, entry: Entry) -> None:
     require(entry.subject["artefact"] in history.job(entry).released, "fetched before it was released")
 
@@ -115,6 +120,7 @@ RULES: dict[str, Rule] = {
     "attempt-submitted": _attempt_submitted,
     "attempt-started": _attempt_started,
     "attempt-ended": _attempt_ended,
+    "attempt-tried": _attempt_tried,
     "attempt-removed": _attempt_removed,
     "outputs-collected": _collected,
     "artefact-checked": _checked,
@@ -122,6 +128,5 @@ RULES: dict[str, Rule] = {
     "decisions-opened": _opened,
     "artefact-released": _released,
     "artefact-withheld": _withheld,
-    "artefact-kept": _kept,
     "artefact-fetched": _fetched,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.audit.history import History, Project, Rule, moved, require
+from hdrs_hpc.audit.history import History, Project, Rule, moved, require, require_tried
 from hdrs_hpc.core import clock
 
 
@@ -94,7 +94,16 @@ def _copy_removed(history: History, entry: Entry) -> None:
     copy = history.copy(entry)
     key = history.keys.get(copy.key) if copy.key else None
     require(key is None or key.destroyed is not None, "objects go after their key, never before")
+    require_tried(copy.tried, entry)
     copy.removed = True
+
+
+def _copy_tried(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    key = history.keys.get(copy.key) if copy.key else None
+    require(key is None or key.destroyed is not None, "samples are tried after the key's end, never before")
+    require(not copy.removed and copy.tried is None, "a copy is tried once, before it goes")
+    copy.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
 
 
 def _copy_moved(history: History, entry: Entry) -> None:
@@ -113,6 +122,7 @@ RULES: dict[str, Rule] = {
     "certificate-issued": _certificate,
     "copy-sealed": _copy_sealed,
     "copy-failed": _copy_failed,
+    "copy-tried": _copy_tried,
     "copy-removed": _copy_removed,
     "copy-moved": _copy_moved,
 }

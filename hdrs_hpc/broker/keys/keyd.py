@@ -16,7 +16,7 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.handover import Handover
-from hdrs_hpc.broker.keys.keystore import NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
+from hdrs_hpc.broker.keys.keystore import MASTER_SINCE, NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
 from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
 from hdrs_hpc.core import clock
@@ -29,6 +29,8 @@ from hdrs_hpc.documents.models.release import ReleaseRecord
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.documents.sshsig import public_line
+from hdrs_hpc.sealing.cipher import opens_first_segment
+from hdrs_hpc.sealing.place import context
 
 BROKER_KINDS = ("checkpoint", "release-record", "certificate", "handover-answer")
 COPY_ROLES = ("copy",)
@@ -136,7 +138,10 @@ class Keyd:
                     "destroyed": self._keys.destroyed(ask.project),
                     "project_key": self._keys.holds_project_key(ask.project),
                     "grant": self._grants.digest(ask.project),
+                    "master_rotated": self._is_master_newer(ask.project),
                 }
+            case m.TrySample():
+                return self._try_sample(ask)
 
     def destroy_expired(self) -> None:
         """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
@@ -210,6 +215,20 @@ class Keyd:
             gone = self._keys.destroy(ask.project, roles, ask.holder)
         return {"destroyed": [_told(record) for record in gone]}
 
+    def _is_master_newer(self, project: str) -> bool:
+        """Whether the master key was replaced after the end of every key of the project, of which there was one."""
+        since, ends = self._keys.fact(MASTER_SINCE), [row["at"] for row in self._keys.destroyed(project)]
+        return since is not None and bool(ends) and since >= max(ends)
+
+    def _try_sample(self, ask: m.TrySample) -> dict[str, Any]:
+        """Whether any key that is left opens a manifest: what was said to be unreadable is tried, not argued."""
+        place = context(ask.role, ask.project, ask.holder, "", part="root")
+        tried = opened = 0
+        for key in self._keys.every_key():
+            tried += 1
+            opened += opens_first_segment(key, place, ask.head, ask.size)
+        return {"tried": tried, "opened": bool(opened)}
+
     # --- signing
 
     def _sign(self, kind: str, payload: bytes) -> Envelope:
@@ -264,6 +283,8 @@ class Keyd:
         buried = {(row["id"], row["at"]) for row in self._keys.destroyed(project) if _held_data(row)}
         if ends != buried:
             raise CertificateUntrueError(f"{len(ends ^ buried)} keys are missing, added, or ended otherwise")
+        if certificate.keystore.master_rotated != self._is_master_newer(project):
+            raise CertificateUntrueError("whether the master key was replaced since is told otherwise")
         return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
 
 

@@ -211,9 +211,27 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Inspect:
-    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant}``"""
+    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant, master_rotated}``
+
+    ``master_rotated``: whether the master key was replaced since the end of every key of the project.
+    """
 
     project: Name
+
+
+@dataclass(frozen=True)
+class TrySample:
+    """Try to open the manifest of a sealed copy, or of an attempt's outputs or bundle, with every key there is.
+
+    ``head``: the object's first segment with its header, ``size`` the whole object's sealed bytes.
+    → ``{tried, opened}``: how many keys, of whatever project, and whether one of them opened it.
+    """
+
+    role: Literal["copy", "output"]
+    project: Name
+    holder: Holder
+    head: Annotated[bytes, Between(1, 64 << 10)]
+    size: Count
 
 
 Ask = (
@@ -234,5 +252,6 @@ Ask = (
     | SignCertificate
     | Destroy
     | Inspect
+    | TrySample
 )
 """Every request there is."""

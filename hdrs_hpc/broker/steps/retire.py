@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.context import Context
-from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.steps import samples
+from hdrs_hpc.broker.steps.keys import destroy_keys
 from hdrs_hpc.broker.steps.purge import ListingNotEmptyError, remove_folder
 from hdrs_hpc.broker.store import copies, log, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -51,27 +52,25 @@ class RetireCopy:
 
 @dataclass(frozen=True)
 class UnlinkCopy:
-    """Unlink, list, and only then say so."""
+    """The key is dead; measure and try what lies there, unlink it, list, and only then say so."""
 
     copy: Copy
 
     def act(self, ctx: Context) -> None:
         copy = self.copy
-        log_destroyed(ctx, copy.project)
+        destroy_keys(ctx, copy.project, "copies", copy.id)
         cluster = ctx.cluster(copy.cluster, copy.project)
         parts = layout.copy_parts(copy.project, copy.id)
-        count = cluster.remove_tree(*parts)
+        tried = samples.try_copy(ctx, cluster, copy)
+        cluster.remove_tree(*parts)
         if cluster.list_tree(*parts):
             raise ListingNotEmptyError(where=copy.id)
         remove_folder(ctx.home.staging_dir(copy.id))
         with ctx.db.write() as tx:
-            # After a crash in between, the second unlink finds less: the first count is in no log, this is.
+            # After a crash in between, the second unlink finds less: what was there is in the log before the first.
             log.append(
-                tx,
-                "copy-removed",
-                copy.subject,
-                detail={"objects": copy.objects or count, "bytes": copy.sealed_bytes or 0},
+                tx, "copy-removed", copy.subject, detail={"objects": tried.objects, "bytes": tried.bytes}
             )
-            copies.note_unlinked(tx, copy.id, copy.objects or count)
+            copies.note_unlinked(tx, copy.id, tried.objects)
             if copy.state != "DESTROYED":
                 transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason="project-closing")

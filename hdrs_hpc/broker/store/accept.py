@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.checkpoint import AskKeyd
@@ -112,7 +111,7 @@ class _Case:
         )
 
 
-def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Receipt:
+def accept(db: Database, ask: AskKeyd, raw: bytes) -> Receipt:
     """File one signed document of any kind that people sign.  Raises HdrsError; then nothing was accepted."""
     kind_name = digest = None
     try:

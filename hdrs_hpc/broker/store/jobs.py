@@ -73,17 +73,6 @@ def get(tx: Connection, job: str) -> Job:
     return Job(**row._mapping)
 
 
-def by_prefix(tx: Connection, typed: str) -> Job:
-    """The job whose id begins like what a person typed."""
-    prefix = ids.normalise(typed)
-    rows = tx.execute(select(jobs).where(jobs.c.id.startswith(prefix, autoescape=True)).limit(2)).all()
-    if not rows:
-        raise NotFoundError("there is no such job, or it is not yours", where=typed[:40])
-    if len(rows) > 1:
-        raise AmbiguousIdError(where=typed[:40])
-    return Job(**rows[0]._mapping)
-
-
 def by_spec(tx: Connection, digest: str) -> Job | None:
     row = tx.execute(select(jobs).where(jobs.c.spec == digest)).first()
     return Job(**row._mapping) if row else None

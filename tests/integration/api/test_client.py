@@ -52,7 +52,7 @@ def test_a_later_trust_root_is_followed_only_by_succession(opened: Open) -> None
     office, session = opened.office, logged_in(opened, "rae")
     value = {**office.root_value, "version": 2, "supersedes": office.root.digest}
     second = office.party.sign("trust-root", value, "ada", "bob")
-    accept.accept(office.db, office.ask, second.to_bytes(), home=office.home)
+    accept.accept(office.db, office.ask, second.to_bytes())
     assert session.refresh_root().digest == second.digest
     assert Session.current("rae").root.digest == second.digest, "it is kept"
 
@@ -133,7 +133,7 @@ def test_a_log_that_was_rewritten_is_an_alarm_and_its_checkpoint_is_not_kept(ope
         value = {**strict_json.loads(payload), "size": size}
         forged = sign_in_process(KINDS["checkpoint"], strict_json.dumps(value), private).to_bytes()
         with office.db.write() as tx:
-            log.append(tx, "broker-started", {}, detail={"version": "1"})
+            log.append(tx, "login-refused", {}, detail={"code": "login-code-wrong"})
         with pytest.raises(checkpoints.LogForkedError):
             checkpoints.keep(session, forged)
     assert checkpoints.last(session) == before

@@ -173,7 +173,7 @@ def test_secret_stage_verify_index_inspect(tmp_path: Path, secret: Path) -> None
     assert montage.shape == (4 * 192, 4 * 192)
     assert montage[:128, :128].std() > 20  # it shows the slice
     thumbnail = np.asarray(Image.open(tmp_path / "s.png"))
-    assert thumbnail.shape[:2] == (350, 500)
+    assert thumbnail.shape[:2] == (538, 768)
     assert thumbnail.std() > 10
 
 

@@ -14,7 +14,7 @@ from hdrs_hpc.audit.certificate import REQUIRED_CHECKS
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
 from hdrs_hpc.audit.merkle import root_hash
-from hdrs_hpc.audit.places import ACCEPTED, NOT_PROVEN, PLACES
+from hdrs_hpc.audit.places import ACCEPTED, NOT_PROVEN, PLACES, UNVERIFIED
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
@@ -302,8 +302,10 @@ def close(life: Life, **changes: Any) -> Envelope:
         "key-destroyed", {**PROJECT, "key": "k-copy"}, "broker/keyd", role="copy", keystore="file"
     )
     life.add("key-destroyed", {**PROJECT, "key": "k-out"}, "broker/keyd", role="output", keystore="file")
+    life.add("copy-tried", COPY, objects=38, bytes=9999, samples=1, keys=2)
     life.add("copy-removed", COPY, objects=38, bytes=9999)
     life.add("copy-moved", COPY, from_="READY", to="DESTROYED")
+    life.add("attempt-tried", RUN, objects=2, bytes=300, samples=1, keys=1)
     life.add("attempt-removed", RUN, objects=2, bytes=300)
     life.add("job-moved", JOB, from_="ADMITTED", to="PURGED", outcome="SUCCEEDED")
     for place in PLACES.values():
@@ -313,9 +315,7 @@ def close(life: Life, **changes: Any) -> Envelope:
             place=place.name,
             method=place.verified_by.value,
             result=min(ACCEPTED[place.verified_by]),
-            verified=True,
-            count=0,
-            bytes=0,
+            verified=place.verified_by not in UNVERIFIED,
         )
     payload = certificate_payload(life, gone.at) | changes
     certificate = signed("certificate", payload, "broker certificate")
@@ -370,17 +370,16 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
             "master-rotated": True,
             "statement": "unlinked, not provably erased on this medium",
         },
-        "inventory": "hdrs-hpc/places/1",
+        "inventory": "hdrs-hpc/places/2",
         "places": [
             {
                 "place": place.name,
                 "owner": place.owner,
                 "purger": place.purger,
-                "verified": True,
+                "verified": place.verified_by not in UNVERIFIED,
                 "method": place.verified_by.value,
                 "result": min(ACCEPTED[place.verified_by]),
-                "count": 0,
-                "bytes": 0,
+                "how": "looked",
             }
             for place in PLACES.values()
         ],

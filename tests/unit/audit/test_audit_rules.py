@@ -75,6 +75,17 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         "key-destroyed", {**PROJECT, "key": "k-other"}, role="copy", keystore="file"
     ),
     "objects before their key": lambda life: life.add("copy-removed", COPY, objects=1, bytes=1),
+    "samples before the key's end": lambda life: life.add(
+        "copy-tried", COPY, objects=1, bytes=1, samples=1, keys=1
+    ),
+    "samples of outputs before the keys' end": lambda life: life.add(
+        "attempt-tried", RUN, objects=1, bytes=1, samples=1, keys=1
+    ),
+    "other objects than were measured": lambda life: (
+        life.add("key-destroyed", {**PROJECT, "key": "k-copy"}, role="copy", keystore="file"),
+        life.add("copy-tried", COPY, objects=2, bytes=9, samples=1, keys=1),
+        life.add("copy-removed", COPY, objects=1, bytes=9),
+    ),
     "outputs before their key": lambda life: life.add("attempt-removed", RUN, objects=1, bytes=1),
     "hand-over after it was closed": _answer,
     "second key for a bound node": lambda life: life.add(
@@ -118,6 +129,8 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
     "closed without a certificate": _drop("certificate-issued"),
     "closed without removing a copy": _drop("copy-removed"),
     "closed without removing an attempt": _drop("attempt-removed"),
+    "removed before anybody tried a copy": _drop("copy-tried"),
+    "removed before anybody tried an attempt": _drop("attempt-tried"),
     "certificate without places": _drop("place-verified"),
     "hand-over without binding": _drop("handover-bound"),
     "hand-over without submission": _drop("attempt-submitted"),
@@ -207,7 +220,7 @@ def test_time_may_seem_to_step_back_a_little_and_no_more(life: Life) -> None:
 
     def at(seconds: int) -> Entry:
         text = clock.to_text(last.moment - timedelta(seconds=seconds))
-        return Entry(last.seq + 1, text, "broker-started", {}, "broker/web", {"version": "1"})
+        return Entry(last.seq + 1, text, "login-refused", {}, "broker/web", {"code": "x"})
 
     replay([*life.entries, at(5)])
     much = at(6)

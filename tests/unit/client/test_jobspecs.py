@@ -45,7 +45,7 @@ def test_each_good_example_is_allowed(path):
     assert result.exit_code == 0, result.stdout
     report = json.loads(result.stdout)
     assert report["decision"]["allowed"] is True
-    assert len(report["decision"]["rules"]) == 16
+    assert len(report["decision"]["rules"]) == 17
 
 
 def test_examples_never_expire_because_their_time_is_pinned(monkeypatch):

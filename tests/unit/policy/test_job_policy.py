@@ -14,6 +14,7 @@ from hdrs_hpc.policy import job
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
+FIGURE = {"class": "figure", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
 OWN = {"kind": "dask", "bundle": {"digest": TWOS, "size": 10240}, "entry": "cohort.main:run"}
 
 
@@ -52,7 +53,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 17
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "output-class-not-granted",
             "outputs.m.class",
         ),
+        ("outputs/f", FIGURE, "figure-of-real-data", "outputs.f.class"),
     ],
 )
 def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where):
@@ -228,6 +230,10 @@ def test_real_data_never_meets_a_root_under_which_one_person_decides(party, fact
     weak = replace(facts, trust_root=TrustRoot.from_value(party.root_value(thresholds=thresholds)))
     assert _codes(_decide(weak)) == ["real-data-needs-two"]
     assert _decide(_synthetic(weak)).allowed
+
+
+def test_figures_of_data_that_are_not_real_are_still_drawn(facts):
+    assert _decide(_synthetic(facts), spec=changed(SPEC, "outputs/f", FIGURE)).allowed
 
 
 def test_a_withdrawn_dataset_version_is_refused(facts):

@@ -73,7 +73,7 @@ def test_the_same_spec_from_many_threads_at_once_is_one_job(desk: Desk) -> None:
             return desk.ask(request)
 
     def file() -> None:
-        receipts.append(accept.accept(desk.db, ask, raw, home=desk.home))
+        receipts.append(accept.accept(desk.db, ask, raw))
 
     threads = [threading.Thread(target=file) for _ in range(8)]
     for thread in threads:
@@ -370,7 +370,7 @@ def test_a_closure_freezes_keyd_before_the_database(desk: Desk) -> None:
         return desk.ask(request)
 
     raw = desk.sign("closure", OTHERS["closure"][1], "ada").to_bytes()
-    accept.accept(desk.db, ask, raw, home=desk.home)
+    accept.accept(desk.db, ask, raw)
     assert seen == [False]
     with desk.db.read() as tx:
         assert projects.get(tx, PROJECT).frozen
@@ -389,7 +389,7 @@ def test_a_project_is_closed_although_keyd_was_never_told_of_its_grant(tmp_path:
 
     with pytest.raises(KeydUnreachableError):
         raw = desk.sign("grant", desk.grant(), "ada", "bob").to_bytes()
-        accept.accept(desk.db, dying, raw, home=desk.home)
+        accept.accept(desk.db, dying, raw)
     assert desk.ask(m.Inspect(PROJECT))["grant"] is None
     desk.file("closure", OTHERS["closure"][1], "ada")
     assert desk.ask(m.Inspect(PROJECT))["grant"] == desk.in_force("grant")
@@ -413,7 +413,7 @@ def test_trouble_that_may_pass_is_not_written_down_as_a_refusal(desk: Desk) -> N
     before = desk.contents(), len(desk.entries())
     raw = desk.sign("closure", OTHERS["closure"][1], "ada").to_bytes()
     with pytest.raises(KeydUnreachableError):
-        accept.accept(desk.db, down, raw, home=desk.home)
+        accept.accept(desk.db, down, raw)
     assert (desk.contents(), len(desk.entries())) == before
     assert desk.take(raw).known is False
 

@@ -204,7 +204,7 @@ def test_a_revocation_reaches_keyd_even_through_a_restored_database(desk: Desk, 
     put_back(desk, backup)
     raw = desk.sign("closure", OTHERS["closure"][1] | {"action": "revoke"}, "ada").to_bytes()
     with pytest.raises(HdrsError) as refused:  # no receipt, since no checkpoint can be signed
-        accept.accept(desk.db, desk.ask, raw, home=desk.home)
+        accept.accept(desk.db, desk.ask, raw)
     assert refused.value.code == "log-rolled-back"
     assert [key["role"] for key in desk.ask(m.Inspect(PROJECT))["live"]] == []
 
