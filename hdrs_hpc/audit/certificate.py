@@ -166,6 +166,10 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
             )
         tried = attempts[attempt.attempt].tried
         _check_tried((attempt.objects, attempt.bytes), tried, False, f"attempts, {attempt.attempt}")
+        if attempts[attempt.attempt].runtimes != set(attempt.runtimes):
+            raise CertificateLogMismatchError(
+                "an attempt's runtimes differ", where=f"attempts, {attempt.attempt}"
+            )
     if any(key.destroyed is None for key in keys.values()):
         raise CertificateLogMismatchError("the log knows a key that still lives", where="keys")
     if history.projects[project].grant != certificate.grant:

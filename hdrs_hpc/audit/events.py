@@ -220,6 +220,12 @@ _JOBS = (
         {"cluster-job": V.WORD},
         {"adopted": V.FLAG},
     ),
+    _event(
+        "served-chosen",
+        "What of one input the attempt is served was chosen by its spec's selection, before anything was submitted.",
+        "project job attempt",
+        {"input": V.NAME, "copy": V.ID, "spec": V.DIGEST, "manifest": V.DIGEST, "narrowed": V.FLAG},
+    ),
     _event("attempt-started", "The attempt runs.", "project job attempt", {"nodes": V.WORDS}),
     _event(
         "attempt-ended",
@@ -252,9 +258,10 @@ _JOBS = (
 _HANDOVER = (
     _event(
         "handover-bound",
-        "The first public key of a node of an attempt was bound.",
+        "The first public key of a node of an attempt was bound, with the runtime that the node says it runs.",
         "project job attempt node",
         {"public-key": V.DIGEST},
+        {"runtime": V.DIGEST},
     ),
     _event(
         "handover-answered",
@@ -344,7 +351,16 @@ _SITE = (
     ),
     _event("cluster-drained", "An admin stopped new work for a cluster.", "cluster", {"drained": V.FLAG}),
     _event(
-        "runtime-installed", "The pinned node runtime was put on a cluster.", "cluster", {"digest": V.DIGEST}
+        "runtime-installed",
+        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys.",
+        "cluster",
+        {"digest": V.DIGEST},
+    ),
+    _event(
+        "runtime-withdrawn",
+        "An admin withdrew a node runtime; nodes of the cluster that run it are given no keys any more.",
+        "cluster",
+        {"digest": V.DIGEST},
     ),
 )
 

@@ -62,7 +62,12 @@ class Attempt:
     closed: bool = False
     removed: bool = False
     tried: tuple[int, int, int] | None = None
+    cluster: str | None = None
     bound: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Input → the copy that what is served of it was chosen from."""
+    runtimes: set[str] = field(default_factory=set)
+    """Digests of the node runtimes that its bound nodes run."""
     answers: dict[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +108,8 @@ class History:
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    runtimes: set[tuple[str, str]] = field(default_factory=set)
+    """(cluster, digest) of the node runtimes that are registered."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,6 +240,10 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
         root = documents.current_root(tx)
         size = log.size(tx)
         head = log.root(tx, size)
+        runtimes: dict[str, set[str]] = defaultdict(set)
+        for entry in log.of_event(tx, "handover-bound"):
+            if entry.subject["project"] == project.name and "runtime" in entry.detail:
+                runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
     keystore = ctx.ask(m.Status())["keystore"]
     now = clock.to_text(ctx.now())
     value: dict[str, Any] = {
@@ -254,7 +259,10 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
         "copies": [
             _copy_row(subject, copy) for copy in subject.copies if ("copy", copy.id) in subject.key_ids
         ],
-        "attempts": [_attempt_row(subject, attempt, job) for attempt, job in subject.attempts],
+        "attempts": [
+            _attempt_row(subject, attempt, job) | {"runtimes": sorted(runtimes[attempt.name])}
+            for attempt, job in subject.attempts
+        ],
         "deidentification-key-destroyed": subject.deid_destroyed,
         "keystore": {
             "class": keystore["class"],
@@ -371,8 +379,9 @@ def _ended(ctx: Context, subject: Subject) -> Found:
                     "the cluster says that a job of the project is not over", where=cluster
                 )
             ended, forgotten = ended + len(found), forgotten + (not found)
-    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive; nobody looked on the nodes"
-    return Found("ended", how + (f"; {forgotten} attempts have no job there" if forgotten else ""), ended)
+    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive"
+    how += f"; {forgotten} attempts have no job there" if forgotten else ""
+    return Found("ended", f"{how}; nobody looked on the nodes", ended)
 
 
 def _gpu(_ctx: Context, subject: Subject) -> Found:
@@ -466,7 +475,10 @@ def _folders_gone(folders: Callable[[Context, Subject], list[Path]], result: str
         if not expected:
             return Found("never-made", "the database knows nothing of the project that could have made it")
         _require_empty([path.name for path in expected if path.exists()], "the data zone")
-        return Found(result, f"looked for {len(expected)} folders by name; none is there")
+        how = f"looked for {len(expected)} names in the data zone; none is there"
+        if result == "key-gone-and-empty":
+            how = f"keyd refused {_check_keys(ctx, subject)} keys; {how}"
+        return Found(result, how)
 
     return find
 
@@ -475,15 +487,19 @@ def _quarantine_gone(ctx: Context, subject: Subject) -> Found:
     found = _folders_gone(_quarantine, "key-gone-and-empty")(ctx, subject)
     if found.result == "never-made":
         return found
-    how = (
-        f"keyd refused {_check_keys(ctx, subject)} keys; {found.how}; counted with it: what waited for review"
-    )
+    how = f"{found.how}; counted with it: what waited for review"
     return replace(found, how=how, count=subject.quarantine[0], size=subject.quarantine[1])
 
 
 def _staging(ctx: Context, subject: Subject) -> list[Path]:
     found = [ctx.home.staging_dir(copy.id) for copy in subject.copies]
-    return found + [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    found += [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    return found + [ctx.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
+
+
+def _selectable(ctx: Context, subject: Subject) -> list[Path]:
+    whole = [ctx.home.selectable_file(copy.id) for copy in subject.copies]
+    return whole + [path.with_name(f".{path.name}.partial") for path in whole]
 
 
 def _quarantine(ctx: Context, subject: Subject) -> list[Path]:
@@ -536,6 +552,7 @@ FINDERS: dict[str, Finder] = {
     "cohort-lists": _outside,
     "stager-memory": _stager_ended,
     "copy-journals": _folders_gone(_staging),
+    "selectable-values": _folders_gone(_selectable, "key-gone-and-empty"),
     "staging-report": _folders_gone(_staging),
     "key-store": _key_store,
     "database": _not_checked,
@@ -549,6 +566,7 @@ FINDERS: dict[str, Finder] = {
     "pictures": _pictures,
     "sealed-copies": _sealed_copies,
     "attempt-bundle": _attempts_gone("key-gone-and-empty"),
+    "attempt-served": _attempts_gone("key-gone-and-empty"),
     "attempt-outputs": _attempts_gone("key-gone-and-empty", counted=True),
     "attempt-progress": _attempts_gone("empty"),
     "runtime": _not_checked,

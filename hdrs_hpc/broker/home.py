@@ -113,6 +113,14 @@ class BrokerHome:
         """Journals, progress and result of building one copy."""
         return self.root / "staging" / copy
 
+    def selectable_file(self, copy: str) -> Path:
+        """What jobs may select the items of a copy by: raw values, sealed under the copy's key."""
+        return self.staging_dir(copy) / "selectable.sealed"
+
+    def served_dir(self, attempt: str) -> Path:
+        """Result of choosing what one attempt is served."""
+        return self.staging_dir(f"served-{attempt}")
+
     def quarantine_dir(self, attempt: str) -> Path:
         """Sealed outputs of one attempt, as they came, and the collector's result."""
         return self.root / "quarantine" / attempt

@@ -20,6 +20,7 @@ from connectors.sources.opening import open_source
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.selectable import keep_selectable
 from hdrs_hpc.broker.steps.keys import use_key
 from hdrs_hpc.broker.store import copies, datasets
 from hdrs_hpc.core import strict_json
@@ -60,9 +61,10 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         keys = use_key(ctx, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
         cluster = ctx.cluster(copy.cluster, copy.project)
+        key = base64.b64decode(keys["key"])
         builder = CopyBuilder(
             cluster.objects(*layout.copy_parts(copy.project, copy.id)),
-            base64.b64decode(keys["key"]),
+            key,
             "copy",
             copy.project,
             copy.id,
@@ -89,7 +91,14 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             told = json.loads(builder.read(REPORT))
         else:
             with contextlib.closing(open_source(registration.source)) as source:
-                report = stage(source, inventory, builder, plan, _Meter(folder).note)
+                report = stage(
+                    source,
+                    inventory,
+                    builder,
+                    plan,
+                    _Meter(folder).note,
+                    selectable=lambda raw: keep_selectable(home, key, copy.project, copy.id, raw),
+                )
             workers.replace_file(folder / "report.html", report.as_html().encode())
             told = report.as_dict()
         sealed = builder.seal()

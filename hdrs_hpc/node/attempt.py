@@ -23,7 +23,9 @@ from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, MemoryTaken, 
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.protocol.ranks import NodeRanks
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects import ObjectReads
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.objects.layered import LayeredReads
 from hdrs_hpc.sealing.reader import SealedCopy
 
 POLL_S = 0.05
@@ -105,7 +107,9 @@ def run(
 
 
 def _open(order: LaunchOrder, scratch: Path, sealed: SealedInput) -> SealedCopy:
-    objects = DirectoryStore(scratch.joinpath(*sealed.parts))
+    objects: ObjectReads = DirectoryStore(scratch.joinpath(*sealed.parts))
+    if sealed.added is not None:
+        objects = LayeredReads(objects, DirectoryStore(scratch.joinpath(*sealed.added)))
     return SealedCopy.open(
         objects, sealed.key, sealed.role, order.project, sealed.holder, sealed.manifest_digest
     )

@@ -108,6 +108,8 @@ class SealedInput:
     manifest_name: Annotated[str, Between(1, 200)]
     manifest_digest: Digest
     key: Key32
+    added: Annotated[tuple[PathPart, ...], Between(1, 12)] | None = None
+    """Folder of further objects, which this attempt alone has; only of an input with a narrower selection."""
 
     def __repr__(self) -> str:  # a key must not reach a log through a traceback
         return f"SealedInput({'/'.join(self.parts)}, {self.manifest_digest})"

@@ -30,6 +30,7 @@ from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
+from imaging.staging import selectable as selectable_table
 from imaging.staging.items import Bench, Task
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
@@ -43,6 +44,7 @@ from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, spli
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
+from imaging.staging.selectable import Selectable
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.headers import TableHeader
@@ -146,11 +148,15 @@ def stage(
     *,
     parsers: ParserPool | None = None,
     seen: Signatures | None = None,
+    selectable: Callable[[bytes], None] | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
     ``parsers``: started before, as many as ``plan.workers``; they are ended here.  ``seen``: files as they were when
     this process made the inventory of them (see :class:`ItemReader`).
+
+    ``selectable`` gets the table of what jobs may select items by (:mod:`imaging.staging.selectable`), before
+    the index is written: raw values, which are to stay in the data zone.
 
     Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
@@ -167,6 +173,7 @@ def stage(
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
     run = _Run(table, plan, progress)
+    run.keep_selectable = selectable is not None
     spec = BenchSpec(source, table, plan.item_timeout_s, seen)
     with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
         isolation = scheduler.isolation()
@@ -185,6 +192,8 @@ def stage(
         waiting = run.ledger.by_code().get("held-for-person", ())
         if waiting and held is not None:
             _show_held(version, waiting, held(), scheduler)
+    if selectable is not None and not builder.sealed:
+        selectable(selectable_table.to_bytes(run.selectable(builder)))
     report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
     if not builder.sealed:
         builder.put(INDEX, index.to_bytes(index.to_table(rows)))
@@ -249,6 +258,7 @@ class _Run:
         self.unread: dict[int, Unread] = {}
         self.lacking: list[Lacking] = []
         self._progress = progress
+        self.keep_selectable = False
 
     def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
         """Item number → checked header; items that have none are refused."""
@@ -328,7 +338,14 @@ class _Run:
             shown[task.path] += size
             meter.advance(0, size)
 
-        writer = Writer(builder, scheduler, self.plan.memory_bytes, self._fingerprint, advance)
+        writer = Writer(
+            builder,
+            scheduler,
+            self.plan.memory_bytes,
+            self._fingerprint,
+            advance,
+            keep_selectable=self.keep_selectable,
+        )
         with contextlib.closing(
             writer.write(task for task in judged.tasks if task.path not in finished)
         ) as outcomes:
@@ -343,6 +360,14 @@ class _Run:
             self.notes.update(meta["notes"])
         self.notes.update(judged.notes)
         return [dict(meta["row"]) for _, meta in sorted(finished.items())]
+
+    def selectable(self, builder: CopyBuilder) -> Iterator[Selectable]:
+        """What each finished item may be selected by; StagingChangedError where an older version finished some."""
+        for item, meta in sorted(builder.finished().items()):
+            if "selectable" not in meta:
+                raise StagingChangedError("items were finished by a version that noted less of them")
+            row = meta["row"]
+            yield Selectable(item, row["kind"], row.get("patient"), row["source_items"], meta["selectable"])
 
     def report(
         self, version: str, rows: list[dict[str, Any]], isolation: str, seconds: float, read_s: float

@@ -16,7 +16,8 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVERY_ACT = {
-    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
+    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt"),
+    *("StartChooser", "NoteServed", "Submit", "Started"),
     *(
         "Bind",
         "Deliver",
@@ -105,6 +106,7 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
         "AnswerNodes",
         "Destroy",
         "AdmitGrant",
+        "AdmitRuntimes",
     }
     assert answered >= {
         "SignCheckpoint",

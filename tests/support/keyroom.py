@@ -25,7 +25,17 @@ from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
 COPY = "C0PYC0PY00"
+CLUSTER = "local"
+CHOSEN = "sha256:" + "3" * 64
+"""Digest of the manifest that names what the spec's selection chose of the copy."""
 STRONG = Probe("sandboxed", (), True, True, 0)
+
+
+def facts(
+    name: str = "ct", copy: str = COPY, served: str = CHOSEN, added: tuple[str, ...] | None = ("served", "ct")
+) -> m.CopyFacts:
+    """An input, of which a narrower manifest was chosen."""
+    return m.CopyFacts(name, copy, ("copies", copy), served, added)
 
 
 @dataclass
@@ -143,6 +153,7 @@ class KeyRoom:
         raw = self.root()
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
+        self.register_runtime(ONES)
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
@@ -186,6 +197,12 @@ class KeyRoom:
             destroy_by="2027-07-31T00:00:00Z",
         )
 
+    def register_runtime(self, digest: str, event: str = "runtime-installed", cluster: str = CLUSTER) -> int:
+        """An admin's word on a node runtime, in the log and with keyd."""
+        seq = self.tell(event, {"cluster": cluster}, "broker/admin", digest=digest)
+        self.ask(m.AdmitRuntimes(self.proof(seq)))
+        return seq
+
     def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
         value = changed(GRANT, path, new)
         return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
@@ -225,12 +242,39 @@ class KeyRoom:
             "spec": self.spec(),
             "code_approvals": (),
             "hellos": tuple(node.hello() for node in nodes),
-            "copies": (m.CopyFacts("ct", COPY, ("copies", COPY)),),
+            "copies": (facts(),),
             "bundle_parts": None,
+            "cluster": CLUSTER,
             "isolation": "sandboxed",
             "started_at": clock.to_text(self.now),
         }
-        return m.BindNodes(**(asked | changes))
+        asked |= changes
+        if "chosen" not in asked:
+            told = [
+                self.tell_chosen(fact, asked["spec"], asked["attempt"], job=asked["job"])
+                for fact in asked["copies"]
+            ]
+            asked["chosen"] = self.proof(*(told or [0]))
+        return m.BindNodes(**asked)
+
+    def tell_chosen(
+        self,
+        fact: m.CopyFacts,
+        spec: bytes,
+        attempt: str = ATTEMPT,
+        narrowed: bool | None = None,
+        job: str = "7K3QW2",
+    ) -> int:
+        """The log's entry of what an attempt is served of one input."""
+        return self.tell(
+            "served-chosen",
+            {"project": "lung-fm", "job": job, "attempt": attempt},
+            input=fact.input,
+            copy=fact.copy,
+            spec=Envelope.parse(spec).digest,
+            manifest=fact.served,
+            narrowed=fact.added is not None if narrowed is None else narrowed,
+        )
 
     def bind(self, *nodes: Node, **changes: Any) -> dict[str, Any]:
         return self.ask(self.bind_request(*nodes, **changes))
@@ -242,6 +286,7 @@ class KeyRoom:
                 {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt, "node": node},
                 "broker/keyd",
                 public_key=public_key,
+                runtime=bound["runtimes"][node],
             )
             for node, public_key in sorted(bound["nodes"].items())
         ]

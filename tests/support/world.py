@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.folder import FolderSource
-from hdrs_hpc.broker import controller, runtime, setup
+from hdrs_hpc.broker import controller, runtime, setup, sites
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
@@ -116,6 +116,7 @@ class World:
             with suppress(OSError):
                 os.link(self.runtime.path, there)
         cluster.install_runtime(self.runtime.path, self.runtime.digest)
+        sites.register_runtime(self.home, self.cluster, self.runtime.digest)
         runtime.note_installed(self.home, self.cluster, self.project, self.runtime.digest)
 
     def beside(self, project: str) -> World:

@@ -27,7 +27,26 @@ def _attempt_created(history: History, entry: Entry) -> None:
     history.job(entry)
     name = entry.subject["attempt"]
     require(name not in history.attempts, "the attempt existed already")
-    history.attempts[name] = Attempt(entry.subject["project"], entry.subject["job"])
+    history.attempts[name] = Attempt(
+        entry.subject["project"], entry.subject["job"], cluster=entry.detail["cluster"]
+    )
+
+
+def _served_chosen(history: History, entry: Entry) -> None:
+    history.giving(entry)
+    attempt, name = history.attempt(entry), entry.detail["input"]
+    require(not attempt.bound, "what an attempt is served was chosen after its nodes were bound")
+    before = attempt.chosen.get(name)
+    # A copy may be replaced while a job waits; of one copy there is one choice.
+    require(before != entry.detail["copy"], "what is served of one copy was chosen twice")
+    copy = history.copies.get(entry.detail["copy"])
+    require(
+        copy is not None and copy.project == entry.subject["project"], "chosen from another project's copy"
+    )
+    require(copy is not None and copy.sealed, "chosen from a copy that was not sealed")
+    whole = copy is not None and copy.manifest == entry.detail["manifest"]
+    require(whole != entry.detail["narrowed"], "narrowed, and yet the copy's own manifest, or the reverse")
+    attempt.chosen[name] = entry.detail["copy"]
 
 
 def _attempt_submitted(history: History, entry: Entry) -> None:
@@ -117,6 +136,7 @@ RULES: dict[str, Rule] = {
     "job-received": _job_received,
     "job-moved": _job_moved,
     "attempt-created": _attempt_created,
+    "served-chosen": _served_chosen,
     "attempt-submitted": _attempt_submitted,
     "attempt-started": _attempt_started,
     "attempt-ended": _attempt_ended,

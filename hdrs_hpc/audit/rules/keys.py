@@ -44,6 +44,10 @@ def _bound(history: History, entry: Entry) -> None:
     require(not attempt.closed, "hand-over was closed")
     require(node not in attempt.bound, "the node was bound already")
     attempt.bound[node] = entry.detail["public-key"]
+    runtime = entry.detail.get("runtime")
+    if runtime is not None:  # logs of version 0.2 do not tell of it
+        require((attempt.cluster, runtime) in history.runtimes, "a runtime that is not registered there")
+        attempt.runtimes.add(runtime)
 
 
 def _answered(history: History, entry: Entry) -> None:
@@ -63,6 +67,16 @@ def _answered(history: History, entry: Entry) -> None:
         require(copy is None or copy.sealed, "the key of a copy that was not sealed")
 
 
+def _runtime_installed(history: History, entry: Entry) -> None:
+    history.runtimes.add((entry.subject["cluster"], entry.detail["digest"]))
+
+
+def _runtime_withdrawn(history: History, entry: Entry) -> None:
+    runtime = (entry.subject["cluster"], entry.detail["digest"])
+    require(runtime in history.runtimes, "a runtime was withdrawn that was not registered")
+    history.runtimes.discard(runtime)
+
+
 def _handover_closed(history: History, entry: Entry) -> None:
     history.attempt(entry).closed = True
 
@@ -76,4 +90,6 @@ RULES: dict[str, Rule] = {
     "handover-bound": _bound,
     "handover-answered": _answered,
     "handover-closed": _handover_closed,
+    "runtime-installed": _runtime_installed,
+    "runtime-withdrawn": _runtime_withdrawn,
 }

@@ -18,6 +18,7 @@ from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.handover import Handover
 from hdrs_hpc.broker.keys.keystore import MASTER_SINCE, NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
+from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
 from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
@@ -39,6 +40,7 @@ DEID_HOLDER = "project"
 GIVING = (
     m.AdmitGrant,
     m.AdmitUnfreeze,
+    m.AdmitRuntimes,
     m.CreateKey,
     m.UseKey,
     m.BindNodes,
@@ -82,7 +84,8 @@ class Keyd:
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
         self._log = LogWatch(keystore, self._roots, self._sign, now)
-        self._handover = Handover(keystore, self._roots, self._grants, self._sign, now)
+        self._runtimes = RuntimeHolder(keystore)
+        self._handover = Handover(keystore, self._roots, self._grants, self._runtimes, self._sign, now)
 
     @classmethod
     def open(cls, home: BrokerHome) -> Keyd:
@@ -114,6 +117,11 @@ class Keyd:
                 return {"project": self._grants.unfreeze(ask.envelope, self._log.entries(ask.logged))}
             case m.AdmitClosure():
                 return self._close(ask)
+            case m.HeldRuntimes():
+                return {"runtimes": self._runtimes.told(ask.cluster)}
+            case m.AdmitRuntimes():
+                self._runtimes.admit(self._log.entries(ask.logged))
+                return {}
             case m.CreateKey():
                 return self._create(ask)
             case m.NoteManifest():
@@ -121,7 +129,7 @@ class Keyd:
             case m.UseKey():
                 return self._use(ask)
             case m.BindNodes():
-                return self._handover.bind(ask)
+                return self._handover.bind(ask, self._log.entries(ask.chosen))
             case m.AnswerNodes():
                 return self._handover.answer(ask.attempt, self._log.entries(ask.logged))
             case m.SignCheckpoint():
@@ -195,12 +203,15 @@ class Keyd:
         return {}
 
     def _use(self, ask: m.UseKey) -> dict[str, Any]:
-        role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
+        role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
         if ask.purpose == "collect":
             self._grants.require_collectable(ask.project)
         else:
             self._grants.require_giving(ask.project)
-            if "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about:
+            sealed = "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about
+            if ask.purpose == "select" and not sealed:
+                raise KeyUnknownError("the copy is not sealed yet")
+            if ask.purpose != "select" and sealed:
                 raise ManifestSettledError("its key is for hand-over only")
         reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
         if ask.purpose == "stage":
@@ -277,6 +288,7 @@ class Keyd:
         size, head = self._log.checkpoint
         if (certificate.log.size, certificate.log.root) != (size, head.hex()):
             raise CheckpointOvertakenError()
+        self._require_runtimes(certificate)
         ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
         for attempt in certificate.attempts:
             ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
@@ -286,6 +298,15 @@ class Keyd:
         if certificate.keystore.master_rotated != self._is_master_newer(project):
             raise CertificateUntrueError("whether the master key was replaced since is told otherwise")
         return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
+
+    def _require_runtimes(self, certificate: Certificate) -> None:
+        """No runtime is named beside an attempt but those that were bound for it.
+
+        That none is missing is seen from the log: a binding that its asker died before logging got no keys.
+        """
+        for attempt in certificate.attempts:
+            if not set(attempt.runtimes) <= self._handover.runtimes_of(attempt.attempt):
+                raise CertificateUntrueError(f"the runtimes of {attempt.attempt} were others")
 
 
 def _require_approval(decision: OutputDecision, record: ReleaseRecord) -> None:

@@ -13,6 +13,8 @@ from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
 MAX_DATASETS = 100
 """That one grant may name."""
+MAX_LOGGED = 1 + MAX_DATASETS
+"""Entries that one proof may show: a grant and the registrations that it rests on."""
 Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
 
 
@@ -52,7 +54,7 @@ class LogProof:
 
     size: Count
     """Of the checkpoint that the paths lead to; if it is not the last one any more: checkpoint-overtaken."""
-    entries: Annotated[tuple[LoggedEntry, ...], Between(1, 1 + MAX_DATASETS)]
+    entries: Annotated[tuple[LoggedEntry, ...], Between(1, MAX_LOGGED)]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,20 @@ class AdmitUnfreeze:
 
 
 @dataclass(frozen=True)
+class HeldRuntimes:
+    """→ ``{runtimes: {digest: {entry, registered}}}``: what keyd holds of the node runtimes of a cluster."""
+
+    cluster: Name
+
+
+@dataclass(frozen=True)
+class AdmitRuntimes:
+    """Hold to what an admin said of node runtimes: ``runtime-installed``, ``runtime-withdrawn``.  → ``{}``"""
+
+    logged: LogProof
+
+
+@dataclass(frozen=True)
 class CreateKey:
     """Make a key for a copy, a bundle, an attempt's outputs, or the project's de-identification.
 
@@ -118,27 +134,35 @@ class NoteManifest:
 
 @dataclass(frozen=True)
 class UseKey:
-    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``."""
+    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``.
 
-    purpose: Literal["stage", "bundle", "collect"]
+    ``select`` is for a sealed copy: to choose what one attempt is served of it.
+    """
+
+    purpose: Literal["stage", "select", "bundle", "collect"]
     project: Name
     holder: Holder
 
 
 @dataclass(frozen=True)
 class CopyFacts:
-    """Which copy stands for which input of the spec."""
+    """Which copy stands for which input of the spec, and what of it the attempt is served."""
 
     input: Name
     copy: Holder
     parts: Annotated[tuple[PathPart, ...], Between(1, 12)]
+    served: Digest
+    """Of the manifest that names all that the attempt is served of the copy."""
+    added: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    """Where that manifest lies, if it is not the copy's own."""
 
 
 @dataclass(frozen=True)
 class BindNodes:
     """First half of the hand-over: judge the attempt, bind each node's first public key.
 
-    → ``{nodes: {node: digest of its public key}, not_after}``.  The same request again gives the same.
+    → ``{nodes: {node: digest of its public key}, runtimes: {node: digest of its runtime}, not_after}``.  The same
+    request again gives the same.
     """
 
     project: Name
@@ -148,7 +172,11 @@ class BindNodes:
     code_approvals: Annotated[tuple[EnvelopeBytes, ...], Between(0, 16)]
     hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
     copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
+    chosen: LogProof
+    """The ``served-chosen`` of every input."""
     bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    cluster: Name
+    """Where the attempt runs: one that the grant names, and the spec if it names any."""
     isolation: Literal["cooperative", "sandboxed"]
     """The level the attempt is to run at: the cluster's, never below what the documents require."""
     started_at: Moment
@@ -242,6 +270,8 @@ Ask = (
     | AdmitGrant
     | AdmitClosure
     | AdmitUnfreeze
+    | HeldRuntimes
+    | AdmitRuntimes
     | CreateKey
     | NoteManifest
     | UseKey

@@ -102,6 +102,7 @@ class Remove:
             folders += [
                 ctx.home.quarantine_dir(attempt.name),
                 ctx.home.staging_dir(f"bundle-{attempt.name}"),
+                ctx.home.served_dir(attempt.name),
             ]
         for folder in folders:
             found = remove_folder(folder)

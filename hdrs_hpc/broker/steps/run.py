@@ -14,10 +14,12 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.steps.stage import age_s
 from hdrs_hpc.broker.steps.submit import Wait
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import alerts, checkpoint, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.served import Served, ServedInput
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
 from hdrs_hpc.documents.models.approval import CodeApproval
@@ -39,6 +41,8 @@ class Observed:
     """The hand-over should have happened by now."""
     forgotten: bool
     """The cluster proves that it knows no such job, and the longest time that it could run is over."""
+    choice: Choice | None = None
+    """What the attempt is served, as far as it is chosen; None with ``stop``."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Bind:
     job: Job
     attempt: Attempt
     found: ClusterJob
+    served: Served
 
     def act(self, ctx: Context) -> None:
         try:
@@ -57,8 +62,13 @@ class Bind:
         hellos = [reply.hello for reply in replies]
         if any(hello is None for hello in hellos):
             raise AgentsStartingError("an agent did not say who it is")
+        assert self.job.cluster is not None
+        checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
         try:
-            bound = ctx.ask(self._request(ctx, [wire.to_bytes(hello) for hello in hellos]))
+            raw = [wire.to_bytes(hello) for hello in hellos]
+            bound = checkpoint.ask_with_proof(
+                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, raw, proof)
+            )
         except HdrsError as error:
             if error.retry:
                 raise
@@ -73,20 +83,20 @@ class Bind:
                     "handover-bound",
                     {**subject, "node": node},
                     actor=log.KEYD,
-                    detail={"public-key": public_key},
+                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
                 )
                 for node, public_key in sorted(bound["nodes"].items())
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
-    def _request(self, ctx: Context, hellos: list[bytes]) -> m.BindNodes:
+    def _request(self, ctx: Context, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
+        assert job.cluster is not None
         with ctx.db.read() as tx:
             spec = documents.get(tx, job.spec).raw
             parsed = jobs.spec_of(tx, job)
             approvals = _approvals(tx, job, parsed)
-            uses = copies.of_job(tx, job.id)
         bundled = parsed.workload.bundle is not None
         return m.BindNodes(
             project=job.project,
@@ -95,14 +105,18 @@ class Bind:
             spec=spec,
             code_approvals=approvals,
             hellos=tuple(hellos),
-            copies=tuple(
-                m.CopyFacts(name, copy.id, layout.copy_parts(job.project, copy.id))
-                for name, copy in uses.items()
-            ),
+            copies=tuple(self._facts(name, one) for name, one in self.served.inputs.items()),
+            chosen=chosen,
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
+            cluster=job.cluster,
             isolation=job.decision["isolation"],
             started_at=attempt.started_at or clock.to_text(ctx.now()),
         )
+
+    def _facts(self, name: str, one: ServedInput) -> m.CopyFacts:
+        project = self.job.project
+        added = layout.served_parts(project, self.attempt.name, name) if one.narrowed else None
+        return m.CopyFacts(name, one.copy, layout.copy_parts(project, one.copy), one.manifest, added)
 
 
 def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
@@ -247,9 +261,10 @@ class RunStep:
             progress=read_progress(ctx, job, attempt),
             late=running_s > ctx.settings.handover_deadline_s,
             forgotten=not found and lookup.absence_proven and running_s > longest_s,
+            choice=observe_choice(ctx, job, attempt),
         )
 
-    def decide(self, facts: Observed) -> EndJob | Bind | Deliver | NoteProgress | Ended | Wait | None:
+    def decide(self, facts: Observed) -> Choosing | Bind | Deliver | NoteProgress | Ended | Wait | None:
         job, attempt, found = facts.job, facts.attempt, facts.found
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
@@ -264,7 +279,12 @@ class RunStep:
         if found is not None and found.phase is JobPhase.RUNNING and attempt.handover != "closed":
             if facts.late:
                 return EndJob(job, Outcome.FAILED, "handover-timeout")
-            return (Bind if attempt.handover == "none" else Deliver)(job, attempt, found)
+            if attempt.handover != "none":
+                return Deliver(job, attempt, found)
+            assert facts.choice is not None
+            if facts.choice.served is None:  # it was submitted by an earlier version, or has other copies now
+                return facts.choice.next()
+            return Bind(job, attempt, found, facts.choice.served)
         if facts.progress is not None and facts.progress != attempt.progress:
             return NoteProgress(attempt, facts.progress)
         return None

@@ -43,7 +43,8 @@ class WantCopies:
                         reason="grant-superseded",
                     )
                     return
-                made = recipe(granted, selection.effective(use.select, granted.select))
+                # All that the grant gives: what of it a job is served is chosen anew for each attempt.
+                made = recipe(granted, granted.select)
                 copy = copies.want(tx, self.job.project, use.dataset, granted.version, self.job.cluster, made)
                 uses[name] = copy.id
             copies.link(tx, self.job.id, uses)

@@ -19,6 +19,7 @@ from hdrs_hpc.broker.runtime import installed_runtime
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.steps.keys import log_made, use_key
+from hdrs_hpc.broker.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.steps.stage import age_s
 from hdrs_hpc.broker.store import alerts, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -38,6 +39,8 @@ class Observed:
     """Never tried, or absence is proven and nothing can arrive late."""
     doubts: tuple[str, ...]
     drained: bool
+    choice: Choice | None = None
+    """How far it is chosen what the attempt is served; None with ``stop``."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,10 @@ class SubmitStep:
             may_submit=is_settled(ctx, attempt, cluster, lookup),
             doubts=lookup.doubts,
             drained=ctx.drained(job.cluster),
+            choice=observe_choice(ctx, job, attempt),
         )
 
-    def decide(self, facts: Observed) -> EndJob | Submit | Adopt | Started | Wait | None:
+    def decide(self, facts: Observed) -> Choosing | Submit | Adopt | Started | Wait | None:
         job, attempt = facts.job, facts.attempt
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
@@ -209,6 +213,8 @@ class SubmitStep:
         if facts.drained:
             return Wait(job, "cluster-drained", "an admin stopped new work for this cluster")
         if facts.may_submit:
+            if facts.choice is not None and facts.choice.served is None:
+                return facts.choice.next()
             return Submit(job, attempt)
         doubts = "; ".join(facts.doubts) or "waiting until a late arrival is excluded"
         return Wait(job, "submission-uncertain", doubts)

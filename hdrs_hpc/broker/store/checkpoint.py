@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,6 +112,17 @@ def _registrations(tx: Connection, grant: bytes) -> list[tuple[int, bytes]]:
         for entry in log.of_event(tx, "dataset-registered")
         if (entry.subject["dataset"], entry.detail["version"]) in wanted
     ]
+
+
+def tell_runtimes(db: Database, ask: AskKeyd, cluster: str) -> None:
+    """Have keyd hold to what admins said of the cluster's node runtimes since it was told last.  Idempotent."""
+    held = ask(m.HeldRuntimes(cluster))["runtimes"].values()
+    newest = max((said["entry"] for said in held), default=-1)
+    with db.read() as tx:
+        said = [*log.of_event(tx, "runtime-installed"), *log.of_event(tx, "runtime-withdrawn")]
+    seqs = sorted(entry.seq for entry in said if entry.subject["cluster"] == cluster and entry.seq > newest)
+    for part in itertools.batched(seqs, m.MAX_LOGGED, strict=False):
+        ask_with_proof(db, ask, part, m.AdmitRuntimes)
 
 
 def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:

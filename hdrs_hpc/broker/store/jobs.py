@@ -60,6 +60,8 @@ class Attempt:
     raw_state: str | None
     exit_code: int | None
     handover: str
+    served: dict[str, Any] | None
+    """What the attempt is served, see ``store/served.py``."""
     bindings: dict[str, Any] | None
     log_seq: int | None
     alloc_gpus: int

@@ -139,6 +139,7 @@ attempts = Table(
     Column("raw_state", String),
     Column("exit_code", Integer),
     Column("handover", String, nullable=False, default="none"),
+    Column("served", JSON),
     Column("bindings", JSON),
     Column("log_seq", Integer),
     Column("alloc_gpus", Integer, nullable=False, default=0),

@@ -49,6 +49,8 @@ class DestroyedAttempt(Part):
     bytes: Count
     keys: Items[DestroyedKey] = ()
     """Empty where no key was ever made."""
+    runtimes: Items[Digest] = ()
+    """Digests of the node runtimes whose nodes were bound for its keys; empty where none was."""
 
 
 class Keystore(Part):

@@ -172,6 +172,7 @@ PROJECT = {"project": "lung-fm"}
 JOB = {**PROJECT, "job": "7K3QW2"}
 RUN = {**JOB, "attempt": ATTEMPT}
 COPY = {**PROJECT, "copy": "C0PY42"}
+RUNTIME = digest("runtime")
 
 
 def decision(checker: str, rebuilt: str, *, verdict: str = "approve", job: str = "7K3QW2") -> Envelope:
@@ -253,11 +254,18 @@ def run(life: Life) -> None:
     spec = signed("job-spec", {**SPEC, "trust-root": Envelope.parse(life.root).digest}, "okafor")
     life.accept("job-received", JOB, spec, submitter="okafor")
     life.add("job-moved", JOB, from_="RECEIVED", to="ADMITTED")
+    life.add("runtime-installed", {"cluster": "here"}, "broker/admin", digest=RUNTIME)
     life.add("attempt-created", RUN, number=1, cluster="here")
     life.add("output-key-created", {**RUN, "key": "k-out"}, "broker/keyd", role="output")
     life.add("attempt-submitted", RUN, cluster_job="4711")
     life.add("attempt-started", RUN, nodes=["n1"])
-    life.add("handover-bound", {**RUN, "node": "n1"}, "broker/keyd", public_key=digest("public"))
+    life.add(
+        "handover-bound",
+        {**RUN, "node": "n1"},
+        "broker/keyd",
+        public_key=digest("public"),
+        runtime=RUNTIME,
+    )
     life.add(
         "handover-answered",
         {**RUN, "node": "n1"},
@@ -361,6 +369,7 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
                 "objects": 2,
                 "bytes": 300,
                 "keys": [{"key-id": "k-out", "destroyed-at": gone_at}],
+                "runtimes": [RUNTIME],
             }
         ],
         "deidentification-key-destroyed": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -39,6 +40,22 @@ def _drop(event: str) -> Callable[[Life], None]:
         ]
 
     return change
+
+
+def _registered(life: Life, subject: dict[str, str]) -> None:
+    """The runtime was registered, but for this cluster."""
+    life.entries = [
+        dataclasses.replace(entry, subject=subject) if entry.event == "runtime-installed" else entry
+        for entry in life.entries
+    ]
+
+
+def _withdrawn(life: Life) -> None:
+    """The runtime was withdrawn right after it was registered."""
+    place = 1 + next(i for i, entry in enumerate(life.entries) if entry.event == "runtime-installed")
+    gone = dataclasses.replace(life.entries[place - 1], event="runtime-withdrawn")
+    whole = [*life.entries[:place], gone, *life.entries[place:]]
+    life.entries = [dataclasses.replace(entry, seq=seq) for seq, entry in enumerate(whole)]
 
 
 IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
@@ -90,6 +107,12 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
     "hand-over after it was closed": _answer,
     "second key for a bound node": lambda life: life.add(
         "handover-bound", {**RUN, "node": "n1"}, public_key=digest("second")
+    ),
+    "a runtime that nobody registered": _drop("runtime-installed"),
+    "a runtime registered for another cluster": lambda life: _registered(life, {"cluster": "there"}),
+    "a runtime bound after it was withdrawn": lambda life: _withdrawn(life),
+    "a runtime withdrawn that was never registered": lambda life: life.add(
+        "runtime-withdrawn", {"cluster": "there"}, digest=digest("runtime")
     ),
     "attempt created twice": lambda life: life.add("attempt-created", RUN, number=2, cluster="here"),
     "attempt submitted twice": lambda life: life.add("attempt-submitted", RUN, cluster_job="4712"),

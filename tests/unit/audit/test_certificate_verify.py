@@ -231,6 +231,15 @@ def test_a_demo_certificate_can_not_pass_as_a_real_one(closed: tuple[Life, bytes
         verify_certificate(changed, life.root, None)
 
 
+ATTEMPT_ROW: dict[str, Any] = {
+    "attempt": make.ATTEMPT,
+    "job": "7K3QW2",
+    "objects": 2,
+    "bytes": 300,
+    "keys": [{"key-id": "k-out", "destroyed-at": "2026-12-01T09:00:51Z"}],
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -241,17 +250,9 @@ def test_a_demo_certificate_can_not_pass_as_a_real_one(closed: tuple[Life, bytes
                 {"attempt": make.ATTEMPT, "job": "7K3QW2", "objects": 2, "bytes": 300, "keys": []},
             ]
         },
-        {
-            "attempts": [
-                {
-                    "attempt": make.ATTEMPT,
-                    "job": "7K3QW2",
-                    "objects": 2,
-                    "bytes": 0,
-                    "keys": [{"key-id": "k-out", "destroyed-at": "2026-12-01T09:00:10Z"}],
-                },
-            ]
-        },
+        {"attempts": [ATTEMPT_ROW | {"bytes": 0}]},
+        {"attempts": [ATTEMPT_ROW | {"runtimes": []}]},
+        {"attempts": [ATTEMPT_ROW | {"runtimes": [digest("another runtime")]}]},
         {"grant": digest("another grant")},
         {"log": {"size": 3, "root": "0" * 64}},
     ],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
 
 from hdrs_hpc.core.errors import all_errors
 from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
-from hdrs_hpc.policy import job
+from hdrs_hpc.documents.models.selection import DateRange
+from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
@@ -144,12 +145,25 @@ def test_every_breach_is_told_at_once(facts):
     ]
 
 
-def test_a_keyword_left_out_keeps_the_grants_own(facts):
-    from hdrs_hpc.policy.selection import effective
-
-    spec = JobSpec.from_value(SPEC)
-    chosen = effective(spec.data["ct"].select, facts.grant.data["north-chest-ct"].select)
-    assert sorted(chosen) == ["BodyPartExamined", "Modality", "StudyDate"]
+@pytest.mark.parametrize(
+    ("asked", "narrower"),
+    [
+        ({}, False),
+        ({"Modality": ("CT", "MR")}, False),
+        ({"Modality": ("MR", "CT")}, False),
+        ({"Modality": ("CT",)}, True),
+        ({"PatientSex": ("F", "M", "O")}, True),
+        ({"StudyDate": DateRange(first=date(2020, 1, 1), last=date(2021, 1, 1))}, False),
+        ({"StudyDate": DateRange(first=date(2020, 1, 2), last=date(2021, 1, 1))}, True),
+        ({"StudyDate": DateRange(first=date(2020, 1, 1), last=date(2020, 12, 31))}, True),
+    ],
+)
+def test_a_selection_is_narrower_where_it_may_leave_something_out(asked, narrower):
+    granted = {
+        "Modality": ("CT", "MR"),
+        "StudyDate": DateRange(first=date(2020, 1, 1), last=date(2021, 1, 1)),
+    }
+    assert selection.narrower(asked, granted) is narrower
 
 
 def test_reviewed_code_runs_once_somebody_outside_has_approved_it(facts):

@@ -27,7 +27,7 @@ from hdrs_hpc.documents import sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Probe
-from tests.support.keyroom import ATTEMPT, COPY, OTHER_ATTEMPT, KeyRoom, Node
+from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, OTHER_ATTEMPT, KeyRoom, Node, facts
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed
 
 
@@ -49,7 +49,7 @@ def test_an_agent_gets_exactly_what_was_decided_for_it(room: KeyRoom, node: Node
     assert (order.project, order.attempt, order.isolation) == ("lung-fm", ATTEMPT, "sandboxed")
     assert order.workload.builtin == "cohort-summary@1"
     assert [output.name for output in order.outputs] == ["cohort", "spacing"]
-    assert order.inputs["ct"].manifest_digest == TWOS
+    assert order.inputs["ct"].manifest_digest == CHOSEN
     assert (order.inputs["ct"].holder, order.inputs["ct"].role) == (COPY, "copy")
     assert len({order.output_key, order.inputs["ct"].key}) == 2
     assert order.not_after == "2027-01-15T14:10:00Z"  # two hours from the start, and ten minutes to seal
@@ -61,7 +61,7 @@ def test_the_answer_is_signed_for_this_broker_project_attempt_node_and_key(room:
     sshsig.verify(line, envelope.signatures[0].sig, handover.NAMESPACE, envelope.pae())
     binding = handover.parse_answer(envelope.payload).binding
     told = (binding.audience, binding.project, binding.attempt, binding.node, binding.manifests)
-    assert told == ("north-sde", "lung-fm", ATTEMPT, "n1", (TWOS,))
+    assert told == ("north-sde", "lung-fm", ATTEMPT, "n1", (CHOSEN,))
     assert binding.public_key == node.private.public_key().public_bytes_raw()
 
 
@@ -166,12 +166,12 @@ def test_a_copy_that_is_not_sealed_yet(room: KeyRoom, node: Node) -> None:
         m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"])
     )
     with pytest.raises(HandoverRefusedError, match="not sealed"):
-        room.bind(node, copies=(m.CopyFacts("ct", "C2", ("copies", "C2")),))
+        room.bind(node, copies=(facts(copy="C2"),))
 
 
 def test_a_copy_that_does_not_exist_or_is_destroyed(room: KeyRoom, node: Node) -> None:
     with pytest.raises(KeyUnknownError):
-        room.bind(node, copies=(m.CopyFacts("ct", "C9", ("copies", "C9")),))
+        room.bind(node, copies=(facts(copy="C9"),))
     room.ask(m.Destroy("lung-fm", "copies", COPY))
     with pytest.raises(KeyDestroyedError):
         room.bind(node)
@@ -181,9 +181,9 @@ def test_a_copy_that_does_not_exist_or_is_destroyed(room: KeyRoom, node: Node) -
 def test_more_fewer_or_other_inputs_than_the_spec_names(
     room: KeyRoom, node: Node, copies: tuple[tuple[str, str], ...]
 ) -> None:
-    facts = tuple(m.CopyFacts(name, copy, ("copies", copy)) for name, copy in copies)
+    told = tuple(facts(name, copy) for name, copy in copies)
     with pytest.raises(HandoverRefusedError, match="inputs"):
-        room.bind(node, copies=facts)
+        room.bind(node, copies=told)
 
 
 @pytest.mark.parametrize(("path", "new"), [("resources/nodes", 9), ("resources/time", "25:00:00")])
@@ -479,7 +479,8 @@ def _another_keys(room: KeyRoom, node: Node) -> m.LogProof:
 
 def _one_too_many(room: KeyRoom, node: Node) -> m.LogProof:
     bound = room.bind(node)
-    return room.proof(*room.tell_bound(bound), *room.tell_bound(bound | {"nodes": {"n2": ONES}}))
+    other = bound | {"nodes": {"n2": ONES}, "runtimes": {"n2": ONES}}
+    return room.proof(*room.tell_bound(bound), *room.tell_bound(other))
 
 
 @pytest.mark.parametrize(

@@ -152,13 +152,13 @@ def test_a_freeze_is_lifted_by_as_many_as_grant_the_data(room: KeyRoom) -> None:
 def test_a_lifted_freeze_does_not_come_back_and_its_lifting_lifts_no_later_one(room: KeyRoom) -> None:
     first, second = room.closure("freeze"), room.closure("freeze", reason="Again.")
     room.ask(m.AdmitClosure(first))
-    lifting = lift(room, first, "ada", "bob")
-    room.ask(lifting)
+    lifting = room.unfreeze(first, "ada", "bob")
+    entry = room.tell_closure(lifting, "unfreeze")
+    room.ask(m.AdmitUnfreeze(lifting, room.proof(entry)))
     room.ask(m.AdmitClosure(first))  # filed once more: it was lifted
     room.bind(Node())
     room.ask(m.AdmitClosure(second))
-    again = m.AdmitUnfreeze(lifting.envelope, room.proof(len(room.log) - 1))
-    room.ask(again)
+    room.ask(m.AdmitUnfreeze(lifting, room.proof(entry)))
     with pytest.raises(ProjectFrozenError):
         room.bind(Node())
     room.restart()
