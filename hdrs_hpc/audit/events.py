@@ -56,9 +56,9 @@ _TRUST = (
     _document(
         "dataset-registered",
         "dataset-registration",
-        "A custodian registered one version of a dataset.",
+        "Custodians of its owner registered one version of a dataset.",
         "dataset",
-        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE},
+        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE, "owner": V.NAME},
         {"kind": V.CODE},
     ),
     _document(
@@ -85,7 +85,7 @@ _TRUST = (
     _document(
         "closure-accepted",
         "closure",
-        "A custodian froze, closed or revoked a project.",
+        "Custodians froze, unfroze, closed or revoked a project.",
         "project",
         {"action": V.CODE},
     ),
@@ -121,6 +121,7 @@ _STATES = (
         "project",
         {"reason": V.CODE},
     ),
+    _event("project-unfrozen", "The last freeze of a project was lifted: it goes on.", "project"),
 )
 
 _KEYS = (

@@ -56,6 +56,7 @@ def _registration(verified: Verified[Any]) -> dict[str, Any]:
         "version": dataset.version,
         "items": dataset.items,
         "sensitivity": dataset.sensitivity,
+        "owner": dataset.owner,
         "kind": dataset.kind,
     }
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.models.document import Items, Part
 from hdrs_hpc.documents.models.grant import Isolation
@@ -94,7 +94,10 @@ def load(file: Path) -> Context:
     registrations = {}
     for place in named.registrations:
         found = trust.verify(Envelope.parse(_read(file, place)), "dataset-registration", root)
+        owners.require_own(root.document, found.people, found.document.owner, found.document.name)
         registrations[found.document.name] = found.document
+    owned = {name: registrations[name].owner for name in grant.document.data if name in registrations}
+    owners.require_consents(root.document, grant.people, owned)
     approvals = {}
     for place in named.code_approvals:
         approval = trust.verify(Envelope.parse(_read(file, place)), "code-approval", root)

@@ -114,6 +114,7 @@ def _registration(name: str, data: dict[str, Any]) -> DatasetRegistration:
         {
             "schema": DatasetRegistration.SCHEMA,
             "name": name,
+            "owner": data["owner"],
             "kind": data["kind"],
             "sensitivity": data["sensitivity"],
             "source": {"type": "folder", "path": "(not shown)"},

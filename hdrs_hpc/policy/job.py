@@ -11,6 +11,7 @@ from typing import Any
 
 from hdrs_hpc.documents.models.grant import Grant, Isolation
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy import selection
 from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
@@ -150,8 +151,11 @@ def _datasets_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         if registered is None or registered.version != granted.version:
             message = f"the granted version of {use.dataset} is not the registered one"
             yield Broken(r.DatasetVersionError, message, where)
-        elif registered.sensitivity == "real" and facts.demo_root:
-            yield Broken(r.RealDataUnderDemoError, f"{use.dataset} holds real data", where)
+        elif registered.sensitivity == "real":
+            if facts.demo_root:
+                yield Broken(r.RealDataUnderDemoError, f"{use.dataset} holds real data", where)
+            for threshold in facts.trust_root.one_person_decides:
+                yield Broken(OnePersonDecidesError, f"the threshold {threshold} is one", where)
 
 
 def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.documents import owners
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.models.trust_root import TrustRoot
@@ -23,7 +24,9 @@ class OptOutOutdatedError(ConflictError):
 class OptOutNotYoursError(NotAllowedError):
     code = "opt-out-not-yours"
     meaning = "The people who signed may not say who opted out of this dataset."
-    remedy = "Have a custodian of the dataset sign."
+    remedy = (
+        "Have a custodian of the organisation that owns the dataset sign; `hdrs-hpc dataset show` names it."
+    )
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class OptOutFacts:
 
 
 def may_change(signers: Sequence[str], registrations: Sequence[DatasetRegistration], root: TrustRoot) -> bool:
-    """The one place that says whose statement counts: every signer is a custodian, of a dataset that is registered."""
-    custodians = set(root.having("custodian"))
-    return bool(signers) and bool(registrations) and set(signers) <= custodians
+    """The one place that says whose statement counts: every signer is a custodian of the organisation that owns the
+    dataset, in every version of it that is registered."""
+    owned = [owners.strangers_to_dataset(root, signers, registration.owner) for registration in registrations]
+    return bool(signers) and bool(registrations) and not any(owned)
 
 
 def decide(change: OptOutChange, facts: OptOutFacts) -> tuple[RuleResult, ...]:

@@ -38,7 +38,7 @@ class ProjectUnknownError(NotAllowedError):
 class ProjectNotActiveError(NotAllowedError):
     code = "project-not-active"
     meaning = "The project is frozen, closing or closed."
-    remedy = "Ask the custodian; a frozen or closed project can not be opened again, a new one is needed."
+    remedy = "Ask the custodian: a freeze can be lifted, a closed project needs a new one."
 
 
 class ProjectNotStartedError(NotAllowedError):

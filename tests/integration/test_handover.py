@@ -269,7 +269,7 @@ def _events(world: World, job: str) -> list[str]:
 
 def closure(world: World) -> dict[str, Any]:
     return {
-        "schema": "hdrs-hpc/closure/1",
+        "schema": "hdrs-hpc/closure/2",
         "project": world.project,
         "action": "revoke",
         "reason": "The approval was withdrawn.",

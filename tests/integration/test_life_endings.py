@@ -99,6 +99,13 @@ def test_frozen_nothing_is_given_any_more(world: World) -> None:
     assert world.project_state() == "ACTIVE"
     world.review(in_review)
     assert world.run_job(in_review, "PURGED").reason == "released"
+    with world.ctx.db.read() as tx:
+        (freeze,) = projects.freezes_in_force(tx, world.project)
+    world.file_raw(world.closure("unfreeze", "abara", "bell", freeze=freeze))
+    going_on = submit(world, QUICK)
+    assert world.run_job(going_on, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
+    world.review(going_on)
+    assert world.run_job(going_on, "PURGED").reason == "released"
     world.close()
     closed(world)
 

@@ -44,7 +44,7 @@ class Desk:
     def begin(self) -> Desk:
         """Root pinned, dataset registered, grant in force."""
         self.pin()
-        self.file("dataset-registration", REGISTRATION, "ada")
+        self.file("dataset-registration", REGISTRATION, "ada", "bob")
         self.file("opt-out-change", self.opt_out(["A1"]), "ada")
         self.file("grant", self.grant(), "ada", "bob")
         return self
@@ -115,7 +115,7 @@ class Desk:
         return {
             "trust-root": self.sign("trust-root", root, "ada", "bob"),
             "dataset-registration": self.sign(
-                "dataset-registration", REGISTRATION | {"name": "north-lung-ct"}, "ada"
+                "dataset-registration", REGISTRATION | {"name": "north-lung-ct"}, "ada", "bob"
             ),
             "grant": self.sign("grant", second, "ada", "bob"),
             "code-approval": self.sign("code-approval", OTHERS["code-approval"][1] | {"at": made}, "di"),

@@ -20,7 +20,7 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello, Probe
-from tests.support.party import GRANT, NINES, ONES, OTHERS, SPEC, TWOS, Party, changed
+from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
@@ -164,8 +164,30 @@ class KeyRoom:
 
     def admit(self, value: dict[str, Any], *people: str) -> bytes:
         envelope = self.party.sign("grant", value, *(people or ("ada", "bob")))
-        self.ask(m.AdmitGrant(envelope.to_bytes(), self.proof(self.tell_grant(envelope))))
+        self.ask(self.admit_request(envelope, self.tell_grant(envelope)))
         return envelope.to_bytes()
+
+    def admit_request(self, envelope: Envelope, entry: int, *registrations: Envelope) -> m.AdmitGrant:
+        """The grant with the registrations that it rests on (by default the one there is) and proof of them all."""
+        rests_on = registrations or (self.registration(),)
+        seqs = [entry, *(self.tell_registration(item) for item in rests_on)]
+        return m.AdmitGrant(
+            envelope.to_bytes(), tuple(item.to_bytes() for item in rests_on), self.proof(*seqs)
+        )
+
+    def registration(self, *people: str, **changes: Any) -> Envelope:
+        return self.party.sign("dataset-registration", REGISTRATION | changes, *(people or ("ada", "bob")))
+
+    def tell_registration(self, envelope: Envelope) -> int:
+        return self.tell(
+            "dataset-registered",
+            {"dataset": "north-chest-ct", "document": envelope.digest},
+            envelope=ONES,
+            version=NINES,
+            items=1000,
+            sensitivity="real",
+            owner="north",
+        )
 
     def tell_grant(self, envelope: Envelope) -> int:
         return self.tell(
@@ -218,8 +240,22 @@ class KeyRoom:
     def spec(self, path: str = "name", new: Any = "spacing", person: str = "rae") -> bytes:
         return self.party.sign("job-spec", changed(self.spec_value, path, new), person).to_bytes()
 
-    def closure(self, action: str) -> bytes:
-        return self.party.sign("closure", OTHERS["closure"][1] | {"action": action}, "ada").to_bytes()
+    def closure(self, action: str, person: str = "ada", **changes: Any) -> bytes:
+        value = OTHERS["closure"][1] | {"action": action} | changes
+        return self.party.sign("closure", value, person).to_bytes()
+
+    def unfreeze(self, freeze: bytes, *people: str) -> bytes:
+        value = OTHERS["closure"][1] | {"action": "unfreeze", "freeze": Envelope.parse(freeze).digest}
+        return self.party.sign("closure", value, *people).to_bytes()
+
+    def tell_closure(self, closure: bytes, action: str) -> int:
+        return self.tell(
+            "closure-accepted",
+            {"project": "lung-fm", "document": Envelope.parse(closure).digest},
+            "ada",
+            envelope=ONES,
+            action=action,
+        )
 
     # --- keys
 

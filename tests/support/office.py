@@ -74,7 +74,7 @@ class Office:
         )
         self.root = self.party.sign("trust-root", self.root_value, "ada", "bob")
         accept.accept_first_root(self.db, self.ask, self.root.to_bytes(), self.root.digest)
-        self.accept("dataset-registration", REGISTRATION, "ada")
+        self.accept("dataset-registration", REGISTRATION, "ada", "bob")
         self.state_opt_outs(REGISTRATION["name"], "A1")
         self.grants = {"lung-fm": self._grant("lung-fm", "rae"), "skin-fm": self._grant("skin-fm", "sam")}
 

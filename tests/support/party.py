@@ -22,6 +22,15 @@ ROLES = {
     "cy": ["checker"],
     "di": ["checker", "code-reviewer"],
     "hal": ["admin"],
+    "eli": ["custodian"],
+    "fay": ["custodian"],
+}
+HOME = dict.fromkeys(ROLES, "north") | {"rae": "uni", "sam": "uni", "eli": "south", "fay": "south"}
+"""Whose custodians ada and bob are, whose data are granted: north.  South is another hospital of the same broker."""
+ORGANISATIONS = {
+    "north": {"name": "North Hospital", "threshold": 2},
+    "south": {"name": "South Hospital", "threshold": 2},
+    "uni": {"name": "A University"},
 }
 DUTIES = ("checkpoint", "release-record", "certificate", "handover-answer")
 
@@ -80,8 +89,9 @@ SPEC: dict[str, Any] = {
     "trust-root": ONES,
 }
 REGISTRATION: dict[str, Any] = {
-    "schema": "hdrs-hpc/dataset-registration/1",
+    "schema": "hdrs-hpc/dataset-registration/2",
     "name": "north-chest-ct",
+    "owner": "north",
     "kind": "radiology",
     "sensitivity": "real",
     "source": {"type": "folder", "path": "/archive/ct"},
@@ -121,7 +131,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "closure": (
         "ada",
         {
-            "schema": "hdrs-hpc/closure/1",
+            "schema": "hdrs-hpc/closure/2",
             "project": "lung-fm",
             "action": "close",
             "reason": "The study is done.",
@@ -256,19 +266,25 @@ class Party:
 
     def root_value(self, **changes: Any) -> dict[str, Any]:
         value = {
-            "schema": "hdrs-hpc/trust-root/1",
+            "schema": "hdrs-hpc/trust-root/2",
             "audience": "north-sde",
             "version": 1,
             "supersedes": None,
             "demo": False,
+            "organisations": copy.deepcopy(ORGANISATIONS),
             "people": {
-                name: {"name": name.title(), "keys": [self.line(name)], "roles": roles}
+                name: {
+                    "name": name.title(),
+                    "organisation": HOME[name],
+                    "keys": [self.line(name)],
+                    "roles": roles,
+                }
                 for name, roles in ROLES.items()
             },
             "thresholds": {
                 "trust-root": 2,
                 "grant": 2,
-                "dataset-registration": 1,
+                "dataset-registration": 2,
                 "closure": 1,
                 "code-approval": 1,
             },
@@ -299,7 +315,7 @@ class Party:
             case "job-spec":
                 return self.sign("job-spec", SPEC, "rae")
             case "dataset-registration":
-                return self.sign("dataset-registration", REGISTRATION, "ada")
+                return self.sign("dataset-registration", REGISTRATION, "ada", "bob")
         signer, value = OTHERS[kind_name]
         return self.sign(kind_name, value, signer)
 

@@ -43,6 +43,8 @@ PEOPLE = {
     "chen": ["checker", "code-reviewer"],
     "dunne": ["checker"],
 }
+HOME = {"abara": "north", "bell": "south"}
+"""Two hospitals, each with one custodian; everybody else is of the university."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class World:
     people: dict[str, list[str]] = field(default_factory=lambda: dict(PEOPLE))
     project: str = PROJECT
     keyd: subprocess.Popen[bytes] | None = None
+    custodian_of: dict[str, str] = field(default_factory=dict)
+    """Dataset → custodian of its owner."""
     test_archive: TestArchive | None = None
     """One that was made before; the broker only reads it."""
 
@@ -99,7 +103,7 @@ class World:
         self._add_cluster()
         self.versions = {
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
-            "demo-he": self.register("demo-he", "pathology", self.archive.pathology),
+            "demo-he": self.register("demo-he", "pathology", self.archive.pathology, "south"),
         }
         self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
         self.install_runtime()
@@ -164,15 +168,25 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def register(self, name: str, kind: str, source: str, *, say_opt_outs: bool = True, **more: Any) -> str:
-        """Scan a folder, register it, and say who opted out; gives the version."""
+    def register(
+        self,
+        name: str,
+        kind: str,
+        source: str,
+        owner: str = "north",
+        *,
+        say_opt_outs: bool = True,
+        **more: Any,
+    ) -> str:
+        """Scan a folder, have its owner's custodian register it and say who opted out; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
         inventory.write(table, path)
         value = {
-            "schema": "hdrs-hpc/dataset-registration/1",
+            "schema": "hdrs-hpc/dataset-registration/2",
             "name": name,
+            "owner": owner,
             "kind": kind,
             "sensitivity": "synthetic",
             "source": {"type": "folder", "path": source},
@@ -180,7 +194,9 @@ class World:
             "items": table.num_rows,
             **more,
         }
-        self.file("dataset-registration", value, "abara")
+        (custodian,) = (person for person, home in HOME.items() if home == owner)
+        self.custodian_of[name] = custodian
+        self.file("dataset-registration", value, custodian)
         if say_opt_outs and not self.statements(name):
             self.opt_out(name, "add", self.opted_out)
         return version
@@ -207,7 +223,7 @@ class World:
         }
         value |= {"supersedes": before[-1].document} if before else {}
         value |= {} if action == "add" else {"reason": "Confirmed by the opt-out office."}
-        return self.signed("opt-out-change", value, "abara")
+        return self.signed("opt-out-change", value, self.custodian_of[dataset])
 
     def opt_out(self, dataset: str, action: str, patients: Iterable[str] = ()) -> str:
         """State it; gives the keyed digest of the list from here on."""
@@ -219,13 +235,20 @@ class World:
     def trust_root(self) -> dict[str, Any]:
         lines = self.ctx.ask(m.SigningKeys())
         return {
-            "schema": "hdrs-hpc/trust-root/1",
+            "schema": "hdrs-hpc/trust-root/2",
             "audience": "demo-sde",
             "version": 1,
             "demo": True,
+            "organisations": {
+                "north": {"name": "North Hospital", "threshold": 1},
+                "south": {"name": "South Hospital", "threshold": 1},
+                "uni": {"name": "A University"},
+            },
+            "thresholds": {"dataset-registration": 1},
             "people": {
                 person: {
                     "name": person.capitalize(),
+                    "organisation": HOME.get(person, "uni"),
                     "keys": [self.key(person).with_suffix(".pub").read_text().strip()],
                     "roles": roles,
                 }
@@ -409,18 +432,19 @@ class World:
     def close(self, action: str = "close") -> None:
         self.file_raw(self.closure(action))
 
-    def closure(self, action: str) -> bytes:
+    def closure(self, action: str, *people: str, **more: Any) -> bytes:
         return self.signed(
             "closure",
             {
-                "schema": "hdrs-hpc/closure/1",
+                "schema": "hdrs-hpc/closure/2",
                 "project": self.project,
                 "action": action,
                 "reason": "The research is done.",
                 "nonce": ids.new_id(26),
                 "at": clock.to_text(clock.now()),
+                **more,
             },
-            "abara",
+            *(people or ("abara",)),
         )
 
     def project_state(self) -> str:

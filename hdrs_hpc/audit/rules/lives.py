@@ -46,6 +46,13 @@ def _frozen(history: History, entry: Entry) -> None:
     history.granted(entry).frozen = True
 
 
+def _unfrozen(history: History, entry: Entry) -> None:
+    project = history.granted(entry)
+    require(project.frozen, "it was not frozen")
+    require(project.state not in ("CLOSING", "CLOSED"), "nothing lifts the end of a project")
+    project.frozen = False
+
+
 def _project_moved(history: History, entry: Entry) -> None:
     project = history.granted(entry)
     project.state = moved(project.state, entry)
@@ -129,6 +136,7 @@ RULES: dict[str, Rule] = {
     "grant-accepted": _grant,
     "opt-out-changed": _opt_out,
     "project-frozen": _frozen,
+    "project-unfrozen": _unfrozen,
     "project-moved": _project_moved,
     "place-verified": _place,
     "certificate-issued": _certificate,

@@ -73,6 +73,7 @@ class Dataset(Answer):
     kind: str
     sensitivity: str
     items: int
+    owner: str = Field(description="The organisation whose data they are.")
     registration: str
     source: str | None = Field(default=None, description="Only custodians see where it lies.")
 
@@ -117,6 +118,7 @@ class GrantedData(Answer):
     version: str
     kind: str | None
     sensitivity: str | None
+    owner: str | None
     items: int | None
     select: dict[str, Any]
     profile: str
@@ -139,6 +141,7 @@ class Project(Answer):
     title: str
     state: str
     frozen: bool
+    freezes: list[str] = Field(description="Digests of the closures that froze it and were not lifted.")
     grant: str
     grant_version: int
     starts: str

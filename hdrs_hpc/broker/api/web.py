@@ -22,6 +22,7 @@ ASKED_BY_WEB = (
     messages.Status,
     messages.SignCheckpoint,
     messages.PinRoot,
+    messages.AdmitUnfreeze,
     messages.HeldGrant,
     messages.AdmitGrant,
     messages.HeldOptOut,

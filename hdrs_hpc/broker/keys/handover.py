@@ -82,6 +82,7 @@ class Handover:
         for hello in hellos:
             if hello.attempt != ask.attempt:
                 raise HandoverRefusedError("an agent of another attempt answered")
+            protocol.check_node_key(hello)
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
         self._check_runtimes(ask, spec, grant, hellos)

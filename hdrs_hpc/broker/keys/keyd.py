@@ -39,6 +39,7 @@ OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"
 GIVING = (
     m.AdmitGrant,
+    m.AdmitUnfreeze,
     m.AdmitRuntimes,
     m.CreateKey,
     m.UseKey,
@@ -106,11 +107,17 @@ class Keyd:
             case m.SigningKeys():
                 return {kind: self._public(kind) for kind in BROKER_KINDS}
             case m.PinRoot():
-                return self._roots.pin(ask.envelope, ask.digest)
+                return self._roots.pin(ask.envelope, ask.digest, self._log.checkpoint[0])
             case m.HeldGrant():
-                return {"grant": self._grants.digest(ask.project)}
+                return {
+                    "grant": self._grants.digest(ask.project),
+                    "unfrozen": self._grants.unfrozen(ask.project),
+                }
             case m.AdmitGrant():
-                return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
+                logged = self._log.entries(ask.logged)
+                return {"project": self._grants.admit(ask.envelope, ask.registrations, logged)}
+            case m.AdmitUnfreeze():
+                return {"project": self._grants.unfreeze(ask.envelope, self._log.entries(ask.logged))}
             case m.HeldOptOut():
                 held = self._opt_outs.held(ask.dataset)
                 return {"version": held["version"], "list": held.get("list")}

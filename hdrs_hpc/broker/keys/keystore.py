@@ -37,7 +37,7 @@ NEVER_MADE = "K-none-"
 """How the id of a tombstone begins that was put up for a key that never was."""
 MASTER_SINCE = "master-since"
 """Name of the fact that tells when the master key was last replaced."""
-FORMAT = 1
+FORMAT = 2
 """``PRAGMA user_version`` of the file."""
 
 _SCHEMA = """
@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS projects (
   project TEXT PRIMARY KEY, kek BLOB, grant_digest TEXT NOT NULL, grant_version INTEGER NOT NULL,
   grant_entry INTEGER NOT NULL, copies_until TEXT NOT NULL, outputs_until TEXT NOT NULL,
   destroy_by TEXT NOT NULL, grace_s INTEGER NOT NULL, frozen TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS freezes (
+  document TEXT PRIMARY KEY, project TEXT NOT NULL, action TEXT NOT NULL, lifted_by TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, about TEXT NOT NULL,
   wrapped BLOB NOT NULL, made_at TEXT NOT NULL, UNIQUE (project, role, holder)) WITHOUT ROWID;

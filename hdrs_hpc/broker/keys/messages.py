@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
-MAX_LOGGED = 64
-"""Entries that one proof may show."""
+MAX_DATASETS = 100
+"""That one grant may name."""
+MAX_LOGGED = 1 + MAX_DATASETS
+"""Entries that one proof may show: a grant and the registrations that it rests on."""
 Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
 
 
@@ -57,17 +59,23 @@ class LogProof:
 
 @dataclass(frozen=True)
 class HeldGrant:
-    """→ ``{grant}``: digest of the grant that keyd holds to, null for a project that it does not know."""
+    """→ ``{grant, unfrozen}``: what keyd holds to, null and nothing for a project that it does not know.
+
+    ``grant`` is its digest, ``unfrozen`` the digests of the closures that lifted a freeze.
+    """
 
     project: Name
 
 
 @dataclass(frozen=True)
 class AdmitGrant:
-    """Verify a grant and hold to it; ``logged`` is its ``grant-accepted``.  → ``{project}``"""
+    """Verify a grant and the registrations that it rests on, and hold to it.  → ``{project}``"""
 
     envelope: EnvelopeBytes
+    registrations: Annotated[tuple[EnvelopeBytes, ...], Between(1, MAX_DATASETS)]
+    """Of every dataset that the grant names, in the version that it names."""
     logged: LogProof
+    """Its ``grant-accepted`` and the ``dataset-registered`` of each of them."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,14 @@ class AdmitClosure:
     """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
 
     envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class AdmitUnfreeze:
+    """Verify that a freeze is lifted and give keys again; ``logged`` is its ``closure-accepted``.  → ``{project}``"""
+
+    envelope: EnvelopeBytes
+    logged: LogProof
 
 
 @dataclass(frozen=True)
@@ -275,6 +291,7 @@ Ask = (
     | HeldOptOut
     | AdmitOptOut
     | AdmitClosure
+    | AdmitUnfreeze
     | HeldRuntimes
     | AdmitRuntimes
     | CreateKey

@@ -15,7 +15,7 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
-from hdrs_hpc.broker.store import checkpoint, copies, jobs, opt_outs, projects, transition
+from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
@@ -28,7 +28,8 @@ class Opened:
     project: Project
     grant: Grant
     known: bool
-    """Whether keyd holds to the grant that is in force here, and to the opt-out lists of its datasets."""
+    """Whether keyd holds to the grant that is in force here and to the opt-out lists of its datasets, and knows every
+    freeze that was lifted."""
     started: bool
     ended: bool
     superseded: tuple[Copy, ...]
@@ -39,12 +40,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class TellKeyd:
-    """keyd learns of a grant and of opt-outs from here too, in case the process that accepted them died right after."""
+    """keyd learns of grants, lifted freezes and opt-outs from here too: the process that accepted one may have died."""
 
     project: Project
 
     def act(self, ctx: Context) -> None:
-        checkpoint.tell_grants(ctx.db, ctx.ask, self.project.name)
+        checkpoint.tell_keyd(ctx.db, ctx.ask, self.project.name)
         with ctx.db.read() as tx:
             data = projects.grant_of(tx, self.project).data
         for dataset in data:
@@ -90,9 +91,17 @@ class OpenStep:
                 copies.unused(tx, project.name),
             )
             said = {dataset: opt_outs.current(tx, dataset) for dataset in grant.data}
-        known = ctx.ask(m.HeldGrant(project.name))["grant"] == project.grant and all(
-            ctx.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
-            for dataset, statement in said.items()
+            # One look-up at most turns: closures are read only of a project that was unfrozen once.
+            unfrozen = log.has(tx, "project-unfrozen", {"project": project.name})
+            lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
+        held = ctx.ask(m.HeldGrant(project.name))
+        known = (
+            held["grant"] == project.grant
+            and lifted.keys() <= set(held["unfrozen"])
+            and all(
+                ctx.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
+                for dataset, statement in said.items()
+            )
         )
         now = ctx.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until

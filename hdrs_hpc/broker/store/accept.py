@@ -24,15 +24,18 @@ from hdrs_hpc.broker.store.schema import jobs as job_table
 from hdrs_hpc.broker.store.schema import projects as project_table
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, HdrsError, NotAllowedError, NotFoundError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import succession, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
+from hdrs_hpc.documents.models.closure import Closure
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
+from hdrs_hpc.policy import closing as closing_policy
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy import opt_out as opt_out_policy
+from hdrs_hpc.policy import registration as registration_policy
 from hdrs_hpc.policy import review as review_policy
 from hdrs_hpc.policy.refusals import (
     ProjectNotActiveError,
@@ -140,9 +143,8 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
         if not error.retry:  # what may succeed in a minute was not judged yet
             _log_refusal(db, error, kind_name, digest)
         raise
-    if kind_name == "grant":
-        assert project is not None
-        checkpoint.tell_grants(db, ask, project)
+    if project is not None and kind_name in ("grant", "closure"):
+        checkpoint.tell_keyd(db, ask, project)
     if kind_name == "opt-out-change":
         checkpoint.tell_opt_outs(db, ask, OptOutChange.from_payload(envelope.payload).dataset)
     return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
@@ -224,7 +226,7 @@ def request_cancel(db: Database, person: str, job_id: str) -> None:
 
 def _trust_root(case: _Case) -> tuple[str | None, str | None]:
     new = trust.load_root(case.raw, None)
-    trust.check_succession(case.root, new)
+    succession.check(case.root, new, entries=log.size(case.tx))
     case.file("trust-root", new.people)
     case.tx.execute(insert(trust_roots).values(version=new.document.version, digest=new.digest))
     case.log(
@@ -239,11 +241,18 @@ def _trust_root(case: _Case) -> tuple[str | None, str | None]:
 def _dataset(case: _Case) -> tuple[str | None, str | None]:
     found = trust.verify(case.envelope, "dataset-registration", case.root)
     registration = found.document
-    if registration.sensitivity == "real" and case.root.document.demo:
-        raise NotAllowedError("a demo trust root never meets real data", where=registration.name)
     same = (datasets.c.name == registration.name, datasets.c.version == registration.version)
     if case.tx.execute(select(datasets.c.name).where(*same)).first() is not None:
         raise DatasetRegisteredError(where=registration.name)
+    facts = registration_policy.RegistrationFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        registered=tuple(
+            DatasetRegistration.from_payload(item.envelope.payload)
+            for item in documents.of_kind(case.tx, "dataset-registration")
+        ),
+    )
+    _hold(registration_policy.decide(registration, facts))
     case.file("dataset-registration", found.people)
     case.tx.execute(
         insert(datasets).values(
@@ -263,6 +272,7 @@ def _dataset(case: _Case) -> tuple[str | None, str | None]:
             "version": registration.version,
             "items": registration.items,
             "sensitivity": registration.sensitivity,
+            "owner": registration.owner,
             "kind": registration.kind,
         },
     )
@@ -440,12 +450,27 @@ def _closure(case: _Case) -> tuple[str | None, str | None]:
     found = trust.verify(case.envelope, "closure", case.root)
     closure = found.document
     project = projects.get(case.tx, closure.project)
+    grant = projects.grant_of(case.tx, project)
+    facts = closing_policy.ClosingFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        granted_by=documents.get(case.tx, project.grant).people,
+        owners=grant_policy.owners_of(registrations(case.tx, grant)),
+        state=project.state,
+        freezes=tuple(projects.freezes_in_force(case.tx, project.name)),
+    )
+    _hold(closing_policy.decide(closure, facts))
     case.file("closure", found.people)
     case.log("closure-accepted", found.people[0], {"project": project.name}, {"action": closure.action})
+    if closure.action == "unfreeze":
+        if not projects.freezes_in_force(case.tx, project.name):
+            projects.unfreeze(case.tx, project.name)
+            log.append(case.tx, "project-unfrozen", {"project": project.name})
+        return project.name, None
     if not project.frozen:
         projects.freeze(case.tx, project.name)
         log.append(case.tx, "project-frozen", {"project": project.name}, detail={"reason": closure.action})
-    if closure.action != "freeze" and project.state in ("APPROVED", "ACTIVE"):
+    if closure.action in ("close", "revoke") and project.state in ("APPROVED", "ACTIVE"):
         transition.move(
             case.tx,
             "project",
@@ -466,6 +491,8 @@ def _tell_root(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> No
 
 
 def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
+    if Closure.from_payload(envelope.payload).action == "unfreeze":
+        return  # it gives back, so the log has it first; keyd is told like of a grant
     try:
         ask(m.AdmitClosure(raw))
     except HdrsError as error:
@@ -475,7 +502,7 @@ def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) ->
         with db.read() as tx:
             closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
             project = projects.get(tx, closure.project)
-        checkpoint.tell_grants(db, ask, project.name)
+        checkpoint.tell_keyd(db, ask, project.name)
         ask(m.AdmitClosure(raw))
 
 

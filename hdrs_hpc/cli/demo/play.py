@@ -34,12 +34,14 @@ SEED = "7"
 PARTS = ("ahocorasick_rs", "dask", "fastapi", "matplotlib", "pydicom", "sqlalchemy", "wsidicom_data", "zarr")
 """Packages of the extra `demo`; each comes with another part of it."""
 CAST = {
-    "abara": ("custodian", "Ama Abara", "custodian"),
-    "bell": ("custodian", "Rhys Bell", "custodian"),
-    "okafor": ("researcher", "Ngozi Okafor", "researcher"),
-    "chen": ("checker", "Wei Chen", "checker,code-reviewer"),
-    "dunne": ("checker", "Aoife Dunne", "checker"),
+    "abara": ("custodian of north", "Ama Abara", "north:custodian"),
+    "bell": ("custodian of south", "Rhys Bell", "south:custodian"),
+    "okafor": ("researcher", "Ngozi Okafor", "uni:researcher"),
+    "chen": ("checker", "Wei Chen", "uni:checker,code-reviewer"),
+    "dunne": ("checker", "Aoife Dunne", "uni:checker"),
 }
+ORGANISATIONS = ("north:North Hospital:1", "south:South Hospital:1", "uni:A University")
+"""One custodian each is enough for data that nobody has to protect; real data need two."""
 
 
 class DemoFolderError(ConflictError):
@@ -184,8 +186,10 @@ def _start_broker(stage: Stage) -> Broker:
     stage.facts["url"] = made["url"]
     root = stage.folder / "trust-root.json"
     cast = [f"{name}:{full}:{roles}:{stage.people[name].key}.pub" for name, (_, full, roles) in CAST.items()]
-    people = [word for entry in cast for word in ("--person", entry)]
-    abara.run("trust", "init", root, "--audience", "demo-sde", "--demo", "--broker-keys", keys, *people)
+    people = [word for entry in ORGANISATIONS for word in ("--organisation", entry)]
+    people += [word for entry in cast for word in ("--person", entry)]
+    abara.run("trust", "init", root, "--audience", "demo-sde", "--demo", "--broker-keys", keys,
+              "--threshold", "dataset-registration=1", *people)  # fmt: skip
     abara.run("trust", "sign", root, "--key", abara.key, "--yes", "--out", root)
     signed = bell.ask("trust", "sign", root, "--key", bell.key, "--yes", "--out", root)
     stage.facts["root_digest"] = signed["digest"]
@@ -234,15 +238,17 @@ def _approve(stage: Stage) -> None:
             "login", stage.facts["url"], "--key", person.key, "--root-digest", stage.facts["root_digest"]
         )
     versions = {}
-    for name, kind in (("demo-ct-mr", "radiology"), ("demo-he", "pathology")):
-        scan = abara.home / f"{name}.json"
+    for custodian, owner, name, kind in (
+        (abara, "north", "demo-ct-mr", "radiology"),
+        (bell, "south", "demo-he", "pathology"),
+    ):
+        scan = custodian.home / f"{name}.json"
         found = operator.ask(
             "dataset", "scan", name, stage.hospital / kind, "--out", scan, "--home", stage.broker
         )
-        abara.run(
-            "dataset", "register", "--scan", scan, "--kind", kind, "--sensitivity", "synthetic", "--yes"
-        )
-        abara.run("opt-out", "add", name, stage.folder / "opt-out.txt", "--yes")
+        custodian.run("dataset", "register", "--scan", scan, "--owner", owner, "--kind", kind,
+                      "--sensitivity", "synthetic", "--yes")  # fmt: skip
+        custodian.run("opt-out", "add", name, stage.folder / "opt-out.txt", "--yes")
         versions[name] = found["version"]
     (stage.folder / "opt-out.txt").unlink()  # the data zone has it now
     grant = abara.home / "lung-demo.yaml"

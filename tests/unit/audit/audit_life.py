@@ -39,7 +39,7 @@ def line(name: str) -> str:
 
 
 def signed(kind: str, payload: dict[str, Any], *names: str) -> Envelope:
-    raw = strict_json.dumps({"schema": f"hdrs-hpc/{kind}/1", **payload})
+    raw = strict_json.dumps({"schema": KINDS[kind].schema, **payload})
     envelopes = [sign_in_process(KINDS[kind], raw, private(name)) for name in names]
     return Envelope(envelopes[0].payload_type, raw, tuple(item.signatures[0] for item in envelopes))
 
@@ -57,8 +57,9 @@ def root_payload(**changes: Any) -> dict[str, Any]:
         "version": 1,
         "supersedes": None,
         "demo": True,
+        "organisations": {"north": {"name": "North"}},
         "people": {
-            name: {"name": name.title(), "keys": [line(name)], "roles": roles}
+            name: {"name": name.title(), "organisation": "north", "keys": [line(name)], "roles": roles}
             for name, roles in people.items()
         },
         "thresholds": {
@@ -219,6 +220,7 @@ def begin(life: Life) -> None:
     life.accept("trust-root-accepted", {}, root, version=1, pinned=True)
     registration = {
         "name": "ct",
+        "owner": "north",
         "kind": "radiology",
         "sensitivity": "synthetic",
         "source": {"type": "folder", "path": "archive"},
@@ -232,6 +234,7 @@ def begin(life: Life) -> None:
         version=digest("inventory"),
         items=960,
         sensitivity="synthetic",
+        owner="north",
     )
     state_opt_outs(life, "opt-out list")
     life.accept(

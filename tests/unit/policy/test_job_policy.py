@@ -60,7 +60,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 17
+    assert len(names) == len(set(names)) == 18
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,14 @@ def test_real_data_never_meets_a_demo_root(party, facts):
     demo = replace(facts, trust_root=TrustRoot.from_value(party.root_value(demo=True)))
     assert _codes(_decide(demo)) == ["real-data-under-demo-root"]
     assert _decide(_synthetic(demo)).allowed
+
+
+@pytest.mark.parametrize("threshold", ["trust-root", "grant", "dataset-registration"])
+def test_real_data_never_meets_a_root_under_which_one_person_decides(party, facts, threshold):
+    thresholds = party.root_value()["thresholds"] | {threshold: 1}
+    weak = replace(facts, trust_root=TrustRoot.from_value(party.root_value(thresholds=thresholds)))
+    assert _codes(_decide(weak)) == ["real-data-needs-two"]
+    assert _decide(_synthetic(weak)).allowed
 
 
 def test_figures_of_data_that_are_not_real_are_still_drawn(facts):

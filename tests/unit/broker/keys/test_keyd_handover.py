@@ -282,6 +282,17 @@ def test_a_bundle_beside_a_built_in_workload(room: KeyRoom, node: Node) -> None:
 # --- the node does not allow it
 
 
+@pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19])
+def test_a_node_with_a_public_key_of_small_order(room: KeyRoom, u: int) -> None:
+    """Whoever carries messages could give one, and would know every secret sealed to it."""
+    weak = wire.from_bytes(handover.Hello, Node().hello())
+    raw = wire.to_bytes(dataclasses.replace(weak, public_key=u.to_bytes(32, "little")))
+    with pytest.raises(HdrsError) as caught:
+        room.ask(dataclasses.replace(room.bind_request(Node()), hellos=(raw,)))
+    assert caught.value.code == "handover-node-key-refused"
+    room.bind(Node())  # nothing was bound: the honest key is still the first
+
+
 @pytest.mark.parametrize(
     "probe",
     [

@@ -14,7 +14,7 @@ from hdrs_hpc.broker.keys.keyd import ManifestSettledError
 from hdrs_hpc.broker.keys.keystore import KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import NotLoggedError
 from hdrs_hpc.broker.keys.served import ServedNotChosenError
-from tests.support.keyroom import CHOSEN, COPY, OTHER_ATTEMPT, KeyRoom, Node, facts
+from tests.support.keyroom import CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts
 from tests.support.party import GRANT, TWOS
 
 WIDER = "sha256:" + "4" * 64
@@ -125,7 +125,9 @@ def test_a_key_for_choosing_is_given_of_sealed_copies_only(room: KeyRoom) -> Non
     with pytest.raises(ManifestSettledError):
         room.ask(m.UseKey("stage", "lung-fm", COPY))
     room.ask(
-        m.CreateKey("lung-fm", "copy", "C3", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"])
+        m.CreateKey(
+            "lung-fm", "copy", "C3", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"], LIST
+        )
     )
     with pytest.raises(KeyUnknownError, match="sealed"):
         room.ask(m.UseKey("select", "lung-fm", "C3"))

@@ -315,7 +315,8 @@ def giving(room: KeyRoom) -> dict[type, m.Ask]:
     proof = room.proof(0)
     grant = room.party.sign("grant", GRANT, "ada", "bob").to_bytes()
     return {
-        m.AdmitGrant: m.AdmitGrant(grant, proof),
+        m.AdmitGrant: m.AdmitGrant(grant, (room.registration().to_bytes(),), proof),
+        m.AdmitUnfreeze: m.AdmitUnfreeze(grant, proof),
         m.AdmitRuntimes: m.AdmitRuntimes(proof),
         m.CreateKey: m.CreateKey("lung-fm", "output", "A2", None, None),
         m.UseKey: m.UseKey("collect", "lung-fm", ATTEMPT),
