@@ -23,7 +23,7 @@ from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.steps.keys import use_key
-from hdrs_hpc.broker.store import copies, datasets, jobs, projects
+from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
@@ -59,7 +59,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             job = jobs.get(tx, attempt.job)
             spec = jobs.spec_of(tx, job)
             grant = projects.grant_of(tx, projects.get(tx, job.project))
-            inputs = _input_facts(tx, copies.of_job(tx, job.id).values())
+            inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
         pointer, fetched = _fetch(ctx, job, attempt)
         key = base64.b64decode(use_key(ctx, "collect", job.project, attempt.name)["key"])
     finally:
@@ -142,19 +142,14 @@ def _declared(name: str, output: Output, builtin: str | None) -> Declared:
     )
 
 
-def _input_facts(tx: Connection, read: Iterable[Copy]) -> InputFacts:
-    """From the stager's reports and the signed registrations; what neither tells counts as nothing, or as real."""
-    people = items = instances = 0
-    real = False
-    for copy in read:
-        staged = (copy.report or {}).get("staged", {})
-        groups = staged.get("by-modality", [])
-        rows = int(staged.get("table-rows", 0))
-        people += int(staged.get("patients", 0)) + rows
-        items += sum(int(group["items"]) for group in groups) + rows
-        instances += sum(max(int(group["items"]), int(group["source-items"])) for group in groups) + rows
-        real = real or datasets.registration(tx, copy.dataset, copy.version).sensitivity == "real"
-    return InputFacts(people, items, instances, real)
+def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> InputFacts:
+    """From what was chosen for the attempt and the signed registrations; an attempt without a choice counts nothing."""
+    chosen = served.of_attempt(attempt)
+    sensitivities = {datasets.registration(tx, copy.dataset, copy.version).sensitivity for copy in read}
+    real = "real" in sensitivities
+    if chosen is None:
+        return InputFacts(0, 0, 0, real)
+    return InputFacts(chosen.people, chosen.items, max(chosen.instances, chosen.items), real)
 
 
 def _keep(
