@@ -2,7 +2,8 @@
 
 Run by file like the supervisor beside it: the standard library only.  A cgroup of the job's own is made beside or
 below the one that we are in, which root may, and an account to which it was delegated.  Where systemd runs for the
-user, it makes a scope instead.  Elsewhere there is none, and the node's agent watches (``hdrs_hpc/node/memory.py``).
+user, it makes a scope instead.  Elsewhere there is none, and the node's agent has it watched
+(``hdrs_hpc/node/memory_watch.py``).
 """
 
 from __future__ import annotations

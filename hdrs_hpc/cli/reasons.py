@@ -122,6 +122,12 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         END,
+        "agent-stopped-unwatched",
+        "The process that watches the job's memory on the node died or fell silent, so the job was ended.",
+        "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    (
+        END,
         "agent-stopped-scratch",
         "The outputs could not be written to the cluster's scratch: full, over quota or away.",
         "Ask the site for room on the project's scratch, then submit again.",

@@ -117,7 +117,7 @@ def _watch(
             break
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not separate:
-        _sweep()
+        end_descendants()
     return code if code >= 0 else 128 - code
 
 
@@ -171,13 +171,16 @@ def _mount_proc(libc: ctypes.CDLL) -> None:
     libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(flags), None)
 
 
-def _sweep() -> None:
-    """End every process below us until none is left; none can be re-parented past us."""
+def end_descendants() -> None:
+    """End every process below this one until none is left, and collect them; it must be a subreaper.
+
+    A process may fork while we look, but its children cannot get past a subreaper.
+    """
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        left = _descendants(os.getpid())
+        left = descendants(os.getpid())
         if not left:
             return
         for pid in left:
@@ -185,12 +188,14 @@ def _sweep() -> None:
         time.sleep(SWEEP_S)
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """Pids of all living processes below ``root``; zombies are not among them."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
             with contextlib.suppress(OSError):
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                    # A process may choose a name with spaces and brackets.
                     fields = file.read().rpartition(")")[2].split()
                 if fields[0] not in "ZX":
                     children.setdefault(int(fields[1]), []).append(int(name))

@@ -19,15 +19,17 @@ from types import FrameType
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
-from hdrs_hpc.node import arguments, attempt, hardening, memory, meter, network, private_memory
+from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
-from hdrs_hpc.node.obtain import CourierSocket, Handover, Identity
+from hdrs_hpc.node.memory import Watch
+from hdrs_hpc.node.obtain import CourierSocket, Handover
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.probe import probe
 from hdrs_hpc.node.sandbox import Sandbox, SandboxFailedError
 from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
 from hdrs_hpc.node.sandbox.cooperative import CooperativeSandbox
+from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.bundle import BundleDigestError
 from hdrs_hpc.protocol.handover import LaunchOrder, satisfies
@@ -72,10 +74,10 @@ class Agent:
             order = self._wait_for_order()
             if order.ranks[0].node == self._given.node and self._file is None:
                 self._file = self._progress_file()
-            attempt.run(
+            attempt.Attempt(
                 order, self._given, self._folders, self._sandbox, self._place, self._meter, self._reason
-            )
-        except attempt.StoppedEarly as ended:
+            ).run()
+        except StoppedEarly as ended:
             self._meter.stop = ended.stop
         except SandboxFailedError:
             self._meter.stop = Stop.ISOLATION
@@ -98,6 +100,8 @@ class Agent:
 
     def _prepare(self, *, not_dumpable: bool) -> Handover:
         given = self._given
+        watch = Watch(given.memory_mb, 0, self._folders.places.out)
+        watch.close()
         found = probe(
             given.isolation,
             self._sandbox,
@@ -106,10 +110,9 @@ class Agent:
             private_memory=self._memory.private,
             not_dumpable=not_dumpable,
             gpus=len(given.gpus.split(",")) if given.gpus else 0,
-            memory_wall=memory.wall(given.memory_mb, memory.Cgroup.find()),
+            memory_wall=watch.wall,
         )
-        identity = Identity(given.audience, given.project, given.attempt, given.node, given.broker_key)
-        return Handover(identity, found, self._place.address, self._place.port, given.runtime)
+        return Handover(given, found, self._place)
 
     def _wait_for_order(self) -> LaunchOrder:
         """The order, once a courier brought a good answer.  Raises StoppedEarly."""
@@ -119,11 +122,11 @@ class Agent:
             if order is not None:
                 self._not_after = clock.from_text(order.not_after)
                 if not satisfies(self._handover.hello.probe, order.isolation):
-                    raise attempt.StoppedEarly(Stop.ISOLATION)
+                    raise StoppedEarly(Stop.ISOLATION)
                 return order
             reason = self._reason()
             if reason is not None:
-                raise attempt.StoppedEarly(Stop.NO_KEYS if reason is Stop.NOT_AFTER else reason)
+                raise StoppedEarly(Stop.NO_KEYS if reason is Stop.NOT_AFTER else reason)
 
     def _reason(self) -> Stop | None:
         """Why the agent must stop now, if it must."""

@@ -37,37 +37,22 @@ class AgentArguments:
 def parse(argv: Sequence[str]) -> AgentArguments:
     """Raises UsageError; the exit of argparse would print to a Slurm log."""
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
-    for name in (
-        "attempt",
-        "project",
-        "audience",
-        "scratch",
-        "private",
-        "broker-key",
-        "isolation",
-        "runtime",
+    for kind, names in (
+        (str, ("attempt", "project", "audience", "broker-key", "isolation", "runtime")),
+        (Path, ("scratch", "private")),
+        (int, ("memory-mb", "lifetime-s", "nodes")),
     ):
-        parser.add_argument(f"--{name}", required=True)
-    for name in ("memory-mb", "lifetime-s", "nodes"):
-        parser.add_argument(f"--{name}", required=True, type=int)
+        for name in names:
+            parser.add_argument(f"--{name}", required=True, type=kind)
     try:
-        found = parser.parse_args(argv)
+        found = vars(parser.parse_args(argv))
     except argparse.ArgumentError:
         raise UsageError("the agent was started with arguments it does not know") from None
-    isolation: Isolation = "sandboxed" if found.isolation == "sandboxed" else "cooperative"
+    isolation: Isolation = "sandboxed" if found.pop("isolation") == "sandboxed" else "cooperative"
     gpus = os.environ.get("HDRS_GPUS", "")
     return AgentArguments(
-        attempt=found.attempt,
-        project=found.project,
-        audience=found.audience,
-        scratch=Path(found.scratch),
-        private=Path(found.private),
-        broker_key=found.broker_key,
+        **found,
         isolation=isolation,
-        runtime=found.runtime,
-        memory_mb=found.memory_mb,
-        lifetime_s=found.lifetime_s,
-        nodes=found.nodes,
         node=os.environ.get("HDRS_NODE", ""),
         launch_address=os.environ.get("HDRS_LAUNCH_ADDRESS", ""),
         gpus=gpus if re.fullmatch(r"[A-Za-z0-9,/-]{1,400}", gpus, re.ASCII) else "",

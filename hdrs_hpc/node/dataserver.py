@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.node.meter import Meter
@@ -62,16 +63,16 @@ class DataServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with connection, _Slot() as slot:
-                self._serve_frames(connection, slot)
+            with connection, connection.makefile("rb") as requests, _Slot() as slot:
+                self._serve_frames(connection, requests, slot)
         except OSError:
             return  # the workload's process went away
         finally:
             self._room.release()
 
-    def _serve_frames(self, connection: socket.socket, slot: _Slot) -> None:
+    def _serve_frames(self, connection: socket.socket, requests: BinaryIO, slot: _Slot) -> None:
         try:
-            while (request := _receive(connection)) is not None:
+            while (request := _receive(requests)) is not None:
                 self._answer(connection, slot, *request)
         except FrameError:
             self._meter.alarm()  # and the connection ends: what follows can't be told apart
@@ -182,25 +183,14 @@ def _size(copy: SealedCopy, path: str) -> int:
     return datasocket.MISSING if entry is None else entry.size
 
 
-def _receive(connection: socket.socket) -> tuple[int, bytes] | None:
+def _receive(requests: BinaryIO) -> tuple[int, bytes] | None:
     """One frame, or None at the end of the connection."""
-    head = _exactly(connection, datasocket.HEAD_BYTES)
-    if head is None:
+    head = requests.read(datasocket.HEAD_BYTES)
+    if not head:
         return None
-    kind, length = datasocket.parse_head(head)
-    body = _exactly(connection, length)
-    if body is None:
-        raise FrameError("the connection ended within a frame")
-    return kind, body
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes | None:
-    pieces = bytearray()
-    while len(pieces) < size:
-        piece = connection.recv(size - len(pieces))
-        if not piece:
-            if pieces:
-                raise FrameError("the connection ended within a frame")
-            return None
-        pieces += piece
-    return bytes(pieces)
+    if len(head) == datasocket.HEAD_BYTES:
+        kind, length = datasocket.parse_head(head)
+        body = requests.read(length)
+        if len(body) == length:
+            return kind, body
+    raise FrameError("the connection ended within a frame")

@@ -1,228 +1,97 @@
-"""The bound on a node's memory: what an attempt takes, who bounds it, and whether the kernel had to.
+"""The bound on a node's memory, as the agent holds it: a process without keys looks, and the agent ends what it names.
 
-One budget, ``mem``, holds all of an attempt on a node: private memory of every process, shared mappings, files in
-memory that are still open, and the tmpfs with ``/tmp``, ``/dev/shm`` and the outputs.
-
-The wall is the job's own cgroup where it has a limit (``cgroup``): the kernel then kills, and begins with the
-workload, which is marked for it.  Elsewhere nothing but the agent's eyes bound it (``watched``): it looks every
-tenth of a second, and what is taken between two looks is over the budget for that long.
+What is looked at, and how, is :mod:`hdrs_hpc.node.memory_watch`, which is no part of the agent.  It is believed
+about memory and processes, and can write no more with that than a workload could.  An attempt that nobody watches
+any more is ended.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import stat
+import select
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from hdrs_hpc.node.sandbox.processes import memory_bytes, threads
-from hdrs_hpc.protocol.outputs import MemoryTaken, MemoryWall
+from hdrs_hpc.core import die_with_parent
+from hdrs_hpc.node.stopping import StoppedEarly
+from hdrs_hpc.protocol.outputs import Ending, MemoryTaken, MemoryWall, WorkloadExit
+from hdrs_hpc.protocol.progress import Stop
 
-LOOK_S = 0.1
-SLOWEST_SHARE = 10
-"""A look that takes long (many processes) is followed by so many times its length of rest."""
+SILENT_S = 120.0
+"""A watch that says nothing for so long is none.  It speaks ten times a second; busy nodes are slow."""
 STEPS = 20
 """Steps of the budget in which it is told how much was taken: a workload must not write by it."""
-SLACK_MB = 64
-"""A cgroup whose limit is this much above ``mem`` is still the job's own: sites round up."""
-DISPENSABLE = b"1000"
-_PROC = Path("/proc")
-_MAPPING = re.compile(rb"[0-9a-f]+-[0-9a-f]+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+)")
-
-
-@dataclass(frozen=True)
-class Cgroup:
-    """The memory controller's view of this process; ``version`` 1 or 2."""
-
-    folder: Path
-    version: int
-    limit_bytes: int
-    """The smallest limit of the folder and those above it."""
-
-    @classmethod
-    def find(cls, proc: Path = _PROC) -> Cgroup | None:
-        """Our own, or None where there is no memory controller or no limit.  Raises nothing."""
-        try:
-            lines = (proc / "self/cgroup").read_text("utf-8").splitlines()
-            mounts = (proc / "self/mountinfo").read_text("utf-8").splitlines()
-        except OSError:
-            return None
-        for version, name in _memberships(lines):
-            for root, mount in _mounts(mounts, version):
-                if name == root or name.startswith(f"{root.rstrip('/')}/"):
-                    top, below = Path(mount), name[len(root.rstrip("/")) :].strip("/")
-                    limit = _limit(top, below, version)
-                    return None if limit is None else cls(top / below, version, limit)
-        return None
-
-    def kills(self) -> int:
-        """How often the kernel has killed in it for want of memory."""
-        name = "memory.events" if self.version == 2 else "memory.oom_control"
-        try:
-            found = re.search(r"^oom_kill (\d+)$", (self.folder / name).read_text("ascii"), re.MULTILINE)
-        except OSError:
-            return 0
-        return int(found[1]) if found else 0
-
-    def peak_bytes(self) -> int:
-        """The most it ever held, 0 where the kernel does not say."""
-        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
-        try:
-            return int((self.folder / name).read_text("ascii"))
-        except (OSError, ValueError):
-            return 0
-
-
-def _memberships(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Version and path of the hierarchies that may have the memory controller, the likelier first."""
-    parts = [line.split(":", 2) for line in lines if line.count(":") >= 2]
-    yield from ((1, path) for _, names, path in parts if "memory" in names.split(","))
-    yield from ((2, path) for number, names, path in parts if number == "0" and not names)
-
-
-def _mounts(lines: list[str], version: int) -> Iterator[tuple[str, str]]:
-    """Root and place of the mounts of that hierarchy (proc(5), mountinfo)."""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 5 or len(kind) < 3:
-            continue
-        if (version == 2 and kind[0] == "cgroup2") or (
-            version == 1 and kind[0] == "cgroup" and "memory" in kind[2].split(",")
-        ):
-            yield fields[3], fields[4]
-
-
-def _limit(top: Path, below: str, version: int) -> int | None:
-    name = "memory.max" if version == 2 else "memory.limit_in_bytes"
-    limits = []
-    folder = top / below
-    while True:
-        with contextlib.suppress(OSError, ValueError):  # "max", or no such file at the root
-            limits.append(int((folder / name).read_text("ascii")))
-        if folder == top:
-            break
-        folder = folder.parent
-    # Version 1 says "none" with a number close to 2^63.
-    found = [limit for limit in limits if limit < 1 << 60]
-    return min(found) if found else None
-
-
-def wall(mem_mb: int, cgroup: Cgroup | None) -> MemoryWall:
-    """Who bounds an attempt of ``mem_mb`` here."""
-    held = cgroup is not None and cgroup.limit_bytes <= (mem_mb + SLACK_MB) << 20
-    return "cgroup" if held else "watched"
+ENDINGS = {"fine": None, "memory": Ending.OUT_OF_MEMORY, "crowded": Ending.TOO_MANY_PROCESSES}
 
 
 class Watch:
-    """Looks at the attempt's memory and processes while its workload runs.  ``files``: its tmpfs."""
+    """Started before the workload, closed after it.  ``files``: the attempt's tmpfs.
 
-    def __init__(self, mem_mb: int, most_threads: int, files: Path, cgroup: Cgroup | None) -> None:
+    Raises StoppedEarly (``unwatched``) where the watch does not come up, ends, or falls silent.
+    """
+
+    def __init__(self, mem_mb: int, most_threads: int, files: Path) -> None:
         self._mem_mb = mem_mb
-        self._most_threads = most_threads
-        self._files = files
-        self._cgroup = cgroup if wall(mem_mb, cgroup) == "cgroup" else None
-        self._kills = self._cgroup.kills() if self._cgroup else 0
-        self._due = 0.0
-        self.peak_bytes = 0
-        """The most that was seen by looking."""
-
-    def look(self, pids: Callable[[], list[int]]) -> MemoryTaken | None:
-        """What was taken, where that is more than there is.  Cheap where it is not yet time to look again."""
-        now = time.monotonic()
-        if now < self._due:
-            return None
-        found = self._look([os.getpid(), *pids()])
-        self._due = now + max(LOOK_S, SLOWEST_SHARE * (time.monotonic() - now))
-        return found
-
-    def killed(self) -> MemoryTaken | None:
-        """What was taken, where the kernel killed something of the attempt for it."""
-        if self._cgroup is None or self._cgroup.kills() == self._kills:
-            return None
-        return self._taken(max(self._cgroup.peak_bytes(), self._mem_mb << 20))
-
-    def crowded(self, pids: list[int]) -> bool:
-        """Whether the workload has as many threads as it may have."""
-        return self._most_threads > 0 and threads(pids) >= self._most_threads
-
-    def _look(self, pids: list[int]) -> MemoryTaken | None:
-        for pid in pids[1:]:
-            _make_dispensable(pid)
-        if (killed := self.killed()) is not None:
-            return killed
-        most = self._mem_mb << 20
-        taken = memory_bytes(pids) + _files_bytes(
-            self._files
-        )  # never less than is taken: shared pages count twice
-        held = _held_files(pids)
-        if taken + sum(held.values()) > most:
-            taken = _taken_bytes(pids, self._files, held)
-        else:
-            taken += sum(held.values())
-        self.peak_bytes = max(self.peak_bytes, taken)
-        return self._taken(taken) if taken > most else None
-
-    def _taken(self, taken_bytes: int) -> MemoryTaken:
-        step = max(1, self._mem_mb // STEPS)
-        steps = -(-(taken_bytes >> 20) // step)
-        took_mb = min(steps, 2 * STEPS) * step
-        return MemoryTaken(self._mem_mb, took_mb, "cgroup" if self._cgroup else "watched")
-
-
-def _make_dispensable(pid: int) -> None:
-    """The kernel kills the workload before its agent, also where the workload asked for other."""
-    path = _PROC / str(pid) / "oom_score_adj"
-    with contextlib.suppress(OSError):
-        if path.read_bytes().strip() != DISPENSABLE:
-            path.write_bytes(DISPENSABLE)
-
-
-def _files_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
-
-
-def _held_files(pids: list[int]) -> dict[int, int]:
-    """Memory of files without a name (memfd) that somebody has open, mapped or not, by inode."""
-    found: dict[int, int] = {}
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(_PROC / str(pid) / "fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(entry.path).startswith("/memfd:"):  # noqa: PTH115
-                        about = entry.stat()
-                        if stat.S_ISREG(about.st_mode):
-                            found[about.st_ino] = about.st_blocks * 512
-    return found
-
-
-def _taken_bytes(pids: list[int], files: Path, held: dict[int, int]) -> int:
-    """Exactly: the share of each process in its mappings, but files of the tmpfs and ``held`` ones once each."""
-    device = files.stat().st_dev
-    total = _files_bytes(files) + sum(held.values())
-    for pid in pids:
+        self._heard = time.monotonic()
+        self.wall: MemoryWall = "watched"
+        """Who bounds an attempt of ``mem_mb`` here."""
+        # Ours is the one process that the watch may not look into: it is given the sizes of our mappings, opened.
+        with Path("/proc/self/smaps").open("rb") as own:
+            words = (os.getpid(), own.fileno(), mem_mb, most_threads, files)
+            command = [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.memory_watch", *map(str, words)]
+            self._process = subprocess.Popen(
+                die_with_parent.guarded(command),
+                bufsize=0,
+                env=die_with_parent.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(own.fileno(),),
+            )
+        self._found: WorkloadExit | None = None
         try:
-            total += _share_bytes((_PROC / str(pid) / "smaps").read_bytes(), device, held)
-        except PermissionError:  # it made itself unreadable: all that it maps is counted
-            total += memory_bytes([pid])
-        except OSError:
-            continue  # it ended
-    return total
+            self.look(SILENT_S)
+        except StoppedEarly:
+            self.close()
+            raise
 
+    def look(self, wait_s: float) -> WorkloadExit | None:
+        """The end that the workload deserves, where the watch found one; else None after ``wait_s`` at most."""
+        assert self._process.stdout is not None
+        if self._found is None and select.select([self._process.stdout], [], [], wait_s)[0]:
+            self._heard = time.monotonic()
+            self._found = self._understand(os.read(self._process.stdout.fileno(), 1 << 16))
+        elif time.monotonic() >= self._heard + SILENT_S:
+            raise StoppedEarly(Stop.UNWATCHED)
+        return self._found
 
-def _share_bytes(smaps: bytes, device: int, held: dict[int, int]) -> int:
-    """Pages of a library or a file on disk count too: they are charged to the job, though the kernel can drop them."""
-    total, counted = 0, True
-    for line in smaps.splitlines():
-        found = _MAPPING.match(line)
-        if found is not None:
-            here = os.makedev(int(found[1], 16), int(found[2], 16))
-            counted = here != device and int(found[3]) not in held
-        elif counted and line.startswith(b"Pss:"):
-            total += int(line.split()[1]) << 10
-    return total
+    def end(self) -> WorkloadExit | None:
+        """The last word, once the workload has ended by itself."""
+        try:
+            said, _ = self._process.communicate(timeout=SILENT_S)
+        except subprocess.TimeoutExpired:
+            raise StoppedEarly(Stop.UNWATCHED) from None
+        if self._process.returncode != 0:
+            raise StoppedEarly(Stop.UNWATCHED)
+        return self._found or self._understand(said)
+
+    def close(self) -> None:
+        with self._process:
+            self._process.terminate()
+
+    def _understand(self, said: bytes) -> WorkloadExit | None:
+        """Whole lines: each was written at once, and all that were in the pipe are read at once."""
+        try:
+            wall, found, taken = said.decode("ascii").splitlines()[-1].split(" ")
+            ending, taken_mb = ENDINGS[found], int(taken)
+        except (ValueError, LookupError):
+            raise StoppedEarly(Stop.UNWATCHED) from None
+        self.wall = "cgroup" if wall == "cgroup" else "watched"
+        if ending is None:
+            return None
+        step = max(1, self._mem_mb // STEPS)
+        told = MemoryTaken(self._mem_mb, max(1, min(-(-taken_mb // step), 2 * STEPS)) * step, self.wall)
+        memory = told if ending is Ending.OUT_OF_MEMORY else None
+        return WorkloadExit(ending, None, None, None, None, memory)

@@ -11,9 +11,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,6 +20,8 @@ from hdrs_hpc.core.errors import HdrsError, NotAllowedError
 from hdrs_hpc.core.line import Line
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.node.arguments import AgentArguments
+from hdrs_hpc.node.network import Place
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, Probe, Reply, Request
 
@@ -48,33 +47,12 @@ class AnswerConflictError(NotAllowedError):
     remedy = "The attempt goes on with the first; look in the log for who sent the second."
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who this agent is and whom it believes."""
-
-    audience: str
-    project: str
-    attempt: str
-    node: str
-    broker_key: str
-
-
 class Handover:
     """State of one agent's hand-over.  All methods may be called from any thread."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        probe: Probe,
-        address: str,
-        port: int,
-        runtime: str,
-        *,
-        now: Callable[[], datetime] = clock.now,
-    ) -> None:
-        self._identity = identity
+    def __init__(self, given: AgentArguments, probe: Probe, place: Place) -> None:
+        self._given = given
         self._private: X25519PrivateKey | None = X25519PrivateKey.generate()
-        self._now = now
         self._lock = threading.Lock()
         self._accepted: bytes | None = None
         self.changed = threading.Event()
@@ -83,13 +61,13 @@ class Handover:
         self.stop_asked = False
         self.alarms = 0
         self.hello = Hello(
-            attempt=identity.attempt,
-            node=identity.node,
+            attempt=given.attempt,
+            node=given.node,
             public_key=self._private.public_key().public_bytes_raw(),
             probe=probe,
-            address=address,
-            port=port,
-            runtime=runtime,
+            address=place.address,
+            port=place.port,
+            runtime=given.runtime,
         )
 
     def handle(self, line: bytes) -> bytes:
@@ -102,7 +80,7 @@ class Handover:
                 self.alarms += 1
                 refused = error.code
             state = self._state()
-        return wire.to_line(Reply(self._identity.node, state, self.hello, refused))
+        return wire.to_line(Reply(self._given.node, state, self.hello, refused))
 
     def close(self) -> None:
         """Forget the private key: from now on no answer can be opened any more."""
@@ -123,7 +101,7 @@ class Handover:
             self._accept(request.answers or {})
 
     def _accept(self, answers: dict[str, bytes]) -> None:
-        mine = answers.get(self._identity.node)
+        mine = answers.get(self._given.node)
         if mine is None:
             raise AnswerIncompleteError("there is none for this node")
         if self._accepted is not None:
@@ -132,7 +110,7 @@ class Handover:
             return
         if self._private is None:
             raise AnswerRefusedError("the hand-over is closed")
-        answer = self._verified(mine, self._identity.node)
+        answer = self._verified(mine, self._given.node)
         if answer.binding.public_key != self.hello.public_key:
             raise AnswerRefusedError("it is sealed to another key")
         for node in answer.binding.nodes:
@@ -149,13 +127,13 @@ class Handover:
         if envelope.payload_type != handover.ENVELOPE_TYPE or len(envelope.signatures) != 1:
             raise AnswerRefusedError("the envelope is of another kind")
         signature = envelope.signatures[0].sig
-        sshsig.verify(self._identity.broker_key, signature, handover.NAMESPACE, envelope.pae())
+        sshsig.verify(self._given.broker_key, signature, handover.NAMESPACE, envelope.pae())
         answer = handover.parse_answer(envelope.payload)
         binding = answer.binding
         meant = (binding.audience, binding.project, binding.attempt, binding.node)
-        if meant != (self._identity.audience, self._identity.project, self._identity.attempt, node):
+        if meant != (self._given.audience, self._given.project, self._given.attempt, node):
             raise AnswerRefusedError("it is for another broker, project, attempt or node")
-        if clock.from_text(binding.not_after) <= self._now():
+        if clock.from_text(binding.not_after) <= clock.now():
             raise AnswerRefusedError("its time is over")
         return answer
 

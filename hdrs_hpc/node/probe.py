@@ -61,10 +61,10 @@ def _reached_in(
     }
     question = {"paths": [str(path) for path in secret_paths], "namespaces": outside}
     (places.plan / "question.json").write_text(json.dumps(question), "utf-8")
-    python = inside.runtime / "bin/python3"
+    python, stdlib = inside.runtime / "bin/python3", Path(os.__file__).parent.name
     argv = (
         *(str(python), "-I", "-S", "-B"),
-        str(inside.runtime / Path("lib", _stdlib(), "site-packages/hdrs_hpc/node/probe_inside.py")),
+        str(inside.runtime / "lib" / stdlib / "site-packages/hdrs_hpc/node/probe_inside.py"),
         str(inside.plan / "question.json"),
         str(inside.report / FOUND_NAME),
     )
@@ -90,7 +90,3 @@ def _wait(running: Running) -> int | None:
         time.sleep(0.005)
     running.kill()
     return code
-
-
-def _stdlib() -> str:
-    return Path(os.__file__).parent.name

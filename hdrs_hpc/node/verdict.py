@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, MAX_REPORT_BYTES, REPORT_NAME, CrashReport, parse_report
-from hdrs_hpc.protocol.outputs import BundleLine, Ending, MemoryTaken, WorkloadExit
+from hdrs_hpc.protocol.outputs import BundleLine, Ending, WorkloadExit
 
 KNOWN_TYPES = frozenset(
     {
@@ -37,38 +37,16 @@ MAX_STATEMENTS = 10_000
 MAX_SOURCE_BYTES = 1 << 20
 """Of all source of a bundle: more is not parsed, since trees take a hundred times the memory of their text."""
 SIGNALS = frozenset(
-    {
-        signal.SIGILL,
-        signal.SIGABRT,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGKILL,
-        signal.SIGSEGV,
-        signal.SIGTERM,
-    }
+    signal.Signals[f"SIG{name}"] for name in ("ILL", "ABRT", "BUS", "FPE", "KILL", "SEGV", "TERM")
 )
 _NOTHING = CrashReport(None, None, None)
 
 
-def judge(
-    code: int,
-    out_of_time: bool,
-    report_folder: Path,
-    bundle: dict[str, bytes],
-    *,
-    memory: MemoryTaken | None = None,
-    crowded: bool = False,
-) -> WorkloadExit:
-    """``code`` is the launcher's exit code; ``bundle`` the checked files of the researcher's code.
+def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadExit:
+    """Of a workload that ended by itself.
 
-    ``memory``: what it took, if that was too much.  ``crowded``: it had as many processes as it may have.
+    ``code`` is the launcher's exit code; ``bundle`` the checked files of the researcher's code.
     """
-    if memory is not None:
-        return WorkloadExit(Ending.OUT_OF_MEMORY, None, None, None, None, memory)
-    if crowded:
-        return WorkloadExit(Ending.TOO_MANY_PROCESSES, None, None, None, None)
-    if out_of_time:
-        return WorkloadExit(Ending.OUT_OF_TIME, None, None, None, None)
     if code == 0:
         return WorkloadExit(Ending.EXITED, 0, None, None, None)
     if code > 128:

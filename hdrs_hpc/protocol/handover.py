@@ -79,7 +79,7 @@ class Probe:
     not_dumpable: bool
     gpus: Annotated[int, Between(0, 64)]
     memory_wall: Literal["cgroup", "watched"] = "watched"
-    """Who holds the workload to its memory: the kernel, by the job's cgroup, or the agent, by looking."""
+    """Who holds the workload to its memory: the kernel, by the job's cgroup, or the agent's watch, by looking."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class BundleLine:
 
 
 MemoryWall = Literal["cgroup", "watched"]
-"""Who holds a workload to its memory: the kernel, by the job's cgroup, or the agent, by looking."""
+"""Who holds a workload to its memory: the kernel, by the job's cgroup, or the agent's watch, by looking."""
 
 
 @dataclass(frozen=True)

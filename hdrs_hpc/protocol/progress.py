@@ -46,6 +46,8 @@ class Stop(StrEnum):
     INPUT_UNREADABLE = "input-unreadable"
     BUNDLE_MISMATCH = "bundle-mismatch"
     ISOLATION = "isolation"
+    UNWATCHED = "unwatched"
+    """The process that watches the attempt's memory died."""
     SCRATCH = "scratch"
     BUG = "bug"
 

@@ -24,7 +24,6 @@ from connectors.clusters.commands import HereRunner
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.airlock import run as airlock
 from hdrs_hpc.core import die_with_parent, seccomp
-from hdrs_hpc.node.sandbox import processes
 from imaging.staging.pool import ParserPool
 
 LONGEST_START_S = 0.25
@@ -116,14 +115,14 @@ def trial(start: Callable[[], None], rng: random.Random, *, kill: str) -> tuple[
         finally:
             os._exit(1)
     time.sleep(rng.uniform(0, LONGEST_START_S))
-    below = processes.descendants(parent)
+    below = die_with_parent.descendants(parent)
     if kill == "guard":
         for pid in below[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     os.kill(parent, signal.SIGKILL)
     deadline = time.monotonic() + SETTLE_S
-    while left := processes.descendants(os.getpid()):
+    while left := die_with_parent.descendants(os.getpid()):
         if time.monotonic() > deadline:
             break
         _reap()
@@ -131,7 +130,7 @@ def trial(start: Callable[[], None], rng: random.Random, *, kill: str) -> tuple[
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    while processes.descendants(os.getpid()):
+    while die_with_parent.descendants(os.getpid()):
         time.sleep(0.005)
     _reap()
     return len(left), bool(below)

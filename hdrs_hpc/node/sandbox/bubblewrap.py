@@ -33,6 +33,10 @@ INSIDE = Places(
 START_TIMEOUT_S = 120.0
 GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps")
 
+_NAMESPACES = (
+    *("--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
+    *("--cap-drop", "ALL", "--hostname", "node"),
+)
 _ETC = {
     "passwd": "job:x:{uid}:{gid}:job:/tmp:/bin/false\n",
     "group": "job:x:{gid}:\n",
@@ -53,33 +57,21 @@ class BubblewrapSandbox:
         if filter_code is None:
             raise SandboxFailedError("there is no system call filter for this kind of processor")
         reader, writer = os.pipe()
-        files = [
-            seccomp.memory_file(text.format(uid=os.getuid(), gid=os.getgid()).encode("ascii"))
-            for text in _ETC.values()
-        ]
+        user = {"uid": os.getuid(), "gid": os.getgid()}
+        files = [seccomp.memory_file(text.format(**user).encode("ascii")) for text in _ETC.values()]
         allowed = seccomp.memory_file(filter_code)
-        etc = [
-            part
-            for fd, name in zip(files, _ETC, strict=True)
-            for part in ("--ro-bind-data", str(fd), f"/etc/{name}")
-        ]
+        etc = [("--ro-bind-data", str(fd), f"/etc/{name}") for fd, name in zip(files, _ETC, strict=True)]
         command = (
             str(BWRAP),
-            *_namespaces(),
+            *_NAMESPACES,
             *_system(),
-            *etc,
+            *(part for words in etc for part in words),
             *_folders(places),
             *_gpus(limits),
             *("--remount-ro", "/dev"),
             *("--remount-ro", "/"),
             *(part for name, value in env.items() for part in ("--setenv", name, value)),
-            "--chdir",
-            str(INSIDE.out),
-            "--info-fd",
-            str(writer),
-            "--seccomp",
-            str(allowed),
-            "--",
+            *("--chdir", str(INSIDE.out), "--info-fd", str(writer), "--seccomp", str(allowed), "--"),
             *argv,
         )
         try:
@@ -100,21 +92,14 @@ class BubblewrapSandbox:
         return BubblewrapRun(process, _first_pid(process, reader))
 
 
-class BubblewrapRun:
+class BubblewrapRun(processes.GuardedRun):
     def __init__(self, process: subprocess.Popen[bytes], first: int) -> None:
-        self._process = process
+        super().__init__(process)
         # bubblewrap, process 1 of a namespace: the kernel kills all others there before it lets this one end.
         try:
             self._first_fd = os.pidfd_open(first)
         except ProcessLookupError:  # it is over already
             self._first_fd = -1
-
-    def poll(self) -> int | None:
-        code = self._process.poll()
-        return code if code is None or code >= 0 else 128 - code
-
-    def pids(self) -> list[int]:
-        return processes.descendants(self._process.pid)
 
     def kill(self) -> None:
         self._process.terminate()  # the guard ends what it started, and then itself
@@ -125,19 +110,6 @@ class BubblewrapRun:
             os.close(self._first_fd)
             self._first_fd = -1
         self._process.wait()
-
-
-def _namespaces() -> tuple[str, ...]:
-    return (
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--cap-drop",
-        "ALL",
-        "--hostname",
-        "node",
-    )
 
 
 def _system() -> list[str]:

@@ -6,7 +6,6 @@ account can; the grant of real data requires more than this.
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 from hdrs_hpc.core import die_with_parent
@@ -35,21 +34,9 @@ class CooperativeSandbox:
         return CooperativeRun(process)
 
 
-class CooperativeRun:
-    """The agent is the subreaper, so what the workload daemonises comes back to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def poll(self) -> int | None:
-        code = self._process.poll()
-        return code if code is None or code >= 0 else 128 - code
-
-    def pids(self) -> list[int]:
-        return processes.descendants(os.getpid())
+class CooperativeRun(processes.GuardedRun):
+    """The agent is the subreaper: what a workload that kills its guard has daemonised comes back to it."""
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()  # the guard ends what it started, and then itself
-            self._process.wait()
-        processes.kill_descendants(os.getpid())
+        super().kill()
+        die_with_parent.end_descendants()

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from hdrs_hpc.core import seccomp
+from hdrs_hpc.core.die_with_parent import descendants
 from hdrs_hpc.node import probe_inside
 from hdrs_hpc.node.probe import probe
 from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError
 from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
-from hdrs_hpc.node.sandbox.processes import descendants
 from hdrs_hpc.protocol.handover import OutputOrder, WorkloadOrder, satisfies
 
 from .conftest import CANARY, Site

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from connectors.clusters import local_memory
+from hdrs_hpc.core.die_with_parent import descendants
 from hdrs_hpc.protocol import outputs
+from hdrs_hpc.protocol.handover import WorkloadOrder
 
 from .conftest import Site
 
@@ -191,6 +194,40 @@ def test_a_fork_bomb_ends_as_itself(make_site: Callable[..., Site]) -> None:
     site = make_site("sandboxed")
     closing = site.run({"mine.py": FORKING}, "mine:run", volumes=1, time_s=90)
     assert closing.workload.ending == "too-many-processes"
+
+
+SLEEPING = """
+import time
+def run(ctx):
+    time.sleep(600)
+"""
+
+
+def test_an_attempt_whose_watch_is_killed_ends_as_unwatched(site: Site) -> None:
+    inputs = {"ct": site.stage(1)}
+    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": SLEEPING}), "mine:run", {})
+    site.submit()
+    hello = site.hello()
+    site.deliver((hello.node, site.answer(site.order(hello, inputs, work), hello)))
+    deadline = time.monotonic() + 60
+    while (told := site.progress()) is None or told.phase != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert site.process is not None
+    watches = [pid for pid in descendants(site.process.pid) if is_watch(pid)]
+    os.kill(watches[-1], signal.SIGKILL)
+    assert site.wait() != 0
+    told = site.progress()
+    assert told is not None
+    assert (told.phase, told.stop) == ("stopped", "unwatched")
+
+
+def is_watch(pid: int) -> bool:
+    """Not its guard, whose command line names it too."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[3:5] == [b"-m", b"hdrs_hpc.node.memory_watch"]
+    return False
 
 
 SLASH_DEV = """

@@ -14,8 +14,8 @@ ROOT = Path(hdrs_hpc.__file__).parent
 MOST_LINES = 1500
 
 
-def loaded() -> set[str]:
-    code = "import json, sys, hdrs_hpc.node.agent; print(json.dumps(sorted(sys.modules)))"
+def loaded(module: str = "hdrs_hpc.node.agent") -> set[str]:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT.parent, text=True
     )
@@ -51,10 +51,31 @@ def code_lines(path: Path) -> int:
     return sum(1 for n, line in lines if line.strip() and not line.strip().startswith("#") and n not in prose)
 
 
-def test_the_agents_own_code_stays_readable_in_an_afternoon() -> None:
+def agents_own() -> list[Path]:
     ours = [name for name in loaded() if name.startswith("hdrs_hpc.node")]
-    files = []
-    for name in ours:
-        path = ROOT.parent / Path(*name.split("."))
-        files.append(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
-    assert sum(code_lines(path) for path in files) <= MOST_LINES
+    paths = [ROOT.parent / Path(*name.split(".")) for name in ours]
+    return [path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths]
+
+
+def test_the_agents_own_code_stays_readable_in_an_afternoon() -> None:
+    assert sum(code_lines(path) for path in agents_own()) <= MOST_LINES
+
+
+def test_the_agent_imports_nothing_late() -> None:
+    """Else the count above would leave out what the same process runs, keys in memory."""
+    for path in agents_own():
+        top = ast.parse(path.read_text("utf-8"))
+        imports = {node for node in ast.walk(top) if isinstance(node, ast.Import | ast.ImportFrom)}
+        assert imports <= set(top.body), path
+        names = {node.id for node in ast.walk(top) if isinstance(node, ast.Name)}
+        assert not names & {"__import__", "importlib", "exec", "eval"}, path
+
+
+def test_the_watch_is_a_process_that_knows_nothing_of_keys() -> None:
+    names = loaded("hdrs_hpc.node.memory_watch")
+    assert {name.split(".")[0] for name in names} <= {"hdrs_hpc", *sys.stdlib_module_names, "__main__"}
+    ours = {name for name in names if name.startswith("hdrs_hpc.")}
+    assert ours == {
+        *("hdrs_hpc.core", "hdrs_hpc.core.die_with_parent", "hdrs_hpc.core.errors", "hdrs_hpc.node"),
+        *("hdrs_hpc.node.memory_watch", "hdrs_hpc.node.sandbox", "hdrs_hpc.node.sandbox.processes"),
+    }

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import textwrap
 
+from hdrs_hpc.core import die_with_parent
 from hdrs_hpc.node.sandbox import processes
 
 SUBREAPER = textwrap.dedent(
     """
     import os, sys, time
+    from hdrs_hpc.core import die_with_parent
     from hdrs_hpc.node import hardening
-    from hdrs_hpc.node.sandbox import processes
     hardening.adopt_orphans()
     for _ in range(3):
         if os.fork() == 0:
@@ -30,9 +31,9 @@ SUBREAPER = textwrap.dedent(
                     time.sleep(0.01)
             os._exit(0)
     time.sleep(0.3)
-    before = len(processes.descendants(os.getpid()))
-    processes.kill_descendants(os.getpid())
-    print(before, len(processes.descendants(os.getpid())))
+    before = len(die_with_parent.descendants(os.getpid()))
+    die_with_parent.end_descendants()
+    print(before, len(die_with_parent.descendants(os.getpid())))
     """
 )
 
@@ -52,11 +53,11 @@ def test_descendants_are_found_by_parent_whatever_they_call_themselves() -> None
     try:
         assert child.stdout is not None
         child.stdout.readline()
-        found = processes.descendants(os.getpid())
+        found = die_with_parent.descendants(os.getpid())
         assert child.pid in found
         assert processes.memory_bytes([child.pid]) > 0
     finally:
         child.kill()
         child.wait()
         child.stdout.close()
-    assert child.pid not in processes.descendants(os.getpid())
+    assert child.pid not in die_with_parent.descendants(os.getpid())

@@ -32,7 +32,7 @@ def put(folder: Path, *fields: object) -> Path:
     ],
 )
 def test_only_known_or_own_type_names_pass(tmp_path: Path, name: str, passed: str) -> None:
-    ended = judge(1, False, put(tmp_path, name, "mine.py", 4), BUNDLE)
+    ended = judge(1, put(tmp_path, name, "mine.py", 4), BUNDLE)
     assert (ended.ending, ended.exception_type) == (Ending.CRASHED, passed)
     assert ended.bundle_line == BundleLine("mine.py", 4)
 
@@ -41,7 +41,7 @@ def test_only_known_or_own_type_names_pass(tmp_path: Path, name: str, passed: st
     ("file", "line"), [("other.py", 1), ("mine.py", 6), ("../mine.py", 1), ("mine.py", 999_999)]
 )
 def test_only_lines_that_the_bundle_has_pass(tmp_path: Path, file: str, line: int) -> None:
-    assert judge(1, False, put(tmp_path, "Mine", file, line), BUNDLE).bundle_line is None
+    assert judge(1, put(tmp_path, "Mine", file, line), BUNDLE).bundle_line is None
 
 
 WORDS = b"class A(Exception):\n    pass\nWORDS = (\n    'alpha',\n    'beta',\n)\nx = 1; y = 2\n\n# end\n"
@@ -53,25 +53,20 @@ WORDS = b"class A(Exception):\n    pass\nWORDS = (\n    'alpha',\n    'beta',\n)
 def test_a_line_is_told_as_the_beginning_of_its_statement(
     tmp_path: Path, line: int, passed: int | None
 ) -> None:
-    ended = judge(1, False, put(tmp_path, "A", "mine.py", line), {"mine.py": WORDS})
+    ended = judge(1, put(tmp_path, "A", "mine.py", line), {"mine.py": WORDS})
     assert ended.bundle_line == (BundleLine("mine.py", passed) if passed else None)
 
 
 def test_a_bundle_that_is_a_code_book_says_hardly_anything(tmp_path: Path) -> None:
     """Attack: words and lines by the thousand, so that which one is reported carries what was read."""
     book = b"".join(b"class W%05d: pass\n" % number for number in range(10_001))
-    ended = judge(1, False, put(tmp_path, "W05000", "book.py", 5000), {"book.py": book})
+    ended = judge(1, put(tmp_path, "W05000", "book.py", 5000), {"book.py": book})
     assert (ended.exception_type, ended.bundle_line) == ("Exception", None)
-    assert (
-        judge(1, False, put(tmp_path, "W00063", "book.py", 1), {"book.py": book}).exception_type == "W00063"
-    )
-    assert (
-        judge(1, False, put(tmp_path, "W00064", "book.py", 1), {"book.py": book}).exception_type
-        == "Exception"
-    )
+    assert judge(1, put(tmp_path, "W00063", "book.py", 1), {"book.py": book}).exception_type == "W00063"
+    assert judge(1, put(tmp_path, "W00064", "book.py", 1), {"book.py": book}).exception_type == "Exception"
     text = {"words.txt": b"class Word: pass\n" * 9, "blank.py": b"\n" * 9000}
     for file in text:
-        ended = judge(1, False, put(tmp_path, "Word", file, 5), text)
+        ended = judge(1, put(tmp_path, "Word", file, 5), text)
         assert (ended.exception_type, ended.bundle_line) == ("Exception", None)
 
 
@@ -81,13 +76,13 @@ def test_a_bundle_that_is_a_code_book_says_hardly_anything(tmp_path: Path) -> No
 )
 def test_source_that_can_not_be_parsed_says_nothing_and_stops_nobody(tmp_path: Path, source: bytes) -> None:
     bundle = {"bad.py": source, **(BUNDLE if len(source) < 1 << 20 else {})}
-    ended = judge(1, False, put(tmp_path, "Word", "bad.py", 1), bundle)
+    ended = judge(1, put(tmp_path, "Word", "bad.py", 1), bundle)
     assert (ended.ending, ended.exception_type, ended.bundle_line) == ("crashed", "Exception", None)
 
 
 @pytest.mark.parametrize("code", [1, 2, 71, 77, 128])
 def test_an_exit_code_is_zero_or_one(tmp_path: Path, code: int) -> None:
-    assert judge(code, False, put(tmp_path, "Mine", None, None), BUNDLE).exit_code == 1
+    assert judge(code, put(tmp_path, "Mine", None, None), BUNDLE).exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -96,7 +91,7 @@ def test_an_exit_code_is_zero_or_one(tmp_path: Path, code: int) -> None:
 def test_a_signal_is_one_of_seven_and_comes_without_a_report(
     tmp_path: Path, code: int, signal: int | None
 ) -> None:
-    ended = judge(code, False, put(tmp_path, "Mine", "mine.py", 4), BUNDLE)
+    ended = judge(code, put(tmp_path, "Mine", "mine.py", 4), BUNDLE)
     assert (ended.ending, ended.signal) == ("crashed", signal)
     assert (ended.exit_code, ended.exception_type, ended.bundle_line) == (None, None, None)
 
@@ -106,7 +101,7 @@ def test_a_signal_is_one_of_seven_and_comes_without_a_report(
 )
 def test_a_forged_report_says_nothing(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "report.json").write_bytes(raw)
-    ended = judge(1, False, tmp_path, BUNDLE)
+    ended = judge(1, tmp_path, BUNDLE)
     assert (ended.ending, ended.exit_code, ended.exception_type, ended.bundle_line) == (
         "crashed",
         1,
@@ -117,25 +112,18 @@ def test_a_forged_report_says_nothing(tmp_path: Path, raw: bytes) -> None:
 
 def test_a_report_that_is_a_link_or_a_pipe_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "report.json").symlink_to("/etc/passwd")
-    assert judge(1, False, tmp_path, BUNDLE).exception_type is None
+    assert judge(1, tmp_path, BUNDLE).exception_type is None
     (tmp_path / "report.json").unlink()
     os.mkfifo(tmp_path / "report.json")
-    assert judge(1, False, tmp_path, BUNDLE).exception_type is None
+    assert judge(1, tmp_path, BUNDLE).exception_type is None
 
 
 @pytest.mark.parametrize(
-    ("code", "late", "ending", "signal"),
-    [
-        (0, False, "exited", None),
-        (0, True, "out-of-time", None),
-        (137, False, "crashed", 9),
-        (71, False, "not-started", None),
-    ],
+    ("code", "ending", "signal"),
+    [(0, "exited", None), (137, "crashed", 9), (71, "not-started", None)],
 )
-def test_the_launchers_exit_decides(
-    tmp_path: Path, code: int, late: bool, ending: str, signal: int | None
-) -> None:
-    ended = judge(code, late, tmp_path, BUNDLE)
+def test_the_launchers_exit_decides(tmp_path: Path, code: int, ending: str, signal: int | None) -> None:
+    ended = judge(code, tmp_path, BUNDLE)
     assert (ended.ending, ended.signal) == (ending, signal)
 
 
