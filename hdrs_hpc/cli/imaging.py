@@ -15,7 +15,7 @@ from hdrs_hpc.cli.imaging_bars import Bars
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
-from hdrs_hpc.cli.imaging_views import out_file, write_items
+from hdrs_hpc.cli.imaging_views import out_file
 
 
 @click.group("imaging")
@@ -105,7 +105,8 @@ def secret_new(file: Path) -> None:
     "--items",
     "items_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write which file each item number of the report is, and what became of it (CSV, for you only: 0600).",
+    help="Write which file became which item, or why not: .csv, .jsonl or .parquet, for you only (0600). It names "
+    "patients: keep it in the data zone.",
 )
 @click.option("--contact-sheet", is_flag=True, help="Draw thumbnails of all items into the copy, for review.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Parsers and writers; default: one per core.")
@@ -182,6 +183,7 @@ def stage(
     from imaging.deid.keyed import DeidKey
     from imaging.staging import patient_lists, release_list
     from imaging.staging.engine import StagePlan
+    from imaging.staging.items_map import ItemsMap
     from imaging.staging.scheduling import ClusterTls, Where
     from imaging.standalone.staging import stage_folder
 
@@ -189,6 +191,8 @@ def stage(
         out_file(path, "--report")
     if items_file is not None:
         out_file(items_file, "--items")
+        if items_file.resolve().is_relative_to(dest.resolve()):
+            raise click.BadParameter("it names patients and may not lie in the copy", param_hint="--items")
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
     deid = DeidKey(standalone.deid_key(key))
@@ -214,7 +218,7 @@ def stage(
         plan = replace(plan, memory_bytes=_size(memory))
     with contextlib.closing(open_source(src)) as source, Bars() as bars:
         unreadable: Counter[str] = Counter()
-        scans: list[Any] = []
+        origins = ItemsMap() if items_file is not None else None
         try:
             report = stage_folder(
                 source,
@@ -224,14 +228,14 @@ def stage(
                 scanned=bars.scanned,
                 progress=bars.staged,
                 unreadable=lambda code: unreadable.update([code]),
-                inventoried=scans.append,
                 parsers=parsers,
+                origins=origins,
             )
         except KeyboardInterrupt:
             click.echo("\nThe same command goes on where it stopped.", err=True)
             raise
-    if items_file is not None:
-        write_items(items_file, scans[0], report.refused, report.details)
+    if items_file is not None and origins is not None:
+        origins.write(items_file)
     summary = report.as_run()
     for path in reports:
         text = report.as_html() if path.suffix == ".html" else json.dumps(summary, indent=2) + "\n"

@@ -31,6 +31,7 @@ from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging.items import Bench, Task
+from imaging.staging.items_map import ItemsMap
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.judging import Pathology
@@ -143,11 +144,13 @@ def stage(
     *,
     parsers: ParserPool | None = None,
     seen: Signatures | None = None,
+    origins: ItemsMap | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
     ``parsers``: started before, as many as ``plan.workers``; they are ended here.  ``seen``: files as they were when
-    this process made the inventory of them (see :class:`ItemReader`).
+    this process made the inventory of them (see :class:`ItemReader`).  ``origins`` is told what became of each item:
+    it names patients, and stays in the data zone.
 
     Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
@@ -169,6 +172,8 @@ def stage(
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
+        if origins is not None:
+            origins.note_headers(headers)
         run.settle_doubles(headers, scheduler)
         judged = run.judge.judge(headers, table.column("path").to_pylist())
         headers.clear()
@@ -180,7 +185,11 @@ def stage(
                 builder.put(path, page)
         waiting = run.ledger.by_code().get("held-for-person", ())
         if waiting and held is not None:
-            _show_held(version, waiting, held(), scheduler)
+            _show_held(version, waiting, run.ledger.details(), held(), scheduler)
+    if origins is not None:
+        made = {row["item"] for row in rows}
+        origins.note_items((task.path, task.numbers()) for task in judged.tasks if task.path in made)
+        origins.note_refused(run.ledger.causes())
     report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
     if not builder.sealed:
         builder.put(INDEX, index.to_bytes(index.to_table(rows)))
@@ -199,7 +208,11 @@ def read_headers(
 
 
 def _show_held(
-    inventory_digest: str, numbers: Sequence[int], into: CopyBuilder, scheduler: Scheduler
+    inventory_digest: str,
+    numbers: Sequence[int],
+    details: Mapping[int, Sequence[str]],
+    into: CopyBuilder,
+    scheduler: Scheduler,
 ) -> None:
     """Pictures and the list of what waits for a person, sealed apart."""
     if into.sealed:
@@ -207,9 +220,10 @@ def _show_held(
     futures = (scheduler.submit(contact_sheet.held_frames, number) for number in numbers)
     # Not further ahead: a cine is some 40 MB of pictures.
     pictures = zip(numbers, _in_order(futures, ahead=scheduler.slots), strict=True)
-    for path, page in contact_sheet.held_pages(pictures):
+    why = {number: " ".join(details.get(number, ())) for number in numbers}
+    for path, page in contact_sheet.held_pages(pictures, why):
         into.put(path, page)
-    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers)))
+    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers), why))
 
 
 class _Run:

@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-
 from connectors.sources import Source
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.items_map import ItemsMap
 from imaging.staging.pool import ParserPool
 from imaging.staging.report import StageReport
 from imaging.standalone.folder import HELD, PROJECT, begin, copy_key, held_key, write_copy_file
@@ -28,20 +27,21 @@ def stage_folder(
     scanned: Callable[[int, int], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
     unreadable: Callable[[str], None] | None = None,
-    inventoried: Callable[[pa.Table], None] | None = None,
     parsers: ParserPool | None = None,
+    origins: ItemsMap | None = None,
 ) -> StageReport:
     """Scan ``source``, stage it into ``dest`` and seal.  Interrupted, the same call goes on.
 
-    ``unreadable``: see :func:`imaging.staging.inventory.scan`.  ``inventoried`` gets the scan's table, whose rows
-    are the report's item numbers.  ``parsers``: see :func:`imaging.staging.engine.stage`.
+    ``unreadable``: see :func:`imaging.staging.inventory.scan`.  ``parsers``, ``origins``: see
+    :func:`imaging.staging.engine.stage`.
 
     Raises :class:`CopyExistsError` and what :func:`imaging.staging.engine.stage` raises.
     """
     copy = begin(dest)
-    table, seen = inventory.look(source, scanned, unreadable)
-    if inventoried is not None:
-        inventoried(table)
+    missed = None if origins is None else origins.note_missed
+    table, seen = inventory.look(source, scanned, unreadable, missed)
+    if origins is not None:
+        origins.note_inventory(table)
     builder = CopyBuilder(
         DirectoryStore(dest / "objects"), copy_key(secret, copy), "copy", PROJECT, copy, dest / "journal"
     )
@@ -56,7 +56,9 @@ def stage_folder(
             return opened[0]
 
         try:
-            report = stage(source, table, builder, plan, progress, open_held, parsers=parsers, seen=seen)
+            report = stage(
+                source, table, builder, plan, progress, open_held, parsers=parsers, seen=seen, origins=origins
+            )
             sealed = builder.seal()
         finally:
             builder.close()

@@ -14,7 +14,7 @@ from imaging.staging.items import Bench, Made, Told
 from imaging.staging.judging import PixelPolicy
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
-from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.refusals import RELEASED_FRAMES, TEXT_FOUND, ItemRefused, Refused
 
 KEYWORDS = frozenset({"Manufacturer", "ManufacturerModelName"})
 """What the rules want to know of a header beside its fixed fields."""
@@ -46,7 +46,10 @@ class TextRules:
             seen = None if found is None else found.get(number, ())
             action = decide(verdict, self.policy.burned_in, self.size, seen)
             if action.code:
-                raise ItemRefused(number, action.code)
+                by_header = decide(verdict, self.policy.burned_in, self.size, None if found is None else ())
+                # What only the detector saw is told as that, not as the rule that let the image through.
+                code = kept_out(action.code, verdict if by_header.code else None)
+                raise ItemRefused(number, str(code))
             if action.boxes:
                 # Not merged: boxes around a region, bound together, are the whole frame.
                 blanked[number] = tuple(sorted(set(action.boxes)))
@@ -66,12 +69,18 @@ def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Ve
             return None, Action("take")
         if policy.find_text:
             lifted: Finding = "captured" if verdict.finding in ("captured", "throughout") else "unsure"
-            return Verdict(lifted, "released"), Action("take")
+            return Verdict(lifted, RELEASED_FRAMES), Action("take")
     if policy.find_text and verdict.finding != "throughout":
         early = decide(verdict, policy.burned_in, size, ())
         may_still_blank = policy.burned_in == "blank"
         return verdict, Action("take") if may_still_blank else early
     return verdict, decide(verdict, policy.burned_in, size)
+
+
+def kept_out(code: str, verdict: Verdict | None) -> str | None:
+    """``code`` with the rule that kept the image out, by name; without a verdict that is the detector.  None where
+    there is no code."""
+    return f"{code}:{TEXT_FOUND if verdict is None else verdict.rule}" if code else None
 
 
 _suspect = functools.lru_cache(maxsize=4096)(suspect)
