@@ -108,6 +108,12 @@ def secret_new(file: Path) -> None:
     help="Write which file became which item, or why not: .csv, .jsonl or .parquet, for you only (0600). It names "
     "patients: keep it in the data zone.",
 )
+@click.option(
+    "--from",
+    "earlier",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="An earlier copy under the same secret: what is unchanged is taken over from it, not decoded again.",
+)
 @click.option("--contact-sheet", is_flag=True, help="Draw thumbnails of all items into the copy, for review.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Parsers and writers; default: one per core.")
 @click.option(
@@ -147,6 +153,7 @@ def stage(
     deface: bool,
     release: Path | None,
     items_file: Path | None,
+    earlier: Path | None,
     contact_sheet: bool,
     workers: int | None,
     memory: str | None,
@@ -163,6 +170,7 @@ def stage(
     \b
     Example:
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
+      hdrs-hpc imaging stage /archive/ct ./copy-2 --secret my.secret --from ./copy
       hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
       hdrs-hpc imaging stage /extract/tables ./outcomes --secret my.secret --columns columns.yaml
     """
@@ -189,6 +197,8 @@ def stage(
 
     for path in reports:
         out_file(path, "--report")
+    if earlier is not None and earlier.resolve() == dest.resolve():
+        raise click.BadParameter("the new copy needs a folder of its own", param_hint="--from")
     if items_file is not None:
         out_file(items_file, "--items")
         if items_file.resolve().is_relative_to(dest.resolve()):
@@ -230,6 +240,7 @@ def stage(
                 unreadable=lambda code: unreadable.update([code]),
                 parsers=parsers,
                 origins=origins,
+                earlier=earlier,
             )
         except KeyboardInterrupt:
             click.echo("\nThe same command goes on where it stopped.", err=True)
@@ -252,6 +263,10 @@ def stage(
         f"in {report.seconds:.1f} s ({rates['items-per-second']:g} items/s, "
         f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
     )
+    if earlier is not None:
+        click.echo(
+            f"Took {show.count(report.taken_over, 'item')} of {sum(report.staged.values())} over from {earlier}."
+        )
     for code, refusal in summary["refused"].items():
         named = ", ".join(f"{name}: {count}" for name, count in refusal.get("details", {}).items())
         how = " (failed)" if refusal["failed"] else " (skipped)" if code == "not-imaging" else ""

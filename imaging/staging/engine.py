@@ -14,8 +14,9 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
+from imaging.staging.earlier import Earlier
 from imaging.staging.items import Bench, Task
 from imaging.staging.items_map import ItemsMap
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
@@ -145,12 +147,14 @@ def stage(
     parsers: ParserPool | None = None,
     seen: Signatures | None = None,
     origins: ItemsMap | None = None,
+    earlier: Earlier | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
     ``parsers``: started before, as many as ``plan.workers``; they are ended here.  ``seen``: files as they were when
     this process made the inventory of them (see :class:`ItemReader`).  ``origins`` is told what became of each item:
     it names patients, and stays in the data zone.
+    ``earlier``: a copy whose unchanged items are sealed again instead of decoded; the outcome is the same.
 
     Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
@@ -178,7 +182,7 @@ def stage(
         judged = run.judge.judge(headers, table.column("path").to_pylist())
         headers.clear()
         run.ledger.refuse_all(judged.refused)
-        rows = run.write_items(judged, builder, scheduler)
+        rows = run.write_items(judged, builder, scheduler, earlier)
         if plan.contact_sheet and not builder.sealed:
             items = [row["item"] for row in rows]
             for path, page in contact_sheet.staged_pages(builder.store(), items, plan.workers):
@@ -252,6 +256,7 @@ class _Run:
         )
         self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
+        self.taken_over = 0
         self._progress = progress
 
     def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
@@ -296,7 +301,9 @@ class _Run:
             return f"not-imaging:{kind}"
         return told if code in ("required-attribute-missing", "not-imaging") else code
 
-    def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
+    def write_items(
+        self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler, earlier: Earlier | None
+    ) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
 
         An interrupted staging goes on only under the same plan: what it finished can't be taken back, and a
@@ -311,6 +318,11 @@ class _Run:
             raise StagingChangedError()
         for path in finished:
             meter.advance(1, weights[path])
+        if earlier is not None and not builder.sealed:
+            for path, meta in self._take_over(judged.tasks, finished, builder, earlier):
+                finished[path] = meta
+                self.taken_over += 1
+                meter.advance(1, weights[path])
         shown = dict.fromkeys(order, 0)
 
         def advance(task: Task, share: float) -> None:
@@ -334,6 +346,29 @@ class _Run:
         self.notes.update(judged.notes)
         return [dict(meta["row"]) for _, meta in sorted(finished.items())]
 
+    def _take_over(
+        self, tasks: Sequence[Task], finished: Mapping[str, Any], builder: CopyBuilder, earlier: Earlier
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path and notes of each item that came over whole; those that the earlier copy lost are left to be made."""
+        same = [
+            task.path
+            for task in tasks
+            if task.path not in finished
+            and task.path in earlier.items
+            and earlier.has(task.path, self._fingerprint(task))
+        ]
+        if same:
+            earlier.take_over_groups(same, builder)
+        with ThreadPoolExecutor(max(2, self.plan.workers), "take-over") as threads:
+            try:
+                for some in batched(same, _BATCH):
+                    taken = threads.map(lambda path: earlier.take_over(path, builder), some)
+                    for path, meta in zip(some, taken, strict=True):
+                        if meta is not None:
+                            yield path, meta
+            finally:
+                threads.shutdown(cancel_futures=True)
+
     def report(
         self, version: str, rows: list[dict[str, Any]], isolation: str, seconds: float, read_s: float
     ) -> StageReport:
@@ -353,6 +388,7 @@ class _Run:
             isolation=isolation,
             seconds=seconds,
             reading_s=read_s,
+            taken_over=self.taken_over,
             workers=f"{self.plan.workers} {self.plan.where.scheduler}",
         )
 

@@ -51,6 +51,8 @@ class StageReport:
     seconds: float = field(default=0.0, compare=False)
     reading_s: float = field(default=0.0, compare=False)
     workers: str = field(default="", compare=False)
+    taken_over: int = field(default=0, compare=False)
+    """Items of the copy that were sealed again from an earlier one."""
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]], **facts: Any) -> StageReport:
@@ -136,6 +138,7 @@ class StageReport:
                 "items-per-second": round(self.items_in / seconds, 1),
                 "bytes-per-second": round(self.bytes_in / seconds),
                 "workers": self.workers,
+                "taken-over": self.taken_over,
             },
         }
 

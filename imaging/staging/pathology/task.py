@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import zarr
@@ -48,7 +48,17 @@ class SlideTask:
         return self.slide.numbers()
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        said = [_WRITING, self.profile.name, self.kept, dict(self.index), asdict(self.slide)]
+        # Item numbers are in none of it: those of another version of the dataset name other files.
+        ranks = {number: rank for rank, number in enumerate(self.numbers())}
+        levels = [
+            [
+                asdict(replace(level, planes=())),
+                [[(ranks[g.number], g.level, g.plane) for g in p] for p in level.planes],
+            ]
+            for level in self.slide.levels
+        ]
+        slide = asdict(replace(self.slide, levels=()))
+        said = [_WRITING, self.profile.name, self.kept, dict(self.index), slide, levels, self.dropped_levels]
         running = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
         for number in self.numbers():
             running.update(f"{digest(number)}\n".encode())

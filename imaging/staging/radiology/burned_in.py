@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imaging.deid.pixels.boxes import Box, merged
@@ -35,6 +35,12 @@ class TextRules:
     """By item number, without those that a person released."""
     size: tuple[int, int]
     """Rows, columns."""
+
+    def said(self, digest: Callable[[int], str]) -> list[object]:
+        """All that decides what is blanked or held, items by the digests of their bytes: for fingerprints."""
+        policy = self.policy
+        verdicts = sorted((digest(number), repr(verdict)) for number, verdict in self.verdicts)
+        return [policy.burned_in, policy.find_text, policy.deface, verdicts, self.size]
 
     def boxes(self, found: Mapping[int, Sequence[Box]] | None) -> dict[int, tuple[Box, ...]]:
         """What to blank, by item number.  ``found``: the detector's boxes, None where it did not run.

@@ -76,7 +76,9 @@ class LabelTask:
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         made_of = self.segmentation
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{made_of.depth}\n".encode())
+        said = [self.profile.name, self.links, self.kept, self.noted]
+        said += [made_of.depth, made_of.numbers, made_of.geometry, made_of.on_source]
+        running = hashlib.sha256(f"{said}\n".encode())
         running.update(digest(made_of.instance.number).encode())
         for (segment, place), frame in sorted(made_of.cells.items()):
             running.update(f"{segment}:{place}:{frame}\n".encode())

@@ -74,8 +74,13 @@ class VolumeTask:
         return sorted({one.instance.number for one in self.volume.all_slices()})
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{self.text}\n{self.deface}\n".encode())
-        for one in self.volume.all_slices():
+        volume = self.volume
+        text = None if self.text is None else self.text.said(digest)
+        # Item numbers are in none of it: those of another version of the dataset name other files.
+        said = [self.profile.name, self.links, text, self.deface, self.kept, self.per_slice, self.noted]
+        of_its_series = [volume.notes, volume.axis_t, volume.geometry]
+        running = hashlib.sha256(f"{said}\n{of_its_series}\n".encode())
+        for one in volume.all_slices():
             running.update(f"{digest(one.instance.number)}:{one.frame}\n".encode())
         return running.hexdigest()
 
