@@ -12,6 +12,7 @@ import click
 
 from hdrs_hpc.cli import imaging_views, show
 from hdrs_hpc.cli.imaging_bars import Bars
+from hdrs_hpc.cli.imaging_plan import tell_plan
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
@@ -56,8 +57,14 @@ def secret_new(file: Path) -> None:
 
 @imaging.command("stage")
 @click.argument("src")
-@_DEST
+@click.argument("dest", type=click.Path(path_type=Path), required=False)
 @_SECRET
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Read headers only and tell what would be staged, what not and why, and what it would take; write nothing.",
+)
 @click.option("--profile", help="De-identification profile; by default the basic one of each kind.")
 @click.option(
     "--report",
@@ -139,8 +146,9 @@ def secret_new(file: Path) -> None:
 @_JSON
 def stage(
     src: str,
-    dest: Path,
+    dest: Path | None,
     secret_file: Path,
+    only_plan: bool,
     profile: str | None,
     reports: tuple[Path, ...],
     select: tuple[str, ...],
@@ -161,7 +169,7 @@ def stage(
     dask_tls: tuple[Path, Path, Path] | None,
     as_json: bool,
 ) -> None:
-    """Stage the source SRC into a sealed copy in the new folder DEST.
+    """Stage the source SRC into a sealed copy in the new folder DEST, which --plan does without.
 
     SRC is a folder, a DICOMDIR, a zip file, an address (`s3://`, `sftp://`, `dicomweb+https://` …), or a YAML file
     that describes a source.  Interrupted, the same command goes on where it stopped, and the copy comes out the
@@ -169,6 +177,7 @@ def stage(
 
     \b
     Example:
+      hdrs-hpc imaging stage /archive/ct --secret my.secret --plan
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
       hdrs-hpc imaging stage /archive/ct ./copy-2 --secret my.secret --from ./copy
       hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
@@ -177,6 +186,11 @@ def stage(
     import contextlib
     import os
 
+    if only_plan:
+        if items_file is not None or earlier is not None or any(path.suffix == ".html" for path in reports):
+            raise click.UsageError("--plan goes without --items, --from and a report in HTML.")
+    elif dest is None:
+        raise click.UsageError("Missing argument 'DEST'.")
     from imaging.staging.pool import ParserPool
 
     workers = workers or len(os.sched_getaffinity(0))
@@ -197,11 +211,11 @@ def stage(
 
     for path in reports:
         out_file(path, "--report")
-    if earlier is not None and earlier.resolve() == dest.resolve():
+    if earlier is not None and dest is not None and earlier.resolve() == dest.resolve():
         raise click.BadParameter("the new copy needs a folder of its own", param_hint="--from")
     if items_file is not None:
         out_file(items_file, "--items")
-        if items_file.resolve().is_relative_to(dest.resolve()):
+        if dest is not None and items_file.resolve().is_relative_to(dest.resolve()):
             raise click.BadParameter("it names patients and may not lie in the copy", param_hint="--items")
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
@@ -226,6 +240,9 @@ def stage(
     )
     if memory is not None:
         plan = replace(plan, memory_bytes=_size(memory))
+    if dest is None or only_plan:
+        tell_plan(open_source(src), plan, parsers, reports, as_json)
+        return
     with contextlib.closing(open_source(src)) as source, Bars() as bars:
         unreadable: Counter[str] = Counter()
         origins = ItemsMap() if items_file is not None else None

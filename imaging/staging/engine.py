@@ -170,7 +170,7 @@ def stage(
     version = inventory.digest(table)
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
-    run = _Run(table, plan, progress)
+    run = Run(table, plan, progress)
     spec = BenchSpec(source, table, plan.item_timeout_s, seen)
     with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
         isolation = scheduler.isolation()
@@ -230,7 +230,7 @@ def _show_held(
     into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers), why))
 
 
-class _Run:
+class Run:
     """One staging's rules and running totals."""
 
     def __init__(self, table: pa.Table, plan: StagePlan, progress: Callable[[Progress], None] | None) -> None:

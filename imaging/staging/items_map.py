@@ -138,7 +138,7 @@ class ItemsMap:
                     **identity._asdict(),
                 }
         for path, code in self._missed:
-            blank = {"rule": "", "attributes": [], "items": [], "bytes": None, "sha256": ""}
+            blank: dict[str, Any] = {"rule": "", "attributes": [], "items": [], "bytes": None, "sha256": ""}
             yield {"item": None, "path": path, "outcome": code, **blank, **Identity()._asdict()}
 
     def write(self, path: Path) -> None:

@@ -119,7 +119,7 @@ class StageReport:
             },
             "failed": self.failed,
             "refused": {
-                code: _refusal(code, numbers, self.named(code))
+                code: refusal(code, numbers, self.named(code))
                 for code, numbers in sorted(self.refused.items())
             },
             "notes": dict(sorted(self.notes.items())),
@@ -157,7 +157,7 @@ def by_cause(report: StageReport) -> dict[bool, dict[str, int]]:
     return found
 
 
-def _refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
+def refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
     listed = [] if code in UNLISTED else list(numbers[:LISTED_ITEMS])
     told: dict[str, Any] = {"details": dict(named)} if named else {}
     return {"count": len(numbers), "items": listed, "failed": REASONS[code].failed, **told}

@@ -16,7 +16,7 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import LABEL_SCHEMA, NAMESPACE, level_path, series_path
 from imaging.staging import index
-from imaging.staging.items import Bench, Made, Part, Told
+from imaging.staging.items import Bench, Expected, Made, Part, Told
 from imaging.staging.ngff import plain
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
 from imaging.staging.radiology.metadata import axis_t, ngff, placement, source_of
@@ -83,6 +83,10 @@ class LabelTask:
         for (segment, place), frame in sorted(made_of.cells.items()):
             running.update(f"{segment}:{place}:{frame}\n".encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        # Whether segments overlap, and so take a channel each, is known only when they are decoded.
+        return self._array(()).expected(self.segmentation.header.transfer_syntax, source_bytes, 1)
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         found = [*self.noted]

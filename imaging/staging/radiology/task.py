@@ -17,7 +17,7 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, level_path, series_path
 from imaging.staging import index
-from imaging.staging.items import Part, Told
+from imaging.staging.items import Expected, Part, Told
 from imaging.staging.radiology.burned_in import TextRules, found_text, text_parts
 from imaging.staging.radiology.faces import face_fill, face_part, found_face
 from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
@@ -83,6 +83,10 @@ class VolumeTask:
         for one in volume.all_slices():
             running.update(f"{digest(one.instance.number)}:{one.frame}\n".encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        syntax = self.volume.header.transfer_syntax
+        return volume_array(self.volume).expected(syntax, source_bytes, len(self.numbers()))
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         header, slices = self.volume.header, self.volume.all_slices()
