@@ -13,6 +13,7 @@ import click
 from hdrs_hpc.cli import imaging_views, show
 from hdrs_hpc.cli.imaging_bars import Bars
 from hdrs_hpc.cli.imaging_plan import tell_plan
+from hdrs_hpc.cli.imaging_pseudonym import pseudonym
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
@@ -333,7 +334,7 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
         )
 
 
-for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index):
+for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index, pseudonym):
     imaging.add_command(command)
 
 
