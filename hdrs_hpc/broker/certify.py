@@ -369,6 +369,7 @@ FINDERS: dict[str, Finder] = {
     "cohort-lists": _outside,
     "stager-memory": _data_zone_ended,
     "copy-journals": _folders_gone(_staging),
+    "items-map": _folders_gone(_staging),
     "staging-report": _folders_gone(_staging),
     "key-store": _key_store,
     "database": _no_patient_data,

@@ -113,6 +113,10 @@ class BrokerHome:
         """Journals, progress and result of building one copy."""
         return self.root / "staging" / copy
 
+    def items_map(self, copy: str) -> Path:
+        """Which file became which item of a copy; it names files and patients and stays in the data zone."""
+        return self.staging_dir(copy) / "items.parquet"
+
     def quarantine_dir(self, attempt: str) -> Path:
         """Sealed outputs of one attempt, as they came, and the collector's result."""
         return self.root / "quarantine" / attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def pseudonym(
     from imaging.deid.keyed import DeidKey
 
     key = DeidKey(standalone.deid_key(standalone.read_secret(secret_file)))
-    wanted = list(ids) or [line.strip() for line in click.get_text_stream("stdin") if line.strip()]
+    wanted = list(ids) or [line.strip() for line in sys.stdin if line.strip()]
     told = [_forward(key, one, issuer, kind) for one in wanted]
     if items_file is not None:
         _look_up(key, told, items_file, issuer)

@@ -221,7 +221,10 @@ def _settle(source: Source, table: pa.Table, run: Run, headers: dict[int, Any]) 
 
 def _digest(source: Source, path: str) -> str:
     with source.open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        running = hashlib.sha256()
+        while block := file.read(1 << 20):
+            running.update(block)
+        return running.hexdigest()
 
 
 def _dashed(one: Planned) -> dict[str, int]:
