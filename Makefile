@@ -11,7 +11,7 @@ SIZE ?= full
 ONLY ?=
 SLIDE ?=
 
-.PHONY: help env demo test bench test-torch check fix docs lock slurm-up slurm-down clean
+.PHONY: help env demo test faults bench test-torch check fix docs lock slurm-up slurm-down clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are n
 .torch/.ready: requirements-torch.lock $(VENV)/.ready
 	$(UV) pip install --quiet --compile-bytecode --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
 	@touch $@
+
+faults: env  ## kill and starve it, often: 1,000 starts at four times the load, 300 kills of each kind (an hour)
+	HDRS_FAULT_STARTS=1000 HDRS_FAULT_TRIALS=300 $(BIN)/pytest -n0 -s tests/faults
 
 bench: env  ## measure against peers (OUT=results.json SIZE=small|full ONLY="case case" SLIDE=some.svs)
 	$(BIN)/hdrs-hpc bench --out "$(OUT)" --size "$(SIZE)" $(foreach case,$(ONLY),--only $(case)) \

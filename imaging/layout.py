@@ -23,6 +23,9 @@ SERIES = "series"
 SLIDES = "slides"
 TABLES = "tables"
 
+GROUPS = ("zarr.json", "series/zarr.json", "slides/zarr.json")
+"""Metadata of the groups above the items: without attributes."""
+
 NAMESPACE = "hdrs-hpc"
 """Key below a group's ``attributes`` for what NGFF cannot say."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
 from benchmarks.cases import ASKED
-from benchmarks.cases.staging import secret_of
+from benchmarks.cases.staging import NOBODY, secret_of
 from benchmarks.comparing import Comparison, Contender, Goal, Skipped
 from benchmarks.data import series
 
@@ -56,7 +56,16 @@ def _contenders(bench: Bench, source: Path, *, ngff: bool) -> tuple[Contender, .
     made = [
         Contender(
             US,
-            ours("imaging", "stage", source, bench.out("staged"), "--secret", secret_of(bench), "--json"),
+            ours(
+                "imaging",
+                "stage",
+                source,
+                bench.out("staged"),
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--json",
+            ),
             inputs=(source,),
             outputs=bench.out("staged"),
         ),

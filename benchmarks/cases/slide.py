@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, bytes_only, contender, ours
 from benchmarks.cases import ASKED
-from benchmarks.cases.staging import secret_of
+from benchmarks.cases.staging import NOBODY, secret_of
 from benchmarks.comparing import GROWN, Comparison, Contender, Goal, Published, Skipped
 from benchmarks.data import slides
 from benchmarks.data.tiles import TILE
@@ -54,7 +54,16 @@ def _pyramid(bench: Bench, source: Path, first: Path, name: str, title: str) -> 
     contenders = [
         Contender(
             "hdrs-hpc",
-            ours("imaging", "stage", source, bench.out("staged"), "--secret", secret_of(bench), "--json"),
+            ours(
+                "imaging",
+                "stage",
+                source,
+                bench.out("staged"),
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--json",
+            ),
             inputs=(source,),
             outputs=bench.out("staged"),
         ),

@@ -17,6 +17,10 @@ class StagingForBenchmarkError(InternalError):
     remedy = "Run `hdrs-hpc imaging stage` on them to see why, and report it."
 
 
+NOBODY = ("--no-opt-out", "data made for the benchmark")
+"""What `imaging stage` is told of opt-outs."""
+
+
 def secret_of(bench: Bench) -> Path:
     """A secret of this run."""
     from imaging import standalone
@@ -35,7 +39,16 @@ def staged(bench: Bench, source: Path, name: str) -> Path:
         bench.watcher.making(f"staging {name}", 0, 1)
         done = subprocess.run(
             ours(
-                "imaging", "stage", source, dest, "--secret", secret_of(bench), "--max-failed", "0", "--json"
+                "imaging",
+                "stage",
+                source,
+                dest,
+                "--secret",
+                secret_of(bench),
+                *NOBODY,
+                "--max-failed",
+                "0",
+                "--json",
             ),
             capture_output=True,
             text=True,

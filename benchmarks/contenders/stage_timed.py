@@ -13,14 +13,22 @@ from pathlib import Path
 from benchmarks.contenders import tell
 from connectors.sources.opening import open_source
 from imaging import standalone
+from imaging.deid.keyed import DeidKey
 from imaging.staging.engine import StagePlan
+from imaging.staging.patient_lists import OptOut
 from imaging.standalone.staging import stage_folder
 
 
 def main(source: str, dest: Path, secret_file: Path) -> None:
     secret = standalone.read_secret(secret_file)
+    key = standalone.deid_key(secret)
     plan = StagePlan(
-        "any", "", standalone.deid_key(secret), max_failed=0, workers=len(os.sched_getaffinity(0))
+        "any",
+        "",
+        key,
+        opt_out=OptOut.nobody(DeidKey(key), "data made for the benchmark"),
+        max_failed=0,
+        workers=len(os.sched_getaffinity(0)),
     )
     started = time.perf_counter()
     report = stage_folder(open_source(source), dest, secret, plan)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from connectors.clusters.port import ClusterUnreachableError, SiteCommandError
+from hdrs_hpc.core import die_with_parent
 
 MAX_OUTPUT_BYTES = 16 << 20
 """A poll of thousands of jobs prints a few MB; more is a fault."""
@@ -59,9 +60,11 @@ class HereRunner:
         self._environment = dict(environment or {})
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
+        if not os.access(argv[0], os.X_OK):
+            raise SiteCommandError(f"{argv[0]} can't be started: it is not there, or no program")
         try:
             process = subprocess.Popen(
-                list(argv),
+                die_with_parent.guarded(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -100,10 +103,10 @@ def _converse(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -
         else:
             process.stdin.close()
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready and time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:  # also of one that goes on printing, byte by byte
                 raise CommandTimeoutError()
-            for key, _ in ready:
+            for key, _ in selector.select(left_s):
                 if key.data is None:
                     left = _feed(process.stdin, left)
                     if not left:

@@ -213,6 +213,7 @@ class ClusterContract:
         assert store.size("one") == 10
         assert list(cluster.objects("contract", folder).list()) == ["one"]
         assert cluster.list_tree("contract", folder) == ["one"]
+        assert cluster.measure_tree("contract", folder) == (1, 10)
         assert cluster.read_file("contract", folder, "one", max_bytes=10) == b"0123456789"
         assert cluster.remove_tree("contract", folder) == 1
         assert cluster.list_tree("contract", folder) == []
@@ -221,6 +222,7 @@ class ClusterContract:
         missing = new_secret_name("none")
         assert cluster.read_file("contract", missing, "file", max_bytes=10) is None
         assert cluster.list_tree("contract", missing) == []
+        assert cluster.measure_tree("contract", missing) == (0, 0)
         assert cluster.remove_tree("contract", missing) == 0
 
     def test_a_file_larger_than_expected_is_not_read(self, cluster: Cluster) -> None:
@@ -243,6 +245,8 @@ class ClusterContract:
         )
         assert run_job(request(script.encode())).exit_code == 0
         assert cluster.list_tree("contract", folder) == ["a/", "a/b/", "a/b/real", "a/link", "file"]
+        files, size = cluster.measure_tree("contract", folder)
+        assert files == 3 and 2 <= size < 10_000, "links count as what they are, not as what they lead to"
         with pytest.raises(UnsafePathError):
             cluster.read_file("contract", folder, "file", max_bytes=100)
         with pytest.raises(UnsafePathError):

@@ -27,6 +27,8 @@ class SiteFiles(Protocol):
 
     def remove_tree(self, parts: Sequence[str]) -> int: ...
 
+    def measure_tree(self, parts: Sequence[str]) -> tuple[int, int]: ...
+
     def list_tree(self, parts: Sequence[str]) -> list[str]: ...
 
     def install(self, file: Path, parts: Sequence[str], digest_hex: str) -> None: ...
@@ -96,6 +98,37 @@ class DirectoryFiles:
         finally:
             os.close(folder)
         return removed
+
+    def measure_tree(self, parts: Sequence[str]) -> tuple[int, int]:
+        try:
+            with self._folder(parts) as folder:
+                sizes = list(_bounded(self._sizes(folder, 0)))
+        except FileNotFoundError:
+            return 0, 0
+        except OSError as error:
+            raise UnsafePathError(f"measuring {'/'.join(parts)}: {error.strerror}") from None
+        return len(sizes), sum(sizes)
+
+    def _sizes(self, folder: int, depth: int) -> Iterator[int]:
+        if depth > MAX_TREE_DEPTH:
+            raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
+        with os.scandir(folder) as entries:
+            children = [
+                (entry.name, entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_size)
+                for entry in entries
+            ]
+        for name, is_folder, size in children:
+            if not is_folder:
+                yield size
+                continue
+            try:
+                child = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+            except FileNotFoundError:
+                continue
+            try:
+                yield from self._sizes(child, depth + 1)
+            finally:
+                os.close(child)
 
     def list_tree(self, parts: Sequence[str]) -> list[str]:
         try:
@@ -169,7 +202,7 @@ class DirectoryFiles:
             os.close(current)
 
 
-def _bounded(names: Iterator[str]) -> Iterator[str]:
+def _bounded[T](names: Iterator[T]) -> Iterator[T]:
     for count, name in enumerate(names):
         if count >= MAX_TREE_ENTRIES:
             raise UnsafePathError(f"more than {MAX_TREE_ENTRIES} entries below one folder")

@@ -2,7 +2,8 @@
 
 Submission is exactly-once by the file system: a job's folder is prepared aside and renamed to its name, which
 fails if the name exists.  A folder whose supervisor never started is started by the next :meth:`find`.
-Memory is not limited; the wall-clock limit is.  A broker under systemd needs ``KillMode=process``, or its end
+The wall-clock limit holds; memory is held by a cgroup where this account may make one (``local_memory.py``), and
+elsewhere watched by the node's agent.  A broker under systemd needs ``KillMode=process``, or its end
 takes the jobs along.
 """
 
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from connectors.clusters import local_supervisor
+from connectors.clusters import local_memory, local_supervisor
 from connectors.clusters.commands import CommandTimeoutError, HereRunner
 from connectors.clusters.files import DirectoryFiles
 from connectors.clusters.port import (
@@ -42,7 +43,7 @@ from connectors.clusters.port import (
     step_lines,
 )
 from connectors.clusters.settings import ClusterSettings
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, die_with_parent
 from hdrs_hpc.core.errors import InternalError
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class LocalCluster:
         return {
             "submitted": datetime.now(UTC).isoformat(timespec="microseconds"),
             "time_s": request.time_s,
+            "mem_mb": request.mem_mb,
             "environment": {
                 "SLURM_CLUSTER_NAME": self.name,
                 "SLURM_JOB_ID": request.name,
@@ -115,7 +117,14 @@ class LocalCluster:
             return
         self._children.append(
             subprocess.Popen(
-                [sys.executable, "-I", "-S", local_supervisor.__file__, str(folder)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    local_supervisor.__file__,
+                    str(folder),
+                    die_with_parent.__file__,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -138,6 +147,7 @@ class LocalCluster:
             self._supervise(folder)
         elif not _is_alive(started) and not (folder / "ended.json").exists():
             _kill_leftovers(folder, name)
+            local_memory.forget(name)
             local_supervisor.end(folder, "NODE_FAIL", None)
         ended = _read_json(folder / "ended.json")
         if ended is not None:
@@ -207,6 +217,9 @@ class LocalCluster:
     def remove_tree(self, *parts: str) -> int:
         return self._files.remove_tree(check_parts(parts))
 
+    def measure_tree(self, *parts: str) -> tuple[int, int]:
+        return self._files.measure_tree(check_parts(parts))
+
     def list_tree(self, *parts: str) -> list[str]:
         return self._files.list_tree(check_parts(parts))
 
@@ -225,6 +238,7 @@ class LocalCluster:
             if mode == 0o700
             else Check("scratch-mode", False, f"scratch is {mode:04o}", f"Run: chmod 0700 {self._scratch}")
         )
+        checks.append(_memory_check())
         free = shutil.disk_usage(self._scratch).free
         checks.append(
             Check("scratch-space", True, f"{free >> 20} MiB free")
@@ -235,6 +249,19 @@ class LocalCluster:
 
     def close(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]
+
+
+def _memory_check() -> Check:
+    """Made and removed, rather than read from settings."""
+    bound = local_memory.make(f"hdrs-doctor-{secrets.token_hex(4)}", 64)
+    bound.remove()
+    told = {
+        "cgroup": "the kernel holds each job to its memory, by a cgroup of its own",
+        "scope": "systemd holds each job to its memory, by a scope of its own",
+        "watched": "memory is only watched: nothing but the agent's look, ten times a second, holds a job to it. "
+        "For more, run the broker where its account has a delegated cgroup, or systemd's user manager",
+    }
+    return Check("memory", True, told[bound.kind])
 
 
 def _is_alive(started: dict[str, Any]) -> bool:

@@ -1,7 +1,9 @@
 """The process that stands in for Slurm on one machine: it starts one job, limits it, outlives the broker.
 
-Run by file, isolated (``python -I -S local_supervisor.py <job folder>``), so it imports nothing of ours and
-no environment can change what it does.  The job's folder holds, each written once:
+Run by file, isolated (``python -I -S local_supervisor.py <job folder> <die_with_parent.py>``), so it imports
+nothing of ours but ``local_memory.py``, by its place, and no environment can change what it does.  The second file
+is the guard between it and the script: what the script leaves is ended even where this process is killed.  The
+job's folder holds, each written once:
 
 ``request.json``  what was asked            ``started.json``  which processes run it (pid, start time)
 ``script``        run by /bin/sh             ``cancelled``     somebody wants its end
@@ -15,6 +17,7 @@ groups of their own stay below it and are killed at the end.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import signal
@@ -26,11 +29,10 @@ from typing import Any
 KILL_WAIT_S = 5.0
 """Between SIGTERM and SIGKILL at the time limit or a cancel (Slurm's KillWait)."""
 SWEEP_S = 0.05
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, guard: str) -> int:
     request = json.loads((folder / "request.json").read_bytes())
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -43,14 +45,26 @@ def main(folder: Path) -> int:
     if (folder / "cancelled").exists():
         end(folder, "CANCELLED", None)
         return 0
-    script = _start(folder, request, prctl)
+    bound = _memory_bound(folder, request)
+    script = _start(folder, request, guard, bound)
     state, status = _watch(folder, script, float(request["time_s"]))
     _kill_descendants()
+    bound.remove()
     end(folder, state, status)
     return 0
 
 
-def _start(folder: Path, request: dict[str, Any], prctl: Any) -> int:
+def _memory_bound(folder: Path, request: dict[str, Any]) -> Any:
+    """The module beside this file by its place: isolated as we are, nothing of ours is on the path."""
+    spec = importlib.util.spec_from_file_location("local_memory", Path(__file__).with_name("local_memory.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.make(folder.name, int(request["mem_mb"]))
+
+
+def _start(folder: Path, request: dict[str, Any], guard: str, bound: Any) -> int:
     """Start the script in a session of its own; gives its pid.  By fork: subprocess would reap behind us."""
     parent = os.getpid()
     pid = os.fork()
@@ -59,14 +73,14 @@ def _start(folder: Path, request: dict[str, Any], prctl: Any) -> int:
             os.setsid()
             os.umask(0o077)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nowhere, stream)
             os.chdir("/")
-            if os.getppid() == parent:  # else it died between fork and prctl
-                argv = ["/bin/sh", str(folder / "script")]
-                os.execve(argv[0], argv, request["environment"])  # noqa: S606
+            bound.enter()
+            argv = [sys.executable, "-I", "-S", "-B", guard, str(parent), "--forward", "--"]
+            argv += [*bound.words, "/bin/sh", str(folder / "script")]
+            os.execve(argv[0], argv, request["environment"])  # noqa: S606
         finally:
             os._exit(70)
     write_once(folder / "script.json", {"pid": pid, "start": start_time(pid)})
@@ -195,4 +209,4 @@ def write_once(path: Path, value: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

@@ -21,6 +21,7 @@ from pathlib import Path
 from connectors.clusters.port import ClusterUnreachableError, HostKeyMismatchError, SiteCommandError
 from connectors.clusters.settings import SshSettings
 from connectors.clusters.ssh import KEEPALIVE_S, BackOff, check_identity
+from hdrs_hpc.core import die_with_parent
 from hdrs_hpc.sealing.objects.sftp_session import SftpSession
 
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr"
@@ -134,7 +135,7 @@ class _Process:
         self._lock = threading.Lock()
         self._said = b""
         self._process = subprocess.Popen(
-            argv,
+            die_with_parent.guarded(argv),
             stdin=line.fileno(),
             stdout=line.fileno(),
             stderr=subprocess.PIPE,

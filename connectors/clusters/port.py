@@ -231,6 +231,10 @@ class Cluster(Protocol):
         """
         ...
 
+    def measure_tree(self, *parts: str) -> tuple[int, int]:
+        """Files and links below a folder, and their bytes; links are not followed.  Missing: (0, 0)."""
+        ...
+
     def list_tree(self, *parts: str) -> list[str]:
         """All that is below a folder, sorted, as relative paths; folders end in ``/``.  Missing: []."""
         ...

@@ -68,6 +68,30 @@ class SftpFiles:
             sftp.rmdir(path)
         return removed
 
+    def measure_tree(self, parts: Sequence[str]) -> tuple[int, int]:
+        with self._session() as sftp:
+            if not self._are_folders(sftp, parts):
+                return 0, 0
+            count = total = 0
+            for size in self._sizes(sftp, self._path(parts), 0):
+                count, total = count + 1, total + size
+                if count > MAX_TREE_ENTRIES:
+                    raise UnsafePathError(f"more than {MAX_TREE_ENTRIES} entries below one folder")
+        return count, total
+
+    def _sizes(self, sftp: paramiko.SFTPClient, path: str, depth: int) -> Iterator[int]:
+        if depth > MAX_TREE_DEPTH:
+            raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
+        try:
+            entries = sftp.listdir_attr(path)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if stat.S_ISDIR(entry.st_mode or 0):
+                yield from self._sizes(sftp, f"{path}/{_name(entry)}", depth + 1)
+            else:
+                yield entry.st_size or 0
+
     def list_tree(self, parts: Sequence[str]) -> list[str]:
         with self._session() as sftp:
             if not self._are_folders(sftp, parts):

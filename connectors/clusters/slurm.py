@@ -174,6 +174,9 @@ class SlurmCluster:
     def remove_tree(self, *parts: str) -> int:
         return self._files.remove_tree(check_parts(parts))
 
+    def measure_tree(self, *parts: str) -> tuple[int, int]:
+        return self._files.measure_tree(check_parts(parts))
+
     def list_tree(self, *parts: str) -> list[str]:
         return self._files.list_tree(check_parts(parts))
 

@@ -13,6 +13,7 @@ from connectors.clusters.port import (
     JobRequest,
 )
 from connectors.clusters.remote import (
+    MemoryTrialCommand,
     SacctCommand,
     SbatchCommand,
     SdiagCommand,
@@ -47,6 +48,7 @@ def examine(cluster: SlurmCluster) -> list[Check]:
         _clock,
         _runtime,
         _sandbox,
+        _memory,
     )
     return [reach, *(check(cluster) for check in checks)]
 
@@ -178,6 +180,24 @@ def _sandbox(cluster: SlurmCluster) -> Check:
         return Check("sandbox", True, "bubblewrap works here; each job probes its own nodes again")
     remedy = "Have bubblewrap installed and user namespaces allowed, on the nodes too; or say `cooperative`."
     return Check("sandbox", False, done.complaint or "bubblewrap does not work on the login node", remedy)
+
+
+def _memory(cluster: SlurmCluster) -> Check:
+    """Tried on a node: a step that takes four times its memory must not come to its end."""
+    command = MemoryTrialCommand(cluster.site)
+    done = cluster.runner.run(command.argv(), timeout_s=_LIMIT_S)
+    found = command.parse(done)
+    if found == "killed":
+        return Check("memory", True, "the kernel ended a step that took more than its --mem")
+    if found == "free":
+        remedy = (
+            "Have TaskPlugin=task/cgroup in slurm.conf and ConstrainRAMSpace=yes, ConstrainSwapSpace=yes in "
+            "cgroup.conf on the nodes. Until then agents only watch memory, and a job can take its node down."
+        )
+        text = f"a step of {command.mem_mb} MiB took {command.taken_mb} MiB on a node and nothing stopped it"
+        return Check("memory", False, text, remedy)
+    remedy = "Run `cluster doctor` again when a node is free; the trial takes one CPU for a second."
+    return Check("memory", False, f"could not be tried: {done.complaint or done.returncode}", remedy)
 
 
 def _run(cluster: SlurmCluster, *argv: str) -> Completed:

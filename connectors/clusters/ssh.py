@@ -233,20 +233,21 @@ def _converse(channel: paramiko.Channel, stdin: bytes, deadline: float) -> Compl
             moved = True
             if not left:
                 channel.shutdown_write()
-        while channel.recv_ready():
+        # One piece a round: neither the bound nor the deadline waits for a pause in what is printed.
+        if channel.recv_ready():
             out += channel.recv(_PIECE_BYTES)
             moved = True
-        while channel.recv_stderr_ready():
+        if channel.recv_stderr_ready():
             err += channel.recv_stderr(_PIECE_BYTES)
             moved = True
         if len(out) + len(err) > MAX_OUTPUT_BYTES:
             raise SiteCommandError("a command printed more than anything it could have to say")
+        if time.monotonic() > deadline:
+            raise TimeoutError
         if moved:
             continue
         if channel.exit_status_ready() and (channel.eof_received or channel.closed):
             break
-        if time.monotonic() > deadline:
-            raise TimeoutError
         time.sleep(_POLL_S)
     # What arrived between the last look and the end of file.
     while channel.recv_ready():

@@ -16,6 +16,7 @@ from connectors.sources import (
     SourceCredentialError,
     SourceItem,
     SourceItemMissingError,
+    SourceRefusedError,
     SourceTooLargeError,
     SourceUnreadableError,
 )
@@ -31,6 +32,10 @@ Find = Callable[[Level, Row], Iterator[Row]]
 
 LISTING_THREADS = 4
 MAX_STUDIES = 2_000_000
+MAX_OF_STUDY = 200_000
+"""Series, and instances, of one study: what is listed at once for each of the threads, twice."""
+MAX_VALUE_CHARS = 1024
+"""The longest that is asked for, the modalities of a study, has some twenty words of 16."""
 _UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """Looser than PS3.5 9.1: archives hold UIDs of letters and with leading zeros.  Safe in an address and a path, and
 no wildcard of a search."""
@@ -66,16 +71,27 @@ def selected_items(find: Find, select: StudySelection) -> Iterator[SourceItem]:
         yield from (SourceItem(path, None) for path in paths)
 
 
+def check_row(row: Row) -> Row:
+    """The same.  Raises :class:`SourceRefusedError` for a value that is too long to be one that was asked for."""
+    if any(len(value) > MAX_VALUE_CHARS for value in row.values()):
+        raise SourceRefusedError("a search result with a value of excessive length")
+    return row
+
+
 def _paths(find: Find, select: StudySelection, study: str) -> list[str]:
     series_keys = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "Modality": ""}
     paths = []
-    for series in find("SERIES", series_keys):
+    for count, series in enumerate(find("SERIES", series_keys), start=1):
+        if count > MAX_OF_STUDY:
+            raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} series")
         if select.modalities and series.get("Modality") not in select.modalities:
             continue
         uid = _uid(series, "SeriesInstanceUID")
         keys = {"StudyInstanceUID": study, "SeriesInstanceUID": uid, "SOPInstanceUID": "", "SOPClassUID": ""}
         for instance in find("IMAGE", keys):
             paths.append(InstanceRef(study, uid, _uid(instance, "SOPInstanceUID")).path)
+            if len(paths) > MAX_OF_STUDY:
+                raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} instances")
     return sorted(set(paths))
 
 

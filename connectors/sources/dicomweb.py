@@ -7,7 +7,6 @@ calling process and in memory; here untrusted files are for the sandboxed parser
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,16 @@ from typing import Any
 
 import httpx
 
-from connectors.sources import SourceItem, SourceItemMissingError, SourceLoginError, SourceRefusedError
+from connectors.sources import (
+    SourceItem,
+    SourceItemMissingError,
+    SourceLoginError,
+    SourceRefusedError,
+    SourceTooLargeError,
+)
 from connectors.sources.credentials import secret_text, tls_context
-from connectors.sources.dicom_archive import InstanceRef, Level, Row, selected_items
+from connectors.sources.dicom_archive import MAX_STUDIES, InstanceRef, Level, Row, check_row, selected_items
+from connectors.sources.json_results import results
 from connectors.sources.multipart import boundary_of, copy_single_part
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
@@ -26,7 +32,8 @@ from hdrs_hpc.documents.models.source import DicomwebPlace
 PAGE_ROWS = 200
 SMALLEST_CAP_ROWS = 50
 """A page shorter than this is the last one: servers cap pages on their own, but none known so low."""
-MAX_PAGE_BYTES = 64 << 20
+MAX_PAGE_CHARS = 24 << 20
+"""Kept of one page: of 100,000 results, 250 characters each."""
 CONNECTIONS = 32
 _BLOCK = 256 << 10
 _TAGS = {
@@ -105,6 +112,8 @@ class DicomwebCarrier:
             rows = self._retrying.run(lambda: self._page(url, page_params))  # noqa: B023 (run at once)
             new = [row for row in rows if row.get(own) not in seen]
             seen.update(row.get(own, "") for row in new)
+            if len(seen) > MAX_STUDIES:
+                raise SourceTooLargeError(f"a search with more than {MAX_STUDIES} answers")
             yield from new
             asked += len(rows)
             if not new and len(rows) >= PAGE_ROWS:
@@ -114,24 +123,16 @@ class DicomwebCarrier:
                 return
 
     def _page(self, url: str, params: list[tuple[str, str]]) -> list[Row]:
-        raw = bytearray()
         try:
             with self._get(url, "application/dicom+json", params) as response:
                 if response.status_code == 204:
                     return []
-                for block in response.iter_bytes(_BLOCK):
-                    raw += block
-                    if len(raw) > MAX_PAGE_BYTES:
-                        raise SourceRefusedError("a page of search results of excessive size")
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    # Unpacked, a block of it could be a thousand times as large.
+                    raise SourceRefusedError("search results are packed, which nobody asked for")
+                return _rows(response.iter_raw(_BLOCK))
         except SourceItemMissingError:
             raise SourceRefusedError("there is no search service at this address") from None
-        try:
-            value = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise SourceRefusedError("search results that are not JSON") from None
-        if not isinstance(value, list):
-            raise SourceRefusedError("search results that are not a list")
-        return [_row(item) for item in value]
 
     @contextmanager
     def _get(
@@ -202,14 +203,24 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
-def _row(item: Any) -> Row:
+def _rows(blocks: Iterator[bytes]) -> list[Row]:
+    rows: list[Row] = []
+    chars = 0
+    for result in results(blocks):
+        row = _row(result)
+        chars += sum(map(len, row.values()))
+        if chars > MAX_PAGE_CHARS:
+            raise SourceRefusedError("a page of search results with an excess of text")
+        rows.append(row)
+    return rows
+
+
+def _row(item: dict[str, Any]) -> Row:
     """DICOM JSON model, PS3.18 F: only what we asked for, only text."""
-    if not isinstance(item, dict):
-        raise SourceRefusedError("a search result that is not an object")
     row = {}
     for keyword, tag in _TAGS.items():
         element = item.get(tag)
         values = element.get("Value") if isinstance(element, dict) else None
         if isinstance(values, list):
             row[keyword] = "\\".join(value for value in values if isinstance(value, str))
-    return row
+    return check_row(row)

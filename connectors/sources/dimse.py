@@ -6,12 +6,14 @@ needs no entry for a further receiver.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from connectors.sources import (
     SourceItem,
@@ -20,7 +22,7 @@ from connectors.sources import (
     SourceTooLargeError,
     SourceUnreadableError,
 )
-from connectors.sources.dicom_archive import InstanceRef, Level, Row, selected_items
+from connectors.sources.dicom_archive import MAX_OF_STUDY, InstanceRef, Level, Row, check_row, selected_items
 from connectors.sources.dimse_associations import (
     GROUPS_OF_CLASSES,
     STUDY_ROOT_FIND,
@@ -35,6 +37,16 @@ from hdrs_hpc.documents.models.source import DimsePlace
 
 MAX_ROWS = 1_000_000
 MAX_SERIES_REMEMBERED = 4096
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    RecursionError,
+    EOFError,
+)
+"""What pydicom raises on values that are not what their type says."""
 _PENDING = (0xFF00, 0xFF01)
 _RETRIEVABLE_LATER = range(0xA700, 0xA800)
 """Out of resources, PS3.4 C.4.3.1.4."""
@@ -112,7 +124,7 @@ class DimseCarrier:
             raise lent.failure
         code = status.get("Status")
         if code is None:
-            raise LineBrokenError("the association broke off")
+            raise lent.broken()
         if lent.arrived is not None and code == 0x0000:
             return
         if code in _RETRIEVABLE_LATER:
@@ -159,30 +171,43 @@ class DimseCarrier:
         for keyword, value in keys.items():
             setattr(identifier, keyword, value)
         rows: list[Row] = []
-        with self._associations.lend(()) as lent:
-            answers = lent.association.send_c_find(identifier, STUDY_ROOT_FIND)
+        with self._associations.lend(()) as lent, contextlib.ExitStack() as stack:
+            asked = lent.association.send_c_find(identifier, STUDY_ROOT_FIND)
+            # Closed before the association may be aborted: an answer that could not be decoded is given while a lock
+            # is held, which aborting wants.
+            answers = stack.enter_context(contextlib.closing(cast(Generator[tuple[Dataset, Any]], asked)))
             for status, found in answers:
                 code = status.get("Status")
                 if code is None:
-                    raise LineBrokenError("the association broke off")
+                    raise lent.broken()
                 if code in _PENDING:
-                    if found is not None:
-                        rows.append(_row(found, keys))
+                    rows.append(_row(found, keys))
                 elif code in _RETRIEVABLE_LATER:
                     raise LineBrokenError(f"the archive had no resources (status {code:04X})")
                 elif code != 0x0000:
                     raise SourceRefusedError(f"the archive ended a search with status {code:04X}")
-                if len(rows) > MAX_ROWS:
-                    raise SourceTooLargeError(f"a search with more than {MAX_ROWS} answers")
+                most = MAX_ROWS if level == "STUDY" else MAX_OF_STUDY
+                if len(rows) > most:
+                    raise SourceTooLargeError(f"a search with more than {most} answers")
         return rows
 
 
-def _row(found: Dataset, keys: Row) -> Row:
-    row = {}
-    for keyword in keys:
-        value = found.get(keyword)
-        if value is None:
-            continue
-        several = not isinstance(value, str) and hasattr(value, "__iter__")
-        row[keyword] = "\\".join(map(str, value)) if several else str(value)
-    return row
+def _row(found: Dataset | None, keys: Row) -> Row:
+    """Only text, only what was asked for.  Raises :class:`SourceRefusedError` for an answer that can't be read: to
+    pass over it would leave out what it tells of."""
+    if found is None:
+        raise SourceRefusedError("a search result that can't be read")
+    try:
+        return check_row({keyword: _text(found.get(keyword)) for keyword in keys if keyword in found})
+    except _UNREADABLE:
+        raise SourceRefusedError("a search result that can't be read") from None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, MultiValue):
+        return "\\".join(_text(one) for one in value)
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return str(value)

@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,12 +25,12 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from connectors.sources import SourceLoginError, SourceRefusedError
 from connectors.sources.credentials import tls_context
+from connectors.sources.dimse_inflow import MAX_PDU_BYTES, Inflow
 from connectors.sources.retrying import LineBrokenError
 from connectors.sources.spool import Partial
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.source import DimsePlace
 
-MAX_PDU_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 15.0
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
@@ -103,6 +103,19 @@ class Lent:
     arrived: str | None = None
     """The SOP class of what came."""
     failure: HdrsError | None = None
+    inflow: Inflow = field(default_factory=Inflow)
+
+    def broken(self) -> HdrsError | LineBrokenError:
+        """Why the association is over."""
+        return self.inflow.failure or LineBrokenError("the association broke off")
+
+    def abort(self) -> None:
+        self.inflow.stop()
+        self.association.abort()
+
+    def release(self) -> None:
+        self.inflow.stop()
+        self.association.release()
 
 
 class Associations:
@@ -126,7 +139,7 @@ class Associations:
             yield lent
         except BaseException:
             if lent is not None:
-                lent.association.abort()
+                lent.abort()
             with self._changed:
                 self._count -= 1
                 self._changed.notify()
@@ -141,7 +154,7 @@ class Associations:
             idle, self._idle = self._idle, []
             self._count -= len(idle)
         for _, lent in idle:
-            lent.association.release()
+            lent.release()
 
     def _take(self, classes: Classes) -> Lent | None:
         """An idle one, or None for leave to open one."""
@@ -160,7 +173,7 @@ class Associations:
             if at is not None and lent.association.is_established:
                 return lent
             # Of no use, or dead: its place goes to another.
-            lent.association.release()
+            lent.release()
             with self._changed:
                 self._count -= 1
 
@@ -172,14 +185,20 @@ class Associations:
         ae.maximum_pdu_size = MAX_PDU_BYTES
         roles = []
         if not classes:
-            ae.add_requested_context(STUDY_ROOT_FIND)
+            # Not the deflated one, which makes a thousand bytes of one.
+            ae.add_requested_context(
+                STUDY_ROOT_FIND, [uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian]
+            )
         else:
             # One context a syntax: of several in one context the archive would choose, and decode to fit.
             storage = [build_context(uid, syntax) for uid in classes for syntax in _SYNTAXES]
-            ae.add_requested_context(STUDY_ROOT_GET)
+            ae.add_requested_context(
+                STUDY_ROOT_GET, [uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian]
+            )
             ae.requested_contexts = [*ae.requested_contexts, *storage]
             roles = [build_role(UID(uid), scp_role=True) for uid in classes]
         kept: list[Lent] = []
+        inflow = Inflow()
         association = ae.associate(
             place.host,
             place.port,
@@ -188,13 +207,14 @@ class Associations:
             ext_neg=list(roles),
             tls_args=self._tls(),
             evt_handlers=[
+                *inflow.handlers(),
                 (evt.EVT_C_STORE, lambda event: _store(event, kept[0])),
                 (evt.EVT_CONN_OPEN, _hurry),
                 (evt.EVT_DATA_SENT, _hurry),
                 (evt.EVT_DATA_RECV, _hurry),
             ],
         )
-        kept.append(Lent(association))
+        kept.append(Lent(association, inflow=inflow))
         if association.is_established:
             return kept[0]
         if association.is_rejected:
@@ -203,7 +223,7 @@ class Associations:
             )
         if _tls_refused(place):
             raise SourceLoginError("the archive's certificate is not one we trust, or it does not trust ours")
-        raise LineBrokenError("no association with the archive")
+        raise inflow.failure or LineBrokenError("no association with the archive")
 
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
         tls = self._place.tls

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import boto3
 import google_crc32c
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -24,6 +25,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.session import Session
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from connectors.sources import (
@@ -40,6 +42,10 @@ from hdrs_hpc.documents.models.source import S3Place
 
 CONNECTIONS = 32
 _BLOCK = 1 << 20
+MAX_LISTING_BYTES = 4 << 20
+"""Of an answer that is not an object's bytes: a page of 1,000 keys of 1,024 bytes, each written as %XX."""
+MAX_LISTING_TAGS = 100_000
+"""Of the same: some thirty a key."""
 _LOGIN = (
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -157,11 +163,44 @@ class S3Carrier:
                         verify=place.ca_file,
                         config=config,
                     )
+                    self._client.meta.events.register("before-send.s3", _Bounded(self._client))
                 except (ProfileNotFound, PartialCredentialsError):
                     raise SourceCredentialError("there is no such profile, or it is not whole") from None
                 except (BotoCoreError, ValueError) as error:
                     raise SourceRefusedError(f"no client for this store ({type(error).__name__})") from None
             return self._client
+
+
+class _Bounded:
+    """Sends in the client's place, so that what the client would take and parse whole is bounded while it comes."""
+
+    def __init__(self, client: Any) -> None:
+        self._session = client._endpoint.http_session  # the one that has our certificates and time limits
+
+    def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        is_object, request.stream_output = request.stream_output, True
+        answer: AWSResponse = self._session.send(request)
+        if is_object and answer.status_code < 300:
+            return answer
+        return AWSResponse(answer.url, answer.status_code, answer.headers, _Whole(answer.raw))
+
+
+class _Whole:
+    """A body that has come, as its response wants it."""
+
+    def __init__(self, raw: HTTPResponse) -> None:
+        self._data = bytearray()
+        for block in raw.stream(64 << 10, decode_content=False):
+            self._data += block
+            if len(self._data) > MAX_LISTING_BYTES:
+                raw.close()
+                raise SourceRefusedError("the store sent an answer of excessive size")
+        if self._data.count(b"<") > MAX_LISTING_TAGS:
+            raise SourceRefusedError("the store sent an answer of too many parts")
+        raw.release_conn()
+
+    def stream(self) -> Iterator[bytes]:
+        yield bytes(self._data)
 
 
 class _ChangedError(Exception):

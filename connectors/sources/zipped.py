@@ -23,8 +23,9 @@ from connectors.sources.spool import Partial
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.source import ZipPlace
 
-MAX_ENTRIES = 2_000_000
-MAX_DIRECTORY_BYTES = 512 << 20
+MAX_ENTRIES = 1_000_000
+"""Each takes some 0.7 KB of memory."""
+MAX_DIRECTORY_BYTES = 256 << 20
 MAX_RATIO = 200
 """Unpacked to packed, of a large entry or the whole archive.  Deflate ends at 1,032; images that are mostly air
 reach some tens."""
@@ -32,6 +33,7 @@ RATIO_FREE_BYTES = 256 << 20
 _BLOCK = 1 << 20
 _END, _END_BYTES = b"PK\x05\x06", 22
 _END64_LOCATOR, _END64 = b"PK\x06\x07", b"PK\x06\x06"
+_ENTRY = b"PK\x01\x02"
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
@@ -92,12 +94,13 @@ class ZipCarrier:
                         "there is no such file, or it can't be read",
                         remedy="Give a zip archive that exists and can be read.",
                     ) from None
-                file = os.fdopen(handle, "rb")
+                file = _Guarded(io.FileIO(handle, "rb"))
                 try:
                     if not stat.S_ISREG(os.fstat(handle).st_mode):
                         raise ZipRefusedError("it is not a regular file")
                     _check_directory(file)
                     archive = zipfile.ZipFile(file)
+                    file.reads_directory = False
                     entries = _checked(archive.infolist(), os.fstat(handle).st_size)
                 except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OverflowError):
                     file.close()
@@ -107,6 +110,23 @@ class ZipCarrier:
                     raise
                 self._opened = archive, entries
             return self._opened
+
+
+class _Guarded(io.BufferedReader):
+    """Bounds what is made of the directory, whichever of several contradicting places tells where it lies."""
+
+    reads_directory = True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.reads_directory:
+            left = os.fstat(self.fileno()).st_size - self.tell()
+            if min(left, left if size is None or size < 0 else size) > MAX_DIRECTORY_BYTES:
+                raise ZipRefusedError("its directory is larger than allowed")
+        data = super().read(size)
+        # Counted before the library makes an object of each, however many the archive says there are.
+        if self.reads_directory and data.count(_ENTRY) > MAX_ENTRIES:
+            raise ZipRefusedError("it has more entries than allowed")
+        return data
 
 
 def _check_directory(file: io.BufferedReader) -> None:

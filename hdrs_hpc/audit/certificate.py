@@ -84,7 +84,7 @@ def _check_places(certificate: Certificate) -> None:
         place = PLACES.get(row.place)
         if place is None:
             raise CertificateIncompleteError(f"{row.place} is no place of the inventory", where="places")
-        if not place.accepts(row.method, row.result, verified=row.verified):
+        if not row.how.strip() or not place.accepts(row.method, row.result, verified=row.verified):
             state = "verified" if row.verified else "not verified"
             raise CertificateIncompleteError(
                 f"{row.place}: {row.method}, {row.result}, {state}", where="places"
@@ -104,6 +104,8 @@ def _check_destroyed(certificate: Certificate) -> None:
         raise CertificateIncompleteError("something is to end after the certificate was issued")
     if not certificate.deidentification_key_destroyed:
         raise CertificateIncompleteError("the de-identification key was not destroyed")
+    if ends and not certificate.keystore.master_rotated:
+        raise CertificateIncompleteError("the master key that wrapped the project's keys is still in use")
 
 
 def _check_once(ids: Iterable[str], where: str) -> None:
@@ -117,8 +119,14 @@ def _check_checks(certificate: Certificate) -> None:
     for name in REQUIRED_CHECKS:
         if results.get(name) not in ("passed", "not-possible"):
             raise CertificateIncompleteError(f"it tells of no passed check {name}", where="checks")
-    if results["keys-gone"] != "passed":
-        raise CertificateIncompleteError("nobody looked whether the keys are gone", where="checks")
+    for name in ("keys-gone", "listings-empty"):
+        if results[name] != "passed":
+            raise CertificateIncompleteError(f"nobody looked: {name}", where="checks")
+    sealed = any(copy.objects and copy.manifest_digest is not None for copy in certificate.copies)
+    if sealed and results["samples-do-not-open"] != "passed":
+        raise CertificateIncompleteError(
+            "objects were unlinked and no sample of them was tried", where="checks"
+        )
 
 
 def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
@@ -144,13 +152,25 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
     if {item.attempt for item in certificate.attempts} != attempts.keys():
         raise CertificateLogMismatchError("its attempts are not those of the log", where="attempts")
     for name, row in listed.items():
-        if row.key_id != copies[name].key or row.manifest_digest != copies[name].manifest:
+        known_copy = copies[name]
+        if row.key_id != known_copy.key or row.manifest_digest != known_copy.manifest:
             raise CertificateLogMismatchError("a copy's key or manifest differs", where=f"copies, {name}")
+        _check_tried(
+            (row.objects, row.bytes), known_copy.tried, row.manifest_digest is not None, f"copies, {name}"
+        )
+        if row.opt_out_list != known_copy.opt_out:
+            raise CertificateLogMismatchError("a copy's opt-out list differs", where=f"copies, {name}")
     for attempt in certificate.attempts:
         known = attempts[attempt.attempt].keys
         if known != {key.key_id for key in attempt.keys}:
             raise CertificateLogMismatchError(
                 "an attempt's keys differ", where=f"attempts, {attempt.attempt}"
+            )
+        tried = attempts[attempt.attempt].tried
+        _check_tried((attempt.objects, attempt.bytes), tried, False, f"attempts, {attempt.attempt}")
+        if attempts[attempt.attempt].runtimes != set(attempt.runtimes):
+            raise CertificateLogMismatchError(
+                "an attempt's runtimes differ", where=f"attempts, {attempt.attempt}"
             )
     if any(key.destroyed is None for key in keys.values()):
         raise CertificateLogMismatchError("the log knows a key that still lives", where="keys")
@@ -159,6 +179,16 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
     stated = {row.place: row.result for row in certificate.places}
     if history.projects[project].places != stated:
         raise CertificateLogMismatchError("the places verified differ", where="places")
+
+
+def _check_tried(
+    told: tuple[int, int], tried: tuple[int, int, int] | None, has_manifest: bool, where: str
+) -> None:
+    """What was unlinked is what the log says was measured, and a copy that had a manifest had it tried."""
+    if tried is None or tried[:2] != told:
+        raise CertificateLogMismatchError("the objects unlinked differ from those measured", where=where)
+    if has_manifest and tried[0] and not tried[2]:
+        raise CertificateLogMismatchError("no sample was tried before the objects went", where=where)
 
 
 def _proven(certificate: Certificate) -> list[Line]:
@@ -175,6 +205,14 @@ def _proven(certificate: Certificate) -> list[Line]:
         f"{len(certificate.places)} places of the inventory, {looked_after} verified by looking",
     ]
     lines = [Line(Mark.PROVEN, text) for text in texts]
+    for row in certificate.places:
+        mark = Mark.PROVEN if row.verified else Mark.NOT_PROVEN
+        amount = (
+            ""
+            if row.count is None
+            else f" ({row.count} things" + (")" if row.bytes is None else f", {row.bytes} bytes)")
+        )
+        lines.append(Line(mark, f"{row.place}: {row.result}{amount}; {row.how}"))
     lines.extend(
         Line(
             Mark.PROVEN if item.result == "passed" else Mark.NOTE,

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
-from hdrs_hpc.documents import sshsig, trust
+from hdrs_hpc.documents import sshsig, succession, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.trust import VerifiedRoot
 
@@ -52,10 +52,10 @@ class RootChain:
         ones, later roots by the signatures of the people in earlier ones.
         """
         roots: list[VerifiedRoot] = []
-        for _, raw in accepted:
+        for seq, raw in accepted:
             root = load_exact_root(raw, None)
             if roots:
-                trust.check_succession(roots[-1], root)
+                succession.check(roots[-1], root, entries=seq)
             roots.append(root)
         same = [root for root in roots if root.digest == given.digest]
         if not same or same[0].envelope != given.envelope:

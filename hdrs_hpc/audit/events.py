@@ -41,6 +41,7 @@ def _document(
 V = Value
 _MOVED = {"from": V.STATE, "to": V.STATE}
 _REMOVED = {"objects": V.COUNT, "bytes": V.COUNT}
+_TRIED = {**_REMOVED, "samples": V.COUNT, "keys": V.COUNT}
 _KEY = {"role": V.CODE}
 
 _TRUST = (
@@ -55,9 +56,9 @@ _TRUST = (
     _document(
         "dataset-registered",
         "dataset-registration",
-        "A custodian registered one version of a dataset.",
+        "Custodians of its owner registered one version of a dataset.",
         "dataset",
-        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE},
+        {"version": V.DIGEST, "items": V.COUNT, "sensitivity": V.CODE, "owner": V.NAME},
         {"kind": V.CODE},
     ),
     _document(
@@ -84,9 +85,18 @@ _TRUST = (
     _document(
         "closure-accepted",
         "closure",
-        "A custodian froze, closed or revoked a project.",
+        "Custodians froze, unfroze, closed or revoked a project.",
         "project",
         {"action": V.CODE},
+    ),
+    _document(
+        "opt-out-changed",
+        "opt-out-change",
+        "A custodian stated who opted out of a dataset; `list` is the keyed digest of the whole list from here on, "
+        "`about` its rounded length.",
+        "dataset",
+        {"version": V.COUNT, "action": V.CODE, "list": V.DIGEST, "about": V.COUNT},
+        {"supersedes": V.DIGEST},
     ),
     _event(
         "document-refused",
@@ -111,6 +121,7 @@ _STATES = (
         "project",
         {"reason": V.CODE},
     ),
+    _event("project-unfrozen", "The last freeze of a project was lifted: it goes on.", "project"),
 )
 
 _KEYS = (
@@ -142,9 +153,6 @@ _KEYS = (
         {"purpose": V.CODE},
     ),
     _event(
-        "key-refused", "keyd refused a key.", "project", {"code": V.CODE}, {"key": V.WORD, "attempt": V.WORD}
-    ),
-    _event(
         "key-destroyed",
         "keyd destroyed a key; what that proves depends on the keystore's class.",
         "project key",
@@ -166,6 +174,8 @@ _COPIES = (
             "items": V.COUNT,
             "refused": V.COUNT,
             "opted-out": V.COUNT,
+            "opt-out-list": V.DIGEST,
+            "opt-out-about": V.COUNT,
             "report": V.DIGEST,
         },
         {"cluster": V.NAME, "manifest-object": V.WORD},
@@ -176,6 +186,12 @@ _COPIES = (
         "project copy",
         {"code": V.CODE},
         {"refused": V.COUNT},
+    ),
+    _event(
+        "copy-tried",
+        "After its key's end: what lay of a copy was measured and its manifest tried with all keys left.",
+        "project copy",
+        _TRIED,
     ),
     _event(
         "copy-removed",
@@ -215,6 +231,12 @@ _JOBS = (
         {"cluster-job": V.WORD},
         {"adopted": V.FLAG},
     ),
+    _event(
+        "served-chosen",
+        "What of one input the attempt is served was chosen by its spec's selection, before anything was submitted.",
+        "project job attempt",
+        {"input": V.NAME, "copy": V.ID, "spec": V.DIGEST, "manifest": V.DIGEST, "narrowed": V.FLAG},
+    ),
     _event("attempt-started", "The attempt runs.", "project job attempt", {"nodes": V.WORDS}),
     _event(
         "attempt-ended",
@@ -227,16 +249,16 @@ _JOBS = (
         "attempt-cancelled", "The broker cancelled the attempt.", "project job attempt", {"reason": V.CODE}
     ),
     _event(
+        "attempt-tried",
+        "After its keys' end: what lay of an attempt was measured and its manifests tried with all keys left.",
+        "project job attempt",
+        _TRIED,
+    ),
+    _event(
         "attempt-removed",
         "The sealed outputs of an attempt were unlinked and listed empty.",
         "project job attempt",
         _REMOVED,
-    ),
-    _event(
-        "progress-charged",
-        "Bits of workload-made progress that left the site for this attempt.",
-        "project job attempt",
-        {"bits": V.COUNT},
     ),
     _event(
         "alarm",
@@ -250,9 +272,10 @@ _JOBS = (
 _HANDOVER = (
     _event(
         "handover-bound",
-        "The first public key of a node of an attempt was bound.",
+        "The first public key of a node of an attempt was bound, with the runtime that the node says it runs.",
         "project job attempt node",
         {"public-key": V.DIGEST},
+        {"runtime": V.DIGEST},
     ),
     _event(
         "handover-answered",
@@ -305,12 +328,6 @@ _OUTPUTS = (
         {"record": V.DIGEST},
     ),
     _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
-    _event(
-        "artefact-kept",
-        "An artefact stays sealed for later jobs and dies with the project.",
-        "project job artefact",
-        {"commitment": V.DIGEST, "size": V.COUNT},
-    ),
     _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),
     _event(
         "quarantine-removed",
@@ -330,9 +347,8 @@ _ENDS = (
             "method": V.CODE,
             "result": V.CODE,
             "verified": V.FLAG,
-            "count": V.COUNT,
-            "bytes": V.COUNT,
         },
+        {"count": V.COUNT, "bytes": V.COUNT},
     ),
     _document(
         "certificate-issued",
@@ -344,16 +360,21 @@ _ENDS = (
 )
 
 _SITE = (
-    _event("broker-started", "The broker's processes started.", "", {"version": V.WORD}),
-    _event(
-        "broker-frozen", "The broker refuses to give anything until an admin looked.", "", {"code": V.CODE}
-    ),
     _event(
         "cluster-added", "An admin made a cluster known.", "cluster", {"type": V.CODE, "isolation": V.CODE}
     ),
     _event("cluster-drained", "An admin stopped new work for a cluster.", "cluster", {"drained": V.FLAG}),
     _event(
-        "runtime-installed", "The pinned node runtime was put on a cluster.", "cluster", {"digest": V.DIGEST}
+        "runtime-installed",
+        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys.",
+        "cluster",
+        {"digest": V.DIGEST},
+    ),
+    _event(
+        "runtime-withdrawn",
+        "An admin withdrew a node runtime; nodes of the cluster that run it are given no keys any more.",
+        "cluster",
+        {"digest": V.DIGEST},
     ),
 )
 

@@ -47,7 +47,12 @@ class Copy:
     failed: bool = False
     manifest: str | None = None
     objects: int = 0
+    dataset: str | None = None
+    opt_out: str | None = None
+    """Digest of the opt-out list that it was made under."""
     removed: bool = False
+    tried: tuple[int, int, int] | None = None
+    """Files and bytes that lay there after the key's end, and how many samples of them were tried."""
 
 
 @dataclass(slots=True)
@@ -59,7 +64,13 @@ class Attempt:
     ended: bool = False
     closed: bool = False
     removed: bool = False
+    tried: tuple[int, int, int] | None = None
+    cluster: str | None = None
     bound: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+    """Input → the copy that what is served of it was chosen from."""
+    runtimes: set[str] = field(default_factory=set)
+    """Digests of the node runtimes that its bound nodes run."""
     answers: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +111,10 @@ class History:
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    runtimes: set[tuple[str, str]] = field(default_factory=set)
+    """(cluster, digest) of the node runtimes that are registered."""
+    opt_outs: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    """Dataset → version, document and digest of its opt-out list in force."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 
@@ -155,6 +170,13 @@ def require(holds: bool, otherwise: str) -> None:
     """Raise :class:`HistoryImpossibleError` unless it holds; the replay adds which entry it is."""
     if not holds:
         raise HistoryImpossibleError(otherwise)
+
+
+def require_tried(tried: tuple[int, int, int] | None, removed: Entry) -> None:
+    """What an entry says was unlinked must be what was measured and tried before."""
+    require(tried is not None, "objects were unlinked before anybody tried whether they open")
+    what = (removed.detail["objects"], removed.detail["bytes"])
+    require(tried is not None and tried[:2] == what, "other objects were unlinked than were there")
 
 
 def moved(state: str | None, entry: Entry) -> str:

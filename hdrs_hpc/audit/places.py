@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from hdrs_hpc.core.errors import InternalError
 
-INVENTORY = "hdrs-hpc/places/1"
+INVENTORY = "hdrs-hpc/places/2"
 """Version of this table; a certificate names it, since a later table may have more rows."""
 
 
@@ -43,15 +43,15 @@ ACCEPTED: dict[Method, frozenset[str]] = {
     Method.LISTING: frozenset({"empty", "never-made"}),
     Method.KEY_AND_LISTING: frozenset({"key-gone-and-empty", "never-made"}),
     Method.PROCESS_ENDED: frozenset({"ended", "never-made"}),
-    Method.CLOSED_SCHEMA: frozenset({"no-patient-data"}),
+    Method.CLOSED_SCHEMA: frozenset({"not-checked"}),
     Method.RELEASE_RECORD: frozenset({"released-only", "never-made"}),
     Method.OUTSIDE: frozenset({"outside"}),
     Method.NOT_PROVABLE: frozenset({"not-proven", "never-made"}),
 }
 """Results that let a certificate be issued, by method; any other (``found``, ``unreachable``) bars it."""
 
-UNVERIFIED = frozenset({Method.OUTSIDE, Method.NOT_PROVABLE})
-"""Methods of rows that nobody can look after; all others must be verified."""
+UNVERIFIED = frozenset({Method.OUTSIDE, Method.CLOSED_SCHEMA, Method.NOT_PROVABLE})
+"""Methods of rows that nobody looked after, and that must say so; all others must be verified by looking."""
 
 
 class UnregisteredPlaceError(InternalError):
@@ -77,9 +77,16 @@ class Place:
     note: str
 
     def accepts(self, method: str, result: str, *, verified: bool) -> bool:
-        """Whether a certificate may be issued with this result, found by this method, looked after or not."""
-        looked_after = verified or self.verified_by in UNVERIFIED
-        return method == self.verified_by and result in ACCEPTED[self.verified_by] and looked_after
+        """Whether a certificate may be issued with this result, found by this method, looked after or not.
+
+        ``verified`` is never true of a row that nobody can look after: that would be a claim without evidence.
+        """
+        may_be_verified = self.verified_by not in UNVERIFIED
+        return (
+            method == self.verified_by
+            and result in ACCEPTED[self.verified_by]
+            and verified == may_be_verified
+        )
 
 
 def _row(
@@ -122,7 +129,7 @@ _DATA_ZONE = (
         "the custodian",
         Method.OUTSIDE,
         "Belongs to the data zone, whichever projects run; compared by keyed hashes only.",
-        "{home}/opt-out.txt",
+        "{home}/opt-outs/",
     ),
     _row(
         "cohort-lists",
@@ -139,7 +146,7 @@ _DATA_ZONE = (
         Holds.SEALED,
         "stager, when the copy is sealed or fails",
         Method.LISTING,
-        "Names and headers of objects while a copy is built.",
+        "Names and headers of objects, and what items are selected by, while a copy is built and until it goes.",
         "{home}/staging/{copy}/journals/",
     ),
     _row(
@@ -151,6 +158,16 @@ _DATA_ZONE = (
         "Which file became which item of a copy: names files and patients, and never leaves the data zone.",
         "{home}/staging/{copy}/items.parquet",
         "{home}/staging/{copy}/items.parquet.{suffix}",
+    ),
+    _row(
+        "selectable-values",
+        "stager",
+        Holds.SEALED,
+        "purge",
+        Method.KEY_AND_LISTING,
+        "By item: modality, maker, body part, sex and true date of study, for the selections of later jobs.",
+        "{home}/staging/{copy}/selectable.sealed",
+        "{home}/staging/{copy}/.selectable.sealed.partial",
     ),
     _row(
         "staging-report",
@@ -278,6 +295,15 @@ _SCRATCH = (
         Method.KEY_AND_LISTING,
         "The researcher's code, sealed under a key of its own.",
         "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/bundle/",
+    ),
+    _row(
+        "attempt-served",
+        "controller",
+        Holds.SEALED,
+        "purge",
+        Method.KEY_AND_LISTING,
+        "Manifest, index and tables of what an attempt's narrower selection chose, under the copy's key.",
+        "{scratch}/hdrs-hpc/{project}/attempts/{attempt}/served/{input}/",
     ),
     _row(
         "attempt-outputs",

@@ -19,6 +19,7 @@ from hdrs_hpc.documents.models import (
     Document,
     Grant,
     JobSpec,
+    OptOutChange,
     OutputDecision,
     TrustRoot,
 )
@@ -55,6 +56,7 @@ def _registration(verified: Verified[Any]) -> dict[str, Any]:
         "version": dataset.version,
         "items": dataset.items,
         "sensitivity": dataset.sensitivity,
+        "owner": dataset.owner,
         "kind": dataset.kind,
     }
 
@@ -94,6 +96,16 @@ def _closure(verified: Verified[Any]) -> dict[str, Any]:
     return {"project": closure.project, "action": closure.action}
 
 
+def _opt_out(verified: Verified[Any]) -> dict[str, Any]:
+    change: OptOutChange = verified.document
+    return {
+        "dataset": change.dataset,
+        "version": change.version,
+        "action": change.action,
+        "supersedes": change.supersedes,
+    }
+
+
 def _certificate(verified: Verified[Any]) -> dict[str, Any]:
     certificate: Certificate = verified.document
     return {
@@ -111,6 +123,7 @@ _READERS: dict[type[Document], Callable[[Verified[Any]], dict[str, Any]]] = {
     JobSpec: _spec,
     OutputDecision: _decision,
     Closure: _closure,
+    OptOutChange: _opt_out,
     Certificate: _certificate,
 }
 """What each kind of document says, under the names that entries use."""

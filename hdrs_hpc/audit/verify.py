@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hdrs_hpc.audit.authority import Authority
 from hdrs_hpc.audit.chain import RootChain, exact_envelope, load_exact_root
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import Export, read_export
@@ -170,7 +171,8 @@ def _envelopes(export: Export, entries: Sequence[Entry]) -> dict[int, Envelope]:
 
 
 def _verify_documents(log: VerifiedLog, envelopes: dict[int, Envelope]) -> None:
-    for seq, envelope in envelopes.items():
+    authority = Authority()
+    for seq, envelope in sorted(envelopes.items()):
         entry = log.entries[seq]
         kind = entry.row.document_kind
         if kind is None:
@@ -188,6 +190,7 @@ def _verify_documents(log: VerifiedLog, envelopes: dict[int, Envelope]) -> None:
         if audience not in (None, log.given.document.audience):
             raise WrongAudienceError("a document for another broker", where=f"entry {seq}, {entry.event}")
         check_statement(entry, verified)
+        authority.check(entry, verified, log.chain.in_force(seq).document)
         log.documents[verified.digest] = verified
         for person in log.chain.compromised_signers(envelope, seq):
             log.doubted.append(f"entry {seq}, {entry.event}, by {person}")

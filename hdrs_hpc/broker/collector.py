@@ -10,21 +10,25 @@ import argparse
 import base64
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.airlock.check import Checked
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.steps.keys import use_key
-from hdrs_hpc.broker.store import jobs, projects
+from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
+from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, Output
+from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
 from hdrs_hpc.protocol import layout, outputs, wire
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -55,6 +59,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             job = jobs.get(tx, attempt.job)
             spec = jobs.spec_of(tx, job)
             grant = projects.grant_of(tx, projects.get(tx, job.project))
+            inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
         pointer, fetched = _fetch(ctx, job, attempt)
         key = base64.b64decode(use_key(ctx, "collect", job.project, attempt.name)["key"])
     finally:
@@ -70,7 +75,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
         found = _open_outputs(copy, spec, listed)
         # Secret, the same if the check runs again, and gone with the key: a commitment then says nothing more.
         salt = hashlib.sha256(b"hdrs-hpc/commitment-salt/1\0" + key).digest()
-        checked = run_checker(CheckRequest(tuple(found), rules, salt), CHECK_TIMEOUT_S)
+        checked = run_checker(CheckRequest(tuple(found), rules, salt, inputs), CHECK_TIMEOUT_S)
         artefacts = _keep(home, job, spec, listed, checked)
     copy.close()
     return {
@@ -118,11 +123,33 @@ def _open_outputs(
         data = copy.read(item.path)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != item.digest:
             raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
-        declared = Declared(
-            item.name, output.class_, output.path, tuple(output.counts or ()), output.data, output.max_size
-        )
-        found.append((declared, data))
+        found.append((_declared(item.name, output, spec.workload.builtin), data))
     return found
+
+
+def _declared(name: str, output: Output, builtin: str | None) -> Declared:
+    known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
+    counts = tuple(output.counts or ())
+    return Declared(
+        name=name,
+        cls=output.class_,
+        path=output.path,
+        counts=counts,
+        data=output.data,
+        max_size=output.max_size,
+        measures=(*(output.measures or ()), *known.measures),
+        known_counts=tuple(count for count in known.counts if count not in counts),
+    )
+
+
+def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> InputFacts:
+    """From what was chosen for the attempt and the signed registrations; an attempt without a choice counts nothing."""
+    chosen = served.of_attempt(attempt)
+    sensitivities = {datasets.registration(tx, copy.dataset, copy.version).sensitivity for copy in read}
+    real = "real" in sensitivities
+    if chosen is None:
+        return InputFacts(0, 0, 0, real)
+    return InputFacts(chosen.people, chosen.items, max(chosen.instances, chosen.items), real)
 
 
 def _keep(

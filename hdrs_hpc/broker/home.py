@@ -9,14 +9,34 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.core.errors import NotFoundError, UsageError
+
+OPT_OUT_GRACE_S = 3600.0
+LONGEST_OPT_OUT_GRACE_S = 86_400.0
 
 
 class BrokerHomeMissingError(NotFoundError):
     code = "broker-home-missing"
     meaning = "The folder is not a broker's home."
     remedy = "Make one with `hdrs-hpc broker init`, or point HDRS_HPC_BROKER_HOME at the right folder."
+
+
+class OptOutGraceError(UsageError):
+    code = "opt-out-grace"
+    meaning = "The time that jobs may run on after an opt-out is not from 0 to 86,400 seconds."
+    remedy = "Set `opt-out-grace-s` in broker.toml to at most a day, or leave it out for an hour."
+
+
+def _grace(value: Any) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= LONGEST_OPT_OUT_GRACE_S
+    ):
+        raise OptOutGraceError()
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,8 @@ class BrokerSettings:
     port: int
     tick_s: float
     handover_deadline_s: float
+    opt_out_grace_s: float = OPT_OUT_GRACE_S
+    """How long an attempt that has its keys may run on when somebody opts out of its data."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     hosts: tuple[str, ...] = ()
@@ -71,6 +93,7 @@ class BrokerHome:
             port=int(raw.get("port", 8443)),
             tick_s=float(raw.get("tick-s", 30.0)),
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
+            opt_out_grace_s=_grace(raw.get("opt-out-grace-s", OPT_OUT_GRACE_S)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
             hosts=tuple(raw.get("hosts", ())),
@@ -117,6 +140,14 @@ class BrokerHome:
         """Which file became which item of a copy; it names files and patients and stays in the data zone."""
         return self.staging_dir(copy) / "items.parquet"
 
+    def selectable_file(self, copy: str) -> Path:
+        """What jobs may select the items of a copy by: raw values, sealed under the copy's key."""
+        return self.staging_dir(copy) / "selectable.sealed"
+
+    def served_dir(self, attempt: str) -> Path:
+        """Result of choosing what one attempt is served."""
+        return self.staging_dir(f"served-{attempt}")
+
     def quarantine_dir(self, attempt: str) -> Path:
         """Sealed outputs of one attempt, as they came, and the collector's result."""
         return self.root / "quarantine" / attempt
@@ -132,9 +163,14 @@ class BrokerHome:
     def certificate_file(self, project: str) -> Path:
         return self.root / "certificates" / f"{project}.json"
 
-    def opt_out_file(self) -> Path:
-        """One patient identifier a line, kept in the data zone; keyed and counted, never listed."""
-        return self.root / "opt-out.txt"
+    @property
+    def opt_outs_dir(self) -> Path:
+        """Files of opted-out patients' ids: plaintext of the data zone, hashed under keys and never listed."""
+        return self.root / "opt-outs"
+
+    def opt_out_ids_file(self, digest: str) -> Path:
+        """The ids that one signed opt-out change adds or removes."""
+        return self.opt_outs_dir / f"{digest.removeprefix('sha256:')}.json"
 
     def cohort_file(self, digest: str) -> Path:
         """The list of patients with this digest, put there by the custodian; one identifier a line."""
@@ -143,5 +179,5 @@ class BrokerHome:
     def make_folders(self) -> None:
         """Create the home's folders, 0700 each."""
         names = ("keyd", "clusters", "runtime", "logs", "inventories", "staging", "quarantine", "cohorts")
-        for name in ("", *names, "artefacts", "released", "certificates"):
+        for name in ("", *names, "opt-outs", "artefacts", "released", "certificates"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -26,6 +26,18 @@ def note_installed(home: BrokerHome, cluster: str, project: str, digest: str) ->
     write_json(_file(home), known | {f"{cluster}/{project}": digest})
 
 
+def forget_installed(home: BrokerHome, cluster: str, digest: str) -> None:
+    """No jobs on that cluster are to run ``digest`` any more: projects that did have none until the next install."""
+    known = json.loads(_file(home).read_bytes()) if _file(home).exists() else {}
+    left = {
+        place: pinned
+        for place, pinned in known.items()
+        if pinned != digest or place.split("/", 1)[0] != cluster
+    }
+    if left != known:
+        write_json(_file(home), left)
+
+
 def installed_runtime(home: BrokerHome, cluster: str, project: str) -> str:
     """Digest of the runtime that jobs of the project are to run on that cluster."""
     known = json.loads(_file(home).read_bytes()) if _file(home).exists() else {}

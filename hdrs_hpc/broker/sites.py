@@ -8,13 +8,12 @@ from pathlib import Path
 
 from connectors.clusters import Check, ClusterSettings, open_cluster
 from hdrs_hpc.broker import runtime as runtimes
+from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.store import documents, log, projects
+from hdrs_hpc.broker.keys.runtimes import ADMIN, REGISTERED, WITHDRAWN
+from hdrs_hpc.broker.store import checkpoint, documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
-
-ADMIN = "broker/admin"
-"""Actor in the log: whoever can write the broker's home; the operating system knows who that is."""
 
 
 class ClusterExistsError(ConflictError):
@@ -27,6 +26,12 @@ class NoProjectOnClusterError(NotFoundError):
     code = "no-project-on-cluster"
     meaning = "No project has an account on this cluster yet, so there is nothing to do."
     remedy = "Add [projects.NAME] to the cluster's settings, or name a project with --project."
+
+
+class RuntimeUnknownError(NotFoundError):
+    code = "runtime-unknown"
+    meaning = "No runtime of this digest is registered for the cluster."
+    remedy = "`hdrs-hpc cluster doctor NAME` names those that are."
 
 
 def local_settings(name: str, root: Path, isolation: str) -> bytes:
@@ -91,14 +96,57 @@ def projects_on(home: BrokerHome, name: str, only: Sequence[str] = ()) -> list[s
 
 
 def install(home: BrokerHome, name: str, project: str, file: Path, digest: str) -> None:
-    """Put the runtime ``file`` where the project's jobs find it, and pin its digest for them."""
+    """Put the runtime ``file`` where the project's jobs find it, register its digest, and pin it for them."""
     cluster = open_cluster(one(home, name), project)
     try:
         cluster.install_runtime(file, digest)
     finally:
         cluster.close()
-    _log(home, "runtime-installed", name, {"digest": digest})
+    register_runtime(home, name, digest)
     runtimes.note_installed(home, name, project, digest)
+
+
+def register_runtime(home: BrokerHome, name: str, digest: str) -> None:
+    """Nodes of the cluster that run ``digest`` may be given keys: in the log, and then with keyd.  Idempotent."""
+    if digest not in registered_runtimes(home, name):
+        _log(home, REGISTERED, name, {"digest": digest})
+    _tell_runtimes(home, name)
+
+
+def withdraw_runtime(home: BrokerHome, name: str, digest: str) -> None:
+    """Nodes of the cluster that run ``digest`` are given no keys any more, also where a job has begun.
+
+    keyd holds to it when this returns.  What was given is given: cancel the jobs that run.  Raises
+    :class:`RuntimeUnknownError`, LogRolledBackError.
+    """
+    one(home, name)
+    if digest not in registered_runtimes(home, name):
+        raise RuntimeUnknownError(where=name)
+    runtimes.forget_installed(home, name, digest)
+    _log(home, WITHDRAWN, name, {"digest": digest})
+    _tell_runtimes(home, name)
+
+
+def registered_runtimes(home: BrokerHome, name: str) -> list[str]:
+    """Digests of the runtimes whose nodes may be given keys on the cluster, the oldest first, as the log tells."""
+    db = Database(home.database)
+    with db.read() as tx:
+        said = [*log.of_event(tx, REGISTERED), *log.of_event(tx, WITHDRAWN)]
+    db.close()
+    found: dict[str, None] = {}
+    for entry in sorted(said, key=lambda entry: entry.seq):
+        if entry.subject["cluster"] == name:
+            found.pop(entry.detail["digest"], None)
+            if entry.event == REGISTERED:
+                found[entry.detail["digest"]] = None
+    return list(found)
+
+
+def _tell_runtimes(home: BrokerHome, name: str) -> None:
+    db = Database(home.database)
+    with setup.keyd_of(home) as ask:
+        checkpoint.tell_runtimes(db, ask, name)
+    db.close()
 
 
 def doctor(home: BrokerHome, name: str, project: str) -> list[Check]:
@@ -130,7 +178,11 @@ def _runtime_check(home: BrokerHome, name: str, project: str) -> Check:
         digest = runtimes.installed_runtime(home, name, project)
     except runtimes.RuntimeNotInstalledError as error:
         return Check("runtime", False, error.message, error.remedy)
-    return Check("runtime", True, f"pinned, {digest[:19]}…")
+    others = [other for other in registered_runtimes(home, name) if other != digest]
+    message = f"pinned, {digest[:19]}…"
+    if others:
+        message += f"; also given keys: {', '.join(others)}"
+    return Check("runtime", True, message)
 
 
 def _drain_mark(home: BrokerHome, name: str) -> Path:

@@ -17,22 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.opening import open_source
-from hdrs_hpc.broker import workers
+from hdrs_hpc.broker import opt_out_lists, workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.opt_out_lists import PatientList
+from hdrs_hpc.broker.selectable import keep_selectable
 from hdrs_hpc.broker.steps.keys import use_key
-from hdrs_hpc.broker.store import copies, datasets
+from hdrs_hpc.broker.store import copies, datasets, opt_outs
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import PixelRules
+from hdrs_hpc.policy.refusals import OptOutNotStatedError
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from imaging.deid.keyed import DeidKey
 from imaging.layout import REPORT
-from imaging.staging import patient_lists
+from imaging.staging import patient_list_file, patient_lists
 from imaging.staging.engine import Progress, StagePlan, stage
 from imaging.staging.inventory import read as read_inventory
 from imaging.staging.items_map import ItemsMap
+from imaging.staging.patient_lists import OptOut
 
 PROGRESS_EVERY_S = 0.5
 
@@ -56,15 +60,18 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         with ctx.db.read() as tx:
             copy = copies.get(tx, copy_id)
             registration = datasets.registration(tx, copy.dataset, copy.version)
+            said = opt_outs.of_dataset(tx, copy.dataset)
+        listed = _opt_out(home, said, copy.opt_out)
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
         keys = use_key(ctx, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
         cluster = ctx.cluster(copy.cluster, copy.project)
+        key = base64.b64decode(keys["key"])
         builder = CopyBuilder(
             cluster.objects(*layout.copy_parts(copy.project, copy.id)),
-            base64.b64decode(keys["key"]),
+            key,
             "copy",
             copy.project,
             copy.id,
@@ -79,7 +86,11 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             deid_key=deid,
             select=recipe["select"],
             columns=recipe.get("columns", {}),
-            opt_out=_opt_out(home, deid),
+            opt_out=OptOut(
+                patient_lists.opt_out_hashes(DeidKey(deid), listed.entries.values()),
+                listed.digest,
+                listed.about,
+            ),
             cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
             issuer=registration.issuer or copy.dataset,
@@ -92,7 +103,15 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         else:
             with contextlib.closing(open_source(registration.source)) as source:
                 origins = ItemsMap()
-                report = stage(source, inventory, builder, plan, _Meter(folder).note, origins=origins)
+                report = stage(
+                    source,
+                    inventory,
+                    builder,
+                    plan,
+                    _Meter(folder).note,
+                    origins=origins,
+                    selectable=lambda raw: keep_selectable(home, key, copy.project, copy.id, raw),
+                )
                 origins.note_inventory(read_inventory(inventory))
                 origins.write(home.items_map(copy.id))
             workers.replace_file(folder / "report.html", report.as_html().encode())
@@ -114,12 +133,15 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
     }
 
 
-def _opt_out(home: BrokerHome, deid: bytes) -> frozenset[str]:
-    """Keyed hashes of the patients who opted out; the list itself stays where the custodian keeps it."""
-    path = home.opt_out_file()
-    if not path.is_file():
-        return frozenset()
-    return patient_lists.opt_out_hashes(DeidKey(deid), path.read_text(encoding="utf-8").splitlines())
+def _opt_out(home: BrokerHome, said: list[opt_outs.Statement], wanted: str | None) -> PatientList:
+    """The list that the copy is made under, from the files that custodians signed for.
+
+    Raises :class:`OptOutNotStatedError`, and what :func:`opt_out_lists.in_force` raises.
+    """
+    until = next((place for place, item in enumerate(said, start=1) if item.list == wanted), None)
+    if until is None:
+        raise OptOutNotStatedError()
+    return opt_out_lists.in_force(home, said[:until])
 
 
 def _cohort(home: BrokerHome, deid: bytes, digest: str | None) -> frozenset[str] | None:
@@ -132,7 +154,7 @@ def _cohort(home: BrokerHome, deid: bytes, digest: str | None) -> frozenset[str]
         raise CohortMissingError() from None
     if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
         raise CohortMissingError("the list in the broker's home is another one")
-    return patient_lists.cohort_hashes(DeidKey(deid), raw.decode("utf-8", "replace").splitlines())
+    return patient_lists.cohort_hashes(DeidKey(deid), patient_list_file.parse(raw))
 
 
 class _Meter:

@@ -38,8 +38,15 @@ JOB = _table(
     State("RECEIVED", "steps/admit.py", ("ADMITTED", "PURGED"), "signature believed, rules not yet applied"),
     State("ADMITTED", "steps/stage.py", ("STAGING", "PURGING"), "every rule of the grant holds"),
     State("STAGING", "steps/stage.py", ("QUEUED", "PURGING"), "its data are being staged"),
-    State("QUEUED", "steps/submit.py", ("RUNNING", "PURGING"), "an attempt is at the cluster, or on its way"),
-    State("RUNNING", "steps/run.py", ("COLLECTING", "PURGING"), "agents run; keys are handed over"),
+    State(
+        "QUEUED",
+        "steps/submit.py",
+        ("RUNNING", "STAGING", "PURGING"),
+        "an attempt is at or on its way to the cluster",
+    ),
+    State(
+        "RUNNING", "steps/run.py", ("COLLECTING", "STAGING", "PURGING"), "agents run; keys are handed over"
+    ),
     State("COLLECTING", "steps/collect.py", ("IN_REVIEW", "PURGING"), "outputs are fetched and checked"),
     State("IN_REVIEW", "steps/release.py", ("RELEASING", "PURGING"), "reviewers decide"),
     State("RELEASING", "steps/release.py", ("PURGING",), "what was approved goes out"),

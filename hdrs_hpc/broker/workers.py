@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import die_with_parent, strict_json
 from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
 
 RETRY_AFTER_S = 5.0
@@ -70,7 +70,9 @@ def start(folder: Path, module: str, *arguments: str) -> None:
         # What stands here if it dies without a word: killed, out of memory, or unable to start.
         write_json(folder / "result.json", {"error": WorkerDiedError().as_dict()})
         started = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--lock-fd", str(lock.fileno())],
+            die_with_parent.guarded(
+                [sys.executable, "-m", module, *arguments, "--lock-fd", str(lock.fileno())], forward=True
+            ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

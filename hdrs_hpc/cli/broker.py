@@ -58,7 +58,9 @@ def init(
         return
     show.done(f"made the home of {audience} in {where.root}; it will listen on {where.settings().url}")
     click.echo(f"  its public keys are in {keys}")
-    click.echo(f"  next: hdrs-hpc trust init root.json --audience {audience} --broker-keys {keys} --person …")
+    click.echo(
+        f"  next: hdrs-hpc trust init root.json --audience {audience} --broker-keys {keys} --organisation … --person …"
+    )
 
 
 @broker.command()

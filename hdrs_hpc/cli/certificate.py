@@ -68,12 +68,15 @@ def show(file: Path, as_json: bool) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"Certificate of {document.project}, {document.assurance}, not verified here", markup=False)
-    places = Table("place", "how", "found", "looked after", "things", "bytes", box=None, pad_edge=False)
+    places = Table(
+        "place", "found", "looked after", "things", "bytes", "what was done", box=None, pad_edge=False
+    )
     for column in places.columns:
         column.no_wrap = True
     for row in document.places:
-        verified = "yes" if row.verified else "no"
-        places.add_row(row.place, row.method, row.result, verified, str(row.count), str(row.bytes))
+        verified = "yes" if row.verified else "not checked"
+        counted = ("not counted" if number is None else str(number) for number in (row.count, row.bytes))
+        places.add_row(row.place, row.result, verified, *counted, row.how)
     console.print(places)
     for item in document.checks:
         console.print(f"{item.check}: {item.result}, {item.detail}", markup=False)

@@ -1,16 +1,22 @@
-"""Freezing, closing and revoking: one signed closure, shown with what it will destroy."""
+"""Freezing, closing and revoking: one signed closure, shown with what it will destroy; and lifting a freeze."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hdrs_hpc.cli import options, show, signing
 
+if TYPE_CHECKING:
+    from hdrs_hpc.client.session import Session
+    from hdrs_hpc.client.signatures import Count
+    from hdrs_hpc.documents.envelope import Envelope
+
 _DONE = {
-    "freeze": "{} is frozen for good: no new job, no key is given any more, running jobs are being cancelled",
+    "freeze": "{} is frozen: no new job, no key is given any more, running jobs are being cancelled",
+    "unfreeze": "{} is no longer frozen by that closure; `hdrs-hpc project show {}` tells whether it goes on",
     "close": "{} is closing: its keys are being destroyed; certificate follows (`hdrs-hpc project show {}`)",
     "revoke": "{} is revoked: its keys are being destroyed; certificate follows (`hdrs-hpc project show {}`)",
 }
@@ -20,34 +26,87 @@ def close(
     name: str, action: str, reason: str, *, key: Path | None, yes: bool, context: str | None, as_json: bool
 ) -> None:
     """Sign and file a closure."""
+    session = options.session(context)
+    if action == "freeze":
+        click.echo("Running jobs are cancelled. `hdrs-hpc project unfreeze` lifts a freeze.", err=True)
+    else:
+        _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
+    _sign_and_send(session, name, {"action": action, "reason": reason}, key, yes, context, as_json)
+
+
+def unfreeze(
+    name: str, reason: str, *, key: Path | None, yes: bool, context: str | None, as_json: bool
+) -> None:
+    """Sign the lifting of the oldest freeze in force; it takes as many as a grant does."""
+    from hdrs_hpc.core.errors import ConflictError
+
+    session = options.session(context)
+    freezes = session.api.get(f"/v1/projects/{name}")["freezes"]
+    if not freezes:
+        raise ConflictError("the project is not frozen", where=name)
+    asked = {"action": "unfreeze", "freeze": freezes[0], "reason": reason}
+    _sign_and_send(session, name, asked, key, yes, context, as_json)
+
+
+def sign_further(file: Path, *, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+    """Add a signature to a closure that somebody began, and send it once enough have signed."""
+    from hdrs_hpc.client import signatures
+    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.closure import Closure
+
+    session = options.session(context)
+    envelope, closure = signatures.read(file, KINDS["closure"])
+    assert isinstance(closure, Closure)
+    _send(session, envelope, closure.project, closure.action, file, key, yes, context, as_json)
+
+
+def _sign_and_send(
+    session: Session,
+    name: str,
+    asked: dict[str, Any],
+    key: Path | None,
+    yes: bool,
+    context: str | None,
+    as_json: bool,
+) -> None:
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import clock, ids
     from hdrs_hpc.documents.kinds import KINDS
 
-    session = options.session(context)
-    if action == "freeze":
-        click.echo(
-            "A freeze can't be undone; running jobs are cancelled. Going on needs a new project.", err=True
-        )
-    else:
-        _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
     kind = KINDS["closure"]
-    envelope, _ = signatures.unsigned(
-        kind,
-        {
-            "schema": kind.schema,
-            "project": name,
-            "action": action,
-            "reason": reason,
-            "nonce": ids.new_id(26),
-            "at": clock.to_text(clock.now()),
-        },
-    )
-    root = session.root.document
+    value = {"schema": kind.schema, "project": name, "nonce": ids.new_id(26)} | asked
+    envelope, _ = signatures.unsigned(kind, value | {"at": clock.to_text(clock.now())})
+    out = Path(f"{name}.{asked['action']}.signed.json")
+    _send(session, envelope, name, asked["action"], out, key, yes, context, as_json)
+
+
+def _send(
+    session: Session,
+    envelope: Envelope,
+    name: str,
+    action: str,
+    out: Path,
+    key: Path | None,
+    yes: bool,
+    context: str | None,
+    as_json: bool,
+) -> None:
+    from hdrs_hpc.client import consent
+    from hdrs_hpc.documents.kinds import KINDS
+
+    kind, root = KINDS["closure"], session.root.document
     signed = signing.sign_made(kind, envelope, key=options.key_of(key, context), root=root, yes=yes)
-    out = Path(f"{name}.{action}.signed.json")
+    further: tuple[Count, ...] = ()
+    if action == "unfreeze":
+        further = consent.of_unfreeze(session.api.get(f"/v1/projects/{name}"), root, signed)
     signing.file_or_pass_on(
-        kind, signed, session, out=out, as_json=as_json, done=_DONE[action].format(name, name)
+        kind,
+        signed,
+        session,
+        out=out,
+        as_json=as_json,
+        done=_DONE[action].format(name, name),
+        further=further,
     )
 
 

@@ -94,8 +94,36 @@ def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bo
         installed.append(project)
         if not as_json:
             show.done(f"{project}: {runtime.digest}, {show.size(runtime.size_bytes)}")
+    others = [digest for digest in sites.registered_runtimes(where, name) if digest != runtime.digest]
     if as_json:
-        show.emit_json({"cluster": name, "digest": runtime.digest, "projects": installed})
+        show.emit_json(
+            {"cluster": name, "digest": runtime.digest, "projects": installed, "also-registered": others}
+        )
+        return
+    for digest in others:
+        click.echo(f"  {digest} is given keys too, until: hdrs-hpc cluster withdraw {name} {digest}")
+
+
+@cluster.command()
+@_NAME
+@click.argument("digest")
+@options.home
+def withdraw(name: str, digest: str, home: Path | None) -> None:
+    """Withdraw a node runtime: nodes of the cluster that run it are given no keys any more.
+
+    Jobs that wait at the cluster with it end with `runtime-withdrawn`; jobs that were given keys go on.
+
+    
+    Example:
+      hdrs-hpc cluster withdraw isambard-ai sha256:3f0c…
+    """
+    from hdrs_hpc.broker import sites
+
+    where = options.broker_home(home)
+    sites.withdraw_runtime(where, name, digest)
+    show.done(f"{name} gives no keys to {digest}")
+    if not sites.registered_runtimes(where, name):
+        click.echo(f"  next: hdrs-hpc cluster install {name}")
 
 
 @cluster.command()

@@ -24,7 +24,7 @@ def dataset() -> None:
     \b
     Example:
       hdrs-hpc dataset scan north-chest-ct /archive/ct --out scan.json
-      hdrs-hpc dataset register --scan scan.json --kind radiology --sensitivity real
+      hdrs-hpc dataset register --scan scan.json --owner north --kind radiology --sensitivity real
     """
 
 
@@ -82,7 +82,9 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
         click.echo(f"  {count} listed items could not be read and are left out: {code}")
     click.echo(f"  version {version}")
     if out is not None:
-        click.echo(f"  wrote {out}; next: hdrs-hpc dataset register --scan {out} --kind … --sensitivity …")
+        click.echo(
+            f"  wrote {out}; next: hdrs-hpc dataset register --scan {out} --owner … --kind … --sensitivity …"
+        )
 
 
 def _scan(source: Source) -> tuple[pa.Table, Counter[str]]:
@@ -121,6 +123,9 @@ def _place(text: str) -> dict[str, Any]:
 @click.option("--source", help="Folder or address, as the data zone sees it.  [default: the scan's]")
 @click.option("--version", help="Digest of the inventory.  [default: the scan's]")
 @click.option("--items", type=click.IntRange(0), help="How many items it has.  [default: the scan's]")
+@click.option(
+    "--owner", required=True, metavar="ORGANISATION", help="Whose data they are; its custodians sign."
+)
 @click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
 @click.option("--sensitivity", type=click.Choice(["synthetic", "public", "real"]), required=True)
 @click.option(
@@ -137,6 +142,7 @@ def register(
     source: str | None,
     version: str | None,
     items: int | None,
+    owner: str,
     kind: str,
     sensitivity: str,
     issuer: str | None,
@@ -150,7 +156,7 @@ def register(
 
     \b
     Example:
-      hdrs-hpc dataset register --scan scan.json --kind radiology --sensitivity public
+      hdrs-hpc dataset register --scan scan.json --owner north --kind radiology --sensitivity public
     """
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import signatures
@@ -161,6 +167,7 @@ def register(
     value = {
         "schema": KINDS["dataset-registration"].schema,
         "name": name or found.get("name"),
+        "owner": owner,
         "kind": kind,
         "sensitivity": sensitivity,
         "source": _place(source) if source else found.get("source"),
@@ -174,7 +181,7 @@ def register(
         document_kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
     )
     target = out or Path(f"{value['name']}.registration.signed.json")
-    done = f"registered {value['name']}, {value['items']} items, {sensitivity}"
+    done = f"registered {value['name']}, {value['items']} items, {sensitivity}; next: hdrs-hpc opt-out add"
     signing.file_or_pass_on(document_kind, signed, session, out=target, as_json=as_json, done=done)
 
 
@@ -240,9 +247,14 @@ def list_(context: str | None, as_json: bool) -> None:
     if as_json:
         show.emit_json(found)
         return
-    rows = [(d["name"], d["kind"], d["sensitivity"], d["items"], show.short(d["version"])) for d in found]
+    rows = [
+        (d["name"], d["owner"], d["kind"], d["sensitivity"], d["items"], show.short(d["version"]))
+        for d in found
+    ]
     show.table(
-        ("dataset", "kind", "sensitivity", "items", "version"), rows, empty="No dataset is registered."
+        ("dataset", "owner", "kind", "sensitivity", "items", "version"),
+        rows,
+        empty="No dataset is registered.",
     )
 
 
@@ -265,6 +277,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
         show.facts(
             [
                 ("dataset", item["name"]),
+                ("owner", item["owner"]),
                 ("kind", f"{item['kind']}, {item['sensitivity']}"),
                 ("items", item["items"]),
                 ("version", item["version"]),

@@ -10,6 +10,7 @@ import click
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.models.document import Document
     from hdrs_hpc.documents.models.grant import Grant
@@ -70,7 +71,7 @@ def sign(
     context: str | None,
     as_json: bool,
 ) -> None:
-    """Show a grant as one page, sign it, and say how many of how many have signed.
+    """Show a grant as one page, sign it, and say who has signed and whose signatures are missing.
 
     A YAML draft becomes NAME.signed.json; that file goes to the next custodian, who signs it the same way.
 
@@ -79,22 +80,30 @@ def sign(
       hdrs-hpc grant sign lung-fm.yaml
     """
     from hdrs_hpc.cli import grantview, signing
+    from hdrs_hpc.client import consent
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.grant import Grant
+
+    session, root = options.login(context), options.root_of(trust, context)
+    kind = KINDS["grant"]
+
+    def further(signed: Envelope) -> tuple[Count, ...]:
+        return consent.of_grant(session, root, signed)
 
     def page(document: Document) -> None:
         assert isinstance(document, Grant)
         grantview.page(document, err=True)
 
     signing.sign_file(
-        KINDS["grant"],
+        kind,
         file,
         key=options.key_of(key, context),
-        root=options.root_of(trust, context),
+        root=root,
         out=out,
         yes=yes,
         as_json=as_json,
         page=page,
+        further=further,
     )
 
 
@@ -129,11 +138,13 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
       hdrs-hpc grant show lung-fm
     """
     from hdrs_hpc.cli import grantview
-    from hdrs_hpc.client import signatures
+    from hdrs_hpc.client import consent, signatures
     from hdrs_hpc.documents.kinds import KINDS
 
     envelope, document = _read(what, context)
-    state = signatures.progress(envelope, KINDS["grant"], options.root_of(trust, context))
+    root = options.root_of(trust, context)
+    further = consent.of_grant(options.login(context), root, envelope)
+    state = signatures.progress(envelope, KINDS["grant"], root, further)
     if as_json:
         show.emit_json(
             {"grant": document.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()}
@@ -141,6 +152,8 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
         return
     grantview.page(document)
     click.echo(f"\n{envelope.digest}\n{state.sentence('custodian')}")
+    for count in further:
+        click.echo(count.sentence())
 
 
 @grant.command()

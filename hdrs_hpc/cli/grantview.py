@@ -142,7 +142,7 @@ def _outputs(grant: Grant) -> list[str]:
             f"tables: counts below {rules.table.min_count} suppressed, others rounded to {rules.table.round}"
         )
     if rules.figure is not None:
-        lines.append("figures: encoded anew from their pixels")
+        lines.append("figures: encoded anew from their pixels; none of real data")
     if rules.metrics is not None:
         lines.append("metrics: by the same rules as tables")
     if rules.weights is not None:

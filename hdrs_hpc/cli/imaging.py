@@ -27,7 +27,7 @@ def imaging() -> None:
     \b
     Example:
       hdrs-hpc imaging secret new my.secret
-      hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret
+      hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --opt-out opted-out.txt
     """
 
 
@@ -79,13 +79,14 @@ def secret_new(file: Path) -> None:
 )
 @click.option(
     "--opt-out",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Patients to leave out: one id a line, or ISSUER|ID.",
+    type=click.Path(path_type=Path),
+    help="Patients to leave out: one id a line, or ISSUER|ID.  This or --no-opt-out is required.",
 )
 @click.option(
-    "--cohort",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The only patients to take, in the same form.",
+    "--no-opt-out", metavar="REASON", help="Nobody opted out, for this reason; it stands in the report."
+)
+@click.option(
+    "--cohort", type=click.Path(path_type=Path), help="The only patients to take, in the same form."
 )
 @click.option(
     "--columns",
@@ -154,6 +155,7 @@ def stage(
     reports: tuple[Path, ...],
     select: tuple[str, ...],
     opt_out: Path | None,
+    no_opt_out: str | None,
     cohort: Path | None,
     columns: Path | None,
     max_failed: int | None,
@@ -178,11 +180,12 @@ def stage(
 
     \b
     Example:
-      hdrs-hpc imaging stage /archive/ct --secret my.secret --plan
-      hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --select Modality=CT --report report.html
-      hdrs-hpc imaging stage /archive/ct ./copy-2 --secret my.secret --from ./copy
-      hdrs-hpc imaging stage /archive/us ./us --secret my.secret --burned-in hold --contact-sheet
-      hdrs-hpc imaging stage /extract/tables ./outcomes --secret my.secret --columns columns.yaml
+      hdrs-hpc imaging stage /archive/ct --secret my.secret --opt-out opted-out.txt --plan
+      hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --opt-out opted-out.txt --select Modality=CT
+      hdrs-hpc imaging stage /archive/us ./us --secret my.secret --opt-out opted-out.txt --burned-in hold
+      hdrs-hpc imaging stage /phantoms ./qa --secret my.secret --no-opt-out "phantoms only" --report report.html
+      hdrs-hpc imaging stage /extract ./outcomes --secret my.secret --opt-out opted-out.txt --columns columns.yaml
+      hdrs-hpc imaging stage /archive/ct ./copy-2 --secret my.secret --opt-out opted-out.txt --from ./copy
     """
     import contextlib
     import os
@@ -194,6 +197,10 @@ def stage(
         raise click.UsageError("Missing argument 'DEST'.")
     from imaging.staging.pool import ParserPool
 
+    if (opt_out is None) == (no_opt_out is None):
+        raise click.UsageError(
+            "Say who opted out, in one of two ways: --opt-out FILE, or --no-opt-out REASON where nobody did."
+        )
     workers = workers or len(os.sched_getaffinity(0))
     parsers = click.get_current_context().with_resource(ParserPool(workers))
     if scheduler == "threads":
@@ -204,7 +211,7 @@ def stage(
     from imaging import standalone
     from imaging.deid import profiles
     from imaging.deid.keyed import DeidKey
-    from imaging.staging import patient_lists, release_list
+    from imaging.staging import patient_list_file, patient_lists, release_list
     from imaging.staging.engine import StagePlan
     from imaging.staging.items_map import ItemsMap
     from imaging.staging.scheduling import ClusterTls, Where
@@ -226,8 +233,10 @@ def stage(
         profile=profile or "",
         deid_key=standalone.deid_key(key),
         select=_selected(select),
-        opt_out=patient_lists.opt_out_hashes(deid, _lines(opt_out)),
-        cohort=patient_lists.cohort_hashes(deid, _lines(cohort)) if cohort else None,
+        opt_out=patient_lists.OptOut.nobody(deid, no_opt_out or "")
+        if opt_out is None
+        else patient_lists.OptOut.of(deid, patient_list_file.read(opt_out)),
+        cohort=patient_lists.cohort_hashes(deid, patient_list_file.read(cohort)) if cohort else None,
         columns=strict_yaml.load(columns.read_bytes())[0] if columns else {},
         max_failed=2**63 if max_failed is None else max_failed,
         workers=workers,
@@ -280,6 +289,10 @@ def stage(
         f"{show.count(report.items_in, 'item')} "
         f"in {report.seconds:.1f} s ({rates['items-per-second']:g} items/s, "
         f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
+    )
+    told = summary["opt-out"]
+    click.echo(
+        f"  opt-out list of {f'up to {told["about"]} patients' if told['about'] else 'nobody'}, {told['list']}"
     )
     if earlier is not None:
         click.echo(
@@ -336,10 +349,6 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
 
 for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index, pseudonym):
     imaging.add_command(command)
-
-
-def _lines(path: Path | None) -> list[str]:
-    return path.read_text("utf-8", "replace").splitlines() if path else []
 
 
 def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job": ("hdrs_hpc.cli.job:job", "Follow jobs, cancel them, fetch what was released."),
     "review": ("hdrs_hpc.cli.review:review", "Check outputs and decide what leaves."),
     "dataset": ("hdrs_hpc.cli.dataset:dataset", "Scan and register approved data."),
+    "opt-out": ("hdrs_hpc.cli.opt_out:opt_out", "Say who opted out of a dataset."),
     "grant": ("hdrs_hpc.cli.grant:grant", "Draft, sign and compare grants."),
     "trust": ("hdrs_hpc.cli.trust:trust", "Say who the people are, and whom a broker believes."),
     "approval": ("hdrs_hpc.cli.approval:approval", "Approve a researcher's code, by its digest."),

@@ -93,10 +93,10 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
 @options.context
 @options.as_json
 def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
-    """Stop a project at once, for good: no new job, no key is given, running jobs are cancelled.
+    """Stop a project at once: no new job, no key is given, running jobs are cancelled.
 
-    It can't be undone: a frozen project gets no new grant, so going on needs a new project.  Staged data and keys
-    stay until the project is closed or its time is over; what is in review may still be decided.
+    Staged data and keys stay until the project is closed or its time is over; what is in review may still be
+    decided.  As many custodians as grant the data can lift it: `hdrs-hpc project unfreeze`.
 
     \b
     Example:
@@ -105,6 +105,46 @@ def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | N
     from hdrs_hpc.cli import closing
 
     closing.close(name, "freeze", reason, key=key, yes=yes, context=context, as_json=as_json)
+
+
+@project.command()
+@_NAME
+@_REASON
+@options.key
+@options.yes
+@options.context
+@options.as_json
+def unfreeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+    """Lift a freeze: signed by as many custodians as a grant, with those of every owner of the data.
+
+    The first one writes NAME.unfreeze.signed.json, the next ones add theirs with `hdrs-hpc project sign`.  A project
+    that was frozen twice needs it twice.
+
+    \b
+    Example:
+      hdrs-hpc project unfreeze lung-fm --reason "query answered, DAC-2026-0150"
+    """
+    from hdrs_hpc.cli import closing
+
+    closing.unfreeze(name, reason, key=key, yes=yes, context=context, as_json=as_json)
+
+
+@project.command()
+@click.argument("file", type=options.FILE)
+@options.key
+@options.yes
+@options.context
+@options.as_json
+def sign(file: Path, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+    """Add your signature to a closure that needs more than one, and send it once enough have signed.
+
+    \b
+    Example:
+      hdrs-hpc project sign lung-fm.unfreeze.signed.json
+    """
+    from hdrs_hpc.cli import closing
+
+    closing.sign_further(file, key=key, yes=yes, context=context, as_json=as_json)
 
 
 @project.command()

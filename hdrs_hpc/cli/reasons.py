@@ -62,6 +62,18 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "time-limit", "The job ran into its time limit.", "Ask for more `resources.time`, or do less."),
     (
         END,
+        "out-of-memory",
+        "Your code took more memory on a node than the job has; processes and files in memory count together.",
+        "Ask for more `resources.mem`, or read less at once and leave less in `/tmp` and the outputs.",
+    ),
+    (
+        END,
+        "too-many-processes",
+        "Your code had as many processes and threads on a node as it may have: 512, and 64 for each of its CPUs.",
+        "Start fewer at a time; a program that forks without end looks like this.",
+    ),
+    (
+        END,
         "node-failed",
         "The node ended without the agent's closing list: it crashed, or the job was killed, often for its memory.",
         "Ask for more `resources.mem` if the job needs much, and submit again; tell the site if it stays so.",

@@ -13,6 +13,7 @@ from hdrs_hpc.cli import show
 if TYPE_CHECKING:
     from hdrs_hpc.client.filing import Receipt
     from hdrs_hpc.client.session import Session
+    from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.kinds import DocumentKind
     from hdrs_hpc.documents.models.document import Document
@@ -29,8 +30,9 @@ def sign_file(
     yes: bool,
     as_json: bool,
     page: Callable[[Document], None] | None = None,
+    further: Callable[[Envelope], tuple[Count, ...]] | None = None,
 ) -> None:
-    """Show the whole, ask, sign, write, and say how many of how many have signed.
+    """Show the whole, ask, sign, write, and say who has signed and whose signatures are missing.
 
     A draft becomes ``<name>.signed.json`` beside it; an envelope is replaced by itself with one signature more.
     """
@@ -40,15 +42,18 @@ def sign_file(
     target = out or (path if envelope.signatures else path.with_name(f"{path.stem}.signed.json"))
     if page is not None:
         page(document)
+    click.echo(f"digest {envelope.digest}", err=True)
     confirm(envelope.payload, yes=yes)
     signed = signatures.add(envelope, kind, key, root)
     write(target, signed.to_bytes())
-    state = signatures.progress(signed, kind, root)
+    state = signatures.progress(signed, kind, root, further(signed) if further is not None else ())
     if as_json:
         show.emit_json({"file": str(target), "digest": signed.digest, **state.as_dict()})
         return
     show.done(f"signed {kind.name} {signed.digest}")
     click.echo(f"  {state.sentence(kind.role)}")
+    for count in state.further:
+        click.echo(f"  {count.sentence()}")
     click.echo(f"  wrote {target}" + ("" if state.complete else "; pass it on to the next person"))
 
 
@@ -77,12 +82,19 @@ def submit_file(kind: DocumentKind, path: Path, session: Session) -> Receipt:
 
 
 def file_or_pass_on(
-    kind: DocumentKind, envelope: Envelope, session: Session, *, out: Path, as_json: bool, done: str
+    kind: DocumentKind,
+    envelope: Envelope,
+    session: Session,
+    *,
+    out: Path,
+    as_json: bool,
+    done: str,
+    further: tuple[Count, ...] = (),
 ) -> None:
     """File it if enough people have signed, else write it down to be passed on."""
     from hdrs_hpc.client import filing, signatures
 
-    state = signatures.progress(envelope, kind, session.root.document)
+    state = signatures.progress(envelope, kind, session.root.document, further)
     if state.complete:
         told(filing.file(session, envelope), done, as_json)
         return
@@ -91,6 +103,8 @@ def file_or_pass_on(
         show.emit_json({"file": str(out), "digest": envelope.digest, **state.as_dict()})
         return
     click.echo(f"  {state.sentence(kind.role)}; not sent yet")
+    for count in further:
+        click.echo(f"  {count.sentence()}")
     click.echo(f"  wrote {out}; pass it on to the next person")
 
 

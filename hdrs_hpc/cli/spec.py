@@ -58,9 +58,13 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
     from hdrs_hpc.client import context, spectemplate
 
     found = context.find(spec_file)
-    grant = context.load(found).facts.grant if found else _granted(login, project)
+    grant, real = _by_documents(found) if found else _granted(login, project)
     text = spectemplate.render(
-        spectemplate.name_from(spec_file.stem), grant=grant, own_code=own_code, project=project
+        spectemplate.name_from(spec_file.stem),
+        grant=grant,
+        own_code=own_code,
+        project=project,
+        figures=not real,
     )
     try:
         with spec_file.open("x", encoding="utf-8") as handle:
@@ -159,7 +163,16 @@ def sign(
         click.echo(f"Signed {envelope.digest}\nWrote {target}")
 
 
-def _granted(login: str | None, project: str | None) -> Grant | None:
+def _by_documents(file: Path) -> tuple[Grant, bool]:
+    """The grant of an hdrs-hpc.toml, and whether any of its data are real, or not told."""
+    from hdrs_hpc.client import context
+
+    facts = context.load(file).facts
+    told = [facts.registrations.get(name) for name in facts.grant.data]
+    return facts.grant, any(item is None or item.sensitivity == "real" for item in told)
+
+
+def _granted(login: str | None, project: str | None) -> tuple[Grant | None, bool]:
     """The grant to begin with, asked of the broker; None, and said so, where there is no login that works."""
     from hdrs_hpc.cli import options
     from hdrs_hpc.client import projectview
@@ -167,12 +180,12 @@ def _granted(login: str | None, project: str | None) -> Grant | None:
 
     session = options.login(login)
     if session is None:
-        return None
+        return None, False
     try:
-        return projectview.grant_to_begin_with(session, project)
+        return projectview.grant_to_begin_with(session, project) or (None, False)
     except (NotLoggedInError, SiteError) as error:
         click.echo(f"The broker was not asked ({error.message}): names to fill in were written.", err=True)
-        return None
+        return None, False
 
 
 def _by_login(spec_file: Path, login: str | None) -> SpecReport:

@@ -10,7 +10,10 @@ import click
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.signatures import Count
+    from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.models.trust_root import KeyRecord, TrustRoot
+    from hdrs_hpc.documents.trust import VerifiedRoot
 
 
 @click.group()
@@ -20,7 +23,9 @@ def trust() -> None:
     \b
     Example:
       hdrs-hpc trust init root.json --audience north-sde --broker-keys broker-keys.json \\
-        --person "adeyemi:Ade Adeyemi:custodian:adeyemi.pub" --person "brandt:Eva Brandt:custodian:brandt.pub"
+        --organisation "north:North Hospital NHS Trust" \\
+        --person "adeyemi:Ade Adeyemi:north:custodian:adeyemi.pub" \\
+        --person "brandt:Eva Brandt:north:custodian:brandt.pub"
     """
 
 
@@ -28,14 +33,44 @@ def trust() -> None:
 @click.argument("file", type=options.NEW_FILE)
 @click.option("--audience", help="The broker's name.  [default: the old root's]")
 @click.option(
+    "--organisation",
+    "organisations",
+    multiple=True,
+    metavar="ID:NAME[:N]",
+    help="A body that people and data belong to; N of its own custodians decide for it.  [default: 2]",
+)
+@click.option(
     "--person",
     "people",
     multiple=True,
-    metavar="ID:NAME:ROLE[,ROLE]:KEY.pub",
-    help="Roles: custodian, researcher, checker, code-reviewer, admin.  Repeat for each person.",
+    metavar="ID:NAME:ORGANISATION:ROLE[,ROLE]:KEY.pub",
+    help="Roles: custodian, researcher, checker, code-reviewer, admin; - for none.  Repeat for each person.",
 )
 @click.option(
-    "--people", "people_file", type=options.FILE, help="YAML with `people:` (and `thresholds:`) instead."
+    "--people",
+    "people_file",
+    type=options.FILE,
+    help="YAML with `organisations:`, `people:`, `thresholds:`, `recovery:` instead.",
+)
+@click.option(
+    "--recovery",
+    metavar="ID,ID[,ID]",
+    help="Who helps when a custodian's key is lost; how many of them: --threshold recovery=N.  [default: 2]",
+)
+@click.option(
+    "--replace-key",
+    "replace_keys",
+    multiple=True,
+    metavar="ID:NEW.pub",
+    help="With --succeeds: mark the keys of a person as retired and list a new one beside them.",
+)
+@click.option(
+    "--compromised", is_flag=True, help="With --replace-key: mark the old keys as compromised instead."
+)
+@click.option(
+    "--from-entry",
+    type=click.IntRange(0),
+    help="With --replace-key: the log entry from which the mark counts.  [default: the log's end, from the login]",
 )
 @click.option("--broker-keys", type=options.FILE, help="What `broker init` wrote.")
 @click.option(
@@ -50,8 +85,13 @@ def trust() -> None:
 def init(
     file: Path,
     audience: str | None,
+    organisations: tuple[str, ...],
     people: tuple[str, ...],
     people_file: Path | None,
+    recovery: str | None,
+    replace_keys: tuple[str, ...],
+    compromised: bool,
+    from_entry: int | None,
     broker_keys: Path | None,
     thresholds: tuple[str, ...],
     demo: bool,
@@ -64,14 +104,18 @@ def init(
     \b
     Example:
       hdrs-hpc trust init root.json --audience north-sde --broker-keys broker-keys.json \\
-        --person "adeyemi:Ade Adeyemi:custodian:adeyemi.pub" --person "brandt:Eva Brandt:custodian:brandt.pub"
-      hdrs-hpc trust init root2.json --succeeds root.json --person "okafor:Ngozi Okafor:researcher:okafor.pub"
+        --organisation "north:North Hospital NHS Trust" \\
+        --person "adeyemi:Ade Adeyemi:north:custodian:adeyemi.pub" \\
+        --person "brandt:Eva Brandt:north:custodian:brandt.pub"
+      hdrs-hpc trust init root2.json --succeeds root.json --person "okafor:Ngozi Okafor:north:researcher:okafor.pub"
+      hdrs-hpc trust init root2.json --succeeds root.json --replace-key brandt:brandt-new.pub
     """
     from hdrs_hpc.cli.signing import write
     from hdrs_hpc.client import rootdraft
 
     envelope, root = rootdraft.draft(
         audience=audience,
+        organisations=organisations,
         people=people,
         people_file=people_file,
         broker_keys=broker_keys,
@@ -79,6 +123,10 @@ def init(
         demo=demo,
         succeeds=succeeds,
         remove=remove,
+        recovery=recovery,
+        replace_keys=replace_keys,
+        mark="compromised" if compromised else "retired",
+        from_entry=from_entry if from_entry is not None or not replace_keys else _end_of_log(),
     )
     write(file, envelope.to_bytes())
     if as_json:
@@ -89,14 +137,22 @@ def init(
     click.echo(f"  next, by {root.thresholds.trust_root} custodians: hdrs-hpc trust sign {file} --key KEY")
 
 
+_SUCCEEDS = click.option("--succeeds", type=options.FILE, help="The root before it.  [default: the login's]")
+
+
 @trust.command()
 @click.argument("file", type=options.FILE)
+@_SUCCEEDS
 @options.key
 @options.yes
 @options.out
 @options.as_json
-def sign(file: Path, key: Path | None, yes: bool, out: Path | None, as_json: bool) -> None:
-    """Show a trust root, sign it, and say how many of how many custodians have signed.
+def sign(
+    file: Path, succeeds: Path | None, key: Path | None, yes: bool, out: Path | None, as_json: bool
+) -> None:
+    """Show a trust root and its digest, sign it, and say whose signatures are still missing.
+
+    A custodian whose key is replaced signs twice: with the old key and with the new one.
 
     \b
     Example:
@@ -106,6 +162,11 @@ def sign(file: Path, key: Path | None, yes: bool, out: Path | None, as_json: boo
     from hdrs_hpc.documents.kinds import KINDS
 
     envelope_root = _document(file)
+    before = _before(envelope_root, succeeds)
+
+    def further(signed: Envelope) -> tuple[Count, ...]:
+        return _missing(before, signed, envelope_root)
+
     signing.sign_file(
         KINDS["trust-root"],
         file,
@@ -114,6 +175,7 @@ def sign(file: Path, key: Path | None, yes: bool, out: Path | None, as_json: boo
         out=out or file,
         yes=yes,
         as_json=as_json,
+        further=further,
     )
 
 
@@ -139,23 +201,25 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
 
 @trust.command("show")
 @click.argument("file", type=options.FILE, required=False)
+@_SUCCEEDS
 @options.context
 @options.as_json
-def show_(file: Path | None, context: str | None, as_json: bool) -> None:
-    """Show a trust root: its digest, people, roles and keys.  Without FILE, the login's.
+def show_(file: Path | None, succeeds: Path | None, context: str | None, as_json: bool) -> None:
+    """Show a trust root: its digest, people, roles, keys, and whose signatures are missing.  Without FILE, the login's.
 
     \b
     Example:
       hdrs-hpc trust show root.json
     """
     from hdrs_hpc.client import signatures
-    from hdrs_hpc.documents.envelope import Envelope
+    from hdrs_hpc.documents.envelope import Envelope as Read
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.trust_root import TrustRoot as RootModel
 
-    envelope = Envelope.parse(file.read_bytes()) if file else options.session(context).root.envelope
+    envelope = Read.parse(file.read_bytes()) if file else options.session(context).root.envelope
     root = RootModel.from_payload(envelope.payload)
-    state = signatures.progress(envelope, KINDS["trust-root"], root)
+    further = _missing(_before(root, succeeds), envelope, root) if file else ()
+    state = signatures.progress(envelope, KINDS["trust-root"], root, further)
     if as_json:
         show.emit_json({"root": root.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()})
         return
@@ -166,16 +230,25 @@ def show_(file: Path | None, context: str | None, as_json: bool) -> None:
             ("version", root.version),
             ("supersedes", root.supersedes),
             ("demo", "yes: for trying out, never for patient data" if root.demo else "no"),
-            ("signed", state.sentence("custodian")),
+            ("signed", "\n".join(count.sentence() for count in further) or state.sentence("custodian")),
+            ("recovery", _recovery(root)),
+            ("real data", _fit_for_real(root)),
         ]
     )
     click.echo()
+    bodies = [
+        (name, item.name, item.threshold, ", ".join(root.custodians_of(name)) or "none")
+        for name, item in root.organisations.items()
+    ]
+    show.table(("organisation", "name", "decide for it", "its custodians"), bodies, empty="None.")
+    click.echo()
     rows = [
-        (name, person.name, ", ".join(person.roles), _key_state(record), record.fingerprint)
+        (name, person.name, person.organisation, ", ".join(person.roles) or "-", _key_state(record),
+         record.fingerprint)
         for name, person in root.people.items()
         for record in person.keys
-    ]
-    show.table(("person", "name", "roles", "key", "fingerprint"), rows, empty="Nobody.")
+    ]  # fmt: skip
+    show.table(("person", "name", "organisation", "roles", "key", "fingerprint"), rows, empty="Nobody.")
 
 
 @trust.command()
@@ -190,11 +263,12 @@ def verify(file: Path, root_digest: str | None, succeeds: Path | None, as_json: 
     Example:
       hdrs-hpc trust verify root.json --root-digest sha256:9f2c…
     """
+    from hdrs_hpc.documents import succession
     from hdrs_hpc.documents import trust as roots
 
     root = roots.load_root(file.read_bytes(), root_digest)
     if succeeds is not None:
-        roots.check_succession(roots.load_root(succeeds.read_bytes(), None), root)
+        succession.check(roots.load_root(succeeds.read_bytes(), None), root)
     anchored = root_digest is not None or succeeds is not None
     if as_json:
         show.emit_json({"digest": root.digest, "people": list(root.people), "anchored": anchored})
@@ -204,6 +278,60 @@ def verify(file: Path, root_digest: str | None, succeeds: Path | None, as_json: 
         click.echo(
             "  self-consistent only: give --root-digest, learnt by another way, to know that it is the one"
         )
+
+
+def _before(root: TrustRoot, succeeds: Path | None) -> VerifiedRoot | None:
+    """The root that ``root`` supersedes: the file given, else the login's if it is that one."""
+    from hdrs_hpc.documents.trust import load_root
+
+    if root.supersedes is None:
+        return None
+    if succeeds is not None:
+        return load_root(succeeds.read_bytes(), root.supersedes)
+    at_hand = options.login(None)
+    held = at_hand.root if at_hand else None
+    return held if held is not None and held.digest == root.supersedes else None
+
+
+def _missing(before: VerifiedRoot | None, envelope: Envelope, root: TrustRoot) -> tuple[Count, ...]:
+    """By every count that matters, who has signed."""
+    from hdrs_hpc.documents import succession
+
+    needs = succession.progress(before, envelope, root).needs
+    if root.supersedes is not None and before is None:
+        return (*needs, _Unknown())
+    return needs
+
+
+class _Unknown:
+    """Whether the custodians of the root before agree can't be told without it."""
+
+    met = False
+
+    def sentence(self) -> str:
+        return "who of the root before must sign is not known: give it with --succeeds, or log in"
+
+
+def _end_of_log() -> int | None:
+    """Length of the log as the login last saw it signed."""
+    from hdrs_hpc.client import checkpoints
+
+    at_hand = options.login(None)
+    last = checkpoints.last(at_hand) if at_hand else None
+    return last.size if last else None
+
+
+def _recovery(root: TrustRoot) -> str:
+    if root.recovery is None:
+        return "nobody is named: a lost key needs as many other custodians as a trust root"
+    return f"{root.recovery.threshold} of {', '.join(root.recovery.people)}, with the custodians who are left"
+
+
+def _fit_for_real(root: TrustRoot) -> str:
+    if root.demo:
+        return "never: a demo root"
+    alone = root.one_person_decides
+    return f"no: one person decides on {', '.join(alone)}" if alone else "may be used under it"
 
 
 def _key_state(record: KeyRecord) -> str:

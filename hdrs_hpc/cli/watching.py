@@ -106,6 +106,14 @@ def crash(detail: dict[str, Any]) -> str:
         return "your code did not start: the sandbox or the workers did not come up"
     if ending == "out-of-time":
         return "your code was stopped at its time limit"
+    if ending == "too-many-processes":
+        return "your code had as many processes and threads as it may have"
+    if ending == "out-of-memory":
+        taken = detail.get("memory") or {}
+        by = (
+            "the kernel held it to that" if taken.get("wall") == "cgroup" else "the node's agent was watching"
+        )
+        return f"your code took {taken.get('took-mb')} MiB of memory and had {taken.get('had-mb')}; {by}"
     if ending not in ("crashed", "exited"):
         return ", ".join(
             f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {})

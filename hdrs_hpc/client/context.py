@@ -16,13 +16,14 @@ from pydantic import Field, ValidationError
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.models.document import Items, Part
 from hdrs_hpc.documents.models.grant import Isolation
 from hdrs_hpc.documents.models.words import Digest, Moment, Name
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.refusals import OptOutNotStatedError
 
 FILE_NAME = "hdrs-hpc.toml"
 
@@ -31,6 +32,9 @@ class ContextUnusableError(BadDocumentError):
     code = "context-unusable"
     meaning = "The hdrs-hpc.toml above the spec, or a document that it names, can not be used."
     remedy = "Mend the file named, or give `--no-context` to check the spec's form only."
+
+
+_UNTOLD = {OptOutNotStatedError.code: "whether a custodian said who opted out of every dataset"}
 
 
 class _Documents(Part):
@@ -90,7 +94,10 @@ def load(file: Path) -> Context:
     registrations = {}
     for place in named.registrations:
         found = trust.verify(Envelope.parse(_read(file, place)), "dataset-registration", root)
+        owners.require_own(root.document, found.people, found.document.owner, found.document.name)
         registrations[found.document.name] = found.document
+    owned = {name: registrations[name].owner for name in grant.document.data if name in registrations}
+    owners.require_consents(root.document, grant.people, owned)
     approvals = {}
     for place in named.code_approvals:
         approval = trust.verify(Envelope.parse(_read(file, place)), "code-approval", root)
@@ -110,7 +117,7 @@ def load(file: Path) -> Context:
         gpu_hours_used=named.gpu_hours_used,
         code_approvals=approvals,
     )
-    return Context(file, root, named.person, facts)
+    return Context(file, root, named.person, facts, _UNTOLD)
 
 
 def _read_settings(file: Path) -> _ContextFile:

@@ -56,18 +56,20 @@ def context(session: Session, project: str, cluster: str | None) -> Context:
         trust_root_digest=root.digest,
         project_state="FROZEN" if shown["frozen"] else shown["state"],
         gpu_hours_used=shown["gpu-hours-used"],
+        opt_outs=frozenset(name for name, data in shown["data"].items() if data["opt-outs-stated"]),
     )
     return Context(None, root, session.settings.person, facts, _UNTOLD)
 
 
-def grant_to_begin_with(session: Session, project: str | None) -> Grant | None:
+def grant_to_begin_with(session: Session, project: str | None) -> tuple[Grant, bool] | None:
     """The grant of the project named, else of the only one that runs and in which the person works.
+
+    With it, whether any of its data are real, or not told.
 
     None where there is none; raises UsageError where there are several.
     """
     if project is not None:
-        _shown(session, project)
-        return _grant(session, project)[0]
+        return _to_begin_with(session, project)
     mine = [
         item["name"]
         for item in session.api.get("/v1/projects")
@@ -79,7 +81,13 @@ def grant_to_begin_with(session: Session, project: str | None) -> Grant | None:
         raise UsageError(
             f"you work in several projects: {', '.join(mine)}", remedy="Name one with --project."
         )
-    return _grant(session, mine[0])[0] if mine else None
+    return _to_begin_with(session, mine[0]) if mine else None
+
+
+def _to_begin_with(session: Session, project: str) -> tuple[Grant, bool]:
+    shown = _shown(session, project)["data"].values()
+    real = any(data["sensitivity"] in (None, "real") for data in shown)
+    return _grant(session, project)[0], real
 
 
 def _shown(session: Session, project: str) -> dict[str, Any]:
@@ -106,6 +114,7 @@ def _registration(name: str, data: dict[str, Any]) -> DatasetRegistration:
         {
             "schema": DatasetRegistration.SCHEMA,
             "name": name,
+            "owner": data["owner"],
             "kind": data["kind"],
             "sensitivity": data["sensitivity"],
             "source": {"type": "folder", "path": "(not shown)"},

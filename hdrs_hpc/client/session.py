@@ -17,7 +17,7 @@ from typing import Any
 from hdrs_hpc.client.http import Api
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotAllowedError, NotFoundError, UsageError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import succession, trust
 from hdrs_hpc.documents.trust import VerifiedRoot
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
@@ -150,7 +150,7 @@ class Session:
                 if shown.digest != held.digest:
                     raise trust.TrustRootMismatchError("the broker shows another trust root of that version")
                 continue
-            trust.check_succession(held, shown)
+            succession.check(held, shown)
             self.keep_root(shown)
             held = shown
         return held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import ConflictError
@@ -31,12 +31,22 @@ class Signer:
     counts: bool
 
 
+class Count(Protocol):
+    """A further count of signatures that must be met, such as those of a dataset's owner."""
+
+    @property
+    def met(self) -> bool: ...
+
+    def sentence(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a document is: ``people`` count, ``needed`` is the threshold (None without a trust root)."""
 
     signers: tuple[Signer, ...]
     needed: int | None
+    further: tuple[Count, ...] = ()
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -44,7 +54,8 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        return self.needed is not None and len(self.people) >= self.needed
+        enough = self.needed is not None and len(self.people) >= self.needed
+        return enough and all(count.met for count in self.further)
 
     def sentence(self, role: str) -> str:
         """``1 of 2 custodians have signed (adeyemi)``."""
@@ -56,7 +67,12 @@ class Progress:
         return f"{len(self.people)} of {self.needed} {plural} {verb} signed{named}"
 
     def as_dict(self) -> dict[str, Any]:
-        return {"signed": list(self.people), "needed": self.needed, "complete": self.complete}
+        return {
+            "signed": list(self.people),
+            "needed": self.needed,
+            "complete": self.complete,
+            "missing": [count.sentence() for count in self.further if not count.met],
+        }
 
 
 def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
@@ -86,17 +102,21 @@ def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | Non
     before = signers(envelope, kind, root)
     new = envelope.with_signature(signature)
     mine = signers(new, kind, root)[-1]
+    # On a trust root a person signs with an old key and with the new one that replaces it.
+    one_key = kind.name == "trust-root"
     if any(
-        item.fingerprint == mine.fingerprint or (item.person and item.person == mine.person)
+        item.fingerprint == mine.fingerprint or (item.person and item.person == mine.person and not one_key)
         for item in before
     ):
         raise AlreadySignedError(mine.person or mine.fingerprint)
     return new
 
 
-def progress(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> Progress:
+def progress(
+    envelope: Envelope, kind: DocumentKind, root: TrustRoot | None, further: tuple[Count, ...] = ()
+) -> Progress:
     """Who signed, and how many are needed; every signature is verified, an altered one raises."""
-    return Progress(signers(envelope, kind, root), root.threshold(kind.name) if root else None)
+    return Progress(signers(envelope, kind, root), root.threshold(kind.name) if root else None, further)
 
 
 def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:

@@ -125,7 +125,7 @@ def _judged(decision: job_policy.Decision, context: Context) -> tuple[job_policy
     """The decision without the answers that what is known here can't give, and what these would have needed."""
     left_out = [rule for rule in decision.rules if rule.code in context.untold]
     kept = tuple(rule for rule in decision.rules if rule.code not in context.untold)
-    untold = tuple(f"{rule.rule}: {context.untold[rule.code or '']}" for rule in left_out)
+    untold = tuple(dict.fromkeys(f"{rule.rule}: {context.untold[rule.code or '']}" for rule in left_out))
     return replace(decision, rules=kept), untold
 
 

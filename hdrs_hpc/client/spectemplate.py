@@ -36,8 +36,13 @@ _OUTPUTS = """\
 _FIRST_RUN_S = 30 * 60
 
 
-def render(name: str, *, grant: Grant | None, own_code: bool, project: str | None = None) -> str:
-    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs."""
+def render(
+    name: str, *, grant: Grant | None, own_code: bool, project: str | None = None, figures: bool = True
+) -> str:
+    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
+
+    ``figures``: false where any of the data are real, of which no figure is drawn.
+    """
     return (
         "schema: hdrs-hpc/job-spec/1\n"
         f"project: {grant.project if grant else project or 'your-project'}\n"
@@ -48,7 +53,7 @@ def render(name: str, *, grant: Grant | None, own_code: bool, project: str | Non
         f"{_OWN_CODE if own_code else _BUILTIN}"
         f"{_resources(grant)}"
         "outputs:                          # what is not declared is never collected\n"
-        f"{_outputs(grant)}"
+        f"{_outputs(grant, figures)}"
     )
 
 
@@ -72,12 +77,13 @@ def _resources(grant: Grant | None) -> str:
     )
 
 
-def _outputs(grant: Grant | None) -> str:
+def _outputs(grant: Grant | None, figures: bool) -> str:
     """The outputs of the classes that may leave; a figure needs its table."""
     lines = _OUTPUTS.splitlines(keepends=True)
     if grant is None:
         return _OUTPUTS
-    may_leave = {name for name in ("table", "figure", "metrics") if grant.outputs.rule(name) is not None}
+    classes = ("table", "figure", "metrics") if figures else ("table", "metrics")
+    may_leave = {name for name in classes if grant.outputs.rule(name) is not None}
     if "table" not in may_leave:
         may_leave.discard("figure")
     return "".join(line for line in lines if any(f"class: {name}," in line for name in may_leave))

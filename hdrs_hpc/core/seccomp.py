@@ -40,6 +40,8 @@ _DENIED: Mapping[str, int] = {
     "io_uring_register": errno.ENOSYS,
     # Its flags lie in memory, where no filter can look; libc then uses clone, whose flags are seen below.
     "clone3": errno.ENOSYS,
+    # Segments that nobody has mapped are memory that no process accounts for; POSIX shared memory is in a tmpfs.
+    "shmget": errno.ENOSYS,
     "setns": errno.EPERM,
     "bpf": errno.EPERM,
     "perf_event_open": errno.EPERM,
@@ -68,6 +70,7 @@ _MACHINES = {
             "io_uring_enter": 426,
             "io_uring_register": 427,
             "clone3": 435,
+            "shmget": 29,
             "setns": 308,
             "bpf": 321,
             "perf_event_open": 298,
@@ -92,6 +95,7 @@ _MACHINES = {
             "io_uring_enter": 426,
             "io_uring_register": 427,
             "clone3": 435,
+            "shmget": 194,
             "setns": 268,
             "bpf": 280,
             "perf_event_open": 241,

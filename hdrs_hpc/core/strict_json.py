@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from hdrs_hpc.core.errors import BadDocumentError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
+MAX_INTEGER = (1 << 63) - 1
+"""Largest magnitude of a whole number: what a signed 64-bit integer holds, in every reader's language."""
 
 
 class DocumentTooLargeError(BadDocumentError):
@@ -63,13 +66,52 @@ def loads(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH)
     """Parse strict JSON; raises a :class:`BadDocumentError` for everything that is not."""
     check_bounds(raw, max_bytes=max_bytes, max_depth=max_depth)
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant)
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_pairs,
+            parse_constant=_no_constant,
+            parse_float=number,
+            parse_int=whole_number,
+        )
     except UnicodeDecodeError:
         raise MalformedDocumentError("not UTF-8") from None
     except json.JSONDecodeError as error:
         raise MalformedDocumentError(error.msg, where=f"line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:  # e.g. an integer of 10,000 digits
         raise MalformedDocumentError(type(error).__name__) from None
+    if b"\\u" in raw:  # UTF-8 itself has no lone surrogates, so only an escape can spell one
+        check_text(value)
+    return value
+
+
+def number(text: str) -> float:
+    """A decimal number as a float; refuses what a float can not hold: 1e999, and 1e-999, which is not zero."""
+    value = float(text)
+    digits = text.lower().partition("e")[0]
+    if not math.isfinite(value) or (value == 0 and any(digit in digits for digit in "123456789")):
+        raise MalformedDocumentError("a number out of range")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """A decimal whole number of at most 64 bits with its sign."""
+    if len(text) > 40 or abs(int(text)) > MAX_INTEGER:
+        raise MalformedDocumentError(f"a whole number beyond {MAX_INTEGER}")
+    return int(text)
+
+
+def check_text(value: Any) -> None:
+    """Refuse half a surrogate pair anywhere in keys and values: no UTF-8 can carry it, so nobody could sign it."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise MalformedDocumentError("text that is not valid Unicode")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_text(key)
+            check_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_text(item)
 
 
 def dumps(value: Any) -> bytes:

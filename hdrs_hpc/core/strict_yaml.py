@@ -18,6 +18,9 @@ from hdrs_hpc.core.strict_json import (
     DocumentTooLargeError,
     DuplicateKeyError,
     MalformedDocumentError,
+    check_text,
+    number,
+    whole_number,
 )
 
 Path = tuple[str | int, ...]
@@ -57,10 +60,9 @@ def load(
     if root is None:
         raise MalformedDocumentError("the document is empty")
     lines: dict[Path, int] = {}
-    try:
-        return _build(root, (), lines), lines
-    except (ValueError, OverflowError):
-        raise MalformedDocumentError("a number that can't be read") from None
+    value = _build(root, (), lines)
+    check_text(value)
+    return value, lines
 
 
 def _yaml() -> YAML:
@@ -118,7 +120,11 @@ def _build(node: Node, path: Path, lines: dict[Path, int]) -> Any:
     if isinstance(node, SequenceNode):
         return [_build(child, (*path, index), lines) for index, child in enumerate(node.value)]
     assert isinstance(node, ScalarNode)
-    return _scalar(node)
+    try:
+        return _scalar(node)
+    except MalformedDocumentError as error:
+        error.where = f"line {node.start_mark.line + 1}"
+        raise
 
 
 def _scalar(node: ScalarNode) -> Any:
@@ -131,10 +137,7 @@ def _scalar(node: ScalarNode) -> Any:
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower() == "true"
     if _INT.fullmatch(text):
-        return int(text)
+        return whole_number(text)
     if _FLOAT.fullmatch(text):
-        value = float(text)
-        if value in (float("inf"), float("-inf")):
-            raise ValueError("out of range")
-        return value
+        return number(text)
     return text

@@ -29,6 +29,8 @@ class DocumentKind:
     """``module:Class``, resolved when asked for, so that this table stays light."""
     single_signer: bool = False
     """Exactly one person answers for it; a second signer would leave open whose it is."""
+    version: int = 1
+    """Of the payload's format."""
 
     @property
     def payload_type(self) -> str:
@@ -41,7 +43,7 @@ class DocumentKind:
     @property
     def schema(self) -> str:
         """The value of the payload's ``schema`` field."""
-        return f"hdrs-hpc/{self.name}/1"
+        return f"hdrs-hpc/{self.name}/{self.version}"
 
     @property
     def model(self) -> type[Document]:
@@ -53,13 +55,14 @@ class DocumentKind:
 
 
 _ROWS = (
-    DocumentKind("trust-root", "custodian", "trust_root:TrustRoot"),
-    DocumentKind("dataset-registration", "custodian", "dataset:DatasetRegistration"),
+    DocumentKind("trust-root", "custodian", "trust_root:TrustRoot", version=2),
+    DocumentKind("dataset-registration", "custodian", "dataset:DatasetRegistration", version=2),
     DocumentKind("grant", "custodian", "grant:Grant"),
     DocumentKind("code-approval", "code-reviewer", "approval:CodeApproval", single_signer=True),
     DocumentKind("job-spec", "researcher", "job_spec:JobSpec", single_signer=True),
     DocumentKind("output-decision", "checker", "review:OutputDecision", single_signer=True),
-    DocumentKind("closure", "custodian", "closure:Closure"),
+    DocumentKind("opt-out-change", "custodian", "opt_out:OptOutChange"),
+    DocumentKind("closure", "custodian", "closure:Closure", version=2),
     DocumentKind("login", ANYONE, "login:Login", single_signer=True),
     DocumentKind("release-record", BROKER, "release:ReleaseRecord"),
     DocumentKind("certificate", BROKER, "certificate:Certificate"),

@@ -19,6 +19,7 @@ from hdrs_hpc.documents.models import (
     Grant,
     JobSpec,
     JobSpecDraft,
+    OptOutChange,
     OutputDecision,
     TrustRoot,
 )
@@ -32,6 +33,7 @@ WRITTEN: dict[str, type[Document]] = {
     "code-approval": CodeApproval,
     "output-decision": OutputDecision,
     "closure": Closure,
+    "opt-out-change": OptOutChange,
 }
 
 

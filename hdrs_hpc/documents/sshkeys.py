@@ -2,7 +2,8 @@
 
 Sources: RFC 4253 section 6.6 and RFC 5656 (ssh-rsa, ecdsa), RFC 8709 (ssh-ed25519), and OpenSSH's
 PROTOCOL.u2f (sk-).  A key is always re-encoded from its parsed numbers before it is compared or
-fingerprinted, so that one key can not pass as two by being written in two ways.
+fingerprinted, so that one key can not pass as two by being written in two ways.  Keys for which anybody can sign
+are refused by what they are, wherever one is read: trust roots, the broker's own keys, signatures.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hdrs_hpc.core import curve25519
 from hdrs_hpc.core.errors import BadDocumentError
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
+MIN_RSA_EXPONENT = 65537
+"""FIPS 186-5 section 5.4: above 2^16; what ssh-keygen has used since OpenSSH 5.4."""
 MAX_KEY_BYTES = 4096
 MAX_LINE_CHARS = 8192
 
@@ -39,7 +43,6 @@ CURVES: dict[str, type[EllipticCurve]] = {
     "nistp384": SECP384R1,
     "nistp521": SECP521R1,
 }
-_ED25519_PRIME = 2**255 - 19
 
 
 class MalformedKeyError(BadDocumentError):
@@ -161,13 +164,12 @@ def _ed25519(name: str, reader: WireReader) -> PublicKey:
     raw = reader.string()
     application = reader.string() if name == SK_ED25519 else None
     reader.end()
-    # RFC 8032 section 5.1.3: y is below the prime; otherwise one point would have two encodings.
-    if len(raw) != 32 or int.from_bytes(raw, "little") & ((1 << 255) - 1) >= _ED25519_PRIME:
-        raise MalformedKeyError("not an ed25519 point")
-    try:
-        key = Ed25519PublicKey.from_public_bytes(raw)
-    except ValueError:
-        raise MalformedKeyError("not an ed25519 point") from None
+    if len(raw) == 32 and curve25519.has_small_order(raw):
+        raise WeakKeyError("an ed25519 point of small order: anybody can sign for it")
+    wrong = curve25519.point_fault(raw)
+    if wrong is not None:
+        raise MalformedKeyError(f"not an ed25519 point: {wrong}")
+    key = Ed25519PublicKey.from_public_bytes(raw)
     return PublicKey(name, key, _blob(name, application, raw), application)
 
 
@@ -192,9 +194,11 @@ def _rsa(reader: WireReader) -> PublicKey:
     bits = modulus.bit_length()
     if bits < MIN_RSA_BITS:
         raise WeakKeyError(f"an RSA key of {bits} bits where {MIN_RSA_BITS} are needed")
-    # Large exponents and moduli only make verification slow.
-    if bits > MAX_RSA_BITS or not 3 <= exponent < 1 << 32 or not exponent & modulus & 1:
+    # Large exponents and moduli only make verification slow; small exponents forgive sloppy padding.
+    if bits > MAX_RSA_BITS or exponent >= 1 << 32 or not exponent & modulus & 1:
         raise MalformedKeyError("an RSA key with an unusual modulus or exponent")
+    if exponent < MIN_RSA_EXPONENT:
+        raise WeakKeyError(f"an RSA exponent below {MIN_RSA_EXPONENT}")
     try:
         key = RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hdrs_hpc.core import curve25519
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.sshkeys import (
     SK_ECDSA,
@@ -192,6 +193,9 @@ def _check(pinned: PublicKey, signature: bytes, signed: bytes) -> None:
         if algorithm != pinned.type_name.encode():
             raise MalformedSignatureError("the signature's algorithm is not the key's")
         if isinstance(key, Ed25519PublicKey):
+            wrong = curve25519.signature_fault(body)
+            if wrong is not None:
+                raise BadSignatureError(f"not an ed25519 signature: {wrong}")
             key.verify(body, signed)
         else:
             _check_ecdsa(key, body, signed)

@@ -1,5 +1,7 @@
 """Who signed, and is that enough: documents judged by a trust root, thresholds counted in people.
 
+Whether one trust root may follow another is in ``succession.py``; whose data a document is about, in ``owners.py``.
+
 Three rules stop known attacks.  Whose signature it is follows from the key that verifies it; the ``keyid``
 beside it may not contradict, and is otherwise not used.  Signatures are counted as people, so one person with
 two keys is one.  Every signature in an envelope must verify: an altered one is never passed over in silence.
@@ -25,6 +27,7 @@ from hdrs_hpc.documents.models import (
     Grant,
     JobSpec,
     Login,
+    OptOutChange,
     OutputDecision,
     ReleaseRecord,
     TrustRoot,
@@ -148,23 +151,6 @@ def load_root(raw: bytes, pinned: str | None) -> VerifiedRoot:
     return VerifiedRoot(root, envelope.digest, people, envelope, owners)
 
 
-def check_succession(old: VerifiedRoot, new: VerifiedRoot) -> None:
-    """Whether ``new`` may follow ``old``: enough custodians of the OLD root must have signed it too.
-
-    Raises SuccessionError, or ThresholdNotMetError.
-    """
-    if new.document.supersedes != old.digest:
-        raise SuccessionError("it does not name the digest of the trust root in force")
-    if new.document.version != old.document.version + 1:
-        raise SuccessionError(
-            f"version {new.document.version} does not follow version {old.document.version}"
-        )
-    if new.document.audience != old.document.audience or new.document.demo != old.document.demo:
-        raise SuccessionError("audience and demo mark can not change")
-    people = _custodians(new.envelope, old)
-    _check_threshold(people, old.document.thresholds.trust_root, "custodians of the trust root in force")
-
-
 @overload
 def verify(
     envelope: Envelope,
@@ -201,6 +187,14 @@ def verify(
 def verify(
     envelope: Envelope, kind_name: Literal["closure"], root: VerifiedRoot, *, accepted_at: int | None = None
 ) -> Verified[Closure]: ...
+@overload
+def verify(
+    envelope: Envelope,
+    kind_name: Literal["opt-out-change"],
+    root: VerifiedRoot,
+    *,
+    accepted_at: int | None = None,
+) -> Verified[OptOutChange]: ...
 @overload
 def verify(
     envelope: Envelope, kind_name: Literal["login"], root: VerifiedRoot, *, accepted_at: int | None = None
@@ -256,10 +250,10 @@ def check_signatures(
         raise UnsignedError(f"the {kind.name} is not signed")
     if kind.role == BROKER:
         known = {sshsig.fingerprint(line) for line in root.document.broker_keys.of(kind.name)}
-        if not known.issuperset(_fingerprints(envelope, kind)):
+        if not known.issuperset(fingerprints(envelope, kind)):
             raise SignerUnknownError(f"not signed with the broker's {kind.name} key")
         return ()
-    people = {_person(fingerprint, kind, root, accepted_at) for fingerprint in _fingerprints(envelope, kind)}
+    people = {_person(fingerprint, kind, root, accepted_at) for fingerprint in fingerprints(envelope, kind)}
     if kind.single_signer and len(people) > 1:
         raise TooManySignersError(f"{len(people)} people signed one {kind.name}")
     _check_threshold(
@@ -288,7 +282,7 @@ def _custodians(envelope: Envelope, root: VerifiedRoot) -> tuple[str, ...]:
     if not envelope.signatures:
         raise UnsignedError("the trust root is not signed")
     people = set()
-    for fingerprint in _fingerprints(envelope, KINDS["trust-root"]):
+    for fingerprint in fingerprints(envelope, KINDS["trust-root"]):
         owner = root.owner(fingerprint)
         if owner is None:
             continue
@@ -298,7 +292,7 @@ def _custodians(envelope: Envelope, root: VerifiedRoot) -> tuple[str, ...]:
     return tuple(sorted(people))
 
 
-def _fingerprints(envelope: Envelope, kind: DocumentKind) -> list[str]:
+def fingerprints(envelope: Envelope, kind: DocumentKind) -> list[str]:
     """Fingerprints of the keys that signed, each signature verified; raises on any that does not hold."""
     message = envelope.pae()
     found = []

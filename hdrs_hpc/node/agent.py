@@ -19,7 +19,7 @@ from types import FrameType
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
-from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
+from hdrs_hpc.node import arguments, attempt, hardening, memory, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
 from hdrs_hpc.node.obtain import CourierSocket, Handover, Identity
@@ -42,23 +42,24 @@ def main(argv: list[str]) -> int:
     """0 where the outputs were sealed, however the workload ended; 75 where the agent had to stop."""
     os.umask(0o077)
     given = arguments.parse(argv)
-    memory = private_memory.enter(given.private, given.memory_mb // 2)
+    private = private_memory.enter(given.private, given.memory_mb // 2)
     not_dumpable = hardening.harden()
     hardening.adopt_orphans()
-    return Agent(given, memory, not_dumpable=not_dumpable).run()
+    return Agent(given, private, not_dumpable=not_dumpable).run()
 
 
 class Agent:
-    def __init__(self, given: AgentArguments, memory: PrivateMemory, *, not_dumpable: bool) -> None:
+    def __init__(self, given: AgentArguments, private: PrivateMemory, *, not_dumpable: bool) -> None:
         self._given = given
-        self._memory = memory
+        self._memory = private
         self._deadline = time.monotonic() + given.lifetime_s
         self._not_after: datetime | None = None
         # No threading.Event: a second signal in the middle of its set() would wait for the first for ever.
         self._signalled = False
+        self._parent = os.getppid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        self._folders = AttemptFolders.make(memory, given.private / layout.RUNTIME_FOLDER)
+        self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
         self._sandbox: Sandbox = SANDBOXES[given.isolation]()
         self._meter = meter.Meter()
         self._place = network.Place.find(given)
@@ -105,6 +106,7 @@ class Agent:
             private_memory=self._memory.private,
             not_dumpable=not_dumpable,
             gpus=len(given.gpus.split(",")) if given.gpus else 0,
+            memory_wall=memory.wall(given.memory_mb, memory.Cgroup.find()),
         )
         identity = Identity(given.audience, given.project, given.attempt, given.node, given.broker_key)
         return Handover(identity, found, self._place.address, self._place.port, given.runtime)
@@ -125,7 +127,8 @@ class Agent:
 
     def _reason(self) -> Stop | None:
         """Why the agent must stop now, if it must."""
-        if self._signalled or self._handover.stop_asked:
+        orphaned = os.getppid() != self._parent  # the batch script is gone, and nobody will clean up but we
+        if self._signalled or self._handover.stop_asked or orphaned:
             return Stop.SIGNAL
         late = self._not_after is not None and clock.now() >= self._not_after
         return Stop.NOT_AFTER if late or time.monotonic() >= self._deadline else None

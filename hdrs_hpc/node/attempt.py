@@ -12,21 +12,36 @@ from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
 from hdrs_hpc.node.launch.plan import LaunchPlan
+from hdrs_hpc.node.memory import Cgroup, Watch
 from hdrs_hpc.node.meter import Meter, replace
 from hdrs_hpc.node.network import Place
 from hdrs_hpc.node.private_memory import PrivateMemory
-from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox
+from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
 from hdrs_hpc.protocol import bundle, layout, wire
 from hdrs_hpc.protocol.handover import LaunchOrder, SealedInput
-from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, WorkloadExit
+from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, MemoryTaken, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.protocol.ranks import NodeRanks
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
+from hdrs_hpc.sealing.objects import ObjectReads
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.objects.layered import LayeredReads
 from hdrs_hpc.sealing.reader import SealedCopy
 
 POLL_S = 0.05
+SPARE_THREADS, THREADS_A_CPU = 512, 64
+"""How many processes and threads a workload may have on a node: libraries start one or two a CPU each."""
 CONNECT_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How the launcher ended: by itself with ``code``, or by us for one of the other reasons."""
+
+    code: int = 0
+    late: bool = False
+    memory: MemoryTaken | None = None
+    crowded: bool = False
 
 
 class StoppedEarly(Exception):
@@ -48,12 +63,13 @@ class AttemptFolders:
     def make(cls, memory: PrivateMemory, runtime: Path) -> AttemptFolders:
         places = Places(
             runtime=runtime,
-            out=memory.make("out"),
+            out=memory.make("files", "out"),
             data=memory.make("data"),
             bundle=memory.make("bundle"),
             plan=memory.make("plan"),
             report=memory.make("report"),
-            tmp=memory.make("tmp"),
+            tmp=memory.make("files", "tmp"),
+            shm=memory.make("files", "shm"),
         )
         return cls(places, memory.make("journal"))
 
@@ -78,19 +94,22 @@ def run(
     code = _fetch_bundle(order, given.scratch, folders.places.bundle)
     server = DataServer(folders.places.data / launch.SOCKET_NAME, inputs, meter)
     try:
-        exit_code, late = _run_workload(order, given, ranks, folders, sandbox, place, meter, reason)
+        ran = _run_workload(order, given, ranks, folders, sandbox, place, meter, reason)
     finally:
         server.close()
         for copy in inputs.values():
             copy.close()
     if ranks.first:
         meter.phase = Phase.COLLECTING
-        ended = verdict.judge(exit_code, late, folders.places.report, code)
+        report = folders.places.report
+        ended = verdict.judge(ran.code, ran.late, report, code, memory=ran.memory, crowded=ran.crowded)
         _seal_outputs(order, given, folders, ended, meter)
 
 
 def _open(order: LaunchOrder, scratch: Path, sealed: SealedInput) -> SealedCopy:
-    objects = DirectoryStore(scratch.joinpath(*sealed.parts))
+    objects: ObjectReads = DirectoryStore(scratch.joinpath(*sealed.parts))
+    if sealed.added is not None:
+        objects = LayeredReads(objects, DirectoryStore(scratch.joinpath(*sealed.added)))
     return SealedCopy.open(
         objects, sealed.key, sealed.role, order.project, sealed.holder, sealed.manifest_digest
     )
@@ -117,36 +136,54 @@ def _run_workload(
     place: Place,
     meter: Meter,
     reason: Callable[[], Stop | None],
-) -> tuple[int, bool]:
-    """Gives the launcher's exit code and whether its time ran out; the workload is dead after this."""
+) -> Ran:
+    """How the launcher ended; the workload is dead after this."""
     places, inside = folders.places, sandbox.inside(folders.places)
     _write_plan(order, ranks, places, inside, place)
     place.release()
     python = inside.runtime / "bin/python3"
     argv = (str(python), "-I", "-B", "-m", "hdrs_hpc.node.launch", str(inside.plan / launch.PLAN_NAME))
-    limits = Limits(memory_mb=max(64, order.mem_mb // 4), gpus=given.gpus)
-    running = sandbox.start(argv, _environment(inside, ranks, given), places, limits)
+    watch = Watch(order.mem_mb, most_threads(order), places.out, Cgroup.find())
+    running = _start(sandbox, argv, _environment(inside, ranks, given), places, Limits(gpus=given.gpus))
     meter.pids = running.pids
     meter.ranks_planned = 1 + (2 if ranks.first else 0) + ranks.workers  # launcher; scheduler and client
     meter.phase = Phase.RUNNING
     meter.workload_started()
     try:
-        return _wait(running, time.monotonic() + order.time_s, reason)
+        return _wait(running, time.monotonic() + order.time_s, reason, watch)
     finally:
         running.kill()
         meter.workload_ended()
         meter.pids = list
 
 
-def _wait(running: Running, deadline: float, reason: Callable[[], Stop | None]) -> tuple[int, bool]:
+def _start(
+    sandbox: Sandbox, argv: tuple[str, ...], env: dict[str, str], places: Places, limits: Limits
+) -> Running:
+    """A sandbox that held when it was probed is tried once more before the attempt is given up."""
+    try:
+        return sandbox.start(argv, env, places, limits)
+    except SandboxFailedError:
+        return sandbox.start(argv, env, places, limits)
+
+
+def _wait(running: Running, deadline: float, reason: Callable[[], Stop | None], watch: Watch) -> Ran:
     while (code := running.poll()) is None:
         stop = reason()
         if stop is not None:
             raise StoppedEarly(stop)
         if time.monotonic() >= deadline:
-            return 0, True
+            return Ran(late=True)
+        if (taken := watch.look(running.pids)) is not None:
+            return Ran(memory=taken)
+        if watch.crowded(running.pids()):
+            return Ran(crowded=True)
         time.sleep(POLL_S)
-    return code, False
+    return Ran(code, memory=watch.killed() if code != 0 else None)
+
+
+def most_threads(order: LaunchOrder) -> int:
+    return SPARE_THREADS + THREADS_A_CPU * order.cpus
 
 
 def _write_plan(order: LaunchOrder, ranks: NodeRanks, places: Places, inside: Places, place: Place) -> None:
@@ -157,6 +194,7 @@ def _write_plan(order: LaunchOrder, ranks: NodeRanks, places: Places, inside: Pl
         threads=ranks.threads,
         workers_in_all=sum(node.workers for node in order.ranks),
         memory_mb=order.mem_mb // 2,
+        most_threads=most_threads(order) if order.isolation == "sandboxed" else 0,
         address=place.address,
         scheduler=order.scheduler,
         connect_timeout_s=CONNECT_TIMEOUT_S,
@@ -210,6 +248,7 @@ def _seal_outputs(
     builder = CopyBuilder(
         DirectoryStore(target), order.output_key, "output", order.project, order.attempt, folders.journal
     )
+    folders.places.out.chmod(0o700)  # the workload may have changed the folder itself
     outputs = collect.collect(folders.places.out, order.outputs, builder)
     items_read, bytes_read = meter.totals
     closing = ClosingList(

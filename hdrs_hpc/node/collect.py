@@ -56,7 +56,7 @@ def _collect_one(out: Path, order: OutputOrder, builder: CopyBuilder) -> Collect
 @contextlib.contextmanager
 def _opened(out: Path, relative: str) -> Iterator[int]:
     """Open step by step, so that no component of the path is a link."""
-    folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = _open_at(None, str(out), _OPEN_FLAGS | os.O_DIRECTORY)
     try:
         *folders, name = relative.split("/")
         for part in folders:
@@ -72,15 +72,25 @@ def _opened(out: Path, relative: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _open_at(folder: int, name: str, flags: int) -> int:
+def _open_at(folder: int | None, name: str, flags: int) -> int:
     try:
         return os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
         raise _RefusedOutput(OutputProblem.MISSING) from None
     except PermissionError:
-        raise _RefusedOutput(OutputProblem.UNREADABLE) from None
+        raise _RefusedOutput(_why_closed(folder, name, flags)) from None
     except OSError:  # ELOOP: a link; ENOTDIR: a file on the way; ENXIO: a socket or an empty fifo
         raise _RefusedOutput(OutputProblem.NOT_REGULAR) from None
+
+
+def _why_closed(folder: int | None, name: str, flags: int) -> OutputProblem:
+    """What may not be opened can still be told from a file."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:
+        return OutputProblem.UNREADABLE
+    wanted = stat.S_ISDIR(mode) if flags & os.O_DIRECTORY else stat.S_ISREG(mode)
+    return OutputProblem.UNREADABLE if wanted else OutputProblem.NOT_REGULAR
 
 
 def _check(found: os.stat_result, most_bytes: int) -> int:
@@ -96,7 +106,10 @@ def _check(found: os.stat_result, most_bytes: int) -> int:
 def _pieces(fd: int, size: int, digest: hashlib._Hash) -> Iterator[bytes]:
     left = size
     while left:
-        piece = os.read(fd, min(left, _PIECE_BYTES))
+        try:
+            piece = os.read(fd, min(left, _PIECE_BYTES))
+        except OSError:
+            raise _RefusedOutput(OutputProblem.UNREADABLE) from None
         if not piece:
             raise _RefusedOutput(OutputProblem.CHANGED)
         digest.update(piece)
@@ -107,14 +120,20 @@ def _pieces(fd: int, size: int, digest: hashlib._Hash) -> Iterator[bytes]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Relative names and whether each is a real folder; links are entries, never entered."""
+    """Relative names and whether each is a real folder; links are entries, never entered.
+
+    A folder that cannot be read is an entry like any other; what is in it is nobody's output.
+    """
     todo = [""]
     while todo:
         prefix = todo.pop()
-        with os.scandir(folder / prefix) as entries:
-            for entry in entries:
-                name = f"{prefix}{entry.name}"
-                is_folder = entry.is_dir(follow_symlinks=False)
-                yield name, is_folder
-                if is_folder:
-                    todo.append(f"{name}/")
+        try:
+            with os.scandir(folder / prefix) as entries:
+                for entry in entries:
+                    name = f"{prefix}{entry.name}"
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    yield name, is_folder
+                    if is_folder:
+                        todo.append(f"{name}/")
+        except OSError:  # no permission, or a path longer than the kernel takes
+            continue

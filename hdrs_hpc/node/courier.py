@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 
+from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol.wire import MAX_LINE_BYTES
 
 TIMEOUT_S = 30.0
@@ -22,9 +24,10 @@ def main(argv: list[str]) -> int:
         connection.settimeout(TIMEOUT_S)
         try:
             connection.connect(argv[0])
-            connection.sendall(line)
-            with connection.makefile("rb") as stream:
-                reply = stream.readline(MAX_LINE_BYTES + 1)
+            agent = Line(connection)
+            agent.say(line)
+            agent.say_no_more()
+            reply = agent.receive_line(MAX_LINE_BYTES + 1, time.monotonic() + TIMEOUT_S)
         except OSError:
             return EX_UNAVAILABLE
     if not reply.endswith(b"\n"):

@@ -81,7 +81,8 @@ class DataServer:
             if datasocket.parse_open(body) != datasocket.VERSION:
                 raise FrameError("another version of the protocol")
             reply = datasocket.frame(Status.OK, datasocket.opened_body(datasocket.SLOT_BYTES))
-            socket.send_fds(connection, [reply], [slot.fd])
+            sent = socket.send_fds(connection, [reply], [slot.fd])
+            connection.sendall(reply[sent:])
             return
         connection.sendall(datasocket.frame(*self._outcome(slot, kind, body)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError
+from hdrs_hpc.core.line import Line
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
@@ -186,10 +188,10 @@ class CourierSocket:
             except OSError:
                 return  # closed
             with connection:
-                connection.settimeout(_TIMEOUT_S)
+                courier = Line(connection)
                 try:
-                    with connection.makefile("rb") as stream:
-                        line = stream.readline(wire.MAX_LINE_BYTES + 1)
-                    connection.sendall(self._handover.handle(line))
+                    line = courier.receive_line(wire.MAX_LINE_BYTES + 1, time.monotonic() + _TIMEOUT_S)
+                    courier.say(self._handover.handle(line))
+                    courier.flush(time.monotonic() + _TIMEOUT_S)
                 except OSError:
                     continue  # the courier went away; it will come again

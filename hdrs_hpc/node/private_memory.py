@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,27 @@ _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only for a folder of mode 0700, whose maker is checked
 
 
+OWN_MB = 256
+"""For what the agent writes itself: the unpacked bundle (64 MiB at most) and the journal of the outputs."""
+FILES_PER_MB = 64
+"""Files a MiB of the workload's part: each takes about a KiB of the kernel's memory beside its bytes."""
+
+
 @dataclass(frozen=True)
 class PrivateMemory:
     folder: Path
     private: bool
-    """True: a mount of our own.  False: a plain folder, visible to every process of the account."""
+    """True: mounts of our own.  False: a plain folder, visible to every process of the account."""
+
+    @property
+    def files(self) -> Path:
+        """All that the workload writes; a tmpfs of its own, so that filling it takes nothing from the agent."""
+        return self.folder / "files"
+
+    @property
+    def report(self) -> Path:
+        """Where the launcher says how the workload ended: a MiB of its own, so that there is always room for it."""
+        return self.folder / "report"
 
     def make(self, *names: str, mode: int = 0o700) -> Path:
         """A folder below, with its parents."""
@@ -36,7 +53,7 @@ class PrivateMemory:
         """Remove what is in it now rather than when the last process ends."""
         for entry in self.folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
+                shutil.rmtree(entry, onexc=_open_up)
             else:
                 entry.unlink(missing_ok=True)
         if not self.private:
@@ -44,7 +61,7 @@ class PrivateMemory:
 
 
 def enter(place: Path, size_mb: int) -> PrivateMemory:
-    """Make private memory of at most ``size_mb`` at ``place / "memory"``.
+    """Make private memory at ``place / "memory"``, of which the workload may fill ``size_mb``.
 
     Must be called before any thread exists: the kernel refuses a new user namespace to a process with
     threads.
@@ -53,11 +70,27 @@ def enter(place: Path, size_mb: int) -> PrivateMemory:
     folder.mkdir(mode=0o700)
     try:
         _own_mounts()
-        options = f"size={size_mb}m,mode=0700".encode()
-        _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, options)
+        _tmpfs(folder, OWN_MB, OWN_MB * FILES_PER_MB)
+        memory = PrivateMemory(folder, private=True)
+        _tmpfs(memory.make("files"), size_mb, size_mb * FILES_PER_MB)
+        _tmpfs(memory.make("report"), 1, 16)
     except OSError:
-        return PrivateMemory(_shared_memory(place), private=False)
-    return PrivateMemory(folder, private=True)
+        memory = PrivateMemory(_shared_memory(place), private=False)
+        memory.make("files")
+    return memory
+
+
+def _tmpfs(folder: Path, size_mb: int, files: int) -> None:
+    options = f"size={size_mb}m,nr_inodes={files},mode=0700".encode()
+    _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
+def _open_up(remove: Callable[..., object], path: str, error: BaseException) -> None:
+    """Called by rmtree: a folder without permissions gets them, so that what is in it goes too."""
+    with contextlib.suppress(OSError):
+        if remove in (os.open, os.scandir, os.lstat) and not os.path.islink(path):  # noqa: PTH114
+            os.chmod(path, 0o700)  # noqa: PTH101
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _own_mounts() -> None:

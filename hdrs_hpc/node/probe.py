@@ -15,10 +15,15 @@ from pathlib import Path
 from hdrs_hpc.core import seccomp
 from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
 from hdrs_hpc.protocol.handover import Isolation, Probe
+from hdrs_hpc.protocol.outputs import MemoryWall
 
 FOUND_NAME = "found.json"
 MAX_FOUND_BYTES = 4096
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
+"""Of one try.  On two cores with eight busy processes a try took up to 7 s, and nodes can be busier."""
+TRIES = 3
+"""A sandbox that did not come up, or was killed for the node's want of memory, says nothing yet; one that came up
+and let something through is never asked twice."""
 
 
 def probe(
@@ -30,19 +35,26 @@ def probe(
     private_memory: bool,
     not_dumpable: bool,
     gpus: int,
+    memory_wall: MemoryWall,
 ) -> Probe:
     """``secret_paths``: folders of this node that a sandboxed process must not see."""
     reached: tuple[str, ...] = ()
     if level == "sandboxed" and seccomp.program() is None:
         level, reached = "cooperative", ("processor-without-filter",)
     elif level == "sandboxed":
-        found = _reached_in(sandbox, places, secret_paths)
-        level, reached = ("sandboxed", found) if found is not None else ("cooperative", ("sandbox-failed",))
-    return Probe(level, reached, private_memory, not_dumpable, gpus)
+        found, why = None, ""
+        for _ in range(TRIES):
+            found, why = _reached_in(sandbox, places, secret_paths)
+            if found is not None:
+                break
+        level, reached = ("sandboxed", found) if found is not None else ("cooperative", (why,))
+    return Probe(level, reached, private_memory, not_dumpable, gpus, memory_wall)
 
 
-def _reached_in(sandbox: Sandbox, places: Places, secret_paths: tuple[Path, ...]) -> tuple[str, ...] | None:
-    """Codes of what was reached, or None where the sandbox does not even start."""
+def _reached_in(
+    sandbox: Sandbox, places: Places, secret_paths: tuple[Path, ...]
+) -> tuple[tuple[str, ...] | None, str]:
+    """Codes of what was reached, or None and a code that says why where the sandbox gave no answer."""
     inside = sandbox.inside(places)
     outside = {
         name: str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("pid", "net", "mnt", "ipc", "user")
@@ -58,18 +70,18 @@ def _reached_in(sandbox: Sandbox, places: Places, secret_paths: tuple[Path, ...]
     )
     env = {"LD_LIBRARY_PATH": str(inside.runtime / "lib")}
     try:
-        running = sandbox.start(argv, env, places, Limits(memory_mb=16, gpus=""))
+        running = sandbox.start(argv, env, places, Limits(gpus=""))
         code = _wait(running)
         raw = (places.report / FOUND_NAME).read_bytes()[:MAX_FOUND_BYTES] if code == 0 else b"null"
     except (SandboxFailedError, FileNotFoundError):
-        return None
+        return None, "sandbox-failed"
     finally:
         (places.plan / "question.json").unlink()
         (places.report / FOUND_NAME).unlink(missing_ok=True)
     found = json.loads(raw)
     if not isinstance(found, list):
-        return None
-    return tuple(sorted(code for code in found if re.fullmatch(r"[a-z][a-z0-9-]{0,59}", code)))
+        return None, "sandbox-too-slow" if code is None else "sandbox-failed"
+    return tuple(sorted(code for code in found if re.fullmatch(r"[a-z][a-z0-9-]{0,59}", code))), ""
 
 
 def _wait(running: Running) -> int | None:

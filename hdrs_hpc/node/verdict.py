@@ -3,8 +3,8 @@
 The report was written on the workload's side, which may have chosen it to carry what it read.  So everything in
 it is one of a list that was fixed when the bundle was signed, before the code saw any data, and the lists are
 short: a type out of at most 64 classes of the bundle and about 100 known ones, the beginning of one of at most
-10,000 statements, an exit code that is 0 or 1, or, instead of all these, one of seven signals.  Together that is
-less than 21 bits in a whole attempt.
+10,000 statements, an exit code that is 0 or 1, or, instead of all these, one of seven signals, or how much memory
+it took in forty steps.  Together that is less than 21 bits in a whole attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, MAX_REPORT_BYTES, REPORT_NAME, CrashReport, parse_report
-from hdrs_hpc.protocol.outputs import BundleLine, Ending, WorkloadExit
+from hdrs_hpc.protocol.outputs import BundleLine, Ending, MemoryTaken, WorkloadExit
 
 KNOWN_TYPES = frozenset(
     {
@@ -50,8 +50,23 @@ SIGNALS = frozenset(
 _NOTHING = CrashReport(None, None, None)
 
 
-def judge(code: int, out_of_time: bool, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadExit:
-    """``code`` is the launcher's exit code; ``bundle`` the checked files of the researcher's code."""
+def judge(
+    code: int,
+    out_of_time: bool,
+    report_folder: Path,
+    bundle: dict[str, bytes],
+    *,
+    memory: MemoryTaken | None = None,
+    crowded: bool = False,
+) -> WorkloadExit:
+    """``code`` is the launcher's exit code; ``bundle`` the checked files of the researcher's code.
+
+    ``memory``: what it took, if that was too much.  ``crowded``: it had as many processes as it may have.
+    """
+    if memory is not None:
+        return WorkloadExit(Ending.OUT_OF_MEMORY, None, None, None, None, memory)
+    if crowded:
+        return WorkloadExit(Ending.TOO_MANY_PROCESSES, None, None, None, None)
     if out_of_time:
         return WorkloadExit(Ending.OUT_OF_TIME, None, None, None, None)
     if code == 0:

@@ -12,6 +12,30 @@ from hdrs_hpc.documents.models.trust_root import TrustRoot
 
 ISOLATION_RANK: dict[str, int] = {"cooperative": 1, "sandboxed": 2, "fenced": 3}
 BUILTIN_WORKLOADS = frozenset({"cohort-summary@1"})
+
+
+@dataclass(frozen=True)
+class BuiltinNumbers:
+    """Which numbers a built-in workload writes into an output: declared by the project, not by each spec."""
+
+    counts: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+
+
+BUILTIN_NUMBERS: Mapping[tuple[str, str], BuiltinNumbers] = {
+    ("cohort-summary@1", "summary"): BuiltinNumbers(
+        counts=("n_patients", "n_series", "n_slides"),
+        measures=(
+            "*.intensity.mean",
+            "*.intensity.sd",
+            "*.slice_spacing_mm.median",
+            "*.tissue_share",
+            "*.haematoxylin_od",
+            "*.eosin_od",
+        ),
+    ),
+}
+"""By built-in workload and name of output."""
 WORKLOAD_KINDS = frozenset({"dask"})
 """Kinds that this version runs."""
 OUTPUT_CLASSES = frozenset({"table", "figure", "metrics"})
@@ -45,6 +69,8 @@ class Facts:
     """Used and promised, by jobs accepted earlier."""
     code_approvals: Mapping[str, str] = field(default_factory=dict)
     """Bundle digest → id of the person who approved it for this project."""
+    opt_outs: frozenset[str] = frozenset()
+    """Datasets of which a custodian said who opted out."""
     builtin_workloads: frozenset[str] = BUILTIN_WORKLOADS
 
     @property

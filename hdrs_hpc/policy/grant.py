@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.documents import owners
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
@@ -92,6 +93,11 @@ def decide(grant: Grant, facts: GrantFacts) -> tuple[RuleResult, ...]:
     return tuple(results)
 
 
+def owners_of(registrations: Mapping[str, DatasetRegistration]) -> dict[str, str]:
+    """Dataset → the organisation that owns it."""
+    return {name: registration.owner for name, registration in registrations.items()}
+
+
 def check_code_approval(approval: CodeApproval, signer: str, grant: Grant) -> tuple[RuleResult, ...]:
     """A named reviewer signs in person, and does not work in the project."""
 
@@ -166,6 +172,13 @@ def _datasets(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
             yield Broken(DatasetVersionError, f"{name} is registered in another version", f"{where}.version")
 
 
+def _owners_agree(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
+    for consent in owners.consents(facts.trust_root, facts.signers, owners_of(facts.registrations)):
+        if not consent.met:
+            where = f"data.{consent.datasets[0]}"
+            yield Broken(owners.OwnerNotAskedError, consent.sentence(), where)
+
+
 def _selections(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
     for name, granted in grant.data.items():
         for word in refused_keywords(granted.select):
@@ -193,6 +206,8 @@ def _sensitivity(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
             continue
         if facts.trust_root.demo:
             yield Broken(RealDataUnderDemoError, f"{name} holds real data", f"data.{name}")
+        for threshold in facts.trust_root.one_person_decides:
+            yield Broken(owners.OnePersonDecidesError, f"the threshold {threshold} is one", f"data.{name}")
         if ISOLATION_RANK[grant.limits.isolation] < ISOLATION_RANK["sandboxed"]:
             yield Broken(GrantIsolationError, f"{name} holds real data", "limits.isolation")
 
@@ -206,6 +221,7 @@ _RULES: tuple[tuple[str, str, _Rule], ...] = (
     ("people-known", "its people are in the trust root", _people),
     ("no-conflict-of-interest", "who approves and checks does not work in the project", _conflict),
     ("datasets-registered", "its datasets are registered in these versions", _datasets),
+    ("owners-agree", "custodians of each dataset's owner signed", _owners_agree),
     ("selections-known", "staging knows what it selects by", _selections),
     ("columns-of-tables", "tables have columns, and nothing else does", _columns),
     ("isolation-fits-sensitivity", "real data is isolated and under a real trust root", _sensitivity),

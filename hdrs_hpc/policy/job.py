@@ -11,6 +11,7 @@ from typing import Any
 
 from hdrs_hpc.documents.models.grant import Grant, Isolation
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy import selection
 from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
@@ -150,8 +151,11 @@ def _datasets_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         if registered is None or registered.version != granted.version:
             message = f"the granted version of {use.dataset} is not the registered one"
             yield Broken(r.DatasetVersionError, message, where)
-        elif registered.sensitivity == "real" and facts.demo_root:
-            yield Broken(r.RealDataUnderDemoError, f"{use.dataset} holds real data", where)
+        elif registered.sensitivity == "real":
+            if facts.demo_root:
+                yield Broken(r.RealDataUnderDemoError, f"{use.dataset} holds real data", where)
+            for threshold in facts.trust_root.one_person_decides:
+                yield Broken(OnePersonDecidesError, f"the threshold {threshold} is one", where)
 
 
 def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
@@ -165,6 +169,14 @@ def _selections_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches
         for word in selection.refused_keywords(use.select):
             yield Broken(
                 r.SelectionKeywordError, f"jobs may not select by {word}", f"data.{name}.select.{word}"
+            )
+
+
+def _opt_outs_stated(spec: JobSpec, _submitter: str, facts: Facts) -> Breaches:
+    for name, use in spec.data.items():
+        if use.dataset in facts.grant.data and use.dataset not in facts.opt_outs:
+            yield Broken(
+                r.OptOutNotStatedError, f"nobody said who opted out of {use.dataset}", f"data.{name}.dataset"
             )
 
 
@@ -244,6 +256,15 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
             yield Broken(r.OutputClassUnsupportedError, message, f"outputs.{name}.class")
 
 
+def _figures_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    if not _uses_real_data(spec, facts):
+        return
+    for name, output in spec.outputs.items():
+        if output.class_ == "figure":
+            message = f"{name} would be drawn of real data"
+            yield Broken(r.FigureOfRealDataError, message, f"outputs.{name}.class")
+
+
 def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     weights = facts.grant.outputs.weights
     for name, output in spec.outputs.items():
@@ -264,6 +285,7 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("no-conflict-of-interest", "who approves does not work in the project", _no_conflict),
     ("datasets-granted", "every dataset is granted in its registered version", _datasets_granted),
     ("selection-within-grant", "every selection is within the grant", _selections_granted),
+    ("opt-outs-stated", "a custodian said of every dataset who opted out", _opt_outs_stated),
     ("inputs-supported", "no input that this version can not give", _inputs_supported),
     ("workload-granted", "the workload may run in this project", _workload_granted),
     ("cluster-granted", "the cluster is in the grant", _cluster_granted),
@@ -271,5 +293,6 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("resources-within-limits", "nodes and time are within the grant", _resources_within),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
     ("outputs-granted", "every class of output is granted", _outputs_granted),
+    ("no-figure-of-real-data", "no figure is drawn of real data", _figures_allowed),
     ("keep-allowed", "what is kept or released may be", _keep_allowed),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hdrs_hpc.core.errors import NotAllowedError
+from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 
 class WrongAudienceError(NotAllowedError):
@@ -38,7 +38,7 @@ class ProjectUnknownError(NotAllowedError):
 class ProjectNotActiveError(NotAllowedError):
     code = "project-not-active"
     meaning = "The project is frozen, closing or closed."
-    remedy = "Ask the custodian; a frozen or closed project can not be opened again, a new one is needed."
+    remedy = "Ask the custodian: a freeze can be lifted, a closed project needs a new one."
 
 
 class ProjectNotStartedError(NotAllowedError):
@@ -81,6 +81,23 @@ class DatasetVersionError(NotAllowedError):
     code = "dataset-version-mismatch"
     meaning = "The dataset is not registered in the version that the grant names."
     remedy = "The custodian registers that version, or signs a grant that names the present one."
+
+
+class OptOutNotStatedError(NotAllowedError):
+    code = "opt-out-not-stated"
+    meaning = (
+        "No custodian has said who opted out of the dataset; a missing list is never taken for an empty one."
+    )
+    remedy = "A custodian signs the list, or that nobody opted out: `hdrs-hpc opt-out add`, `hdrs-hpc opt-out nobody`."
+
+
+class OptOutChangedError(ConflictError):
+    code = "opt-out-changed"
+    meaning = "Patients opted out (or in) since the copy was made: nothing is given of it any more."
+    remedy = (
+        "Nothing to do for a job that waits: it gets the new copy.  A job that ran on the old one beyond the time that "
+        "is left for it was stopped: submit it again."
+    )
 
 
 class RealDataUnderDemoError(NotAllowedError):
@@ -191,3 +208,9 @@ class KeepNotGrantedError(NotAllowedError):
     code = "keep-not-granted"
     meaning = "The grant says that artefacts of this class may not leave the project."
     remedy = "Remove the output, or ask for a new version of the grant."
+
+
+class FigureOfRealDataError(NotAllowedError):
+    code = "figure-of-real-data"
+    meaning = "A figure that a workload draws of real data can hide patients' images in shades that no reviewer sees."
+    remedy = "Leave the figure out: release the table it draws and draw it outside."

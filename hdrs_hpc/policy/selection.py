@@ -28,9 +28,9 @@ def refused_keywords(asked: Mapping[str, Values]) -> list[str]:
     return [word for word in asked if word not in SELECTABLE]
 
 
-def effective(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> dict[str, Values]:
-    """What is staged: the grant's selection, narrowed by the job's where that is within it."""
-    return {**granted, **asked}
+def narrower(asked: Mapping[str, Values], granted: Mapping[str, Values]) -> bool:
+    """Whether ``asked``, which lies within ``granted``, may leave out something that ``granted`` gives."""
+    return any(word not in granted or not _within(granted[word], values) for word, values in asked.items())
 
 
 def _within(asked: Values, granted: Values) -> bool:

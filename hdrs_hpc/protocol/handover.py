@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import curve25519, strict_json
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.protocol import PROTOCOL, wire
 from hdrs_hpc.protocol.ranks import NodeRanks
@@ -58,6 +58,14 @@ class AnswerUnreadableError(NotAllowedError):
     remedy = "Nothing was released; the attempt stops and a new one needs a new job."
 
 
+class NodeKeyError(NotAllowedError):
+    code = "handover-node-key-refused"
+    meaning = (
+        "A node's public key is one with which every secret is known beforehand, or is written unusually."
+    )
+    remedy = "No agent of ours sends such a key: look at the node and at whoever carries messages to it."
+
+
 @dataclass(frozen=True)
 class Probe:
     """What an agent found out about its own node before it asked for keys."""
@@ -70,6 +78,8 @@ class Probe:
     """Whether temporary files and outputs lie in memory that only this agent's processes see."""
     not_dumpable: bool
     gpus: Annotated[int, Between(0, 64)]
+    memory_wall: Literal["cgroup", "watched"] = "watched"
+    """Who holds the workload to its memory: the kernel, by the job's cgroup, or the agent, by looking."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,8 @@ class SealedInput:
     manifest_name: Annotated[str, Between(1, 200)]
     manifest_digest: Digest
     key: Key32
+    added: Annotated[tuple[PathPart, ...], Between(1, 12)] | None = None
+    """Folder of further objects, which this attempt alone has; only of an input with a narrower selection."""
 
     def __repr__(self) -> str:  # a key must not reach a log through a traceback
         return f"SealedInput({'/'.join(self.parts)}, {self.manifest_digest})"
@@ -246,8 +258,19 @@ def bind(audience: str, order: LaunchOrder, hello: Hello) -> Binding:
     )
 
 
+def check_node_key(hello: Hello) -> None:
+    """Raise NodeKeyError for a public key of small order, or in an encoding that is not the only one."""
+    wrong = curve25519.exchange_key_fault(hello.public_key)
+    if wrong is not None:
+        raise NodeKeyError(f"node {hello.node}: {wrong}")
+
+
 def seal_order(audience: str, order: LaunchOrder, hello: Hello) -> Answer:
-    """Seal ``order`` to the key in ``hello``.  Deciding whether it may have it is the caller's duty."""
+    """Seal ``order`` to the key in ``hello``.  Deciding whether it may have it is the caller's duty.
+
+    Raises NodeKeyError.
+    """
+    check_node_key(hello)
     binding = bind(audience, order, hello)
     public = X25519PublicKey.from_public_bytes(hello.public_key)
     return Answer(binding, SUITE.encrypt(wire.to_bytes(order), public, binding.info()))

@@ -5,6 +5,7 @@ Below ``<scratch>/hdrs-hpc/``::
     runtime/<sha256 hex>.tar                          the pinned node runtime, shared by all projects
     <project>/copies/<copy id>/                       sealed objects of a staged copy
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
+    <project>/attempts/<attempt>/served/<input>/      index, tables and manifest of what a narrower selection chose
     <project>/attempts/<attempt>/outputs/             sealed objects of what came out
     <project>/attempts/<attempt>/progress.json        measured by the agent, in coarse steps
     <project>/attempts/<attempt>/closing.json         name and digest of the outputs' manifest, once sealed
@@ -46,6 +47,11 @@ def attempt_parts(project: str, attempt: str) -> Parts:
 
 def bundle_parts(project: str, attempt: str) -> Parts:
     return (*attempt_parts(project, attempt), "bundle")
+
+
+def served_parts(project: str, attempt: str, *name: str) -> Parts:
+    """Of the input ``name``; without one, of all."""
+    return (*attempt_parts(project, attempt), "served", *name)
 
 
 def outputs_parts(project: str, attempt: str) -> Parts:

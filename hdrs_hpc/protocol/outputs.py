@@ -50,6 +50,10 @@ class Ending(StrEnum):
     CRASHED = "crashed"
     """An exception left the entry, or a signal ended it."""
     OUT_OF_TIME = "out-of-time"
+    OUT_OF_MEMORY = "out-of-memory"
+    """It took more than the job's ``mem``."""
+    TOO_MANY_PROCESSES = "too-many-processes"
+    """It had as many processes and threads as it may have."""
     NOT_STARTED = "not-started"
     """The sandbox or the ranks did not come up."""
 
@@ -60,6 +64,21 @@ class BundleLine:
 
     file: Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")]
     line: Annotated[int, Between(1, 1_000_000)]
+
+
+MemoryWall = Literal["cgroup", "watched"]
+"""Who holds a workload to its memory: the kernel, by the job's cgroup, or the agent, by looking."""
+
+
+@dataclass(frozen=True)
+class MemoryTaken:
+    """Of a workload that took more than it had."""
+
+    had_mb: Count
+    """The job's ``mem`` a node."""
+    took_mb: Count
+    """Full twentieths of ``had_mb``, at most twice as much: a workload can write no more than 5 bits with it."""
+    wall: MemoryWall
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,8 @@ class WorkloadExit:
     """Bare class name: a known one, one of a class that the bundle defines, or ``Exception`` for any other."""
     bundle_line: BundleLine | None
     """Where a statement of the bundle begins."""
+    memory: MemoryTaken | None = None
+    """Only where it ended out of memory."""
 
 
 @dataclass(frozen=True)

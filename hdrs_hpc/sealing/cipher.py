@@ -113,6 +113,23 @@ def open_all(key: bytes, context: bytes, blob: Bytes) -> bytes:
     return bytes(opener.read(lambda start, length: view[start : start + length], 0, size))
 
 
+def opens_first_segment(key: bytes, context: bytes, head: Bytes, sealed_bytes: int) -> bool:
+    """Whether the first segment, ``head``, of an object of so many sealed bytes opens under this key and context.
+
+    What is no first segment of such an object raises SealBrokenError: it would open under no key whatever.
+    """
+    view = memoryview(head).cast("B")
+    size = _plaintext_size(sealed_bytes)
+    if len(view) != min(sealed_bytes, SEGMENT_BYTES):
+        raise SealBrokenError("not the first segment of an object of this size")
+    opener = Opener(key, context, bytes(view[:HEADER_BYTES]), size)
+    try:
+        opener.read(lambda start, length: view[start : start + length], 0, min(size, FIRST_PLAINTEXT_BYTES))
+    except SealBrokenError:
+        return False
+    return True
+
+
 def reproducible_header(key: bytes, context: bytes, plaintext: Bytes) -> bytes:
     """A header that depends on (key, context, plaintext) alone, so that sealing again gives the same bytes.
 

@@ -34,7 +34,7 @@ from hdrs_hpc.sealing.cipher import (
     reproducible_header,
     sealed_size,
 )
-from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectStore
+from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectReads
 from hdrs_hpc.sealing.place import ROOT_ITEM, Part, Role, context, is_path, item_of
 
 ROOT_SCHEMA: Final = "hdrs-hpc/sealed-manifest/1"
@@ -150,7 +150,7 @@ def seal_root(key: bytes, place: Place, items: Iterable[Entry]) -> SealedManifes
     return _seal(key, place, "", "root", document)
 
 
-def open_root(objects: ObjectStore, key: bytes, place: Place, digest: str) -> dict[str, Entry]:
+def open_root(objects: ObjectReads, key: bytes, place: Place, digest: str) -> dict[str, Entry]:
     """Fetch, check and open the root of the given digest: item name → its manifest's entry.
 
     Raises SealBrokenError (another root, damaged, of another copy), SealedObjectMissingError,
@@ -193,7 +193,7 @@ def parse_item(plaintext: bytes, item: str) -> dict[str, Entry]:
     return {entry.path: entry for entry in entries}
 
 
-def fetch_from(objects: ObjectStore, entry: Entry) -> Fetch:
+def fetch_from(objects: ObjectReads, entry: Entry) -> Fetch:
     """Ranges of an entry's object; where it is gone, that is damage and no absence."""
 
     def fetch(start: int, length: int) -> memoryview:

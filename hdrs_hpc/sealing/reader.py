@@ -32,7 +32,7 @@ from hdrs_hpc.sealing.manifest import (
     open_root,
     parse_item,
 )
-from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectStore
+from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectReads
 from hdrs_hpc.sealing.place import ROOT_ITEM, Part, Role, item_of
 
 MAX_CACHED_ENTRIES = 200_000
@@ -45,7 +45,7 @@ class SealedCopy:
     process.
     """
 
-    def __init__(self, objects: ObjectStore, key: bytes, place: Place, items: dict[str, Entry]) -> None:
+    def __init__(self, objects: ObjectReads, key: bytes, place: Place, items: dict[str, Entry]) -> None:
         """Use :meth:`open`."""
         self._objects = objects
         self._key = key
@@ -60,7 +60,7 @@ class SealedCopy:
 
     @classmethod
     def open(
-        cls, objects: ObjectStore, key: bytes, role: Role, project: str, holder: str, manifest_digest: str
+        cls, objects: ObjectReads, key: bytes, role: Role, project: str, holder: str, manifest_digest: str
     ) -> Self:
         """Open the copy whose root manifest has this digest (``sha256:…``), and no other.
 

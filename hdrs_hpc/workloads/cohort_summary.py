@@ -76,7 +76,8 @@ def _summary(
     """Flat numbers; every pixel that they need is read by the workers.
 
     Fewer slides than ``min_count`` are not counted in public, and the names of their stain say ``few_slides``, so
-    that the output checker sees whose it could be: a number that says so would be suppressed itself.
+    that the output checker sees whose it could be: a number that says so would be suppressed itself.  Which of the
+    names are counts and which measures is told by ``BUILTIN_NUMBERS`` in ``hdrs_hpc/policy/facts.py``.
     """
     client = context.client
     moments = client.map(
@@ -94,10 +95,9 @@ def _summary(
     by_volume: list[Moments] = client.gather(moments)
     by_tile: list[Stain] = client.gather(stains)
 
-    made: dict[str, float | int] = {
-        "n_patients": len({row.values["patient"] for row in volumes}),
-        "n_series": len(volumes),
-    }
+    made: dict[str, float | int] = {}
+    if volumes:
+        made = {"n_patients": len({row.values["patient"] for row in volumes}), "n_series": len(volumes)}
     if len(slides) >= min_count:
         made["n_slides"] = len(slides)
     for modality in sorted({str(row.values["modality"]) for row in volumes}):

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import struct
 import unicodedata
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 from hdrs_hpc.core.errors import UsageError
@@ -86,6 +87,11 @@ class DeidKey:
     def opt_out_hash(self, issuer: str, patient_id: str) -> str:
         """An entry of the opt-out list: 64 hex.  With an empty issuer it means this id of any issuer."""
         return self._mac("opt-out", issuer, normalise(patient_id)).hex()
+
+    def list_digest(self, kind: str, entries: Iterable[tuple[str, str]]) -> str:
+        """``sha256:…`` over a whole list of (issuer, id), whatever its order."""
+        each = sorted(self._mac(f"{kind}-entry", issuer, patient_id) for issuer, patient_id in entries)
+        return f"sha256:{self._mac(f'{kind}-list', '', b''.join(each).hex()).hex()}"
 
     def _mac(self, kind: str, issuer: str, value: str) -> bytes:
         message = b"".join(

@@ -229,11 +229,13 @@ class _Connection:
         try:
             self._socket.connect(path)
             self._socket.sendall(datasocket.frame(Op.OPEN, datasocket.open_body()))
-            raw, fds, _, _ = socket.recv_fds(self._socket, 64, 1)
-            status, length = datasocket.parse_head(raw[: datasocket.HEAD_BYTES])
-            if status != Status.OK or not fds or len(raw) != datasocket.HEAD_BYTES + length:
+            start, fds, _, _ = socket.recv_fds(self._socket, datasocket.HEAD_BYTES, 1)
+            head = start + self._exactly(datasocket.HEAD_BYTES - len(start))
+            status, length = datasocket.parse_head(head)
+            body = self._exactly(length)
+            if status != Status.OK or not fds:
                 raise DataServerError("the agent refused a connection")
-            size = datasocket.parse_opened(raw[datasocket.HEAD_BYTES :])
+            size = datasocket.parse_opened(body)
             self._map = mmap.mmap(fds[0], size, mmap.MAP_SHARED, mmap.PROT_READ)
             os.close(fds[0])
         except OSError:
@@ -295,8 +297,11 @@ class _Connection:
 
     def _exactly(self, size: int) -> bytes:
         raw = self._socket.recv(size, socket.MSG_WAITALL) if size else b""
-        if len(raw) != size:
-            raise DataServerError("the agent went away")
+        while len(raw) < size:  # a signal came in between
+            more = self._socket.recv(size - len(raw), socket.MSG_WAITALL)
+            if not more:
+                raise DataServerError("the agent went away")
+            raw += more
         return raw
 
 

@@ -59,10 +59,10 @@ class Earlier:
         meta = self.items.get(path)
         return meta is not None and meta.get("source") == fingerprint
 
-    def take_over(self, path: str, builder: CopyBuilder) -> dict[str, Any] | None:
+    def take_over(self, path: str, builder: CopyBuilder, more: Mapping[str, Any]) -> dict[str, Any] | None:
         """Seal the item's objects again in ``builder`` and finish it there, in bounded memory; gives what was noted of
-        it.  None, with nothing left behind, where the earlier copy is damaged."""
-        meta = self.items[path]
+        it, with ``more``.  None, with nothing left behind, where the earlier copy is damaged."""
+        meta = {**self.items[path], **more}
         try:
             entries = list(self.copy.entries(f"{path}/"))
             if not entries:
@@ -96,7 +96,9 @@ def record(finished: Mapping[str, dict[str, Any]], key: bytes, manifest: str) ->
         "manifest": manifest,
         "code": code_digest(),
         "key": _key_check(key),
-        "items": dict(finished),
+        "items": {
+            path: {name: meta[name] for name in ("row", "source", "notes")} for path, meta in finished.items()
+        },
     }
     return zlib.compress(json.dumps(said, sort_keys=True).encode(), 6)
 

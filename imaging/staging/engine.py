@@ -31,23 +31,29 @@ from imaging.deid.keyed import DeidKey
 from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
+from imaging.staging import selectable as selectable_table
 from imaging.staging.earlier import Earlier
 from imaging.staging.items import Bench, Task
 from imaging.staging.items_map import ItemsMap
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
+from imaging.staging.pathology.headers import WsmHeader
 from imaging.staging.pathology.judging import Pathology
+from imaging.staging.patient_lists import OptOut, OptOutMissingError
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
+from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.judging import Radiology
 from imaging.staging.reading import AnyHeader
-from imaging.staging.refusals import ItemRefused, Refused, split
+from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
 from imaging.staging.report import StageReport
 from imaging.staging.scheduling import BenchSpec, Scheduler, Where, open_scheduler
+from imaging.staging.selectable import Selectable
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.headers import TableHeader
 from imaging.staging.tables.judging import Tables
+from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
 
 __all__ = ["Progress", "StagePlan", "StagingChangedError", "TooManyFailedError", "stage"]
@@ -72,8 +78,8 @@ class StagePlan:
     """What to stage, and how.
 
     ``kind``: ``radiology``, ``pathology`` or ``table`` (or ``any``, for use without a broker).  ``select``: see
-    :class:`Selection`.  ``opt_out``, ``cohort``: hashes of patients to leave out, and
-    of the only ones to take (:mod:`imaging.staging.patient_lists`).
+    :class:`Selection`.  ``opt_out``: who opted out; a plan that does not say is refused.  ``cohort``: hashes of the
+    only patients to take (:mod:`imaging.staging.patient_lists`).
     ``max_failed``: broken items tolerated.  ``workers``: parser processes, each with a thread or process.
     ``memory_bytes``: bound on what is decoded and not yet sealed.  ``where``: see :class:`Where`.
     ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
@@ -86,7 +92,7 @@ class StagePlan:
     profile: str
     deid_key: bytes = field(repr=False)
     select: dict[str, Any] = field(default_factory=dict)
-    opt_out: frozenset[str] = frozenset()
+    opt_out: OptOut | None = None
     cohort: frozenset[str] | None = None
     max_failed: int = 0
     workers: int = 2
@@ -148,6 +154,7 @@ def stage(
     seen: Signatures | None = None,
     origins: ItemsMap | None = None,
     earlier: Earlier | None = None,
+    selectable: Callable[[bytes], None] | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
@@ -156,21 +163,30 @@ def stage(
     it names patients, and stays in the data zone.
     ``earlier``: a copy whose unchanged items are sealed again instead of decoded; the outcome is the same.
 
+    ``selectable`` gets the table of what jobs may select items by (:mod:`imaging.staging.selectable`), before
+    the index is written: raw values, which are to stay in the data zone.
+
     Writes items, then ``index.parquet`` and ``report.json``.  Pictures of images held for a person go into the
     builder that ``held`` opens, if any were held; without it they are only counted.  A builder that is sealed
     already (its caller died before noting so) is left as it is: the report comes out the same.
 
-    Raises :class:`TooManyFailedError` (nothing may be sealed then), :class:`StagingChangedError`,
+    Raises :class:`OptOutMissingError` before anything is read, :class:`TooManyFailedError` (nothing may be sealed
+    then), :class:`StagingChangedError`,
     :class:`ReleaseForOtherDataError`, :class:`BadInventoryError`, :class:`SelectionError`,
     :class:`UnknownProfileError`, :class:`ParserStartError`, :class:`SchedulerUnknownError`,
     :class:`WorkersLostError`, and what source and builder raise.
     """
     started = time.monotonic()
+    if plan.opt_out is None:
+        raise OptOutMissingError()
+    if builder.sealed and strict_json.loads(builder.read(REPORT)).get("opt-out") != plan.opt_out.as_dict():
+        raise StagingChangedError("the copy was sealed under another opt-out list")
     table = inventory.read(inventory_table) if isinstance(inventory_table, Path) else inventory_table
     version = inventory.digest(table)
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
-    run = Run(table, plan, progress)
+    run = Run(table, plan, plan.opt_out, progress)
+    run.keep_selectable = selectable is not None
     spec = BenchSpec(source, table, plan.item_timeout_s, seen)
     with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
         isolation = scheduler.isolation()
@@ -179,9 +195,10 @@ def stage(
         if origins is not None:
             origins.note_headers(headers)
         run.settle_doubles(headers, scheduler)
-        judged = run.judge.judge(headers, table.column("path").to_pylist())
-        headers.clear()
+        judged = run.judge.judge(headers, run.paths)
         run.ledger.refuse_all(judged.refused)
+        run.leave_out_lacking(judged, headers)
+        headers.clear()
         rows = run.write_items(judged, builder, scheduler, earlier)
         if plan.contact_sheet and not builder.sealed:
             items = [row["item"] for row in rows]
@@ -194,6 +211,8 @@ def stage(
         made = {row["item"] for row in rows}
         origins.note_items((task.path, task.numbers()) for task in judged.tasks if task.path in made)
         origins.note_refused(run.ledger.causes())
+    if selectable is not None and not builder.sealed:
+        selectable(selectable_table.to_bytes(run.selectable(builder)))
     report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
     if not builder.sealed:
         builder.put(INDEX, index.to_bytes(index.to_table(rows)))
@@ -203,12 +222,16 @@ def stage(
 
 def read_headers(
     bench: Bench, numbers: Sequence[int], keywords: frozenset[str]
-) -> list[tuple[int, AnyHeader | str]]:
-    """The work of a worker: checked headers of some items, or the code (and details) by which one has none."""
+) -> list[tuple[int, AnyHeader | Unread | str]]:
+    """The work of a worker: checked headers of some items, or why (code and details) one has none."""
     return [
-        (number, str(header) if isinstance(header, Refused) else header)
+        (number, _why_none(bench, number, header) if isinstance(header, Refused) else header)
         for number, header in zip(numbers, bench.reader.headers(numbers, keywords), strict=True)
     ]
+
+
+def _why_none(bench: Bench, number: int, refused: Refused) -> Unread | str:
+    return unread(bench, number, refused.code) if refused.code in PARSER_FAILURES else str(refused)
 
 
 def _show_held(
@@ -233,8 +256,15 @@ def _show_held(
 class Run:
     """One staging's rules and running totals."""
 
-    def __init__(self, table: pa.Table, plan: StagePlan, progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        plan: StagePlan,
+        opt_out: OptOut,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
         self.plan = plan
+        self.opt_out = opt_out
         self.table = table
         self.paths: list[str] = table.column("path").to_pylist()
         self.sizes: list[int] = table.column("size").to_pylist()
@@ -247,7 +277,7 @@ class Run:
         self.judge = Judge(
             [
                 KINDS[profile.kind](
-                    Rules(key, profile, selection, plan.opt_out, plan.issuer, plan.pixels(), plan.cohort),
+                    Rules(key, profile, selection, opt_out.hashes, plan.issuer, plan.pixels(), plan.cohort),
                     plan,
                 )
                 for profile in map(profiles.load, names)
@@ -257,7 +287,10 @@ class Run:
         self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
         self.taken_over = 0
+        self.unread: dict[int, Unread] = {}
+        self.lacking: list[Lacking] = []
         self._progress = progress
+        self.keep_selectable = False
 
     def read_headers(self, scheduler: Scheduler) -> dict[int, AnyHeader]:
         """Item number → checked header; items that have none are refused."""
@@ -270,6 +303,9 @@ class Run:
             for number, header in batch:
                 if isinstance(header, str):
                     self.ledger.refuse((number,), self._unless_not_imaging(number, header))
+                elif isinstance(header, Unread):
+                    self.unread[number] = header
+                    self.ledger.refuse((number,), header.code)
                 elif isinstance(header, TableHeader) and (
                     kind := not_imaging.table_is_none(self.paths[number - 1], header.rows)
                 ):
@@ -288,10 +324,21 @@ class Run:
 
         groups = doubles.shared(headers, self.judge.identity)
         settled = doubles.settle(groups, lambda number: self.digests[number - 1], shown)
-        for number in settled.refused:
-            del headers[number]
+        for number, code in settled.refused.items():
+            header = headers.pop(number)
+            # Nobody knows whether it shows the same as its double: its series may lack it.
+            if code in PARSER_FAILURES and isinstance(header, InstanceHeader | WsmHeader):
+                self.unread[number] = Unread(code, header.series)
         self.ledger.refuse_all(settled.refused)
         self.notes.update(settled.notes)
+
+    def leave_out_lacking(self, judged: Judged, headers: Mapping[int, AnyHeader]) -> None:
+        """Drop the tasks that may lack an item on which parsers failed."""
+        found = lacking(judged.tasks, headers, self.unread, self.paths)
+        self.lacking += found.values()
+        for one in found.values():
+            self.ledger.refuse(one.items, PART_UNREAD)
+        judged.tasks[:] = [task for task in judged.tasks if task.path not in found]
 
     def _unless_not_imaging(self, number: int, told: str) -> str:
         """``told``, a code with details, or ``not-imaging`` with the file's kind if it is no broken image or table."""
@@ -330,7 +377,14 @@ class Run:
             shown[task.path] += size
             meter.advance(0, size)
 
-        writer = Writer(builder, scheduler, self.plan.memory_bytes, self._fingerprint, advance)
+        writer = Writer(
+            builder,
+            scheduler,
+            self.plan.memory_bytes,
+            self._fingerprint,
+            advance,
+            keep_selectable=self.keep_selectable,
+        )
         with contextlib.closing(
             writer.write(task for task in judged.tasks if task.path not in finished)
         ) as outcomes:
@@ -351,23 +405,35 @@ class Run:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Path and notes of each item that came over whole; those that the earlier copy lost are left to be made."""
         same = [
-            task.path
+            task
             for task in tasks
             if task.path not in finished
             and task.path in earlier.items
             and earlier.has(task.path, self._fingerprint(task))
         ]
         if same:
-            earlier.take_over_groups(same, builder)
+            earlier.take_over_groups([task.path for task in same], builder)
+
+        def take_over(task: Task) -> dict[str, Any] | None:
+            more = {"selectable": task.selectable()} if self.keep_selectable else {}
+            return earlier.take_over(task.path, builder, more)
+
         with ThreadPoolExecutor(max(2, self.plan.workers), "take-over") as threads:
             try:
                 for some in batched(same, _BATCH):
-                    taken = threads.map(lambda path: earlier.take_over(path, builder), some)
-                    for path, meta in zip(some, taken, strict=True):
+                    for task, meta in zip(some, threads.map(take_over, some), strict=True):
                         if meta is not None:
-                            yield path, meta
+                            yield task.path, meta
             finally:
                 threads.shutdown(cancel_futures=True)
+
+    def selectable(self, builder: CopyBuilder) -> Iterator[Selectable]:
+        """What each finished item may be selected by; StagingChangedError where an older version finished some."""
+        for item, meta in sorted(builder.finished().items()):
+            if "selectable" not in meta:
+                raise StagingChangedError("items were finished by a version that noted less of them")
+            row = meta["row"]
+            yield Selectable(item, row["kind"], row.get("patient"), row["source_items"], meta["selectable"])
 
     def report(
         self, version: str, rows: list[dict[str, Any]], isolation: str, seconds: float, read_s: float
@@ -379,10 +445,12 @@ class Run:
             if self.plan.kind != "any"
             else ", ".join(map(profiles.default_for, profiles.KINDS)),
             policy=strict_json.loads(self.plan.policy()),
+            opt_out=self.opt_out.as_dict(),
             items_in=len(self.sizes),
             bytes_in=sum(self.sizes),
             failed=self.ledger.failed,
             refused=self.ledger.by_code(),
+            lacking=tuple(sorted(self.lacking, key=lambda one: one.items)),
             details=self.ledger.details(),
             notes=dict(self.notes),
             isolation=isolation,
@@ -396,8 +464,11 @@ class Run:
         refused, numbers = dropped.refused, dropped.task.numbers()
         if isinstance(refused, ItemRefused):
             self.ledger.refuse((refused.number,), str(refused), order)
-            others = (number for number in numbers if number != refused.number)
-            self.ledger.refuse(others, "volume-incomplete", order)
+            others = tuple(number for number in numbers if number != refused.number)
+            failure = refused.code in PARSER_FAILURES
+            self.ledger.refuse(others, PART_UNREAD if failure else "volume-incomplete", order)
+            if failure and others:
+                self.lacking.append(Lacking(others, (refused.number,)))
         else:
             self.ledger.refuse(numbers, str(refused), order)
 

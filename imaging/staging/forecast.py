@@ -19,6 +19,7 @@ from connectors.sources import OF_ONE_ITEM, Source
 from imaging.staging import doubles, inventory
 from imaging.staging.engine import Progress, Run, StagePlan
 from imaging.staging.items import Expected, Task
+from imaging.staging.patient_lists import OptOutMissingError
 from imaging.staging.pool import ParserPool
 from imaging.staging.report import refusal
 from imaging.staging.scheduling import BenchSpec, open_scheduler
@@ -132,8 +133,10 @@ def foresee(
     Raises what that raises of plan, parsers and source; however many items are broken.
     """
     started = time.monotonic()
+    if plan.opt_out is None:
+        raise OptOutMissingError()
     table, seen = _listed(source, unreadable)
-    run = Run(table, replace(plan, max_failed=2**63), progress)
+    run = Run(table, replace(plan, max_failed=2**63), plan.opt_out, progress)
     with open_scheduler(
         plan.where, BenchSpec(source, table, plan.item_timeout_s, seen), plan.workers, parsers
     ) as scheduler:
@@ -142,6 +145,7 @@ def foresee(
     undecided["files-with-one-uid"] = _settle(source, table, run, headers)
     judged = run.judge.judge(headers, run.paths)
     run.ledger.refuse_all(judged.refused)
+    run.leave_out_lacking(judged, headers)
     groups: dict[tuple[str, str], Planned] = defaultdict(Planned)
     basis: Counter[str] = Counter()
     notes = Counter(judged.notes)

@@ -25,3 +25,10 @@ class Header(BaseModel):
     """A message from a parser: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeriesIdentity(Header):
+    """To which series an instance belongs."""
+
+    study: Uid
+    series: Uid

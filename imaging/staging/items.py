@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from zarr.abc.store import Store
 
 from imaging.staging.reading import ItemReader
+from imaging.staging.selectable import RawValues
 
 type Told = dict[str, Any]
 """What making a part found out (JSON values): counts, ranges, boxes; never pixels or raw attributes."""
@@ -99,6 +100,10 @@ class Task(Protocol):
 
     def numbers(self) -> list[int]:
         """Its source items (rows of the inventory, from 1), ascending."""
+        ...
+
+    def selectable(self) -> list[RawValues]:
+        """What jobs may select it by, as its source items say it; stays in the data zone."""
         ...
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:

@@ -19,6 +19,9 @@ _REFERENCES: TypeAdapter[list[list[str]]] = TypeAdapter(
     ]
 )
 
+_MOST_BYTES = 32 << 20
+"""What JSON takes in memory is some 25 times its length, of what a parser says that a file took over."""
+
 
 class DicomdirError(BadDocumentError):
     code = "dicomdir-unreadable"
@@ -31,6 +34,8 @@ def referenced_files(file: BinaryIO) -> list[str]:
     try:
         with ParserPool(1) as pool:
             ((_, raw),) = pool.ask(file, "media")
+        if len(raw) > _MOST_BYTES:
+            raise DicomdirError("it refers to more than one dataset may hold")
         references = _REFERENCES.validate_python(json.loads(raw))
     except (Refused, ValidationError, *answers.LIES):
         raise DicomdirError() from None

@@ -1,6 +1,7 @@
 """Lists of patients, as keyed hashes: who opted out, and who is in a cohort.
 
-A list is read where the custodian keeps it, hashed at once and never logged; a report counts and names nobody.
+A list is read strictly (:mod:`imaging.staging.patient_list_file`) where the custodian keeps it, hashed at once and
+never logged; a report counts and names nobody.
 An opt-out is matched generously, since one id is written in many ways and a patient too many left out harms
 nobody; a cohort strictly, for the opposite reason.
 """
@@ -8,11 +9,66 @@ nobody; a cohort strictly, for the opposite reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+from hdrs_hpc.core.errors import UsageError
 from imaging.deid.keyed import DeidKey, normalise
+from imaging.staging.patient_list_file import same_patient, split
 
 _LONGEST_RUN = 6
 _MOST_PARTS = 64
+
+
+class OptOutMissingError(UsageError):
+    code = "opt-out-missing"
+    meaning = "Nobody said who opted out, and a list that is missing is never taken for an empty one."
+    remedy = "Give the list, or the reason why nobody opted out: `--opt-out FILE` or `--no-opt-out REASON`."
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """What was said of who opted out, as a staging needs and tells it.
+
+    ``hashes``: of the list's entries, empty where nobody opted out.  ``digest``: of the whole list, under a key, so
+    that who knows some patients' ids can't try whether they are on it.  ``about``: see :func:`rounded`.  ``reason``:
+    why nobody opted out, where that was said here and not in a signed document.
+    """
+
+    hashes: frozenset[str]
+    digest: str
+    about: int
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, key: DeidKey, entries: Iterable[str]) -> OptOut:
+        """The statement of a list's entries; its digest is under the de-identification key."""
+        listed = tuple(entries)
+        patients = {same_patient(entry) for entry in listed}
+        return cls(opt_out_hashes(key, listed), key.list_digest("opt-out", patients), rounded(len(patients)))
+
+    @classmethod
+    def nobody(cls, key: DeidKey, reason: str) -> OptOut:
+        """Nobody opted out, for this reason.  Raises :class:`OptOutMissingError` for a reason without a word."""
+        if not any(char.isalpha() for char in reason):
+            raise OptOutMissingError("the reason holds no word")
+        return cls(frozenset(), key.list_digest("opt-out", ()), 0, reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For reports: no patient can be read from it."""
+        told: dict[str, Any] = {"list": self.digest, "about": self.about}
+        return told | ({"nobody": self.reason} if self.reason is not None else {})
+
+
+def rounded(count: int) -> int:
+    """A list's length as it is told: 0, else the power of ten that it does not pass, from 10 on.
+
+    One patient more or less does not show, except to who watches the list grow past such a power.
+    """
+    told = 10
+    while told < count:
+        told *= 10
+    return told if count else 0
 
 
 def opt_out_hashes(key: DeidKey, lines: Iterable[str]) -> frozenset[str]:
@@ -57,9 +113,9 @@ def in_cohort(key: DeidKey, hashes: frozenset[str], patient_id: str, issuers: It
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        issuer, bar, patient_id = line.strip().rpartition("|")
+        issuer, patient_id = split(line)
         if normalise(patient_id):
-            yield (issuer.strip() if bar else ""), patient_id
+            yield issuer, patient_id
 
 
 def _ways(patient_id: str) -> set[str]:

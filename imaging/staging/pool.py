@@ -6,37 +6,21 @@ import contextlib
 import json
 import os
 import queue
-import socket
-import subprocess
-import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeGuard
+from typing import Any, BinaryIO, Self
 
-from hdrs_hpc.core import seccomp
-from hdrs_hpc.core.errors import SiteError
-from imaging.staging import sandbox, wire
-from imaging.staging.refusals import Refused
+from imaging.staging import sandbox
+from imaging.staging.parser_process import Answer, ParserProcess, ParserStartError
+from imaging.staging.refusals import PARSER_FAILURES, Refused
+
+__all__ = ["AHEAD", "ITEM_TIMEOUT_S", "Answer", "ParserPool", "ParserStartError", "as_descriptor"]
 
 ITEM_TIMEOUT_S = 300.0
-_START_TIMEOUT_S = 180.0
-_RECYCLE_AFTER = 5000
-"""Requests after which a parser is replaced: bounds leaks in native decoders."""
-_RECYCLE_AFTER_S = 1200.0
-"""The same in time: well before the processor time that a parser may use (that limit would hit an innocent file)."""
 AHEAD = 16
-"""Requests a parser may have before it has answered the first: few enough descriptors for its limit, and little
-enough text for a socket's buffer, so that neither side waits for the other for ever."""
-
-Answer = tuple[bytes, bytearray]
-"""JSON text and bytes."""
-
-
-class ParserStartError(SiteError):
-    code = "parser-does-not-start"
-    meaning = "The process that parses untrusted files could not be started."
-    remedy = "Check that the environment is complete (`hdrs-hpc imaging --help` works) and memory is free."
+"""Requests a parser may have before it has answered the first: few enough descriptors for its limit."""
 
 
 class ParserPool:
@@ -51,11 +35,10 @@ class ParserPool:
     ) -> None:
         self.timeout_s = timeout_s
         self._argv = list(argv) if argv is not None else sandbox.parser_argv()
-        # bubblewrap's --die-with-parent means the *thread* that started it: one that lives as long as the pool.
         self._starter = ThreadPoolExecutor(1, "parser-starter")
-        self._idle: queue.SimpleQueue[_Parser | Future[_Parser] | None] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[ParserProcess | Future[ParserProcess] | None] = queue.SimpleQueue()
         self._size = size
-        self._living: set[_Parser] = set()
+        self._living: set[ParserProcess] = set()
         self._closed = False
         for _ in range(size):
             self._idle.put(None)  # started on first use
@@ -93,71 +76,86 @@ class ParserPool:
     def ask(self, file: BinaryIO, operation: str, **arguments: Any) -> Generator[Answer]:
         """Stream a parser's answers about ``file`` (a real descriptor).
 
-        Raises :class:`Refused` with the parser's code, ``parser-crashed`` or ``parser-timeout``.  The time
-        limit counts from answer to answer.
+        Raises :class:`Refused` with the parser's code, ``parser-crashed`` or ``parser-timeout``.  The time limit
+        counts from answer to answer.  A parser that is lost proves nothing against the file: it is asked about once
+        more, in a process that has read no other; what was answered already is not given again.
         """
-        request = json.dumps({"op": operation, **arguments}).encode()
-        with self._lent() as parser:
-            parser.send(request, file.fileno())
-            yield from parser.answers()
+        request = _request(operation, arguments)
+        given = 0
+        try:
+            with contextlib.closing(self._asked(file, request)) as answers:
+                for answer in answers:
+                    given += 1
+                    yield answer
+            return
+        except Refused as refused:
+            if not _is_failure(refused):
+                raise
+        with contextlib.closing(self._asked(file, request, alone=True)) as answers:
+            yield from islice(answers, given, None)
+
+    def ask_alone(self, file: BinaryIO, operation: str, **arguments: Any) -> list[Answer] | Refused:
+        """The one answer of a parser that has read no other file, asked once; or its refusal."""
+        return self._alone(file, _request(operation, arguments))
 
     def ask_each(
         self, files: Sequence[BinaryIO], operation: str, **arguments: Any
     ) -> list[list[Answer] | Refused]:
-        """The one answer about each of at most :data:`AHEAD` files, or its refusal, in their order.
+        """The one answer about each of ``files``, or its refusal, in their order.
 
-        They go to one parser without waiting in between.  If it dies, the file that it had not answered is asked
-        about again alone, so that only what kills a parser by itself is blamed; the rest go to a new one.
+        They go to one parser, :data:`AHEAD` at most without waiting in between.  If that is lost, the file that it had
+        not answered is asked about again, alone, so that only what a parser fails on by itself is blamed; the rest
+        go to a new one.
         """
-        request = json.dumps({"op": operation, **arguments}).encode()
+        request = _request(operation, arguments)
         outcomes: list[list[Answer] | Refused] = []
         while len(outcomes) < len(files):
             left = files[len(outcomes) : len(outcomes) + AHEAD]
-            answered, lost = self._until_lost(left, request)
+            answered = self._until_lost(left, request)
             outcomes += answered
-            if lost is not None:
-                file = left[len(answered)]
-                alone = len(left) > 1 and lost.code == "parser-crashed"
-                outcomes.append(self._alone(file, operation, arguments) if alone else lost)
+            if len(answered) < len(left):
+                outcomes.append(self._alone(left[len(answered)], request))
         return outcomes
 
-    def _until_lost(
-        self, files: Sequence[BinaryIO], request: bytes
-    ) -> tuple[list[list[Answer] | Refused], Refused | None]:
-        """Outcomes of one loan, and how it lost its parser, if it did."""
+    def _until_lost(self, files: Sequence[BinaryIO], request: bytes) -> list[list[Answer] | Refused]:
+        """Outcomes of one loan: of all files, or of those before the one on which its parser was lost."""
         outcomes: list[list[Answer] | Refused] = []
-        try:
-            with self._lent() as parser:
-                for file in files:
-                    file.seek(0)  # a parser that is gone shared the position
-                    if not parser.send(request, file.fileno()):
-                        break  # it died on one of the files before: which, its answers tell
-                for _ in files:
-                    outcome = _outcome(parser)
-                    if _parser_lost(outcome):
-                        raise outcome
-                    outcomes.append(outcome)
-        except Refused as lost:
-            return outcomes, lost
-        return outcomes, None
+        with contextlib.suppress(Refused), self._lent() as parser:
+            for file in files:
+                file.seek(0)  # a parser that is gone shared the position
+                parser.ask(request, file.fileno())
+            for _ in files:
+                outcome = _outcome(parser)
+                if isinstance(outcome, Refused) and _is_failure(outcome):
+                    raise outcome
+                outcomes.append(outcome)
+        return outcomes
 
-    def _alone(self, file: BinaryIO, operation: str, arguments: dict[str, Any]) -> list[Answer] | Refused:
-        file.seek(0)
+    def _alone(self, file: BinaryIO, request: bytes) -> list[Answer] | Refused:
         try:
-            return _only(self.ask(file, operation, **arguments))
+            return _only(self._asked(file, request, alone=True))
         except Refused as refused:
             return refused
 
+    def _asked(self, file: BinaryIO, request: bytes, *, alone: bool = False) -> Generator[Answer]:
+        with self._lent(alone=alone) as parser:
+            file.seek(0)
+            parser.ask(request, file.fileno())
+            yield from parser.answers()
+
     @contextlib.contextmanager
-    def _lent(self) -> Iterator[_Parser]:
-        """A parser that is ready; it is ended if the block ends by anything but a refusal of its own."""
+    def _lent(self, *, alone: bool = False) -> Iterator[ParserProcess]:
+        """A parser that is ready; it is ended if the block ends by anything but a refusal of its own.
+
+        ``alone``: one that has read no file before.
+        """
         given = self._idle.get()
         parser = None if isinstance(given, Future) else given
         healthy = False
         try:
             if self._closed:
                 raise Refused("parser-crashed")
-            if parser is None or not parser.usable():
+            if parser is None or alone or not parser.usable():
                 if parser is not None:
                     self._stop(parser)
                     parser = None
@@ -169,7 +167,7 @@ class ParserPool:
             yield parser
             healthy = True
         except Refused as refused:
-            healthy = not _parser_lost(refused)
+            healthy = not _is_failure(refused)
             raise
         finally:
             if parser is not None and not healthy:
@@ -177,15 +175,15 @@ class ParserPool:
                 parser = None
             self._idle.put(parser)
 
-    def _begin(self) -> Future[_Parser]:
-        return self._starter.submit(_Parser, self._argv, self.timeout_s)
+    def _begin(self) -> Future[ParserProcess]:
+        return self._starter.submit(ParserProcess, self._argv, self.timeout_s)
 
-    def _stop(self, parser: _Parser) -> None:
+    def _stop(self, parser: ParserProcess) -> None:
         parser.stop()
         self._living.discard(parser)
 
 
-def _outcome(parser: _Parser) -> list[Answer] | Refused:
+def _outcome(parser: ParserProcess) -> list[Answer] | Refused:
     try:
         return _only(parser.answers())
     except Refused as refused:
@@ -204,97 +202,12 @@ def _only(answers: Generator[Answer]) -> list[Answer]:
     return found
 
 
-def _parser_lost(outcome: list[Answer] | Refused) -> TypeGuard[Refused]:
-    return isinstance(outcome, Refused) and outcome.code in ("parser-crashed", "parser-timeout")
+def _is_failure(refused: Refused) -> bool:
+    return refused.code in PARSER_FAILURES
 
 
-class _Parser:
-    def __init__(self, argv: list[str], timeout_s: float) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, seccomp.filtered(argv) as (command, given):
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=sandbox.parser_environment(),
-                cwd="/",
-                pass_fds=given,
-            )
-        self._sock = ours
-        self._served = 0
-        self._until = time.monotonic() + _RECYCLE_AFTER_S
-        self._timeout_s = timeout_s
-
-    def wait_until_ready(self) -> None:
-        """Raises :class:`ParserStartError`; not part of starting, so that parsers start side by side."""
-        self._sock.settimeout(_START_TIMEOUT_S)
-        try:
-            wire.receive_header(self._sock)
-        except (OSError, wire.WireError):
-            raise ParserStartError() from None
-        self._sock.settimeout(self._timeout_s)
-
-    def usable(self) -> bool:
-        fresh = self._served < _RECYCLE_AFTER and time.monotonic() < self._until
-        return fresh and self._process.poll() is None
-
-    def send(self, request: bytes, handle: int) -> bool:
-        """Ask; False if the parser is gone, which :meth:`answers` then says as a refusal."""
-        self._served += 1
-        self._sock.settimeout(self._timeout_s)
-        try:
-            wire.send(self._sock, request, handle=handle)
-        except OSError:
-            return False
-        return True
-
-    def answers(self) -> Generator[Answer]:
-        """The answers to the oldest request; raises :class:`Refused`."""
-        try:
-            while True:
-                until = time.monotonic() + self._timeout_s
-                header, length = wire.receive_header(self._sock, until)
-                blob = bytearray(length)
-                if length:
-                    wire.receive_into(self._sock, memoryview(blob), until)
-                end = _ending(header)
-                if end is None:
-                    yield header, blob
-                elif end == "":
-                    return
-                else:
-                    raise Refused(end)
-        except TimeoutError:
-            raise Refused("parser-timeout") from None
-        except (OSError, wire.WireError):
-            raise Refused("parser-crashed") from None
-
-    def kill(self) -> None:
-        """End the process; whoever listens hears that it is gone."""
-        self._process.kill()
-
-    def stop(self) -> None:
-        """End the process and forget it."""
-        self._sock.close()
-        self._process.kill()
-        self._process.wait()
-
-
-def _ending(header: bytes) -> str | None:
-    """None for an answer that goes on, "" at its good end, else the reason code."""
-    if len(header) > 200:
-        return None
-    try:
-        message = json.loads(header)
-    except ValueError:
-        raise wire.WireError("an answer that is not JSON") from None
-    if not isinstance(message, dict):
-        raise wire.WireError("an answer that is not a mapping")
-    if message.get("end") is True:
-        return ""
-    refused = message.get("refused")
-    return refused if isinstance(refused, str) else None
+def _request(operation: str, arguments: dict[str, Any]) -> bytes:
+    return json.dumps({"op": operation, **arguments}).encode()
 
 
 def as_descriptor(data: bytes) -> BinaryIO:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, ValidationError
 
 from connectors.sources import Source, SourceItemMissingError
+from imaging.staging.headers import SeriesIdentity
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pool import AHEAD, Answer, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
@@ -68,6 +69,21 @@ class ItemReader:
                 except Refused as refused:
                     found[place] = refused
         return found
+
+    def series(self, number: int) -> str | None:
+        """The Series Instance UID of an item of which a parser could not tell more; "" if it belongs to no series, None
+        where that can't be told."""
+        try:
+            with self._open(number) as file:
+                verified = self._verify(number, file)
+                outcome = self._pool.ask_alone(file, "series")
+                _check_unchanged(file, verified)
+            if isinstance(outcome, Refused):
+                return "" if outcome.code in ("not-dicom", "required-attribute-missing") else None
+            ((raw, _),) = outcome
+            return SeriesIdentity.model_validate_json(raw).series
+        except (Refused, ValueError):
+            return None
 
     def ask(self, number: int, operation: str, **arguments: Any) -> Iterator[tuple[bytes, bytearray]]:
         """A parser's answers about the item's pixels, from the registered bytes; raises :class:`Refused`."""

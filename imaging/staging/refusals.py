@@ -31,6 +31,7 @@ _WHICH = "Find out which of them is meant, remove the others from the archive, a
 _REPAIR = "Look at the item in the archive; repair or remove it and scan the dataset again."
 _RESCAN = "Scan the dataset again and register the new version."
 _OTHER_SLICE = "Mend the refused slice, which is listed under a code of its own."
+_OTHER_PART = "See what the failed part is refused for (`unread` in the report) and stage again."
 _LOOK = "Look at the held images and release those that show nobody (`imaging sheet --held`)."
 _REPORT = "Keep the item and report it: a later version may read it."
 
@@ -64,8 +65,9 @@ _TABLE = (
     ("malformed-table", True, "The file begins as Parquet or CSV and then breaks its format.", _REPAIR),
     ("patient-column-missing", True, "The table lacks the column of patient ids that the grant names.", _REPAIR),
     # Parsers
-    ("parser-crashed", True, "The process that parsed it died; no other item was affected.", _REPORT),
-    ("parser-timeout", True, "Parsing took longer than an item may take.", _REPORT),
+    ("parser-crashed", True, "The process that parsed it died, and a second one that read nothing else.", _REPORT),
+    ("parser-timeout", True, "Parsing it took longer than an item may take, twice.", _REPORT),
+    ("part-unread", True, "Sound itself, but a parser failed on another part of its volume or slide.", _OTHER_PART),
     # Rules
     ("unsupported-sop-class", False, "Not an image of a kind that is staged (a report, a plan …).", _KIND),
     ("not-selected", False, "Outside what the grant and the job select.", _ASK),
@@ -82,6 +84,9 @@ _TABLE = (
     ("duplicates-differ", True, "Whole items of one SOP Instance UID with different images: none is taken.", _WHICH),
     ("wrong-kind", False, "An item of another kind than the dataset (a slide in radiology, or the reverse).", _ASK),
 )  # fmt: skip
+
+PARSER_FAILURES = frozenset({"parser-crashed", "parser-timeout"})
+"""What is said of an item where a parser failed, not a rule: it may be sound, so what it belongs to is not whole."""
 
 REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _TABLE}
 
@@ -209,7 +214,8 @@ class Refused(Exception):
 
 
 class ItemRefused(Refused):
-    """The same, naming the source item at fault: the others of its volume are ``volume-incomplete``."""
+    """The same, naming the source item at fault: the others of its volume are ``volume-incomplete``, or ``part-unread``
+    where the fault may be ours."""
 
     def __init__(self, number: int, code: str) -> None:
         super().__init__(code)

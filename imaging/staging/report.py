@@ -1,7 +1,7 @@
 """What a staging did, for machines (JSON) and for people (HTML): counts, codes, item numbers; no patient data.
 
 An item number is a row of the registered inventory, which only the data zone has.  Opt-outs are counted and
-not numbered.
+not numbered; the list itself is told by its keyed digest and a rounded length.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imaging.staging.refusals import REASONS, UNLISTED
+from imaging.staging.unread import Lacking
 
-SCHEMA = "hdrs-hpc/staging-report/2"
+SCHEMA = "hdrs-hpc/staging-report/3"
 LISTED_ITEMS = 1000
 """Item numbers listed a code; the count is always whole."""
 _ALWAYS = ("volume", "slide", "table")
@@ -33,19 +34,24 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class StageReport:
     """``refused``: reason code → sorted item numbers.  ``notes``: what was staged and deserves a look, counted.
-    ``policy``: what was done about identity in pixels.  Seconds and workers are of this run, not of the copy."""
+    ``policy``: what was done about identity in pixels.  ``opt_out``: see ``OptOut.as_dict``.
+    Seconds and workers are of this run, not of the copy."""
 
     inventory: str
     profile: str
     policy: Mapping[str, Any]
+    opt_out: Mapping[str, Any]
     items_in: int
     bytes_in: int
     groups: tuple[Group, ...]
     patients: int
+    table_rows: int
     failed: int
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    lacking: tuple[Lacking, ...] = ()
+    """Volumes and slides left out since parsers failed on a part of them."""
     details: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Item number → what its refusal names: attributes that are missing, the kind of a file that is no imaging."""
     seconds: float = field(default=0.0, compare=False)
@@ -61,14 +67,17 @@ class StageReport:
         sources: Counter[tuple[str, str]] = Counter()
         sizes: Counter[tuple[str, str]] = Counter()
         patients = set()
+        table_rows = 0
         for row in rows:
             key = (str(row["kind"]), str(row.get("modality") or ""))
             items[key] += 1
             sources[key] += int(row.get("source_items") or 1)
             sizes[key] += int(row.get("image_bytes") or 0)
             patients.add(row.get("patient"))
+            if row["kind"] == "table":
+                table_rows += int(row["shape"][0])
         groups = tuple(Group(*key, items[key], sources[key], sizes[key]) for key in sorted(items))
-        return cls(groups=groups, patients=len(patients - {None}), **facts)
+        return cls(groups=groups, patients=len(patients - {None}), table_rows=table_rows, **facts)
 
     @property
     def staged(self) -> dict[str, int]:
@@ -100,11 +109,13 @@ class StageReport:
             "inventory": self.inventory,
             "profile": self.profile,
             "policy": dict(self.policy),
+            "opt-out": dict(self.opt_out),
             "in": {"items": self.items_in, "bytes": self.bytes_in},
             "staged": {
                 **self.staged,
                 "items": self.staged_items,
                 "patients": self.patients,
+                "table-rows": self.table_rows,
                 "image-bytes": self.image_bytes,
                 "by-modality": [
                     {
@@ -122,6 +133,10 @@ class StageReport:
                 code: refusal(code, numbers, self.named(code))
                 for code, numbers in sorted(self.refused.items())
             },
+            "unread": [
+                {"items": list(one.items[:LISTED_ITEMS]), "lacks": list(one.lacks[:LISTED_ITEMS])}
+                for one in self.lacking[:LISTED_ITEMS]
+            ],
             "notes": dict(sorted(self.notes.items())),
             "parsers": self.isolation,
         }

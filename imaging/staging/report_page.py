@@ -159,6 +159,7 @@ def _how(report: StageReport) -> str:
     facts = [
         ("Profile", escape(report.profile)),
         ("Dataset version", f"<code>{escape(report.inventory)}</code>"),
+        ("Opt-out list", _opt_out(report)),
         ("Burned-in text", _POLICY[str(report.policy["burned-in"])]),
         ("Search for text", "in every image" if report.policy["find-text"] else "not switched on"),
         ("Rules for text", f"version {escape(str(report.policy['text-rules']))}"),
@@ -170,6 +171,13 @@ def _how(report: StageReport) -> str:
         facts.append(("Time", f"{report.seconds:,.1f} s ({report.reading_s:,.1f} s reading headers); {rate}"))
         facts.append(("Workers", escape(report.workers)))
     return "<dl>" + "".join(f"<dt>{name}<dd>{text}" for name, text in facts) + "</dl>"
+
+
+def _opt_out(report: StageReport) -> str:
+    told = report.opt_out
+    length = f"up to {told['about']:,} patients" if told["about"] else "nobody opted out"
+    reason = f": {escape(str(told['nobody']))}" if "nobody" in told else ""
+    return f"{length}{reason}, <code>{escape(str(told['list']))}</code>"
 
 
 _STYLE = """

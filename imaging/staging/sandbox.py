@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import imaging
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -36,7 +36,8 @@ def bubblewrap() -> str | None:
     probe = [found, "--unshare-all", "--ro-bind", "/", "/", "--", "/bin/true"]
     try:
         with seccomp.filtered(probe) as (command, given):
-            done = subprocess.run(command, capture_output=True, timeout=20, check=False, pass_fds=given)
+            guarded = die_with_parent.guarded(command, namespace=True)
+            done = subprocess.run(guarded, capture_output=True, timeout=20, check=False, pass_fds=given)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found if done.returncode == 0 else None

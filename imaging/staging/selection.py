@@ -16,6 +16,10 @@ from imaging.staging.refusals import SELECTION_KEYS as KEYS
 
 _REGION_CODE = "AnatomicRegionSequence.CodeValue"
 _REGION_SCHEME = "AnatomicRegionSequence.CodingSchemeDesignator"
+RAW_KEYWORDS = frozenset(
+    {"Modality", "BodyPartExamined", "PatientSex", "Manufacturer", "StudyDate", _REGION_CODE, _REGION_SCHEME}
+)
+"""Attributes that every item is asked for, since jobs may select by them later (``policy/selection.py``)."""
 _AGES = re.compile(r"(\d{1,3})-(\d{1,3})?")
 
 

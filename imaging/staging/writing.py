@@ -72,7 +72,8 @@ class _Open:
 
 class Writer:
     """Writes tasks into ``builder``.  ``fingerprint`` gives what is noted of a task to know it again;
-    ``advance`` gets (task, its share of the item's bytes) as parts are sealed."""
+    ``advance`` gets (task, its share of the item's bytes) as parts are sealed.  ``keep_selectable``: note in the
+    sealed journals what jobs may select each item by."""
 
     def __init__(
         self,
@@ -81,12 +82,15 @@ class Writer:
         memory_bytes: int,
         fingerprint: Callable[[Task], str],
         advance: Callable[[Task, float], None],
+        *,
+        keep_selectable: bool = False,
     ) -> None:
         self._builder = builder
         self._scheduler = scheduler
         self._memory_bytes = memory_bytes
         self._fingerprint = fingerprint
         self._advance = advance
+        self._keep_selectable = keep_selectable
         self._slots = scheduler.slots
         # Sealing waits for storage (and, over SFTP, for the network) more than it computes.
         self._sealers = ThreadPoolExecutor(max(4, self._slots), "seal")
@@ -227,11 +231,13 @@ class Writer:
     def _finish(self, opened: _Open) -> Written:
         task, told = opened.task, opened.told
         task.begin(self._builder.store(), told)
-        meta = {
+        meta: dict[str, Any] = {
             "row": dict(task.row(told)),
             "source": self._fingerprint(task),
             "notes": task.notes(told),
         }
+        if self._keep_selectable:
+            meta["selectable"] = task.selectable()
         self._builder.finish_item(task.path, meta)
         return Written(task, meta)
 

@@ -16,7 +16,8 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVERY_ACT = {
-    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt", "Submit", "Started"),
+    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt"),
+    *("StartChooser", "NoteServed", "Submit", "Started"),
     *(
         "Bind",
         "Deliver",
@@ -105,6 +106,7 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
         "AnswerNodes",
         "Destroy",
         "AdmitGrant",
+        "AdmitRuntimes",
     }
     assert answered >= {
         "SignCheckpoint",
@@ -138,6 +140,29 @@ def test_web_killed_at_every_boundary_of_every_acceptance(make_world) -> None:
     assert {event: seen[event] for event in once} == dict.fromkeys(once, 1)
     assert seen["decision-filed"] == 2
     check_ended_as_if_nothing_had_been(world, job, 1)
+
+
+def test_controller_killed_at_every_boundary_while_a_patient_withdraws(make_world) -> None:
+    """Old copy, its key, a queued attempt and the new copy: whenever it dies, nobody gets the old one."""
+    world = make_world()
+    world.grant()
+    (world.home.clusters_dir / "local.drained").touch()
+    job = world.submit(**SMALL)
+    world.run_job(job, "QUEUED")
+    assert len(file_killed(world, world.opt_out_change("demo-he", "add", ["WITHDRAWN-1"])).deaths()) >= 5
+    (world.home.clusters_dir / "local.drained").unlink()
+    with killed_again_and_again(world, "controller") as diary:
+        live_on(world, job)
+    deaths = Counter(act.split()[0] for act, _ in diary.deaths())
+    assert set(deaths) >= {"Restage", "RetireCopy", "UnlinkCopy", "Begin", "Seal", "MakeAttempt"}, deaths
+    ended = world.job(job)
+    assert (ended.state, ended.outcome, ended.reason) == ("PURGED", "SUCCEEDED", "released"), world.describe()
+    seen = proofs.events(world)
+    assert (seen["copy-sealed"], seen["copy-removed"], seen["attempt-created"]) == (2, 2, 2)
+    assert (seen["handover-closed"], seen["alarm"]) == (1, 0), "keys were given once, of the new copy"
+    lists = [item.list for item in world.statements("demo-he")]
+    assert [entry["opt-out-list"] for entry in proofs.details(world, "copy-sealed")] == lists
+    proofs.check_closed(world)
 
 
 def test_stager_and_collector_killed_in_the_middle(make_world) -> None:

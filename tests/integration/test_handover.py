@@ -22,8 +22,8 @@ from tests.support.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-QUICK = {"mine.py": 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'}
-TABLE = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
+QUICK = {"mine.py": "def run(context):\n    context.output('t').write_text('{\"share\": 0.25}')\n"}
+TABLE = {"t": {"class": "metrics", "path": "t.json", "max-size": "1KiB"}}
 Step = Callable[[handover.Request, Callable[[handover.Request], list[bytes]]], list[bytes]]
 
 
@@ -269,7 +269,7 @@ def _events(world: World, job: str) -> list[str]:
 
 def closure(world: World) -> dict[str, Any]:
     return {
-        "schema": "hdrs-hpc/closure/1",
+        "schema": "hdrs-hpc/closure/2",
         "project": world.project,
         "action": "revoke",
         "reason": "The approval was withdrawn.",

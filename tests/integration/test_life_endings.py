@@ -18,8 +18,8 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SLEEPER = {"mine.py": "import time\ndef run(context):\n    time.sleep(600)\n"}
-QUICK = {"mine.py": 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'}
-TABLE = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
+QUICK = {"mine.py": "def run(context):\n    context.output('t').write_text('{\"share\": 0.25}')\n"}
+TABLE = {"t": {"class": "metrics", "path": "t.json", "max-size": "1KiB"}}
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,13 @@ def test_frozen_nothing_is_given_any_more(world: World) -> None:
     assert world.project_state() == "ACTIVE"
     world.review(in_review)
     assert world.run_job(in_review, "PURGED").reason == "released"
+    with world.ctx.db.read() as tx:
+        (freeze,) = projects.freezes_in_force(tx, world.project)
+    world.file_raw(world.closure("unfreeze", "abara", "bell", freeze=freeze))
+    going_on = submit(world, QUICK)
+    assert world.run_job(going_on, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
+    world.review(going_on)
+    assert world.run_job(going_on, "PURGED").reason == "released"
     world.close()
     closed(world)
 

@@ -95,7 +95,7 @@ def data(world: World, cohort: str, columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_images_and_a_table_of_one_issuer_join_on_the_cohort(world: World) -> None:
-    opted_out = set(world.home.opt_out_file().read_text().split())
+    opted_out = set(world.opted_out)
     everybody = [image.PatientID for image in first_images(world)]
     chosen = everybody[OUTSIDE_THE_COHORT:]
     expected = len(set(chosen) - opted_out)

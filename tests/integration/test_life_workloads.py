@@ -16,12 +16,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SLIDES = {"slides": {"dataset": "demo-he"}}
 TABLE = {"class": "table", "counts": ["n"], "max-size": "1KiB"}
+METRICS = {"class": "metrics", "max-size": "1KiB"}
 
 
 ENDLESS = """
 import os, time
 def run(context):
-    context.output("t").write_text("arm,n\\nall,40\\n")
+    context.output("t").write_text('{"share": 0.25}')
     if os.fork() == 0:
         os.setsid()
     time.sleep(3600)
@@ -38,7 +39,7 @@ def world(make_world: Callable[..., World]) -> World:
 @pytest.fixture(scope="module", autouse=True)
 def endless(world: World) -> str:
     """Begun first and looked at last: a run time is at least a minute."""
-    return run(world, ENDLESS, {"t": table("t.csv")}, time="00:01:00")
+    return run(world, ENDLESS, {"t": METRICS | {"path": "t.json"}}, time="00:01:00")
 
 
 def run(
@@ -93,7 +94,7 @@ ODD_OUTPUTS = """
 import os
 def run(context):
     out = context.output("good").parent
-    (out / "good.csv").write_text("arm,n\\nall,40\\n")
+    (out / "good.json").write_text('{"share": 0.25}')
     (out / "undeclared.csv").write_text("arm,n\\nall,40\\n")
     (out / "large.csv").write_text("arm,n\\n" + "all,40\\n" * 500)
     (out / "mistyped.csv").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(200))
@@ -105,9 +106,9 @@ def run(context):
 
 
 def test_odd_outputs_are_refused_by_name_and_the_good_one_goes_on(world: World) -> None:
-    names = ("good", "large", "mistyped", "linked", "hard", "fifo", "absent")
+    names = ("large", "mistyped", "linked", "hard", "fifo", "absent")
     outputs = {name: table(f"{name}.csv") for name in names}
-    outputs["pickled"] = {"class": "metrics", "path": "pickled.json", "max-size": "1KiB"}
+    outputs |= {name: METRICS | {"path": f"{name}.json"} for name in ("good", "pickled")}
     job = run(world, ODD_OUTPUTS, outputs)
     assert world.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
     with world.ctx.db.read() as tx:
@@ -130,8 +131,8 @@ def test_odd_outputs_are_refused_by_name_and_the_good_one_goes_on(world: World) 
 
 
 def test_one_dissenting_reviewer_withholds(world: World) -> None:
-    good = 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'
-    job = run(world, good, {"t": table("t.csv")})
+    good = "def run(context):\n    context.output('t').write_text('{\"share\": 0.25}')\n"
+    job = run(world, good, {"t": METRICS | {"path": "t.json"}})
     assert world.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", world.describe()
     world.file("output-decision", world.decision_value(job, {}), "chen")
     other = world.decision_value(job, {})

@@ -19,14 +19,22 @@ from hdrs_hpc.protocol import bundle
 
 JOBSPECS = Path(__file__).parents[2] / "jobspecs"
 ROLES = {
-    "adeyemi": ("Dr A. Adeyemi", ["custodian"]),
-    "bauer": ("Prof B. Bauer", ["custodian"]),
-    "okafor": ("Dr C. Okafor", ["researcher"]),
-    "lindqvist": ("E. Lindqvist", ["researcher"]),
-    "chen": ("F. Chen", ["checker"]),
-    "dubois": ("G. Dubois", ["checker", "code-reviewer"]),
+    "adeyemi": ("Dr A. Adeyemi", "north", ["custodian"]),
+    "bauer": ("Prof B. Bauer", "north", ["custodian"]),
+    "okafor": ("Dr C. Okafor", "uni", ["researcher"]),
+    "lindqvist": ("E. Lindqvist", "uni", ["researcher"]),
+    "chen": ("F. Chen", "north", ["checker"]),
+    "dubois": ("G. Dubois", "north", ["checker", "code-reviewer"]),
+    "evans": ("H. Evans", "south", ["custodian"]),
+    "farah": ("Dr I. Farah", "south", ["custodian"]),
 }
 BROKER_DUTIES = ("checkpoint", "release-record", "certificate", "handover-answer")
+CUSTODIANS = {"north": ("adeyemi", "bauer"), "south": ("evans", "farah")}
+ORGANISATIONS = {
+    "north": {"name": "North Hospital NHS Trust"},
+    "south": {"name": "South Hospital NHS Trust"},
+    "uni": {"name": "A University"},
+}
 REGISTERED = {
     "north-chest-ct": ("radiology", "9c" * 32, 84_211),
     "north-lung-he": ("pathology", "41" * 32, 1_204),
@@ -98,13 +106,19 @@ def main() -> None:
     context = JOBSPECS / "context"
     context.mkdir(exist_ok=True)
     root = {
-        "schema": "hdrs-hpc/trust-root/1",
+        "schema": "hdrs-hpc/trust-root/2",
         "audience": "north-sde",
         "version": 1,
         "demo": False,
+        "organisations": ORGANISATIONS,
         "people": {
-            name: {"name": shown, "keys": [sshsig.public_line(keys[name], name)], "roles": roles}
-            for name, (shown, roles) in ROLES.items()
+            name: {
+                "name": shown,
+                "organisation": home,
+                "keys": [sshsig.public_line(keys[name], name)],
+                "roles": roles,
+            }
+            for name, (shown, home, roles) in ROLES.items()
         },
         "broker-keys": {duty: [sshsig.public_line(keys[duty], duty)] for duty in BROKER_DUTIES},
     }
@@ -113,9 +127,11 @@ def main() -> None:
     grant = strict_json.dumps(strict_yaml.load(GRANT.encode())[0])
     (context / "grant.json").write_bytes(signed("grant", grant, "adeyemi", "bauer"))
     for name, (kind, version, items) in REGISTERED.items():
+        owner = name.partition("-")[0]
         registration = {
-            "schema": "hdrs-hpc/dataset-registration/1",
+            "schema": "hdrs-hpc/dataset-registration/2",
             "name": name,
+            "owner": owner,
             "kind": kind,
             "sensitivity": "real",
             "source": {"type": "folder", "path": f"/archive/{name}"},
@@ -123,7 +139,7 @@ def main() -> None:
             "items": items,
         }
         payload = strict_json.dumps(registration)
-        (context / f"{name}.json").write_bytes(signed("dataset-registration", payload, "adeyemi"))
+        (context / f"{name}.json").write_bytes(signed("dataset-registration", payload, *CUSTODIANS[owner]))
     approval = {
         "schema": "hdrs-hpc/code-approval/1",
         "project": "lung-fm",

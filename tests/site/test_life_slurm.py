@@ -38,7 +38,14 @@ def run(context):
 def voxels(item, copy):
     return socket.gethostname(), int(copy.volume(item)[:].size)
 """
-SEEN = {"seen": {"class": "metrics", "path": "seen.json", "max-size": "1KiB"}}
+SEEN = {
+    "seen": {
+        "class": "metrics",
+        "path": "seen.json",
+        "measures": ["nodes", "nodes_used", "workers"],
+        "max-size": "1KiB",
+    }
+}
 
 
 def test_a_life_in_sandboxes_on_slurm(make_slurm_world: MakeWorld) -> None:

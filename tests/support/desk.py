@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,14 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.store import accept, artefacts, documents, log, transition
+from hdrs_hpc.broker.store import accept, artefacts, documents, log, opt_outs, transition
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.schema import metadata
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from hdrs_hpc.policy.rules import PolicyRefusedError
 from tests.support.party import GRANT, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party
 
@@ -43,9 +44,28 @@ class Desk:
     def begin(self) -> Desk:
         """Root pinned, dataset registered, grant in force."""
         self.pin()
-        self.file("dataset-registration", REGISTRATION, "ada")
+        self.file("dataset-registration", REGISTRATION, "ada", "bob")
+        self.file("opt-out-change", self.opt_out(["A1"]), "ada")
         self.file("grant", self.grant(), "ada", "bob")
         return self
+
+    def opt_out(self, patients: Iterable[str] = (), action: str = "add", **changes: Any) -> dict[str, Any]:
+        """A change that follows what is in force; its ids are brought into the data zone."""
+        dataset = changes.get("dataset", REGISTRATION["name"])
+        brought, _ = accept.put_opt_out_ids(self.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
+        with self.db.read() as tx:
+            said = opt_outs.of_dataset(tx, dataset)
+        value = OTHERS["opt-out-change"][1] | {
+            "dataset": dataset,
+            "version": len(said) + 1,
+            "action": action,
+            "ids": brought.digest,
+            "nonce": ids.new_id(26),
+            "at": clock.to_text(self.now),
+        }
+        value |= {"supersedes": said[-1].document} if said else {}
+        value |= {} if action == "add" else {"reason": "Confirmed by the opt-out office."}
+        return value | changes
 
     def pin(self) -> None:
         lines = self.ask(m.SigningKeys())
@@ -95,12 +115,13 @@ class Desk:
         return {
             "trust-root": self.sign("trust-root", root, "ada", "bob"),
             "dataset-registration": self.sign(
-                "dataset-registration", REGISTRATION | {"name": "north-lung-ct"}, "ada"
+                "dataset-registration", REGISTRATION | {"name": "north-lung-ct"}, "ada", "bob"
             ),
             "grant": self.sign("grant", second, "ada", "bob"),
             "code-approval": self.sign("code-approval", OTHERS["code-approval"][1] | {"at": made}, "di"),
             "job-spec": self.sign("job-spec", self.spec(), "rae"),
             "output-decision": self.sign("output-decision", self.decision(job), "cy"),
+            "opt-out-change": self.sign("opt-out-change", self.opt_out(["B2"]), "ada"),
             "closure": self.sign("closure", OTHERS["closure"][1] | {"at": made}, "ada"),
         }
 

@@ -20,12 +20,24 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello, Probe
-from tests.support.party import GRANT, NINES, ONES, OTHERS, SPEC, TWOS, Party, changed
+from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
 COPY = "C0PYC0PY00"
+CLUSTER = "local"
+CHOSEN = "sha256:" + "3" * 64
+"""Digest of the manifest that names what the spec's selection chose of the copy."""
+LIST = "sha256:" + "5" * 64
+"""Digest of the opt-out list that a key room begins with."""
 STRONG = Probe("sandboxed", (), True, True, 0)
+
+
+def facts(
+    name: str = "ct", copy: str = COPY, served: str = CHOSEN, added: tuple[str, ...] | None = ("served", "ct")
+) -> m.CopyFacts:
+    """An input, of which a narrower manifest was chosen."""
+    return m.CopyFacts(name, copy, ("copies", copy), served, added)
 
 
 @dataclass
@@ -65,6 +77,7 @@ class KeyRoom:
         self.party = Party()
         self.grant_value, self.spec_value = GRANT, SPEC
         self.log: list[bytes] = []
+        self.statements: list[str] = []
         self.keyd = self._open()
 
     def dated(self, days: int) -> KeyRoom:
@@ -143,14 +156,38 @@ class KeyRoom:
         raw = self.root()
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
+        self.register_runtime(ONES)
+        self.opt_out()
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
         return self
 
     def admit(self, value: dict[str, Any], *people: str) -> bytes:
         envelope = self.party.sign("grant", value, *(people or ("ada", "bob")))
-        self.ask(m.AdmitGrant(envelope.to_bytes(), self.proof(self.tell_grant(envelope))))
+        self.ask(self.admit_request(envelope, self.tell_grant(envelope)))
         return envelope.to_bytes()
+
+    def admit_request(self, envelope: Envelope, entry: int, *registrations: Envelope) -> m.AdmitGrant:
+        """The grant with the registrations that it rests on (by default the one there is) and proof of them all."""
+        rests_on = registrations or (self.registration(),)
+        seqs = [entry, *(self.tell_registration(item) for item in rests_on)]
+        return m.AdmitGrant(
+            envelope.to_bytes(), tuple(item.to_bytes() for item in rests_on), self.proof(*seqs)
+        )
+
+    def registration(self, *people: str, **changes: Any) -> Envelope:
+        return self.party.sign("dataset-registration", REGISTRATION | changes, *(people or ("ada", "bob")))
+
+    def tell_registration(self, envelope: Envelope) -> int:
+        return self.tell(
+            "dataset-registered",
+            {"dataset": "north-chest-ct", "document": envelope.digest},
+            envelope=ONES,
+            version=NINES,
+            items=1000,
+            sensitivity="real",
+            owner="north",
+        )
 
     def tell_grant(self, envelope: Envelope) -> int:
         return self.tell(
@@ -164,6 +201,38 @@ class KeyRoom:
             destroy_by="2027-07-31T00:00:00Z",
         )
 
+    def register_runtime(self, digest: str, event: str = "runtime-installed", cluster: str = CLUSTER) -> int:
+        """An admin's word on a node runtime, in the log and with keyd."""
+        seq = self.tell(event, {"cluster": cluster}, "broker/admin", digest=digest)
+        self.ask(m.AdmitRuntimes(self.proof(seq)))
+        return seq
+
+    def opt_out(self, listed: str = LIST, **changes: Any) -> dict[str, Any]:
+        """A change of the opt-out list, told to the log as one that led to ``listed``, and then to keyd."""
+        return self.ask(self.opt_out_request(listed, **changes))
+
+    def opt_out_request(self, listed: str = LIST, **changes: Any) -> m.AdmitOptOut:
+        held = self.statements[-1] if self.statements else None
+        value: dict[str, Any] = {
+            **OTHERS["opt-out-change"][1],
+            "version": len(self.statements) + 1,
+            **({"supersedes": held} if held else {}),
+            **changes,
+        }
+        envelope = self.party.sign("opt-out-change", value, "ada")
+        self.statements.append(envelope.digest)
+        seq = self.tell(
+            "opt-out-changed",
+            {"dataset": value["dataset"], "document": envelope.digest},
+            "ada",
+            envelope=ONES,
+            version=value["version"],
+            action=value["action"],
+            list=listed,
+            about=10,
+        )
+        return m.AdmitOptOut(envelope.to_bytes(), self.proof(seq))
+
     def next_grant(self, before: bytes, path: str = "title", new: Any = "A second version") -> dict[str, Any]:
         value = changed(GRANT, path, new)
         return value | {"version": 2, "supersedes": Envelope.parse(before).digest}
@@ -171,13 +240,27 @@ class KeyRoom:
     def spec(self, path: str = "name", new: Any = "spacing", person: str = "rae") -> bytes:
         return self.party.sign("job-spec", changed(self.spec_value, path, new), person).to_bytes()
 
-    def closure(self, action: str) -> bytes:
-        return self.party.sign("closure", OTHERS["closure"][1] | {"action": action}, "ada").to_bytes()
+    def closure(self, action: str, person: str = "ada", **changes: Any) -> bytes:
+        value = OTHERS["closure"][1] | {"action": action} | changes
+        return self.party.sign("closure", value, person).to_bytes()
+
+    def unfreeze(self, freeze: bytes, *people: str) -> bytes:
+        value = OTHERS["closure"][1] | {"action": "unfreeze", "freeze": Envelope.parse(freeze).digest}
+        return self.party.sign("closure", value, *people).to_bytes()
+
+    def tell_closure(self, closure: bytes, action: str) -> int:
+        return self.tell(
+            "closure-accepted",
+            {"project": "lung-fm", "document": Envelope.parse(closure).digest},
+            "ada",
+            envelope=ONES,
+            action=action,
+        )
 
     # --- keys
 
-    def seal_copy(self, copy: str = COPY, version: str = NINES) -> None:
-        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version))
+    def seal_copy(self, copy: str = COPY, version: str = NINES, listed: str = LIST) -> None:
+        self.ask(m.CreateKey("lung-fm", "copy", copy, "north-chest-ct", version, listed))
         self.ask(m.CreateKey("lung-fm", "deid", "project", None, None))
         self.ask(m.NoteManifest("lung-fm", "copy", copy, f"{copy}.manifest", TWOS))
 
@@ -189,12 +272,39 @@ class KeyRoom:
             "spec": self.spec(),
             "code_approvals": (),
             "hellos": tuple(node.hello() for node in nodes),
-            "copies": (m.CopyFacts("ct", COPY, ("copies", COPY)),),
+            "copies": (facts(),),
             "bundle_parts": None,
+            "cluster": CLUSTER,
             "isolation": "sandboxed",
             "started_at": clock.to_text(self.now),
         }
-        return m.BindNodes(**(asked | changes))
+        asked |= changes
+        if "chosen" not in asked:
+            told = [
+                self.tell_chosen(fact, asked["spec"], asked["attempt"], job=asked["job"])
+                for fact in asked["copies"]
+            ]
+            asked["chosen"] = self.proof(*(told or [0]))
+        return m.BindNodes(**asked)
+
+    def tell_chosen(
+        self,
+        fact: m.CopyFacts,
+        spec: bytes,
+        attempt: str = ATTEMPT,
+        narrowed: bool | None = None,
+        job: str = "7K3QW2",
+    ) -> int:
+        """The log's entry of what an attempt is served of one input."""
+        return self.tell(
+            "served-chosen",
+            {"project": "lung-fm", "job": job, "attempt": attempt},
+            input=fact.input,
+            copy=fact.copy,
+            spec=Envelope.parse(spec).digest,
+            manifest=fact.served,
+            narrowed=fact.added is not None if narrowed is None else narrowed,
+        )
 
     def bind(self, *nodes: Node, **changes: Any) -> dict[str, Any]:
         return self.ask(self.bind_request(*nodes, **changes))
@@ -206,6 +316,7 @@ class KeyRoom:
                 {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt, "node": node},
                 "broker/keyd",
                 public_key=public_key,
+                runtime=bound["runtimes"][node],
             )
             for node, public_key in sorted(bound["nodes"].items())
         ]

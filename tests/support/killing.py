@@ -249,14 +249,18 @@ def respawn(work: Callable[[], None], *, until_done: bool = False) -> int:
         nonlocal asked_to_stop
         asked_to_stop = True
         if child:
-            os.kill(child, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     while not asked_to_stop:
+        # Held back until it is known whom to pass it on to, or a process that has just begun would never be ended.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         child = os.fork()
         if child == 0:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the trial
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             code = 1
             try:
                 work()
@@ -265,6 +269,9 @@ def respawn(work: Callable[[], None], *, until_done: bool = False) -> int:
                 logging.exception("the process ended by itself")
             finally:
                 os._exit(code)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        if asked_to_stop:  # between the question and the fork
+            os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
             return 0 if asked_to_stop or (until_done and status == 0) else 1

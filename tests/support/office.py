@@ -24,7 +24,8 @@ from hdrs_hpc.broker.store import accept, artefacts, transition
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock, ids, strict_json
-from tests.support.party import GRANT, REGISTRATION, SPEC, Party, changed
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
+from tests.support.party import GRANT, OTHERS, REGISTRATION, SPEC, Party, changed
 
 TABLE = b"arm,n_patients\nall,120\n"
 LIFE = ("RECEIVED", "ADMITTED", "STAGING", "QUEUED", "RUNNING", "COLLECTING", "IN_REVIEW")
@@ -73,7 +74,8 @@ class Office:
         )
         self.root = self.party.sign("trust-root", self.root_value, "ada", "bob")
         accept.accept_first_root(self.db, self.ask, self.root.to_bytes(), self.root.digest)
-        self.accept("dataset-registration", REGISTRATION, "ada")
+        self.accept("dataset-registration", REGISTRATION, "ada", "bob")
+        self.state_opt_outs(REGISTRATION["name"], "A1")
         self.grants = {"lung-fm": self._grant("lung-fm", "rae"), "skin-fm": self._grant("skin-fm", "sam")}
 
     def _grant(self, project: str, researcher: str) -> dict[str, Any]:
@@ -90,6 +92,13 @@ class Office:
         }
         self.accept("grant", value, "ada", "bob")
         return value
+
+    def state_opt_outs(self, dataset: str, *patients: str) -> None:
+        """A custodian's first statement of who opted out."""
+        raw = OptOutIds.new(patients).to_bytes()
+        brought, _ = accept.put_opt_out_ids(self.db, self.home, raw, dataset)
+        value = OTHERS["opt-out-change"][1] | {"dataset": dataset, "ids": brought.digest}
+        self.accept("opt-out-change", value, "ada")
 
     def accept(self, kind: str, value: dict[str, Any], *people: str) -> accept.Receipt:
         raw = self.party.sign(kind, value, *people).to_bytes()

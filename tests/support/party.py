@@ -22,6 +22,15 @@ ROLES = {
     "cy": ["checker"],
     "di": ["checker", "code-reviewer"],
     "hal": ["admin"],
+    "eli": ["custodian"],
+    "fay": ["custodian"],
+}
+HOME = dict.fromkeys(ROLES, "north") | {"rae": "uni", "sam": "uni", "eli": "south", "fay": "south"}
+"""Whose custodians ada and bob are, whose data are granted: north.  South is another hospital of the same broker."""
+ORGANISATIONS = {
+    "north": {"name": "North Hospital", "threshold": 2},
+    "south": {"name": "South Hospital", "threshold": 2},
+    "uni": {"name": "A University"},
 }
 DUTIES = ("checkpoint", "release-record", "certificate", "handover-answer")
 
@@ -71,7 +80,7 @@ SPEC: dict[str, Any] = {
     "resources": {"nodes": 1, "cpus-per-task": 4, "mem": "16G", "gres": "gpu:2", "time": "02:00:00"},
     "outputs": {
         "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_patients"], "max-size": "1MiB"},
-        "spacing": {"class": "figure", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"},
+        "spacing": {"class": "table", "path": "spacing.csv", "counts": ["n_patients"], "max-size": "2MiB"},
     },
     "audience": "north-sde",
     "nonce": "0123456789ABCDEFGHJKMNPQRS",
@@ -80,8 +89,9 @@ SPEC: dict[str, Any] = {
     "trust-root": ONES,
 }
 REGISTRATION: dict[str, Any] = {
-    "schema": "hdrs-hpc/dataset-registration/1",
+    "schema": "hdrs-hpc/dataset-registration/2",
     "name": "north-chest-ct",
+    "owner": "north",
     "kind": "radiology",
     "sensitivity": "real",
     "source": {"type": "folder", "path": "/archive/ct"},
@@ -121,12 +131,25 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "closure": (
         "ada",
         {
-            "schema": "hdrs-hpc/closure/1",
+            "schema": "hdrs-hpc/closure/2",
             "project": "lung-fm",
             "action": "close",
             "reason": "The study is done.",
             "nonce": "0123456789ABCDEFGHJKMNPQRS",
             "at": "2027-05-01T09:00:00Z",
+        },
+    ),
+    "opt-out-change": (
+        "ada",
+        {
+            "schema": "hdrs-hpc/opt-out-change/1",
+            "audience": "north-sde",
+            "dataset": "north-chest-ct",
+            "version": 1,
+            "action": "add",
+            "ids": TWOS,
+            "nonce": "0123456789ABCDEFGHJKMNPQRS",
+            "at": "2027-01-10T09:00:00Z",
         },
     ),
     "login": (
@@ -210,7 +233,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                 "master-rotated": True,
                 "statement": "Unlinked, not provably erased on this medium; master rotated.",
             },
-            "inventory": "hdrs-hpc/places/1",
+            "inventory": "hdrs-hpc/places/2",
             "places": [
                 {
                     "place": "scratch-copies",
@@ -219,6 +242,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                     "verified": True,
                     "method": "key-and-listing",
                     "result": "key-gone-and-empty",
+                    "how": "Listed after unlinking.",
                     "count": 38,
                     "bytes": 123456,
                 }
@@ -242,19 +266,25 @@ class Party:
 
     def root_value(self, **changes: Any) -> dict[str, Any]:
         value = {
-            "schema": "hdrs-hpc/trust-root/1",
+            "schema": "hdrs-hpc/trust-root/2",
             "audience": "north-sde",
             "version": 1,
             "supersedes": None,
             "demo": False,
+            "organisations": copy.deepcopy(ORGANISATIONS),
             "people": {
-                name: {"name": name.title(), "keys": [self.line(name)], "roles": roles}
+                name: {
+                    "name": name.title(),
+                    "organisation": HOME[name],
+                    "keys": [self.line(name)],
+                    "roles": roles,
+                }
                 for name, roles in ROLES.items()
             },
             "thresholds": {
                 "trust-root": 2,
                 "grant": 2,
-                "dataset-registration": 1,
+                "dataset-registration": 2,
                 "closure": 1,
                 "code-approval": 1,
             },
@@ -285,7 +315,7 @@ class Party:
             case "job-spec":
                 return self.sign("job-spec", SPEC, "rae")
             case "dataset-registration":
-                return self.sign("dataset-registration", REGISTRATION, "ada")
+                return self.sign("dataset-registration", REGISTRATION, "ada", "bob")
         signer, value = OTHERS[kind_name]
         return self.sign(kind_name, value, signer)
 

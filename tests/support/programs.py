@@ -43,16 +43,26 @@ def on_system_path(name: str) -> Path | None:
 
 
 def refuse_unlisted_programs() -> None:
-    """From now on this process can start a program of the system only if a package of the list brings it."""
+    """From now on code of this project can start a program of the system, in this process, only if a package of the
+    list brings it.  Libraries may look for what they like: they must do without it."""
 
     def hook(event: str, values: tuple[Any, ...]) -> None:
-        if event == "subprocess.Popen":
+        if event == "subprocess.Popen" and _started_by_us():
             name = os.fsdecode(values[0])
             found = on_system_path(name)
             if found is not None and found.name not in listed():
                 raise UnlistedProgramError(f"{name} is in no package of deploy/packages.txt")
 
     sys.addaudithook(hook)
+
+
+def _started_by_us() -> bool:
+    """Whether the nearest caller that is not `subprocess` itself is a file of the project."""
+    frame = sys._getframe(2)
+    while frame is not None and Path(frame.f_code.co_filename).name == "subprocess.py":
+        frame = frame.f_back  # type: ignore[assignment]
+    caller = Path(frame.f_code.co_filename) if frame is not None else PROJECT
+    return caller.is_relative_to(PROJECT) and "site-packages" not in caller.parts
 
 
 def looked_for(source: str) -> Iterator[tuple[int, str]]:

@@ -23,6 +23,7 @@ from imaging import standalone
 from imaging.staging import index
 from imaging.staging.engine import StagePlan
 from imaging.standalone.staging import stage_folder
+from tests.support.opt_outs import stated
 
 
 def stage_archive(archive: Path, dest: Path, secret_file: Path) -> None:
@@ -30,7 +31,7 @@ def stage_archive(archive: Path, dest: Path, secret_file: Path) -> None:
     if not secret_file.exists():
         standalone.new_secret(secret_file)
     secret = standalone.read_secret(secret_file)
-    plan = StagePlan("any", "", standalone.deid_key(secret), max_failed=0, workers=2)
+    plan = StagePlan("any", "", standalone.deid_key(secret), opt_out=stated(), max_failed=0, workers=2)
     stage_folder(FolderSource(archive), dest, secret, plan)
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.folder import FolderSource
-from hdrs_hpc.broker import controller, runtime, setup
+from hdrs_hpc.broker import controller, runtime, setup, sites
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import accept, artefacts, jobs, projects
+from hdrs_hpc.broker.store import accept, artefacts, jobs, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.cli.demo.archive import Archive, make_archive
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from hdrs_hpc.documents.signing import sign
 from hdrs_hpc.node.runtime.build import RuntimeFile, build
 from hdrs_hpc.protocol import bundle, layout
@@ -43,6 +43,8 @@ PEOPLE = {
     "chen": ["checker", "code-reviewer"],
     "dunne": ["checker"],
 }
+HOME = {"abara": "north", "bell": "south"}
+"""Two hospitals, each with one custodian; everybody else is of the university."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class World:
     people: dict[str, list[str]] = field(default_factory=lambda: dict(PEOPLE))
     project: str = PROJECT
     keyd: subprocess.Popen[bytes] | None = None
+    custodian_of: dict[str, str] = field(default_factory=dict)
+    """Dataset → custodian of its owner."""
     test_archive: TestArchive | None = None
     """One that was made before; the broker only reads it."""
 
@@ -89,7 +93,7 @@ class World:
             self._ssh_key(person)
         made = self.test_archive or make_test_archive(self.root / "source", self.patients)
         self.archive, self.canaries = made.archive, made.canaries
-        shutil.copyfile(made.opt_out, self.home.opt_out_file())
+        self.opted_out = made.opt_out.read_text().split()
         self.start_keyd()
         self.ctx = Context.open(self.home)
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
@@ -99,7 +103,7 @@ class World:
         self._add_cluster()
         self.versions = {
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
-            "demo-he": self.register("demo-he", "pathology", self.archive.pathology),
+            "demo-he": self.register("demo-he", "pathology", self.archive.pathology, "south"),
         }
         self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
         self.install_runtime()
@@ -114,6 +118,7 @@ class World:
             with suppress(OSError):
                 os.link(self.runtime.path, there)
         cluster.install_runtime(self.runtime.path, self.runtime.digest)
+        sites.register_runtime(self.home, self.cluster, self.runtime.digest)
         runtime.note_installed(self.home, self.cluster, self.project, self.runtime.digest)
 
     def beside(self, project: str) -> World:
@@ -163,15 +168,25 @@ class World:
         (self.root / name).mkdir(mode=0o700, exist_ok=True)
         return self.root / name
 
-    def register(self, name: str, kind: str, source: str, **more: Any) -> str:
-        """Scan a folder and register it; gives the version."""
+    def register(
+        self,
+        name: str,
+        kind: str,
+        source: str,
+        owner: str = "north",
+        *,
+        say_opt_outs: bool = True,
+        **more: Any,
+    ) -> str:
+        """Scan a folder, have its owner's custodian register it and say who opted out; gives the version."""
         table = inventory.scan(FolderSource(Path(source)))
         version = inventory.digest(table)
         path = self.home.inventory(version)
         inventory.write(table, path)
         value = {
-            "schema": "hdrs-hpc/dataset-registration/1",
+            "schema": "hdrs-hpc/dataset-registration/2",
             "name": name,
+            "owner": owner,
             "kind": kind,
             "sensitivity": "synthetic",
             "source": {"type": "folder", "path": source},
@@ -179,21 +194,61 @@ class World:
             "items": table.num_rows,
             **more,
         }
-        self.file("dataset-registration", value, "abara")
+        (custodian,) = (person for person, home in HOME.items() if home == owner)
+        self.custodian_of[name] = custodian
+        self.file("dataset-registration", value, custodian)
+        if say_opt_outs and not self.statements(name):
+            self.opt_out(name, "add", self.opted_out)
         return version
+
+    def statements(self, dataset: str) -> list[opt_outs.Statement]:
+        with self.ctx.db.read() as tx:
+            return opt_outs.of_dataset(tx, dataset)
+
+    def opt_out_change(self, dataset: str, action: str, patients: Iterable[str] = ()) -> bytes:
+        """Bring the ids into the data zone, and sign the change that follows what is in force."""
+        before = self.statements(dataset)
+        brought, _ = accept.put_opt_out_ids(
+            self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset
+        )
+        value = {
+            "schema": "hdrs-hpc/opt-out-change/1",
+            "audience": "demo-sde",
+            "dataset": dataset,
+            "version": len(before) + 1,
+            "action": action,
+            "ids": brought.digest,
+            "nonce": ids.new_id(26),
+            "at": clock.to_text(clock.now()),
+        }
+        value |= {"supersedes": before[-1].document} if before else {}
+        value |= {} if action == "add" else {"reason": "Confirmed by the opt-out office."}
+        return self.signed("opt-out-change", value, self.custodian_of[dataset])
+
+    def opt_out(self, dataset: str, action: str, patients: Iterable[str] = ()) -> str:
+        """State it; gives the keyed digest of the list from here on."""
+        self.file_raw(self.opt_out_change(dataset, action, patients))
+        return self.statements(dataset)[-1].list
 
     # --- documents
 
     def trust_root(self) -> dict[str, Any]:
         lines = self.ctx.ask(m.SigningKeys())
         return {
-            "schema": "hdrs-hpc/trust-root/1",
+            "schema": "hdrs-hpc/trust-root/2",
             "audience": "demo-sde",
             "version": 1,
             "demo": True,
+            "organisations": {
+                "north": {"name": "North Hospital", "threshold": 1},
+                "south": {"name": "South Hospital", "threshold": 1},
+                "uni": {"name": "A University"},
+            },
+            "thresholds": {"dataset-registration": 1},
             "people": {
                 person: {
                     "name": person.capitalize(),
+                    "organisation": HOME.get(person, "uni"),
                     "keys": [self.key(person).with_suffix(".pub").read_text().strip()],
                     "roles": roles,
                 }
@@ -292,7 +347,7 @@ class World:
         return self.file_raw(self.signed(kind, value, *people))
 
     def file_raw(self, raw: bytes) -> accept.Receipt:
-        return accept.accept(self.ctx.db, self.ctx.ask, raw, home=self.home)
+        return accept.accept(self.ctx.db, self.ctx.ask, raw, home=self.ctx.home)
 
     # --- a life
 
@@ -377,18 +432,19 @@ class World:
     def close(self, action: str = "close") -> None:
         self.file_raw(self.closure(action))
 
-    def closure(self, action: str) -> bytes:
+    def closure(self, action: str, *people: str, **more: Any) -> bytes:
         return self.signed(
             "closure",
             {
-                "schema": "hdrs-hpc/closure/1",
+                "schema": "hdrs-hpc/closure/2",
                 "project": self.project,
                 "action": action,
                 "reason": "The research is done.",
                 "nonce": ids.new_id(26),
                 "at": clock.to_text(clock.now()),
+                **more,
             },
-            "abara",
+            *(people or ("abara",)),
         )
 
     def project_state(self) -> str:

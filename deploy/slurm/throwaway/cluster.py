@@ -8,7 +8,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from throwaway import accounts, configuration, database, network
@@ -63,6 +63,17 @@ def down(layout: Layout) -> None:
         for daemon in reversed(_daemons(layout)):
             daemon.stop()
         network.take_down()
+        _remove_cgroups()
+
+
+def _remove_cgroups() -> None:
+    """slurmd leaves its own behind (version 1: a hierarchy for each controller)."""
+    for top in Path("/sys/fs/cgroup").glob("**/slurm_n[12]"):
+        for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+        with suppress(OSError):
+            top.rmdir()
 
 
 def purge(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from throwaway.layout import (
@@ -27,6 +28,7 @@ def slurm_conf(layout: Layout) -> str:
         f" RealMemory={NODE_MEMORY_MB} Gres=gpu:{node.gpus} State=UNKNOWN\n"
         for node in NODES
     )
+    task = "task/cgroup" if memory_controller() else "task/none"
     return f"""\
 ClusterName={CLUSTER}
 SlurmctldHost=ctl({CONTROL_ADDRESS})
@@ -43,9 +45,9 @@ SlurmctldPidFile={layout.run}/slurmctld.own-pid
 SlurmdPidFile={layout.run}/slurmd-%n.own-pid
 MailProg=/bin/true
 
-# One machine plays every part, in containers too: nothing that needs cgroups of its own.
+# One machine plays every part, in containers too: cgroups hold memory where this machine has them, nothing else.
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task}
 JobAcctGatherType=jobacct_gather/linux
 MpiDefault=none
 SlurmdParameters=config_overrides
@@ -90,11 +92,24 @@ def gres_conf(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+def memory_controller() -> int:
+    """The version of the cgroups through which root can bound memory here; 0 where it can't."""
+    top = Path("/sys/fs/cgroup")
+    if (top / "memory/memory.limit_in_bytes").exists() and os.access(top / "memory", os.W_OK):
+        return 1
+    controllers = top / "cgroup.controllers"
+    usable = controllers.exists() and "memory" in controllers.read_text().split()
+    return 2 if usable and os.access(top, os.W_OK) else 0
+
+
 def cgroup_conf() -> str:
     """slurmd opens a cgroup plugin even when nothing uses it; without systemd's help, so that containers do."""
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n"
-    return "CgroupPlugin=cgroup/v1\n"
+    version2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    plugin = "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n" if version2 else "CgroupPlugin=cgroup/v1\n"
+    if not memory_controller():
+        return plugin
+    # A job that takes more than its --mem is killed by the kernel, and only that job.
+    return f"{plugin}ConstrainRAMSpace=yes\nAllowedRAMSpace=100\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"
 
 
 def slurmdbd_conf(layout: Layout, password: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.audit.history import Attempt, History, Job, Rule, moved, require
+from hdrs_hpc.audit.history import Attempt, History, Job, Rule, moved, require, require_tried
 
 
 def _job_received(history: History, entry: Entry) -> None:
@@ -27,7 +27,26 @@ def _attempt_created(history: History, entry: Entry) -> None:
     history.job(entry)
     name = entry.subject["attempt"]
     require(name not in history.attempts, "the attempt existed already")
-    history.attempts[name] = Attempt(entry.subject["project"], entry.subject["job"])
+    history.attempts[name] = Attempt(
+        entry.subject["project"], entry.subject["job"], cluster=entry.detail["cluster"]
+    )
+
+
+def _served_chosen(history: History, entry: Entry) -> None:
+    history.giving(entry)
+    attempt, name = history.attempt(entry), entry.detail["input"]
+    require(not attempt.bound, "what an attempt is served was chosen after its nodes were bound")
+    before = attempt.chosen.get(name)
+    # A copy may be replaced while a job waits; of one copy there is one choice.
+    require(before != entry.detail["copy"], "what is served of one copy was chosen twice")
+    copy = history.copies.get(entry.detail["copy"])
+    require(
+        copy is not None and copy.project == entry.subject["project"], "chosen from another project's copy"
+    )
+    require(copy is not None and copy.sealed, "chosen from a copy that was not sealed")
+    whole = copy is not None and copy.manifest == entry.detail["manifest"]
+    require(whole != entry.detail["narrowed"], "narrowed, and yet the copy's own manifest, or the reverse")
+    attempt.chosen[name] = entry.detail["copy"]
 
 
 def _attempt_submitted(history: History, entry: Entry) -> None:
@@ -50,7 +69,16 @@ def _attempt_removed(history: History, entry: Entry) -> None:
     attempt = history.attempt(entry)
     alive = [name for name in attempt.keys if history.keys[name].destroyed is None]
     require(not alive, "objects go after their key, never before")
+    require_tried(attempt.tried, entry)
     attempt.removed = True
+
+
+def _attempt_tried(history: History, entry: Entry) -> None:
+    attempt = history.attempt(entry)
+    alive = [name for name in attempt.keys if history.keys[name].destroyed is None]
+    require(not alive, "samples are tried after the keys' end, never before")
+    require(not attempt.removed and attempt.tried is None, "an attempt is tried once, before it goes")
+    attempt.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
 
 
 def _collected(history: History, entry: Entry) -> None:
@@ -100,10 +128,6 @@ def _withheld(history: History, entry: Entry) -> None:
     job.withheld.add(entry.subject["artefact"])
 
 
-def _kept(history: History, entry: Entry) -> None:
-    history.job(entry).kept.add(entry.subject["artefact"])
-
-
 def _fetched(history: History, entry: Entry) -> None:
     require(entry.subject["artefact"] in history.job(entry).released, "fetched before it was released")
 
@@ -112,9 +136,11 @@ RULES: dict[str, Rule] = {
     "job-received": _job_received,
     "job-moved": _job_moved,
     "attempt-created": _attempt_created,
+    "served-chosen": _served_chosen,
     "attempt-submitted": _attempt_submitted,
     "attempt-started": _attempt_started,
     "attempt-ended": _attempt_ended,
+    "attempt-tried": _attempt_tried,
     "attempt-removed": _attempt_removed,
     "outputs-collected": _collected,
     "artefact-checked": _checked,
@@ -122,6 +148,5 @@ RULES: dict[str, Rule] = {
     "decisions-opened": _opened,
     "artefact-released": _released,
     "artefact-withheld": _withheld,
-    "artefact-kept": _kept,
     "artefact-fetched": _fetched,
 }

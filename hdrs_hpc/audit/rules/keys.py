@@ -44,6 +44,10 @@ def _bound(history: History, entry: Entry) -> None:
     require(not attempt.closed, "hand-over was closed")
     require(node not in attempt.bound, "the node was bound already")
     attempt.bound[node] = entry.detail["public-key"]
+    runtime = entry.detail.get("runtime")
+    if runtime is not None:  # logs of version 0.2 do not tell of it
+        require((attempt.cluster, runtime) in history.runtimes, "a runtime that is not registered there")
+        attempt.runtimes.add(runtime)
 
 
 def _answered(history: History, entry: Entry) -> None:
@@ -61,6 +65,20 @@ def _answered(history: History, entry: Entry) -> None:
         key = history.usable_key(entry, name)
         copy = history.copies.get(key.holder) if key.holder else None
         require(copy is None or copy.sealed, "the key of a copy that was not sealed")
+        if copy is not None:
+            listed = history.opt_outs.get(copy.dataset or "")
+            current = listed is not None and copy.opt_out == listed[-1]
+            require(current, "the key of a copy that holds a patient who opted out, or may")
+
+
+def _runtime_installed(history: History, entry: Entry) -> None:
+    history.runtimes.add((entry.subject["cluster"], entry.detail["digest"]))
+
+
+def _runtime_withdrawn(history: History, entry: Entry) -> None:
+    runtime = (entry.subject["cluster"], entry.detail["digest"])
+    require(runtime in history.runtimes, "a runtime was withdrawn that was not registered")
+    history.runtimes.discard(runtime)
 
 
 def _handover_closed(history: History, entry: Entry) -> None:
@@ -76,4 +94,6 @@ RULES: dict[str, Rule] = {
     "handover-bound": _bound,
     "handover-answered": _answered,
     "handover-closed": _handover_closed,
+    "runtime-installed": _runtime_installed,
+    "runtime-withdrawn": _runtime_withdrawn,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.audit.history import History, Project, Rule, moved, require
+from hdrs_hpc.audit.history import History, Project, Rule, moved, require, require_tried
 from hdrs_hpc.core import clock
 
 
@@ -30,8 +30,27 @@ def _grant(history: History, entry: Entry) -> None:
     project.destroy_by = clock.from_text(entry.detail["destroy-by"])
 
 
+def _opt_out(history: History, entry: Entry) -> None:
+    before = history.opt_outs.get(entry.subject["dataset"])
+    version, _, _ = before or (0, "", "")
+    require(entry.detail["version"] == version + 1, "an opt-out list must follow the version before it")
+    require(entry.detail.get("supersedes") == (before[1] if before else None), "it follows another statement")
+    history.opt_outs[entry.subject["dataset"]] = (
+        entry.detail["version"],
+        entry.subject["document"],
+        entry.detail["list"],
+    )
+
+
 def _frozen(history: History, entry: Entry) -> None:
     history.granted(entry).frozen = True
+
+
+def _unfrozen(history: History, entry: Entry) -> None:
+    project = history.granted(entry)
+    require(project.frozen, "it was not frozen")
+    require(project.state not in ("CLOSING", "CLOSED"), "nothing lifts the end of a project")
+    project.frozen = False
 
 
 def _project_moved(history: History, entry: Entry) -> None:
@@ -74,6 +93,13 @@ def _copy_sealed(history: History, entry: Entry) -> None:
     copy = history.copy(entry)
     history.usable_key(entry, copy.key or "")
     require(not copy.sealed and not copy.failed and not copy.removed, "a copy is sealed once")
+    listed = history.opt_outs.get(entry.subject["dataset"])
+    require(listed is not None, "sealed before anybody said who opted out of the dataset")
+    require(
+        entry.detail["opt-out-list"] == (listed or ("",))[-1],
+        "sealed under an opt-out list that is not in force",
+    )
+    copy.dataset, copy.opt_out = entry.subject["dataset"], entry.detail["opt-out-list"]
     copy.sealed, copy.manifest, copy.objects = True, entry.detail["manifest"], entry.detail["objects"]
 
 
@@ -87,7 +113,16 @@ def _copy_removed(history: History, entry: Entry) -> None:
     copy = history.copy(entry)
     key = history.keys.get(copy.key) if copy.key else None
     require(key is None or key.destroyed is not None, "objects go after their key, never before")
+    require_tried(copy.tried, entry)
     copy.removed = True
+
+
+def _copy_tried(history: History, entry: Entry) -> None:
+    copy = history.copy(entry)
+    key = history.keys.get(copy.key) if copy.key else None
+    require(key is None or key.destroyed is not None, "samples are tried after the key's end, never before")
+    require(not copy.removed and copy.tried is None, "a copy is tried once, before it goes")
+    copy.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
 
 
 def _copy_moved(history: History, entry: Entry) -> None:
@@ -99,12 +134,15 @@ def _copy_moved(history: History, entry: Entry) -> None:
 RULES: dict[str, Rule] = {
     "trust-root-accepted": _root,
     "grant-accepted": _grant,
+    "opt-out-changed": _opt_out,
     "project-frozen": _frozen,
+    "project-unfrozen": _unfrozen,
     "project-moved": _project_moved,
     "place-verified": _place,
     "certificate-issued": _certificate,
     "copy-sealed": _copy_sealed,
     "copy-failed": _copy_failed,
+    "copy-tried": _copy_tried,
     "copy-removed": _copy_removed,
     "copy-moved": _copy_moved,
 }

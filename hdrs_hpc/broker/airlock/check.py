@@ -13,7 +13,7 @@ from typing import Any
 
 from hdrs_hpc.broker.airlock import disclosure, identify
 from hdrs_hpc.broker.airlock.additive import CountSheet
-from hdrs_hpc.broker.airlock.declared import CountRules, Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import CountRules, Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.disclosure import CannotProtectError, Pattern
 from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError, Finding
 from hdrs_hpc.broker.airlock.report import describe
@@ -92,14 +92,17 @@ def commitment(salt: bytes, data: bytes) -> str:
     return digest(salt + hashlib.sha256(data).digest())
 
 
-def check(declared: Declared, data: bytes, rules: OutputRules, salt: bytes) -> Checked:
+def check(declared: Declared, data: bytes, rules: OutputRules, salt: bytes, inputs: InputFacts) -> Checked:
     """Check one artefact by itself, see :func:`check_set`; a figure that draws a table is refused here."""
-    return check_set([(declared, data)], rules, salt)[0]
+    return check_set([(declared, data)], rules, salt, inputs)[0]
 
 
-def check_set(artefacts: Sequence[tuple[Declared, bytes]], rules: OutputRules, salt: bytes) -> list[Checked]:
+def check_set(
+    artefacts: Sequence[tuple[Declared, bytes]], rules: OutputRules, salt: bytes, inputs: InputFacts
+) -> list[Checked]:
     """Check all artefacts of a job, in the order given; the same input gives the same bytes.
 
+    ``inputs``: what the broker knows of the data that the job read; the workload's word on it counts for nothing.
     ``salt``: at least 16 secret bytes of the broker, kept with the quarantined originals.  Raises only on
     wrong use: whatever is wrong with an artefact is its ``refused`` code.
     """
@@ -108,7 +111,7 @@ def check_set(artefacts: Sequence[tuple[Declared, bytes]], rules: OutputRules, s
     if len({declared.name for declared, _ in artefacts}) != len(artefacts):
         raise ValueError("two artefacts of one name")
     cases = [_Case(declared, data, commitment(salt, data)) for declared, data in artefacts]
-    _each(cases, lambda case: _read(case, rules))
+    _each(cases, lambda case: _read(case, rules, inputs))
     _protect(cases, rules)
     _each(cases, lambda case: _check_figure_data(case, cases))
     _each(cases, lambda case: _rebuild(case, rules))
@@ -139,12 +142,14 @@ def _each(cases: Sequence[_Case], step: Callable[[_Case], None]) -> None:
                 case.refusal = error
 
 
-def _read(case: _Case, rules: OutputRules) -> None:
+def _read(case: _Case, rules: OutputRules, inputs: InputFacts) -> None:
     declared, data = case.declared, case.data
     if declared.cls not in SUPPORTED:
         raise ClassNotSupportedError(f"class {declared.cls}")
     if not _granted(declared.cls, rules):
         raise ClassNotGrantedError(f"class {declared.cls}")
+    if declared.cls == "figure" and inputs.real:
+        raise figure.RealFigureError()
     if not data:
         raise ArtefactEmptyError()
     if len(data) > declared.max_size:
@@ -152,9 +157,9 @@ def _read(case: _Case, rules: OutputRules) -> None:
     seen = identify.check_type(declared.cls, data)
     match declared.cls:
         case "table":
-            case.parsed = table.parse(declared, data, _count_rules("table", rules).digits)
+            case.parsed = table.parse(declared, data, _count_rules("table", rules).digits, inputs)
         case "metrics":
-            case.parsed = metrics.parse(declared, data, _count_rules("metrics", rules).digits)
+            case.parsed = metrics.parse(declared, data, _count_rules("metrics", rules).digits, inputs)
         case "figure":
             case.parsed = figure.parse(declared, data, seen)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hdrs_hpc.broker.airlock import framing
 from hdrs_hpc.broker.airlock.check import Checked, check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.core import seccomp
 
 MEMORY_BYTES = 3 << 30
@@ -44,6 +44,7 @@ def answer(request: bytes) -> bytes:
         list(zip(declared, blobs, strict=True)),
         OutputRules.from_dict(header["rules"]),
         bytes.fromhex(header["salt"]),
+        InputFacts.from_dict(header["inputs"]),
     )
     results = [_result(one, header["sandbox"]) for one in checked]
     return framing.pack({"results": results}, [one.rebuilt or b"" for one in checked])

@@ -1,4 +1,7 @@
-"""What the job declared and what the grant allows, as plain data: the checker process imports no pydantic."""
+"""What the job declared, what the grant allows and what the broker knows of the inputs, as plain data.
+
+The checker process imports no pydantic.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ class OutputRulesError(BadDocumentError):
 
 @dataclass(frozen=True)
 class Declared:
-    """One output as the signed job spec declares it; ``max_size`` in bytes."""
+    """One output as the signed job spec declares it; ``max_size`` in bytes.
+
+    ``counts`` must be there.  ``known_counts`` may be: a built-in workload writes them where its inputs have
+    what they count.  ``measures`` are numbers that count nothing, by name or, after a ``*``, by its end.
+    """
 
     name: str
     cls: str
@@ -29,10 +36,19 @@ class Declared:
     counts: tuple[str, ...] = ()
     data: str | None = None
     max_size: int = 1 << 20
+    measures: tuple[str, ...] = ()
+    known_counts: tuple[str, ...] = ()
+
+    def is_measure(self, name: str) -> bool:
+        """Whether ``name`` was declared as a measure."""
+        return any(
+            name.endswith(measure[1:]) if measure.startswith("*") else name == measure
+            for measure in self.measures
+        )
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Declared:
-        """From ``{name, class, path, counts, data, max-size}``, max-size in bytes."""
+        """From ``{name, class, path, counts, data, max-size, measures, known-counts}``, max-size in bytes."""
         try:
             made = cls(
                 name=str(value["name"]),
@@ -41,6 +57,8 @@ class Declared:
                 counts=tuple(str(column) for column in value.get("counts") or ()),
                 data=None if value.get("data") is None else str(value["data"]),
                 max_size=int(value["max-size"]),
+                measures=tuple(str(name) for name in value.get("measures") or ()),
+                known_counts=tuple(str(name) for name in value.get("known-counts") or ()),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OutputRulesError(f"an output's declaration lacks or mistypes something: {error}") from None
@@ -58,6 +76,43 @@ class Declared:
             "counts": list(self.counts),
             "data": self.data,
             "max-size": self.max_size,
+            "measures": list(self.measures),
+            "known-counts": list(self.known_counts),
+        }
+
+
+@dataclass(frozen=True)
+class InputFacts:
+    """What the broker knows by itself of the copies that a job read: no count is larger than what it counts.
+
+    ``people``: patients; ``items``: volumes, slides, rows of tables; ``instances``: the archive's items that
+    they were made of, at least one each.  ``real``: whether any of them is, or may be, of real patients.
+    """
+
+    people: int
+    items: int
+    instances: int
+    real: bool
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> InputFacts:
+        """From ``{people, items, instances, real}``; nothing may be absent."""
+        if not isinstance(value.get("real"), bool):
+            raise OutputRulesError("whether the inputs are real is not told")
+        most = 1 << 62
+        people, items, instances = (
+            _whole(value, name, -1, 0, most) for name in ("people", "items", "instances")
+        )
+        if min(people, items, instances) < 0:
+            raise OutputRulesError("what the inputs hold is not told")
+        return cls(people, items, instances, value["real"])
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "people": self.people,
+            "items": self.items,
+            "instances": self.instances,
+            "real": self.real,
         }
 
 

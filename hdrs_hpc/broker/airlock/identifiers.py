@@ -20,6 +20,11 @@ _DATE = re.compile(
 )
 _CONTEXT = re.compile(r"nhs|patient.?(id|no|num)|mrn|hospital.?(no|num)|chi\b|identifier", re.IGNORECASE)
 _MIN_UID_LENGTH = 20
+# What the stager makes (imaging/deid/keyed.py): pseudonyms of patients, keyed values of tables, names of items.
+_KEYED = re.compile(
+    r"(?<![0-9A-Za-z])(?:P[0-9A-HJKMNP-TV-Z]{16}|K[0-9A-HJKMNP-TV-Z]{20}|[0-9a-hjkmnp-tv-z]{20})(?![0-9A-Za-z])",
+    re.ASCII,
+)
 
 
 class IdentifierFoundError(ArtefactRefusedError):
@@ -39,12 +44,17 @@ class IdentifierScan:
     context: bool = False
 
     def look(self, texts: Iterable[str], where: str) -> None:
-        """Scan ``texts``, which all stand at ``where`` (a column or key); raises at once on a DICOM UID."""
+        """Scan ``texts``, which all stand at ``where`` (a column or key).
+
+        Raises at once on a DICOM UID and on a name that the stager gave to a patient or an item.
+        """
         if _CONTEXT.search(where):
             self.context = True
         for text in texts:
             if any(len(found.group()) >= _MIN_UID_LENGTH for found in _UID.finditer(text)):
                 raise IdentifierFoundError("a DICOM UID", where=where)
+            if any(any(map(str.isdigit, found.group())) for found in _KEYED.finditer(text)):
+                raise IdentifierFoundError("a name that stands for one patient or one item", where=where)
             for found in _TEN_DIGITS.finditer(text):
                 digits = re.sub(r"[ -]", "", found.group(1))
                 self.candidates += 1
@@ -55,6 +65,15 @@ class IdentifierScan:
                         self.context = True
             if _DATE.search(text):
                 self.date_places.add(where)
+
+    def look_at_counts(self, counts: Iterable[str], where: str) -> None:
+        """Scan counts, of which no honest one has ten digits: one that passes as an NHS number is enough.
+
+        A number that begins with 0, as those of Scotland may, loses it when written as a count.
+        """
+        for count in counts:
+            if len(count) in (9, 10) and is_nhs_number(count.zfill(10)):
+                raise IdentifierFoundError("a count with the check digit of an NHS number", where=where)
 
     def conclude(self) -> list[Finding]:
         """One random ten-digit number in eleven passes modulus 11, so a lone hit needs context to refuse."""
@@ -78,7 +97,7 @@ class IdentifierScan:
 
 def is_nhs_number(digits: str) -> bool:
     """NHS Data Dictionary's check: weights 10 to 2, modulus 11, remainder 10 is never issued."""
-    if len(digits) != 10 or len(set(digits)) == 1:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) != 10 or len(set(digits)) == 1:
         return False
     total = sum(int(digit) * weight for digit, weight in zip(digits[:9], range(10, 1, -1), strict=True))
     check = (11 - total % 11) % 11

@@ -16,6 +16,21 @@ class ArtefactRefusedError(BadDocumentError):
     remedy = "See docs/output-checking.md for what each class may hold, and write the artefact again."
 
 
+class NothingLeftError(ArtefactRefusedError):
+    code = "nothing-left-to-release"
+    meaning = "Every count is too small to be shown, and what describes only small groups does not leave."
+    remedy = "Merge categories or widen bins until some groups reach the grant's min-count."
+
+
+class UndeclaredCountError(ArtefactRefusedError):
+    code = "undeclared-count"
+    meaning = "Whole numbers, 3.0 included, that the job spec declares neither as counts nor as measures."
+    remedy = (
+        "Name what counts people or things under `counts`, and what measures something (a median in mm, a year) "
+        "under `measures`."
+    )
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something a reviewer should look at; it does not stop the artefact by itself."""

@@ -15,6 +15,8 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     sentences = [*_counts(report), *_figure(report["repaired"])]
     if not sentences:
         sentences.append("Nothing had to be repaired.")
+    if bits := report["repaired"].get("capacity-bits"):
+        sentences.append(f"Whatever it may hide fits into {-(-bits // 8)} bytes.")
     for finding in report["findings"]:
         place = f" ({finding['where']})" if finding["where"] else ""
         sentences.append(f"Look, {finding['code']}: {_sentence(finding['message'] + place)}")
@@ -30,6 +32,8 @@ def _counts(report: Mapping[str, Any]) -> list[str]:
         sentences.append(f"{_number(more, 'more count')} suppressed to protect them.")
     if statistics := repaired.get("statistics-suppressed"):
         sentences.append(f"{_number(statistics, 'statistic')} of those groups suppressed.")
+    if removed := repaired.get("rows-removed"):
+        sentences.append(f"{_number(removed, 'row')} removed in which no count was left.")
     if changed := repaired.get("numbers-rounded"):
         sentences.append(
             f"{_number(changed, 'number')} rounded: counts to the nearest {rules['round']}, "
@@ -52,7 +56,6 @@ def _figure(repaired: Mapping[str, Any]) -> list[str]:
     if repaired["metadata-removed-bytes"]:
         names = ", ".join(repaired["metadata-removed"])
         sentences.append(f"{repaired['metadata-removed-bytes']} bytes of metadata removed ({names}).")
-    sentences.append(f"Whatever it may hide fits into {repaired['capacity-bits'] // 8} bytes.")
     return sentences
 
 

@@ -16,10 +16,10 @@ from typing import IO, Any
 import hdrs_hpc
 from hdrs_hpc.broker.airlock import framing
 from hdrs_hpc.broker.airlock.check import SCHEMA, Checked, commitment, digest
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError
 from hdrs_hpc.broker.airlock.report import describe
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.core.errors import BadDocumentError
 
 SANDBOX_NONE = "process-limits"
@@ -36,11 +36,12 @@ class CheckerCrashedError(ArtefactRefusedError):
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """All artefacts of one job, the grant's rules, and the broker's secret for the commitments."""
+    """All artefacts of one job, the grant's rules, the broker's secret for the commitments, facts of the inputs."""
 
     artefacts: tuple[tuple[Declared, bytes], ...]
     rules: OutputRules
     salt: bytes
+    inputs: InputFacts
 
 
 def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
@@ -57,6 +58,7 @@ def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
             "rules": request.rules.as_dict(),
             "salt": request.salt.hex(),
             "sandbox": sandbox,
+            "inputs": request.inputs.as_dict(),
         },
         [data for _, data in request.artefacts],
     )
@@ -93,7 +95,13 @@ def bubblewrap() -> str | None:
     try:
         with seccomp.filtered(trial) as (command, given):
             done = subprocess.run(
-                command, env={}, capture_output=True, timeout=20, check=False, cwd="/", pass_fds=given
+                die_with_parent.guarded(command, namespace=True, clear=True),
+                env={},
+                capture_output=True,
+                timeout=20,
+                check=False,
+                cwd="/",
+                pass_fds=given,
             )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -139,7 +147,7 @@ def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: floa
     """Feed and read at once, at most ``most`` bytes; the process is gone when this returns."""
     with seccomp.filtered(command) as (started, given):
         process = subprocess.Popen(
-            started,
+            die_with_parent.guarded(started, namespace=True),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -153,7 +161,7 @@ def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: floa
 
     def stop() -> None:
         late.set()
-        process.kill()
+        process.terminate()
 
     watchdog = threading.Timer(timeout_s, stop)
     try:
@@ -165,7 +173,7 @@ def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: floa
         code = process.wait()
     finally:
         watchdog.cancel()
-        process.kill()
+        process.terminate()
         process.wait()
         feeder.join(timeout=5)
         process.stdout.close()

@@ -10,7 +10,17 @@ from fastapi import FastAPI, Request, Response
 
 from hdrs_hpc import __version__
 from hdrs_hpc.broker.api import failures, hosts, models
-from hdrs_hpc.broker.api.routers import about, audit, datasets, filing, jobs, login, projects, reviews
+from hdrs_hpc.broker.api.routers import (
+    about,
+    audit,
+    datasets,
+    filing,
+    jobs,
+    login,
+    opt_outs,
+    projects,
+    reviews,
+)
 from hdrs_hpc.broker.api.web import Web
 
 _access = logging.getLogger("hdrs_hpc.access")
@@ -39,7 +49,7 @@ def routes() -> FastAPI:
         redoc_url=None,
     )
     failures.install(app)
-    for module in (about, login, filing, projects, datasets, jobs, reviews, audit):
+    for module in (about, login, filing, projects, datasets, opt_outs, jobs, reviews, audit):
         app.include_router(module.router, prefix="/v1", responses=_FAILURES)
     app.include_router(about.health)
     app.middleware("http")(_check_host)

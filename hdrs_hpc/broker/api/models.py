@@ -73,18 +73,59 @@ class Dataset(Answer):
     kind: str
     sensitivity: str
     items: int
+    owner: str = Field(description="The organisation whose data they are.")
     registration: str
     source: str | None = Field(default=None, description="Only custodians see where it lies.")
+
+
+class OptOutCopy(Answer):
+    copy_: str
+    project: str
+    cluster: str
+    state: str
+    current: bool = Field(description="Made under the opt-out list in force; another one is given to nobody.")
+
+
+class OptOutJob(Answer):
+    job: str
+    project: str
+    name: str
+    state: str
+
+
+class OptOuts(Answer):
+    """What is in force about who opted out of a dataset: no patient can be read from it."""
+
+    dataset: str
+    version: int = Field(description="Number of the statement in force; 0: nobody said anything.")
+    document: str | None
+    list_: str | None = Field(description="Keyed digest of the list.")
+    about: int | None = Field(description="Its length, rounded up to a power of ten.")
+    action: str | None
+    accepted_at: str | None
+    grace_s: float = Field(description="How long an attempt that has its keys may run on after a change.")
+    copies: list[OptOutCopy]
+    jobs: list[OptOutJob]
+
+
+class OptOutIds(Answer):
+    digest: str
+    count: int
+    listed: list[int] = Field(description="Which of the ids, by place from 0, are on the list already.")
 
 
 class GrantedData(Answer):
     version: str
     kind: str | None
     sensitivity: str | None
+    owner: str | None
     items: int | None
     select: dict[str, Any]
     profile: str
     max_failed: int
+    opt_outs_stated: bool = Field(
+        description="Whether a custodian said who opted out; else no job may use it."
+    )
 
 
 class ClusterOffer(Answer):
@@ -100,6 +141,7 @@ class Project(Answer):
     title: str
     state: str
     frozen: bool
+    freezes: list[str] = Field(description="Digests of the closures that froze it and were not lifted.")
     grant: str
     grant_version: int
     starts: str

@@ -10,6 +10,7 @@ the answer is "not found", the same as for a name that nobody has.
 | released artefact | yes | yes | no | no |
 | artefact in review | no | no | yes | no |
 | dataset | granted to a project of theirs | yes | no | no |
+| who opted out: bring ids, see the statement | no | yes | no | no |
 | where a dataset lies | no | yes | no | no |
 | log entries and documents | no | yes | no | yes |
 | state of the broker | no | yes | no | yes |
@@ -17,8 +18,10 @@ the answer is "not found", the same as for a name that nobody has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 
@@ -59,6 +62,11 @@ def may_see_dataset(who: Who, dataset: str, grants: list[Grant]) -> bool:
     return "custodian" in who.roles or any(
         dataset in grant.data and who.person in grant.everyone for grant in grants
     )
+
+
+def may_change_opt_outs(who: Who, registrations: Sequence[DatasetRegistration]) -> bool:
+    """Bring ids of patients into the data zone, and see which are on the list; ``policy.opt_out`` judges who signs."""
+    return "custodian" in who.roles and bool(registrations)
 
 
 def may_see_source(who: Who) -> bool:

@@ -16,13 +16,17 @@ from hdrs_hpc.broker.keys import client, messages
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import BadDocumentError, InternalError
+from hdrs_hpc.documents import opt_out_ids
 
 ASKED_BY_WEB = (
     messages.Status,
     messages.SignCheckpoint,
     messages.PinRoot,
+    messages.AdmitUnfreeze,
     messages.HeldGrant,
     messages.AdmitGrant,
+    messages.HeldOptOut,
+    messages.AdmitOptOut,
     messages.AdmitClosure,
 )
 """All that web may ask of keyd: what filing a document needs.  It never asks for a key or a release."""
@@ -34,7 +38,7 @@ class BodyTooLargeError(BadDocumentError):
     http_status = 413
     code = "body-too-large"
     meaning = "What was sent is larger than it may be."
-    remedy = "A document may have 1 MiB, a bundle 16 MiB."
+    remedy = "A document may have 1 MiB, a bundle 16 MiB, a file of opted-out ids 8 MiB."
 
 
 @dataclass(frozen=True)
@@ -118,4 +122,5 @@ def body(max_bytes: int) -> Callable[[Request], Awaitable[bytes]]:
 
 
 DocumentBody = Annotated[bytes, Depends(body(MAX_DOCUMENT_BYTES))]
+OptOutIdsBody = Annotated[bytes, Depends(body(opt_out_ids.MAX_BYTES))]
 BundleBody = Annotated[bytes, Depends(body(MAX_BUNDLE_BYTES))]

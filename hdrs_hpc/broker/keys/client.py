@@ -11,7 +11,10 @@ from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES, receive, send
 from hdrs_hpc.broker.keys.messages import Ask
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import KINDS, HdrsError, InternalError, SiteError
+from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol import wire
+
+ANSWER_TIMEOUT_S = 120.0
 
 
 class KeydUnreachableError(SiteError):
@@ -45,10 +48,12 @@ def ask(path: Path, request: Ask, *, wait_s: float = 15.0) -> dict[str, Any]:
     while True:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                channel.settimeout(120)
+                channel.settimeout(ANSWER_TIMEOUT_S)
                 channel.connect(str(path))
-                send(channel, raw)
-                reply = strict_json.loads(receive(channel), max_bytes=MAX_MESSAGE_BYTES)
+                line = Line(channel)
+                send(line, raw)
+                answered = receive(line, time.monotonic() + ANSWER_TIMEOUT_S)
+                reply = strict_json.loads(answered, max_bytes=MAX_MESSAGE_BYTES)
                 break
         except (OSError, ConnectionError) as error:
             # Every request is idempotent, so a lost answer is simply asked for again.

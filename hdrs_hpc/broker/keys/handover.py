@@ -6,6 +6,7 @@ The other two files are ``protocol/handover.py`` (the messages) and ``node/obtai
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,10 +14,12 @@ from typing import Any
 
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keys import served
 from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES
 from hdrs_hpc.broker.keys.keystore import FileKeystore
 from hdrs_hpc.broker.keys.logwatch import NotLoggedError
-from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, RootHolder
+from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
+from hdrs_hpc.broker.keys.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -59,14 +62,19 @@ class Handover:
         keystore: FileKeystore,
         roots: RootHolder,
         grants: GrantHolder,
+        opt_outs: OptOutHolder,
+        runtimes: RuntimeHolder,
         sign: Callable[[str, bytes], Envelope],
         now: Callable[[], datetime],
     ) -> None:
-        self._keys, self._roots, self._grants, self._sign, self._now = keystore, roots, grants, sign, now
+        self._keys, self._roots, self._grants = keystore, roots, grants
+        self._opt_outs, self._runtimes = opt_outs, runtimes
+        self._sign, self._now = sign, now
 
-    def bind(self, ask: m.BindNodes) -> dict[str, Any]:
+    def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> dict[str, Any]:
         """Judge, then bind the first public key of every node in one transaction."""
         spec, grant = self._judge(ask)
+        served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
         hellos = [wire.from_bytes(protocol.Hello, raw) for raw in ask.hellos]
         nodes = {hello.node: hello for hello in hellos}
         if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
@@ -74,8 +82,10 @@ class Handover:
         for hello in hellos:
             if hello.attempt != ask.attempt:
                 raise HandoverRefusedError("an agent of another attempt answered")
+            protocol.check_node_key(hello)
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
+        self._check_runtimes(ask, spec, grant, hellos)
         self._key_ids(ask)
         with self._keys.transaction() as db:
             known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
@@ -98,17 +108,19 @@ class Handover:
                 )
         return {
             "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
+            "runtimes": {node: hello.runtime for node, hello in nodes.items()},
             "not_after": self._bound(ask.attempt)[1],
         }
 
     def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> dict[str, Any]:
         """The sealed orders of all nodes, once their bindings are proven to be in the log."""
         request, not_after = self._bound(attempt)
-        spec, _ = self._judge(request)  # again: revocation and time may have moved since
+        spec, grant = self._judge(request)  # again: revocation and time may have moved since
         if clock.from_text(not_after) <= self._now():
             raise HandoverRefusedError("the attempt's time is over")
         bound = self._bindings(attempt)
         hellos = [_hello(row) for row in bound]
+        self._check_runtimes(request, spec, grant, hellos)
         _require_logged(attempt, logged, hellos)
         answers = {row["node"]: row["answer"] for row in bound}
         if None in answers.values():
@@ -124,6 +136,10 @@ class Handover:
             "not_after": not_after,
             "keys": sorted(self._key_ids(request)),
         }
+
+    def runtimes_of(self, attempt: str) -> set[str]:
+        """Digests of the runtimes whose nodes were bound for the attempt."""
+        return {_hello(row).runtime for row in self._bindings(attempt)}
 
     # --- inside
 
@@ -148,9 +164,19 @@ class Handover:
                 raise SecondKeyError(f"node {node} was not there before")
             if known[node].public_key != hello.public_key:
                 raise SecondKeyError(f"node {node}")
+            if known[node].runtime != hello.runtime:
+                raise HandoverRefusedError(f"node {node} told of another runtime before")
         before, _ = self._bound(ask.attempt)
-        if (before.project, before.job, before.spec) != (ask.project, ask.job, ask.spec):
+        if _decided(before) != _decided(ask):
             raise HandoverRefusedError("the attempt is bound for another job")
+
+    def _check_runtimes(
+        self, ask: m.BindNodes, spec: JobSpec, grant: Grant, hellos: list[protocol.Hello]
+    ) -> None:
+        """Every node runs a runtime that is registered for the cluster, which is one that the documents name."""
+        if ask.cluster not in grant.limits.clusters or spec.resources.cluster not in (None, ask.cluster):
+            raise HandoverRefusedError("the attempt is on a cluster that the grant or the spec does not name")
+        self._runtimes.require(ask.cluster, [hello.runtime for hello in hellos])
 
     def _check_first_job(self, ask: m.BindNodes) -> None:
         """One spec is one job for ever: it may have several attempts, and is not replayed as another job."""
@@ -188,6 +214,7 @@ class Handover:
                 ask.project, dataset, about["version"]
             ):
                 raise DatasetNotGrantedError(f"input {fact.input}")
+            self._opt_outs.require_current(dataset, about.get("opt_out"))
             if "manifest_digest" not in about:
                 raise HandoverRefusedError("a copy is not sealed yet")
         return spec, grant
@@ -262,7 +289,13 @@ class Handover:
                 parameters=dict(spec.workload.parameters),
             ),
             inputs={
-                fact.input: self._input(ask.project, "copy", fact.copy, fact.parts) for fact in ask.copies
+                fact.input: dataclasses.replace(
+                    self._input(ask.project, "copy", fact.copy, fact.parts),
+                    manifest_name=f"m-{fact.served.removeprefix('sha256:')}",
+                    manifest_digest=fact.served,
+                    added=fact.added,
+                )
+                for fact in ask.copies
             },
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             outputs=tuple(
@@ -298,6 +331,13 @@ class Handover:
             key=self._keys.key(project, role, holder),
         )
 
+    def _whole(self, ask: m.BindNodes) -> dict[str, str]:
+        """Input → digest of its copy's own manifest, which names all of it."""
+        return {
+            fact.input: self._keys.record(ask.project, "copy", fact.copy).about["manifest_digest"]
+            for fact in ask.copies
+        }
+
     def _key_ids(self, ask: m.BindNodes) -> list[str]:
         return [self._keys.record(ask.project, role, holder).id for role, holder in _places(ask)]
 
@@ -309,6 +349,11 @@ def digest_of(public_key: bytes) -> str:
 
 def _hello(row: Any) -> protocol.Hello:
     return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _decided(ask: m.BindNodes) -> tuple[object, ...]:
+    """What an attempt is bound for, beside the keys of its nodes."""
+    return (ask.project, ask.job, ask.spec, ask.cluster, ask.copies)
 
 
 def _spec_digest(ask: m.BindNodes) -> str:
@@ -323,11 +368,11 @@ def _places(ask: m.BindNodes) -> list[tuple[str, str]]:
 
 def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[protocol.Hello]) -> None:
     told = {
-        (entry.subject["node"], entry.detail["public-key"])
+        (entry.subject["node"], entry.detail["public-key"], entry.detail.get("runtime"))
         for _, entry in logged
         if entry.event == "handover-bound" and entry.subject["attempt"] == attempt
     }
-    if told != {(hello.node, digest_of(hello.public_key)) for hello in hellos}:
+    if told != {(hello.node, digest_of(hello.public_key), hello.runtime) for hello in hellos}:
         raise NotLoggedError("not every binding is in the log")
 
 

@@ -16,9 +16,10 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.keys.handover import Handover
-from hdrs_hpc.broker.keys.keystore import NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
+from hdrs_hpc.broker.keys.keystore import MASTER_SINCE, NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
-from hdrs_hpc.broker.keys.trust import GrantHolder, RootHolder
+from hdrs_hpc.broker.keys.runtimes import RuntimeHolder
+from hdrs_hpc.broker.keys.trust import GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -29,6 +30,8 @@ from hdrs_hpc.documents.models.release import ReleaseRecord
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.documents.sshsig import public_line
+from hdrs_hpc.sealing.cipher import opens_first_segment
+from hdrs_hpc.sealing.place import context
 
 BROKER_KINDS = ("checkpoint", "release-record", "certificate", "handover-answer")
 COPY_ROLES = ("copy",)
@@ -36,6 +39,8 @@ OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"
 GIVING = (
     m.AdmitGrant,
+    m.AdmitUnfreeze,
+    m.AdmitRuntimes,
     m.CreateKey,
     m.UseKey,
     m.BindNodes,
@@ -78,8 +83,12 @@ class Keyd:
         self._now = now
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
+        self._opt_outs = OptOutHolder(keystore, self._roots)
         self._log = LogWatch(keystore, self._roots, self._sign, now)
-        self._handover = Handover(keystore, self._roots, self._grants, self._sign, now)
+        self._runtimes = RuntimeHolder(keystore)
+        self._handover = Handover(
+            keystore, self._roots, self._grants, self._opt_outs, self._runtimes, self._sign, now
+        )
 
     @classmethod
     def open(cls, home: BrokerHome) -> Keyd:
@@ -98,13 +107,29 @@ class Keyd:
             case m.SigningKeys():
                 return {kind: self._public(kind) for kind in BROKER_KINDS}
             case m.PinRoot():
-                return self._roots.pin(ask.envelope, ask.digest)
+                return self._roots.pin(ask.envelope, ask.digest, self._log.checkpoint[0])
             case m.HeldGrant():
-                return {"grant": self._grants.digest(ask.project)}
+                return {
+                    "grant": self._grants.digest(ask.project),
+                    "unfrozen": self._grants.unfrozen(ask.project),
+                }
             case m.AdmitGrant():
-                return {"project": self._grants.admit(ask.envelope, self._log.entries(ask.logged))}
+                logged = self._log.entries(ask.logged)
+                return {"project": self._grants.admit(ask.envelope, ask.registrations, logged)}
+            case m.AdmitUnfreeze():
+                return {"project": self._grants.unfreeze(ask.envelope, self._log.entries(ask.logged))}
+            case m.HeldOptOut():
+                held = self._opt_outs.held(ask.dataset)
+                return {"version": held["version"], "list": held.get("list")}
+            case m.AdmitOptOut():
+                return self._opt_out(ask)
             case m.AdmitClosure():
                 return self._close(ask)
+            case m.HeldRuntimes():
+                return {"runtimes": self._runtimes.told(ask.cluster)}
+            case m.AdmitRuntimes():
+                self._runtimes.admit(self._log.entries(ask.logged))
+                return {}
             case m.CreateKey():
                 return self._create(ask)
             case m.NoteManifest():
@@ -112,7 +137,7 @@ class Keyd:
             case m.UseKey():
                 return self._use(ask)
             case m.BindNodes():
-                return self._handover.bind(ask)
+                return self._handover.bind(ask, self._log.entries(ask.chosen))
             case m.AnswerNodes():
                 return self._handover.answer(ask.attempt, self._log.entries(ask.logged))
             case m.SignCheckpoint():
@@ -129,10 +154,26 @@ class Keyd:
                     "destroyed": self._keys.destroyed(ask.project),
                     "project_key": self._keys.holds_project_key(ask.project),
                     "grant": self._grants.digest(ask.project),
+                    "master_rotated": self._is_master_newer(ask.project),
                 }
+            case m.TrySample():
+                return self._try_sample(ask)
+
+    def destroy_outdated(self) -> list[KeyRecord]:
+        """Keys of copies made under an opt-out list that is no longer in force die at once; gives them."""
+        gone = []
+        for project in self._grants.all_limits():
+            for record in self._keys.live(project):
+                about = record.about
+                if record.role == "copy" and about.get("opt_out") != self._opt_outs.held(
+                    about["dataset"]
+                ).get("list"):
+                    gone += self._keys.destroy(project, COPY_ROLES, record.holder)
+        return gone
 
     def destroy_expired(self) -> None:
         """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
+        self.destroy_outdated()  # whoever died between an opt-out and its keys, the next start ends them
         now = self._now()
         for project, limits in self._grants.all_limits().items():
             if now >= limits.destroy_by:
@@ -159,12 +200,17 @@ class Keyd:
         self.destroy_expired()  # the closure moved the ends; whoever dies in between, the next start does it
         return {"project": project, "action": action}
 
+    def _opt_out(self, ask: m.AdmitOptOut) -> dict[str, Any]:
+        dataset = self._opt_outs.admit(ask.envelope, self._log.entries(ask.logged))
+        return {"dataset": dataset, "destroyed": [_told(record) for record in self.destroy_outdated()]}
+
     def _create(self, ask: m.CreateKey) -> dict[str, Any]:
         self._grants.require_giving(ask.project)
         about: dict[str, Any] = {}
         if ask.role == "copy":
             use = self._grants.require_dataset(ask.project, ask.dataset, ask.version)
-            about = {"dataset": ask.dataset, "version": ask.version, "use": use}
+            opt_out = self._opt_outs.require_current(str(ask.dataset), ask.opt_out)
+            about = {"dataset": ask.dataset, "version": ask.version, "use": use, "opt_out": opt_out}
         elif ask.role == "deid" and ask.holder != DEID_HOLDER:
             raise KeyUnknownError("a project has one de-identification key")
         with self._keys.transaction():
@@ -183,12 +229,18 @@ class Keyd:
         return {}
 
     def _use(self, ask: m.UseKey) -> dict[str, Any]:
-        role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
+        role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
         if ask.purpose == "collect":
             self._grants.require_collectable(ask.project)
         else:
             self._grants.require_giving(ask.project)
-            if "manifest_digest" in self._keys.record(ask.project, role, ask.holder).about:
+            about = self._keys.record(ask.project, role, ask.holder).about
+            if role == "copy":
+                self._opt_outs.require_current(about["dataset"], about.get("opt_out"))
+            sealed = "manifest_digest" in about
+            if ask.purpose == "select" and not sealed:
+                raise KeyUnknownError("the copy is not sealed yet")
+            if ask.purpose != "select" and sealed:
                 raise ManifestSettledError("its key is for hand-over only")
         reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
         if ask.purpose == "stage":
@@ -202,6 +254,20 @@ class Keyd:
             roles = COPY_ROLES if ask.what == "copies" else OUTPUT_ROLES
             gone = self._keys.destroy(ask.project, roles, ask.holder)
         return {"destroyed": [_told(record) for record in gone]}
+
+    def _is_master_newer(self, project: str) -> bool:
+        """Whether the master key was replaced after the end of every key of the project, of which there was one."""
+        since, ends = self._keys.fact(MASTER_SINCE), [row["at"] for row in self._keys.destroyed(project)]
+        return since is not None and bool(ends) and since >= max(ends)
+
+    def _try_sample(self, ask: m.TrySample) -> dict[str, Any]:
+        """Whether any key that is left opens a manifest: what was said to be unreadable is tried, not argued."""
+        place = context(ask.role, ask.project, ask.holder, "", part="root")
+        tried = opened = 0
+        for key in self._keys.every_key():
+            tried += 1
+            opened += opens_first_segment(key, place, ask.head, ask.size)
+        return {"tried": tried, "opened": bool(opened)}
 
     # --- signing
 
@@ -251,13 +317,25 @@ class Keyd:
         size, head = self._log.checkpoint
         if (certificate.log.size, certificate.log.root) != (size, head.hex()):
             raise CheckpointOvertakenError()
+        self._require_runtimes(certificate)
         ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
         for attempt in certificate.attempts:
             ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
         buried = {(row["id"], row["at"]) for row in self._keys.destroyed(project) if _held_data(row)}
         if ends != buried:
             raise CertificateUntrueError(f"{len(ends ^ buried)} keys are missing, added, or ended otherwise")
+        if certificate.keystore.master_rotated != self._is_master_newer(project):
+            raise CertificateUntrueError("whether the master key was replaced since is told otherwise")
         return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
+
+    def _require_runtimes(self, certificate: Certificate) -> None:
+        """No runtime is named beside an attempt but those that were bound for it.
+
+        That none is missing is seen from the log: a binding that its asker died before logging got no keys.
+        """
+        for attempt in certificate.attempts:
+            if not set(attempt.runtimes) <= self._handover.runtimes_of(attempt.attempt):
+                raise CertificateUntrueError(f"the runtimes of {attempt.attempt} were others")
 
 
 def _require_approval(decision: OutputDecision, record: ReleaseRecord) -> None:

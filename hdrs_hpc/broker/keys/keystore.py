@@ -35,7 +35,9 @@ PROJECT_KEY = "project"
 """Role of the key-encryption key in the list of what was destroyed."""
 NEVER_MADE = "K-none-"
 """How the id of a tombstone begins that was put up for a key that never was."""
-FORMAT = 1
+MASTER_SINCE = "master-since"
+"""Name of the fact that tells when the master key was last replaced."""
+FORMAT = 2
 """``PRAGMA user_version`` of the file."""
 
 _SCHEMA = """
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS projects (
   project TEXT PRIMARY KEY, kek BLOB, grant_digest TEXT NOT NULL, grant_version INTEGER NOT NULL,
   grant_entry INTEGER NOT NULL, copies_until TEXT NOT NULL, outputs_until TEXT NOT NULL,
   destroy_by TEXT NOT NULL, grace_s INTEGER NOT NULL, frozen TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS freezes (
+  document TEXT PRIMARY KEY, project TEXT NOT NULL, action TEXT NOT NULL, lifted_by TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL, about TEXT NOT NULL,
   wrapped BLOB NOT NULL, made_at TEXT NOT NULL, UNIQUE (project, role, holder)) WITHOUT ROWID;
@@ -210,6 +214,14 @@ class FileKeystore:
             raise KeyUnknownError()
         return self._unwrap(self._kek(project), row["wrapped"], project, role, holder)
 
+    def every_key(self) -> Iterator[bytes]:
+        """Every data key and key-encryption key of every project, for trying what opens with none of them."""
+        for row in self._db.execute("SELECT project FROM projects WHERE kek IS NOT NULL").fetchall():
+            kek = self._kek(row["project"])
+            yield kek
+            for record in self.live(row["project"]):
+                yield self.key(record.project, record.role, record.holder)
+
     def live(self, project: str) -> list[KeyRecord]:
         rows = self._db.execute("SELECT * FROM keys WHERE project = ? ORDER BY id", (project,))
         return [_record(row) for row in rows]
@@ -322,6 +334,7 @@ class FileKeystore:
         # The file comes first and the database's COMMIT decides which of the two masters counts.
         self._file.propose(new_master)
         db.execute("INSERT OR REPLACE INTO facts VALUES ('master', ?)", (fingerprint_of(new_master),))
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (MASTER_SINCE, clock.to_text(clock.now())))
         self._master = new_master
 
     def _make_tables(self) -> None:

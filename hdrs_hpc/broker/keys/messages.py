@@ -11,6 +11,10 @@ from typing import Annotated, Literal
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
+MAX_DATASETS = 100
+"""That one grant may name."""
+MAX_LOGGED = 1 + MAX_DATASETS
+"""Entries that one proof may show: a grant and the registrations that it rests on."""
 Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
 
 
@@ -50,19 +54,43 @@ class LogProof:
 
     size: Count
     """Of the checkpoint that the paths lead to; if it is not the last one any more: checkpoint-overtaken."""
-    entries: Annotated[tuple[LoggedEntry, ...], Between(1, 64)]
+    entries: Annotated[tuple[LoggedEntry, ...], Between(1, MAX_LOGGED)]
 
 
 @dataclass(frozen=True)
 class HeldGrant:
-    """→ ``{grant}``: digest of the grant that keyd holds to, null for a project that it does not know."""
+    """→ ``{grant, unfrozen}``: what keyd holds to, null and nothing for a project that it does not know.
+
+    ``grant`` is its digest, ``unfrozen`` the digests of the closures that lifted a freeze.
+    """
 
     project: Name
 
 
 @dataclass(frozen=True)
 class AdmitGrant:
-    """Verify a grant and hold to it; ``logged`` is its ``grant-accepted``.  → ``{project}``"""
+    """Verify a grant and the registrations that it rests on, and hold to it.  → ``{project}``"""
+
+    envelope: EnvelopeBytes
+    registrations: Annotated[tuple[EnvelopeBytes, ...], Between(1, MAX_DATASETS)]
+    """Of every dataset that the grant names, in the version that it names."""
+    logged: LogProof
+    """Its ``grant-accepted`` and the ``dataset-registered`` of each of them."""
+
+
+@dataclass(frozen=True)
+class HeldOptOut:
+    """→ ``{version, list}`` of the opt-out list that keyd holds to; 0 and null for a dataset that it has none of."""
+
+    dataset: Name
+
+
+@dataclass(frozen=True)
+class AdmitOptOut:
+    """Verify an opt-out change, hold to its list, destroy the keys of copies made under the one before.
+
+    ``logged`` is its ``opt-out-changed``, which names the list.  → ``{dataset, destroyed: [{id, role, holder}]}``
+    """
 
     envelope: EnvelopeBytes
     logged: LogProof
@@ -73,6 +101,28 @@ class AdmitClosure:
     """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
 
     envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class AdmitUnfreeze:
+    """Verify that a freeze is lifted and give keys again; ``logged`` is its ``closure-accepted``.  → ``{project}``"""
+
+    envelope: EnvelopeBytes
+    logged: LogProof
+
+
+@dataclass(frozen=True)
+class HeldRuntimes:
+    """→ ``{runtimes: {digest: {entry, registered}}}``: what keyd holds of the node runtimes of a cluster."""
+
+    cluster: Name
+
+
+@dataclass(frozen=True)
+class AdmitRuntimes:
+    """Hold to what an admin said of node runtimes: ``runtime-installed``, ``runtime-withdrawn``.  → ``{}``"""
+
+    logged: LogProof
 
 
 @dataclass(frozen=True)
@@ -87,6 +137,8 @@ class CreateKey:
     holder: Holder
     dataset: Name | None
     version: Digest | None
+    opt_out: Digest | None = None
+    """Of a copy: the opt-out list that it is made under, which must be the one that keyd holds to."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +154,35 @@ class NoteManifest:
 
 @dataclass(frozen=True)
 class UseKey:
-    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``."""
+    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``.
 
-    purpose: Literal["stage", "bundle", "collect"]
+    ``select`` is for a sealed copy: to choose what one attempt is served of it.
+    """
+
+    purpose: Literal["stage", "select", "bundle", "collect"]
     project: Name
     holder: Holder
 
 
 @dataclass(frozen=True)
 class CopyFacts:
-    """Which copy stands for which input of the spec."""
+    """Which copy stands for which input of the spec, and what of it the attempt is served."""
 
     input: Name
     copy: Holder
     parts: Annotated[tuple[PathPart, ...], Between(1, 12)]
+    served: Digest
+    """Of the manifest that names all that the attempt is served of the copy."""
+    added: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    """Where that manifest lies, if it is not the copy's own."""
 
 
 @dataclass(frozen=True)
 class BindNodes:
     """First half of the hand-over: judge the attempt, bind each node's first public key.
 
-    → ``{nodes: {node: digest of its public key}, not_after}``.  The same request again gives the same.
+    → ``{nodes: {node: digest of its public key}, runtimes: {node: digest of its runtime}, not_after}``.  The same
+    request again gives the same.
     """
 
     project: Name
@@ -132,7 +192,11 @@ class BindNodes:
     code_approvals: Annotated[tuple[EnvelopeBytes, ...], Between(0, 16)]
     hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
     copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
+    chosen: LogProof
+    """The ``served-chosen`` of every input."""
     bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
+    cluster: Name
+    """Where the attempt runs: one that the grant names, and the spec if it names any."""
     isolation: Literal["cooperative", "sandboxed"]
     """The level the attempt is to run at: the cluster's, never below what the documents require."""
     started_at: Moment
@@ -195,9 +259,27 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Inspect:
-    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant}``"""
+    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant, master_rotated}``
+
+    ``master_rotated``: whether the master key was replaced since the end of every key of the project.
+    """
 
     project: Name
+
+
+@dataclass(frozen=True)
+class TrySample:
+    """Try to open the manifest of a sealed copy, or of an attempt's outputs or bundle, with every key there is.
+
+    ``head``: the object's first segment with its header, ``size`` the whole object's sealed bytes.
+    → ``{tried, opened}``: how many keys, of whatever project, and whether one of them opened it.
+    """
+
+    role: Literal["copy", "output"]
+    project: Name
+    holder: Holder
+    head: Annotated[bytes, Between(1, 64 << 10)]
+    size: Count
 
 
 Ask = (
@@ -206,7 +288,12 @@ Ask = (
     | PinRoot
     | HeldGrant
     | AdmitGrant
+    | HeldOptOut
+    | AdmitOptOut
     | AdmitClosure
+    | AdmitUnfreeze
+    | HeldRuntimes
+    | AdmitRuntimes
     | CreateKey
     | NoteManifest
     | UseKey
@@ -217,5 +304,6 @@ Ask = (
     | SignCertificate
     | Destroy
     | Inspect
+    | TrySample
 )
 """Every request there is."""

@@ -19,6 +19,7 @@ import sqlite3
 import struct
 import sys
 import threading
+import time
 import typing
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from hdrs_hpc.broker.keys.channel import MAX_MESSAGE_BYTES, receive, send
 from hdrs_hpc.broker.keys.keyd import Keyd
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import HdrsError, InternalError, NotAllowedError, SiteError
+from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol import wire
 
 REAP_EVERY_S = 30.0
@@ -56,16 +58,15 @@ class _Handler(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        self.request.settimeout(REQUEST_TIMEOUT_S)
+        line = Line(self.request)
         try:
             _check_peer(self.request)
-            reply = {"ok": self.server.answer(receive(self.request))}
+            reply = {"ok": self.server.answer(receive(line, time.monotonic() + REQUEST_TIMEOUT_S))}
         except HdrsError as error:
             reply = {"error": error.as_dict()}
         except (TimeoutError, ConnectionError):
             return
-        with contextlib.suppress(OSError):
-            send(self.request, strict_json.dumps(reply))
+        _reply(line, reply)
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -105,8 +106,13 @@ class _Server(socketserver.ThreadingUnixStreamServer):
             trace = trace.tb_next
         place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
         logger.critical("%s at %s", type(error).__name__, place)
-        with contextlib.suppress(OSError):
-            send(request, strict_json.dumps({"error": InternalError(where="keyd").as_dict()}))
+        _reply(Line(request), {"error": InternalError(where="keyd").as_dict()})
+
+
+def _reply(line: Line, reply: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # who asked is gone, or does not listen
+        send(line, strict_json.dumps(reply))
+        line.flush(time.monotonic() + REQUEST_TIMEOUT_S)
 
 
 @contextlib.contextmanager

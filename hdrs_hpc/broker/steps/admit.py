@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker.context import ClusterUnknownError, Context
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import accept, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import accept, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
@@ -81,6 +81,7 @@ class AdmitStep:
                 project_state="FROZEN" if project.frozen else project.state,
                 gpu_hours_used=projects.gpu_hours_used(tx, job.project) + _promised(tx, job),
                 code_approvals=approvals,
+                opt_outs=opt_outs.stated(tx),
             )
         return Observed(job, spec, facts, project.grant)
 

@@ -10,9 +10,10 @@ from hdrs_hpc.broker import workers
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_made
-from hdrs_hpc.broker.steps.retire import still_granted
-from hdrs_hpc.broker.store import alerts, log, projects, transition
+from hdrs_hpc.broker.steps.retire import replace, still_granted
+from hdrs_hpc.broker.store import alerts, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.policy.refusals import OptOutChangedError
 
 logger = logging.getLogger("hdrs_hpc.controller")
 
@@ -23,6 +24,8 @@ class Observed:
     open: bool
     granted: bool
     """Whether the grant in force still gives what it is to hold."""
+    outdated: bool
+    """Whether patients opted out, or in, since it was begun."""
     work: workers.Work
 
 
@@ -34,7 +37,9 @@ class Begin:
 
     def act(self, ctx: Context) -> None:
         copy = self.copy
-        key = ctx.ask(m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version))["key"]
+        key = ctx.ask(m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version, copy.opt_out))[
+            "key"
+        ]
         deid = ctx.ask(m.CreateKey(copy.project, "deid", "project", None, None))["key"]
         with ctx.db.write() as tx:
             log_made(tx, copy.project, "copy", copy.id, key)
@@ -88,6 +93,7 @@ class Seal:
         copy, made = self.copy, self.result
         ctx.ask(m.NoteManifest(copy.project, "copy", copy.id, made["manifest_name"], made["manifest_digest"]))
         with ctx.db.write() as tx:
+            opt_outs.require_current(tx, [copy])
             log.append(
                 tx,
                 "copy-sealed",
@@ -102,6 +108,8 @@ class Seal:
                     "items": made["items"],
                     "refused": made["refused"],
                     "opted-out": made["opted_out"],
+                    "opt-out-list": made["report"]["opt-out"]["list"],
+                    "opt-out-about": made["report"]["opt-out"]["about"],
                     "report": made["report_digest"],
                     "cluster": copy.cluster,
                 },
@@ -137,6 +145,8 @@ class Fail:
         with ctx.db.write() as tx:
             log.append(tx, "copy-failed", copy.subject, detail={"code": self.reason})
             transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason=self.reason)
+            if self.reason == OptOutChangedError.code:
+                replace(tx, copy)
             alerts.clear(tx, f"copy/{copy.id}")
 
 
@@ -145,14 +155,17 @@ class BuildCopyStep:
         with ctx.db.read() as tx:
             project = projects.get(tx, copy.project)
             granted = still_granted(projects.grant_of(tx, project), copy)
-        return Observed(copy, project.open, granted, workers.observe(ctx.home.staging_dir(copy.id)))
+            outdated = opt_outs.outdated_since(tx, copy) is not None
+        return Observed(copy, project.open, granted, outdated, workers.observe(ctx.home.staging_dir(copy.id)))
 
     def decide(self, facts: Observed) -> Begin | StartStager | StopStager | Retry | Seal | Fail | None:
         copy, work = facts.copy, facts.work
-        if not facts.open or not facts.granted:
+        if not facts.open or not facts.granted or facts.outdated:
             if work.running:
                 return StopStager(copy)
-            return Fail(copy, "copy-superseded" if facts.open else "project-frozen")
+            if not facts.open:
+                return Fail(copy, "project-frozen")
+            return Fail(copy, OptOutChangedError.code if facts.granted else "copy-superseded")
         if copy.state == "PENDING":
             return Begin(copy)
         if work.running:

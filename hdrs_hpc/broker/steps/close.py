@@ -14,12 +14,13 @@ from hdrs_hpc.broker import certify
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
-from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, superseded
-from hdrs_hpc.broker.store import checkpoint, copies, jobs, projects, transition
+from hdrs_hpc.broker.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
+from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.policy.refusals import OptOutChangedError
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,28 @@ class Opened:
     project: Project
     grant: Grant
     known: bool
-    """Whether keyd holds to the grant that is in force here."""
+    """Whether keyd holds to the grant that is in force here and to the opt-out lists of its datasets, and knows every
+    freeze that was lifted."""
     started: bool
     ended: bool
     superseded: tuple[Copy, ...]
+    outdated: tuple[Copy, ...]
+    """Made under an opt-out list that is no longer in force."""
     unused: tuple[Copy, ...]
 
 
 @dataclass(frozen=True)
 class TellKeyd:
-    """keyd learns of a grant from here too, in case the process that accepted it died right after."""
+    """keyd learns of grants, lifted freezes and opt-outs from here too: the process that accepted one may have died."""
 
     project: Project
 
     def act(self, ctx: Context) -> None:
-        checkpoint.tell_grants(ctx.db, ctx.ask, self.project.name)
+        checkpoint.tell_keyd(ctx.db, ctx.ask, self.project.name)
+        with ctx.db.read() as tx:
+            data = projects.grant_of(tx, self.project).data
+        for dataset in data:
+            checkpoint.tell_opt_outs(ctx.db, ctx.ask, dataset)
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,27 @@ class OpenStep:
     def observe(self, ctx: Context, project: Project) -> Opened:
         with ctx.db.read() as tx:
             grant = projects.grant_of(tx, project)
-            outdated, unused = superseded(tx, grant), copies.unused(tx, project.name)
-        known = ctx.ask(m.HeldGrant(project.name))["grant"] == project.grant
+            changed, old, unused = (
+                superseded(tx, grant),
+                outdated(tx, project.name),
+                copies.unused(tx, project.name),
+            )
+            said = {dataset: opt_outs.current(tx, dataset) for dataset in grant.data}
+            # One look-up at most turns: closures are read only of a project that was unfrozen once.
+            unfrozen = log.has(tx, "project-unfrozen", {"project": project.name})
+            lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
+        held = ctx.ask(m.HeldGrant(project.name))
+        known = (
+            held["grant"] == project.grant
+            and lifted.keys() <= set(held["unfrozen"])
+            and all(
+                ctx.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
+                for dataset, statement in said.items()
+            )
+        )
         now = ctx.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
-        return Opened(project, grant, known, started, ended, tuple(outdated), tuple(unused))
+        return Opened(project, grant, known, started, ended, tuple(changed), tuple(old), tuple(unused))
 
     def decide(self, facts: Opened) -> TellKeyd | Begin | End | RetireCopy | UnlinkCopy | None:
         if facts.ended:
@@ -92,6 +116,8 @@ class OpenStep:
             return Begin(facts.project)
         if facts.superseded:
             return RetireCopy(facts.superseded[0])
+        if facts.outdated:
+            return RetireCopy(facts.outdated[0], OptOutChangedError.code)
         if facts.unused:
             return UnlinkCopy(facts.unused[0])
         return None

@@ -16,6 +16,13 @@ from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import ids, strict_json
 
+ENDS = {
+    "out-of-time": "time-limit",
+    "out-of-memory": "out-of-memory",
+    "too-many-processes": "too-many-processes",
+}
+"""Reason codes of the ends that the node's agent decided itself; all others are the workload's failure."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -179,8 +186,7 @@ class CollectStep:
         ended = work.result["closing"]["workload"]
         if ended["ending"] == "exited" and ended["exit-code"] == 0:
             return Show(job, attempt, work.result)
-        reason = "time-limit" if ended["ending"] == "out-of-time" else "workload-failed"
-        return NoteEnd(job, attempt, reason, ended)
+        return NoteEnd(job, attempt, ENDS.get(ended["ending"], "workload-failed"), ended)
 
 
 def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -189,8 +195,8 @@ def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str
     if error["code"] == "no-outputs":
         if stop != "none":
             return f"agent-stopped-{stop}", {}
-        timed_out = (attempt.raw_state or "").startswith("TIMEOUT")
-        return ("time-limit" if timed_out else "node-failed"), {}
+        state = (attempt.raw_state or "").split(" ")[0]
+        return {"TIMEOUT": "time-limit", "OUT_OF_MEMORY": "out-of-memory"}.get(state, "node-failed"), {}
     return error["code"], {}
 
 

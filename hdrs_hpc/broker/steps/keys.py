@@ -17,10 +17,10 @@ KEY_ENCRYPTION_KEY = "project"
 
 
 def use_key(
-    ctx: Context, purpose: Literal["stage", "bundle", "collect"], project: str, holder: str
+    ctx: Context, purpose: Literal["stage", "select", "bundle", "collect"], project: str, holder: str
 ) -> dict[str, Any]:
     """keyd's reply with a key for a process of the data zone; that it is used is in the log before it is given."""
-    role = {"stage": "copy", "bundle": "bundle", "collect": "output"}[purpose]
+    role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[purpose]
     live = ctx.ask(m.Inspect(project))["live"]
     with ctx.db.write() as tx:
         for record in live:

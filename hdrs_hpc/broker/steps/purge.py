@@ -10,6 +10,7 @@ from typing import ClassVar
 from connectors.clusters import JobPhase
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.steps import samples
 from hdrs_hpc.broker.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.steps.submit import is_settled
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
@@ -78,7 +79,7 @@ class AwaitSubmission:
 
 @dataclass(frozen=True)
 class Remove:
-    """Unlink, list, and only then say so."""
+    """Measure and try what lies on scratch, unlink it, list, and only then say so."""
 
     job: Job
     attempts: tuple[Attempt, ...]
@@ -90,27 +91,29 @@ class Remove:
             assert self.job.cluster is not None
             cluster = ctx.cluster(self.job.cluster, self.job.project)
             parts = layout.attempt_parts(self.job.project, attempt.name)
-            count = cluster.remove_tree(*parts)
+            tried = samples.try_attempt(ctx, cluster, self.job, attempt)
+            cluster.remove_tree(*parts)
             if cluster.list_tree(*parts):
                 raise ListingNotEmptyError(where=attempt.name)
-            removed.append((attempt, count))
+            removed.append((attempt, tried))
         files = size = 0
         folders = [ctx.home.artefacts_dir(self.job.id)]
         for attempt in self.attempts:
             folders += [
                 ctx.home.quarantine_dir(attempt.name),
                 ctx.home.staging_dir(f"bundle-{attempt.name}"),
+                ctx.home.served_dir(attempt.name),
             ]
         for folder in folders:
             found = remove_folder(folder)
             files, size = files + found[0], size + found[1]
         with ctx.db.write() as tx:
-            for attempt, count in removed:
+            for attempt, tried in removed:
                 log.append(
                     tx,
                     "attempt-removed",
                     {**self.job.subject, "attempt": attempt.name},
-                    detail={"objects": count, "bytes": 0},
+                    detail={"objects": tried.objects, "bytes": tried.bytes},
                 )
                 if attempt.started_at is not None and attempt.ended_at is None:
                     jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(ctx.now()))

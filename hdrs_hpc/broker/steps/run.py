@@ -14,14 +14,28 @@ from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keys import messages as m
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.steps.restage import Restage
+from hdrs_hpc.broker.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.steps.stage import age_s
 from hdrs_hpc.broker.steps.submit import Wait
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import (
+    alerts,
+    checkpoint,
+    copies,
+    documents,
+    jobs,
+    log,
+    opt_outs,
+    projects,
+    transition,
+)
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.served import Served, ServedInput
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy.refusals import OptOutChangedError
 from hdrs_hpc.protocol import handover, layout, progress, wire
 
 COURIER_TIMEOUT_S = 60.0
@@ -39,6 +53,12 @@ class Observed:
     """The hand-over should have happened by now."""
     forgotten: bool
     """The cluster proves that it knows no such job, and the longest time that it could run is over."""
+    choice: Choice | None = None
+    """What the attempt is served, as far as it is chosen; None with ``stop``."""
+    outdated_s: float | None = None
+    """How long ago somebody opted out of its data, or in; None while its copies are those in force."""
+    grace_s: float = 0.0
+    """How long it may run on after that."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class Bind:
     job: Job
     attempt: Attempt
     found: ClusterJob
+    served: Served
 
     def act(self, ctx: Context) -> None:
         try:
@@ -57,8 +78,13 @@ class Bind:
         hellos = [reply.hello for reply in replies]
         if any(hello is None for hello in hellos):
             raise AgentsStartingError("an agent did not say who it is")
+        assert self.job.cluster is not None
+        checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
         try:
-            bound = ctx.ask(self._request(ctx, [wire.to_bytes(hello) for hello in hellos]))
+            raw = [wire.to_bytes(hello) for hello in hellos]
+            bound = checkpoint.ask_with_proof(
+                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, raw, proof)
+            )
         except HdrsError as error:
             if error.retry:
                 raise
@@ -67,26 +93,27 @@ class Bind:
         subject = {**self.job.subject, "attempt": self.attempt.name}
         with ctx.db.write() as tx:
             projects.require_open(tx, self.job.project)
+            opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             seqs = [
                 log.append(
                     tx,
                     "handover-bound",
                     {**subject, "node": node},
                     actor=log.KEYD,
-                    detail={"public-key": public_key},
+                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
                 )
                 for node, public_key in sorted(bound["nodes"].items())
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
-    def _request(self, ctx: Context, hellos: list[bytes]) -> m.BindNodes:
+    def _request(self, ctx: Context, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
+        assert job.cluster is not None
         with ctx.db.read() as tx:
             spec = documents.get(tx, job.spec).raw
             parsed = jobs.spec_of(tx, job)
             approvals = _approvals(tx, job, parsed)
-            uses = copies.of_job(tx, job.id)
         bundled = parsed.workload.bundle is not None
         return m.BindNodes(
             project=job.project,
@@ -95,14 +122,18 @@ class Bind:
             spec=spec,
             code_approvals=approvals,
             hellos=tuple(hellos),
-            copies=tuple(
-                m.CopyFacts(name, copy.id, layout.copy_parts(job.project, copy.id))
-                for name, copy in uses.items()
-            ),
+            copies=tuple(self._facts(name, one) for name, one in self.served.inputs.items()),
+            chosen=chosen,
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
+            cluster=job.cluster,
             isolation=job.decision["isolation"],
             started_at=attempt.started_at or clock.to_text(ctx.now()),
         )
+
+    def _facts(self, name: str, one: ServedInput) -> m.CopyFacts:
+        project = self.job.project
+        added = layout.served_parts(project, self.attempt.name, name) if one.narrowed else None
+        return m.CopyFacts(name, one.copy, layout.copy_parts(project, one.copy), one.manifest, added)
 
 
 def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
@@ -162,6 +193,7 @@ class Deliver:
                 bound[entry.subject["node"]] = entry.detail["public-key"]
         with ctx.db.write() as tx:
             projects.require_open(tx, self.job.project)
+            opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             for node, digest in sorted(given["digests"].items()):
                 log.append(
                     tx,
@@ -232,9 +264,23 @@ class RunStep:
         with ctx.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
             spec = jobs.spec_of(tx, job)
+            since = opt_outs.job_outdated_since(tx, job.id)
+        outdated_s = (ctx.now() - since).total_seconds() if since else None
+        grace_s = ctx.settings.opt_out_grace_s if attempt.handover == "closed" else 0.0
         stop = observe_stop(ctx, job)
-        if stop is not None:  # what takes away does not wait for the cluster
-            return Observed(job, attempt, stop, None, None, late=False, forgotten=False)
+        if stop is not None or (outdated_s is not None and outdated_s >= grace_s):
+            # What takes away does not wait for the cluster.
+            return Observed(
+                job,
+                attempt,
+                stop,
+                None,
+                None,
+                late=False,
+                outdated_s=outdated_s,
+                grace_s=grace_s,
+                forgotten=False,
+            )
         lookup = ctx.find(job.cluster, job.project, attempt.name)
         found = [item for item in lookup.jobs[attempt.name] if item.job_id == attempt.cluster_job_id]
         running_s = age_s(ctx, attempt.started_at) if attempt.started_at else 0.0
@@ -246,13 +292,20 @@ class RunStep:
             found=found[0] if found else None,
             progress=read_progress(ctx, job, attempt),
             late=running_s > ctx.settings.handover_deadline_s,
+            outdated_s=outdated_s,
+            grace_s=grace_s,
             forgotten=not found and lookup.absence_proven and running_s > longest_s,
+            choice=observe_choice(ctx, job, attempt),
         )
 
-    def decide(self, facts: Observed) -> EndJob | Bind | Deliver | NoteProgress | Ended | Wait | None:
+    def decide(
+        self, facts: Observed
+    ) -> EndJob | Choosing | Bind | Deliver | NoteProgress | Ended | Restage | Wait | None:
         job, attempt, found = facts.job, facts.attempt, facts.found
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if facts.outdated_s is not None and facts.outdated_s >= facts.grace_s:
+            return leave_old_copies(job, attempt)
         if facts.forgotten or (found is not None and found.phase is JobPhase.ENDED):
             return Ended(job, attempt, found)
         if found is None:
@@ -264,7 +317,12 @@ class RunStep:
         if found is not None and found.phase is JobPhase.RUNNING and attempt.handover != "closed":
             if facts.late:
                 return EndJob(job, Outcome.FAILED, "handover-timeout")
-            return (Bind if attempt.handover == "none" else Deliver)(job, attempt, found)
+            if attempt.handover != "none":
+                return Deliver(job, attempt, found)
+            assert facts.choice is not None
+            if facts.choice.served is None:  # it was submitted by an earlier version, or has other copies now
+                return facts.choice.next()
+            return Bind(job, attempt, found, facts.choice.served)
         if facts.progress is not None and facts.progress != attempt.progress:
             return NoteProgress(attempt, facts.progress)
         return None
@@ -273,6 +331,7 @@ class RunStep:
 def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
     """A hand-over that must not happen: log it, alarm, stop the attempt."""
     with ctx.db.write() as tx:
+        outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         log.append(
             tx,
             "handover-refused",
@@ -287,7 +346,17 @@ def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
                 {"project": job.project},
                 detail={"code": error.code, "attempt": attempt.name, "job": job.id},
             )
+    if outdated:  # keyd destroyed the old copy's key, or refused it, before we looked
+        leave_old_copies(job, attempt).act(ctx)
+        return
     EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+
+
+def leave_old_copies(job: Job, attempt: Attempt) -> Restage | EndJob:
+    """Somebody opted out of its data: it starts anew on the new copies, unless a node of it may have had keys."""
+    if attempt.handover in ("none", "bound"):
+        return Restage(job, attempt)
+    return EndJob(job, Outcome.CANCELLED, OptOutChangedError.code)
 
 
 def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | None:

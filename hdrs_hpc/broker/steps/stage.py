@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
+
+from sqlalchemy import Connection
 
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.store import copies, jobs, log, projects, transition
+from hdrs_hpc.broker.store import copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.models.grant import GrantedDataset
 from hdrs_hpc.documents.models.selection import Values
 from hdrs_hpc.policy import selection
+from hdrs_hpc.policy.refusals import OptOutNotStatedError
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,30 @@ class WantCopies:
                         reason="grant-superseded",
                     )
                     return
-                made = recipe(granted, selection.effective(use.select, granted.select))
-                copy = copies.want(tx, self.job.project, use.dataset, granted.version, self.job.cluster, made)
+                said = opt_outs.current(tx, use.dataset)
+                if said is None:  # the rules refuse such a job; nothing is staged if they ever do not
+                    raise OptOutNotStatedError(where=use.dataset)
+                # All that the grant gives: what of it a job is served is chosen anew for each attempt.
+                made = recipe(granted, granted.select)
+                copy = copies.want(
+                    tx, self.job.project, use.dataset, granted.version, self.job.cluster, made, said.list
+                )
                 uses[name] = copy.id
             copies.link(tx, self.job.id, uses)
             transition.move(tx, "job", self.job.subject, "ADMITTED", "STAGING")
+
+
+@dataclass(frozen=True)
+class TakeNewCopies:
+    """Somebody opted out while the job waited for its data: it waits for the new copies instead."""
+
+    moves_on: ClassVar[bool] = False
+
+    job: Job
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            take_new_copies(tx, self.job)
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,7 @@ class MakeAttempt:
         assert self.job.decision is not None
         with ctx.db.write() as tx:
             projects.require_open(tx, self.job.project)
+            opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             spec = jobs.spec_of(tx, self.job)
             attempt = jobs.new_attempt(tx, self.job.id)
             jobs.note_attempt(
@@ -83,6 +107,8 @@ class Observed:
     job: Job
     stop: Stop | None
     copies: tuple[Copy, ...]
+    outdated: bool = False
+    """Whether one of them was made, or was to be, under an opt-out list that is no longer in force."""
 
 
 class WantCopiesStep:
@@ -99,17 +125,31 @@ class AwaitCopiesStep:
     def observe(self, ctx: Context, job: Job) -> Observed:
         with ctx.db.read() as tx:
             found = tuple(copies.of_job(tx, job.id).values())
-        return Observed(job, observe_stop(ctx, job), found)
+            outdated = opt_outs.job_outdated_since(tx, job.id) is not None
+        return Observed(job, observe_stop(ctx, job), found, outdated)
 
-    def decide(self, facts: Observed) -> EndJob | MakeAttempt | None:
+    def decide(self, facts: Observed) -> EndJob | MakeAttempt | TakeNewCopies | None:
         if facts.stop:
             return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
+        if facts.outdated:
+            return TakeNewCopies(facts.job)
         for copy in facts.copies:
             if copy.state == "DESTROYED":
                 return EndJob(facts.job, Outcome.FAILED, copy.reason or "copy-destroyed")
         if all(copy.state == "READY" for copy in facts.copies):
             return MakeAttempt(facts.job)
         return None
+
+
+def take_new_copies(tx: Connection, job: Job) -> None:
+    """Let copies under the opt-out lists in force stand for inputs whose copy is outdated; begin them if need be."""
+    for name, copy in copies.of_job(tx, job.id).items():
+        said = opt_outs.current(tx, copy.dataset)
+        if opt_outs.outdated_since(tx, copy) is not None and said is not None:
+            new = copies.want(
+                tx, copy.project, copy.dataset, copy.version, copy.cluster, copy.recipe, said.list
+            )
+            copies.relink(tx, job.id, name, new.id)
 
 
 def recipe(granted: GrantedDataset, chosen: Mapping[str, Values]) -> str:

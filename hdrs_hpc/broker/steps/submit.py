@@ -19,8 +19,10 @@ from hdrs_hpc.broker.runtime import installed_runtime
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.steps.keys import log_made, use_key
+from hdrs_hpc.broker.steps.restage import Restage
+from hdrs_hpc.broker.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.steps.stage import age_s
-from hdrs_hpc.broker.store import alerts, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -38,6 +40,10 @@ class Observed:
     """Never tried, or absence is proven and nothing can arrive late."""
     doubts: tuple[str, ...]
     drained: bool
+    choice: Choice | None = None
+    """How far it is chosen what the attempt is served; None with ``stop``."""
+    outdated: bool = False
+    """Whether somebody opted out of its data, or in, since its copies were made."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Submit:
         walltime_s = min(spec.resources.time, int((run_until - ctx.now()).total_seconds()))
         request = self._request(ctx, spec, root.document.audience, max(60, walltime_s))
         with ctx.db.write() as tx:
+            opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
             jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(ctx.now()))
         try:
             job_id = ctx.cluster(job.cluster, job.project).submit(request)
@@ -176,6 +183,7 @@ class SubmitStep:
         assert job.cluster is not None
         with ctx.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
+            outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         stop = observe_stop(ctx, job)
         if stop is not None:  # what takes away does not wait for the cluster
             return Observed(job, attempt, stop, (), False, (), False)
@@ -189,26 +197,34 @@ class SubmitStep:
             may_submit=is_settled(ctx, attempt, cluster, lookup),
             doubts=lookup.doubts,
             drained=ctx.drained(job.cluster),
+            choice=observe_choice(ctx, job, attempt),
+            outdated=outdated,
         )
 
-    def decide(self, facts: Observed) -> EndJob | Submit | Adopt | Started | Wait | None:
+    def decide(self, facts: Observed) -> EndJob | Choosing | Submit | Adopt | Started | Restage | Wait | None:
         job, attempt = facts.job, facts.attempt
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
         if facts.found:
             if attempt.cluster_job_id is None:
                 return Adopt(job, attempt, facts.found)
+            if facts.outdated:
+                return Restage(job, attempt)
             mine = [item for item in facts.found if item.job_id == attempt.cluster_job_id]
             if mine and mine[0].phase in (JobPhase.RUNNING, JobPhase.COMPLETING, JobPhase.ENDED):
                 return Started(job, attempt, mine[0])
             if not mine:
                 return Wait(job, "cluster-job-unseen", "the cluster shows the job's name under another id")
             return None
+        if facts.outdated and (attempt.cluster_job_id is not None or facts.may_submit):
+            return Restage(job, attempt)
         if attempt.cluster_job_id is not None:
             return Wait(job, "cluster-job-unseen", "the cluster accepted the job and does not show it")
         if facts.drained:
             return Wait(job, "cluster-drained", "an admin stopped new work for this cluster")
         if facts.may_submit:
+            if facts.choice is not None and facts.choice.served is None:
+                return facts.choice.next()
             return Submit(job, attempt)
         doubts = "; ".join(facts.doubts) or "waiting until a late arrival is excluded"
         return Wait(job, "submission-uncertain", doubts)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from hdrs_hpc.broker import opt_out_lists
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.schema import datasets, trust_roots
@@ -22,12 +24,18 @@ from hdrs_hpc.broker.store.schema import jobs as job_table
 from hdrs_hpc.broker.store.schema import projects as project_table
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, HdrsError, NotAllowedError, NotFoundError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import succession, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
+from hdrs_hpc.documents.models.closure import Closure
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.opt_out import OptOutChange
+from hdrs_hpc.documents.opt_out_ids import OptOutIds
+from hdrs_hpc.policy import closing as closing_policy
 from hdrs_hpc.policy import grant as grant_policy
+from hdrs_hpc.policy import opt_out as opt_out_policy
+from hdrs_hpc.policy import registration as registration_policy
 from hdrs_hpc.policy import review as review_policy
 from hdrs_hpc.policy.refusals import (
     ProjectNotActiveError,
@@ -42,7 +50,9 @@ from hdrs_hpc.protocol import bundle
 class NotForFilingError(BadDocumentError):
     code = "not-for-filing"
     meaning = "Documents of this kind are not filed with the broker."
-    remedy = "File grants, registrations, approvals, specs, decisions, closures and trust roots."
+    remedy = (
+        "File grants, registrations, opt-out changes, approvals, specs, decisions, closures and trust roots."
+    )
 
 
 class ReplayedError(ConflictError):
@@ -95,6 +105,7 @@ class _Case:
     root: trust.VerifiedRoot
     raw: bytes
     envelope: Envelope
+    home: BrokerHome
 
     def file(self, kind: str, people: tuple[str, ...]) -> None:
         documents.put(self.tx, self.envelope.digest, kind, self.raw, people)
@@ -126,15 +137,16 @@ def accept(db: Database, ask: AskKeyd, raw: bytes, *, home: BrokerHome) -> Recei
             if known is not None:
                 project, job = _what_it_became(tx, known)
             else:
-                case = _Case(tx, documents.current_root(tx), raw, envelope)
+                case = _Case(tx, documents.current_root(tx), raw, envelope, home)
                 project, job = _FILERS[kind_name](case)
     except HdrsError as error:
         if not error.retry:  # what may succeed in a minute was not judged yet
             _log_refusal(db, error, kind_name, digest)
         raise
-    if kind_name == "grant":
-        assert project is not None
-        checkpoint.tell_grants(db, ask, project)
+    if project is not None and kind_name in ("grant", "closure"):
+        checkpoint.tell_keyd(db, ask, project)
+    if kind_name == "opt-out-change":
+        checkpoint.tell_opt_outs(db, ask, OptOutChange.from_payload(envelope.payload).dataset)
     return Receipt(kind_name, digest, project, job, known is not None, checkpoint.sign(db, ask))
 
 
@@ -166,6 +178,18 @@ def put_bundle(db: Database, content: bytes, digest: str) -> None:
         raise bundle.BundleDigestError()
     with db.write() as tx:
         jobs.put_bundle(tx, digest, content)
+
+
+def put_opt_out_ids(db: Database, home: BrokerHome, raw: bytes, dataset: str) -> tuple[OptOutIds, list[int]]:
+    """Keep an uploaded file of ids in the data zone; which of them, by place, are on the dataset's list already.
+
+    A signed change will name it by its digest.
+    """
+    with db.read() as tx:
+        named = [item.ids for statements in opt_outs.every(tx).values() for item in statements]
+        said = opt_outs.of_dataset(tx, dataset)
+    found = opt_out_lists.keep(home, raw, named)
+    return found, opt_out_lists.listed_places(opt_out_lists.in_force(home, said), found)
 
 
 def login(db: Database, raw: bytes, challenge: str) -> str:
@@ -202,7 +226,7 @@ def request_cancel(db: Database, person: str, job_id: str) -> None:
 
 def _trust_root(case: _Case) -> tuple[str | None, str | None]:
     new = trust.load_root(case.raw, None)
-    trust.check_succession(case.root, new)
+    succession.check(case.root, new, entries=log.size(case.tx))
     case.file("trust-root", new.people)
     case.tx.execute(insert(trust_roots).values(version=new.document.version, digest=new.digest))
     case.log(
@@ -217,11 +241,18 @@ def _trust_root(case: _Case) -> tuple[str | None, str | None]:
 def _dataset(case: _Case) -> tuple[str | None, str | None]:
     found = trust.verify(case.envelope, "dataset-registration", case.root)
     registration = found.document
-    if registration.sensitivity == "real" and case.root.document.demo:
-        raise NotAllowedError("a demo trust root never meets real data", where=registration.name)
     same = (datasets.c.name == registration.name, datasets.c.version == registration.version)
     if case.tx.execute(select(datasets.c.name).where(*same)).first() is not None:
         raise DatasetRegisteredError(where=registration.name)
+    facts = registration_policy.RegistrationFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        registered=tuple(
+            DatasetRegistration.from_payload(item.envelope.payload)
+            for item in documents.of_kind(case.tx, "dataset-registration")
+        ),
+    )
+    _hold(registration_policy.decide(registration, facts))
     case.file("dataset-registration", found.people)
     case.tx.execute(
         insert(datasets).values(
@@ -241,6 +272,7 @@ def _dataset(case: _Case) -> tuple[str | None, str | None]:
             "version": registration.version,
             "items": registration.items,
             "sensitivity": registration.sensitivity,
+            "owner": registration.owner,
             "kind": registration.kind,
         },
     )
@@ -287,6 +319,43 @@ def _grant(case: _Case) -> tuple[str | None, str | None]:
         )
     case.log("grant-accepted", found.people[0], {"project": grant.project}, detail)
     return grant.project, None
+
+
+def _opt_out(case: _Case) -> tuple[str | None, str | None]:
+    found = trust.verify(case.envelope, "opt-out-change", case.root)
+    change = found.document
+    said = opt_outs.of_dataset(case.tx, change.dataset)
+    facts = opt_out_policy.OptOutFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        registrations=dataset_rows.registrations_of(case.tx, change.dataset),
+        version=len(said),
+        document=said[-1].document if said else None,
+    )
+    _hold(opt_out_policy.decide(change, facts))
+    listed = opt_out_lists.after(case.home, said, change.action, opt_out_lists.read(case.home, change.ids))
+    case.file("opt-out-change", found.people)
+    statement = opt_outs.Statement(
+        dataset=change.dataset,
+        version=change.version,
+        document=found.digest,
+        action=change.action,
+        ids=change.ids,
+        list=listed.digest,
+        about=listed.about,
+        accepted_at=clock.to_text(clock.now()),
+    )
+    opt_outs.put(case.tx, statement)
+    detail: dict[str, object] = {
+        "version": change.version,
+        "action": change.action,
+        "list": listed.digest,
+        "about": listed.about,
+    }
+    if change.supersedes is not None:
+        detail["supersedes"] = change.supersedes
+    case.log("opt-out-changed", found.people[0], {"dataset": change.dataset}, detail)
+    return None, None
 
 
 def _code_approval(case: _Case) -> tuple[str | None, str | None]:
@@ -381,12 +450,27 @@ def _closure(case: _Case) -> tuple[str | None, str | None]:
     found = trust.verify(case.envelope, "closure", case.root)
     closure = found.document
     project = projects.get(case.tx, closure.project)
+    grant = projects.grant_of(case.tx, project)
+    facts = closing_policy.ClosingFacts(
+        signers=found.people,
+        trust_root=case.root.document,
+        granted_by=documents.get(case.tx, project.grant).people,
+        owners=grant_policy.owners_of(registrations(case.tx, grant)),
+        state=project.state,
+        freezes=tuple(projects.freezes_in_force(case.tx, project.name)),
+    )
+    _hold(closing_policy.decide(closure, facts))
     case.file("closure", found.people)
     case.log("closure-accepted", found.people[0], {"project": project.name}, {"action": closure.action})
+    if closure.action == "unfreeze":
+        if not projects.freezes_in_force(case.tx, project.name):
+            projects.unfreeze(case.tx, project.name)
+            log.append(case.tx, "project-unfrozen", {"project": project.name})
+        return project.name, None
     if not project.frozen:
         projects.freeze(case.tx, project.name)
         log.append(case.tx, "project-frozen", {"project": project.name}, detail={"reason": closure.action})
-    if closure.action != "freeze" and project.state in ("APPROVED", "ACTIVE"):
+    if closure.action in ("close", "revoke") and project.state in ("APPROVED", "ACTIVE"):
         transition.move(
             case.tx,
             "project",
@@ -407,6 +491,8 @@ def _tell_root(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> No
 
 
 def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
+    if Closure.from_payload(envelope.payload).action == "unfreeze":
+        return  # it gives back, so the log has it first; keyd is told like of a grant
     try:
         ask(m.AdmitClosure(raw))
     except HdrsError as error:
@@ -416,7 +502,7 @@ def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) ->
         with db.read() as tx:
             closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
             project = projects.get(tx, closure.project)
-        checkpoint.tell_grants(db, ask, project.name)
+        checkpoint.tell_keyd(db, ask, project.name)
         ask(m.AdmitClosure(raw))
 
 
@@ -428,6 +514,7 @@ _FILERS: dict[str, Callable[[_Case], tuple[str | None, str | None]]] = {
     "job-spec": _job_spec,
     "output-decision": _output_decision,
     "closure": _closure,
+    "opt-out-change": _opt_out,
 }
 # keyd must know of what takes away before the database does: a crash in between then errs on the safe side.
 _KEYD_FIRST: dict[str, Callable[[Database, AskKeyd, Envelope, bytes], None]] = {

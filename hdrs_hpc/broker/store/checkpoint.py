@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import documents, log
+from hdrs_hpc.broker.store import documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import HdrsError, SiteError
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.grant import Grant
 
 AskKeyd = Callable[[m.Ask], dict[str, Any]]
 TRIES = 20
@@ -65,16 +70,69 @@ def ask_with_proof(
     return _until_in_time(once)
 
 
-def tell_grants(db: Database, ask: AskKeyd, project: str) -> None:
-    """Have keyd hold to the grants of a project that were accepted here, each version in turn.  Idempotent."""
-    held = ask(m.HeldGrant(project))["grant"]
+def tell_keyd(db: Database, ask: AskKeyd, project: str) -> None:
+    """Have keyd hold to what gives a project something and was accepted here: grants, lifted freezes.  Idempotent.
+
+    Each in turn, with the registrations that a grant rests on.
+    """
+    held = ask(m.HeldGrant(project))
     with db.read() as tx:
-        accepted = [e for e in log.of_event(tx, "grant-accepted") if e.subject["project"] == project]
-        grants = {e.subject["document"]: documents.get(tx, e.subject["document"]).raw for e in accepted}
-    digests = list(grants)
-    for entry in accepted[digests.index(held) + 1 if held in grants else 0 :]:
-        raw = grants[entry.subject["document"]]
-        ask_with_proof(db, ask, [entry.seq], functools.partial(m.AdmitGrant, raw))
+        accepted = _accepted(tx, "grant-accepted", project)
+        untold = projects.unfreezes(tx, project).keys() - set(held["unfrozen"])
+        lifted = [
+            (seq, raw)
+            for seq, raw in _accepted(tx, "closure-accepted", project)
+            if Envelope.parse(raw).digest in untold
+        ]
+    digests = [Envelope.parse(raw).digest for _, raw in accepted]
+    for seq, raw in accepted[digests.index(held["grant"]) + 1 if held["grant"] in digests else 0 :]:
+        with db.read() as tx:
+            rests_on = _registrations(tx, raw)
+        seqs = [seq, *(number for number, _ in rests_on)]
+        listed = tuple(registration for _, registration in rests_on)
+        ask_with_proof(db, ask, seqs, functools.partial(m.AdmitGrant, raw, listed))
+    for seq, raw in lifted:
+        ask_with_proof(db, ask, [seq], functools.partial(m.AdmitUnfreeze, raw))
+
+
+def _accepted(tx: Connection, event: str, project: str) -> list[tuple[int, bytes]]:
+    """Number of the entry and envelope of each document of a project that was accepted with this event."""
+    found = [entry for entry in log.of_event(tx, event) if entry.subject["project"] == project]
+    return [(entry.seq, documents.get(tx, entry.subject["document"]).raw) for entry in found]
+
+
+def _registrations(tx: Connection, grant: bytes) -> list[tuple[int, bytes]]:
+    """Number of the entry and envelope of the registration of each dataset that a grant names."""
+    wanted = {
+        (name, granted.version)
+        for name, granted in Grant.from_payload(Envelope.parse(grant).payload).data.items()
+    }
+    return [
+        (entry.seq, documents.get(tx, entry.subject["document"]).raw)
+        for entry in log.of_event(tx, "dataset-registered")
+        if (entry.subject["dataset"], entry.detail["version"]) in wanted
+    ]
+
+
+def tell_runtimes(db: Database, ask: AskKeyd, cluster: str) -> None:
+    """Have keyd hold to what admins said of the cluster's node runtimes since it was told last.  Idempotent."""
+    held = ask(m.HeldRuntimes(cluster))["runtimes"].values()
+    newest = max((said["entry"] for said in held), default=-1)
+    with db.read() as tx:
+        said = [*log.of_event(tx, "runtime-installed"), *log.of_event(tx, "runtime-withdrawn")]
+    seqs = sorted(entry.seq for entry in said if entry.subject["cluster"] == cluster and entry.seq > newest)
+    for part in itertools.batched(seqs, m.MAX_LOGGED, strict=False):
+        ask_with_proof(db, ask, part, m.AdmitRuntimes)
+
+
+def tell_opt_outs(db: Database, ask: AskKeyd, dataset: str) -> None:
+    """Have keyd hold to the opt-out list of a dataset as it was accepted here, each version in turn.  Idempotent."""
+    held = ask(m.HeldOptOut(dataset))["version"]
+    with db.read() as tx:
+        accepted = [e for e in log.of_event(tx, "opt-out-changed") if e.subject["dataset"] == dataset]
+        changes = [(e.seq, documents.get(tx, e.subject["document"]).raw) for e in accepted]
+    for seq, raw in changes[held:]:
+        ask_with_proof(db, ask, [seq], functools.partial(m.AdmitOptOut, raw))
 
 
 def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:

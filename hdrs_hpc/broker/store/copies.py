@@ -23,6 +23,8 @@ class Copy:
     version: str
     cluster: str
     recipe: str
+    opt_out: str | None
+    """Keyed digest of the opt-out list that it is made under."""
     state: str
     manifest_name: str | None
     manifest_digest: str | None
@@ -60,7 +62,7 @@ def active(tx: Connection) -> list[Copy]:
 
 
 def usable(
-    tx: Connection, project: str, dataset: str, version: str, cluster: str, recipe: str
+    tx: Connection, project: str, dataset: str, version: str, cluster: str, recipe: str, opt_out: str
 ) -> Copy | None:
     """A copy that serves the same purpose and is not destroyed."""
     row = tx.execute(
@@ -70,15 +72,18 @@ def usable(
             copies.c.version == version,
             copies.c.cluster == cluster,
             copies.c.recipe == recipe,
+            copies.c.opt_out == opt_out,
             copies.c.state != "DESTROYED",
         )
     ).first()
     return _row(row) if row else None
 
 
-def want(tx: Connection, project: str, dataset: str, version: str, cluster: str, recipe: str) -> Copy:
-    """The copy that serves, begun if there is none."""
-    known = usable(tx, project, dataset, version, cluster, recipe)
+def want(
+    tx: Connection, project: str, dataset: str, version: str, cluster: str, recipe: str, opt_out: str
+) -> Copy:
+    """The copy that serves, begun if there is none; ``opt_out`` is the list in force."""
+    known = usable(tx, project, dataset, version, cluster, recipe, opt_out)
     if known is not None:
         return known
     values = {
@@ -88,6 +93,7 @@ def want(tx: Connection, project: str, dataset: str, version: str, cluster: str,
         "version": version,
         "cluster": cluster,
         "recipe": recipe,
+        "opt_out": opt_out,
     }
     transition.begin(tx, "copy", values)
     return get(tx, values["id"])
@@ -97,6 +103,13 @@ def link(tx: Connection, job: str, uses: Mapping[str, str]) -> None:
     """Note which copy stands for which input of a job."""
     for name, copy in uses.items():
         tx.execute(insert(job_copies).values(job=job, input=name, copy=copy))
+
+
+def relink(tx: Connection, job: str, name: str, copy: str) -> None:
+    """Let another copy stand for an input of a job."""
+    tx.execute(
+        update(job_copies).where(job_copies.c.job == job, job_copies.c.input == name).values(copy=copy)
+    )
 
 
 def of_job(tx: Connection, job: str) -> dict[str, Copy]:

@@ -36,6 +36,11 @@ def registration(tx: Connection, name: str, version: str) -> DatasetRegistration
     return DatasetRegistration.from_payload(documents.get(tx, digest).envelope.payload)
 
 
+def registrations_of(tx: Connection, name: str) -> list[DatasetRegistration]:
+    """The signed registration of every version of a dataset."""
+    return [registration(tx, name, item.version) for item in versions_of(tx, name)]
+
+
 def versions_of(tx: Connection, name: str) -> list[Dataset]:
     rows = tx.execute(select(datasets).where(datasets.c.name == name))
     return [Dataset(**row._mapping) for row in rows]

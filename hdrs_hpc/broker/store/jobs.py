@@ -60,6 +60,8 @@ class Attempt:
     raw_state: str | None
     exit_code: int | None
     handover: str
+    served: dict[str, Any] | None
+    """What the attempt is served, see ``store/served.py``."""
     bindings: dict[str, Any] | None
     log_seq: int | None
     alloc_gpus: int
@@ -71,17 +73,6 @@ def get(tx: Connection, job: str) -> Job:
     if row is None:
         raise NotFoundError("there is no such job, or it is not yours", where=job[:40])
     return Job(**row._mapping)
-
-
-def by_prefix(tx: Connection, typed: str) -> Job:
-    """The job whose id begins like what a person typed."""
-    prefix = ids.normalise(typed)
-    rows = tx.execute(select(jobs).where(jobs.c.id.startswith(prefix, autoescape=True)).limit(2)).all()
-    if not rows:
-        raise NotFoundError("there is no such job, or it is not yours", where=typed[:40])
-    if len(rows) > 1:
-        raise AmbiguousIdError(where=typed[:40])
-    return Job(**rows[0]._mapping)
 
 
 def by_spec(tx: Connection, digest: str) -> Job | None:

@@ -11,6 +11,7 @@ from hdrs_hpc.broker.store.schema import attempts, jobs, projects
 from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.documents.models.closure import Closure
 from hdrs_hpc.documents.models.grant import Grant
 
 
@@ -60,6 +61,29 @@ def grant_of(tx: Connection, project: Project) -> Grant:
 
 def freeze(tx: Connection, name: str) -> None:
     tx.execute(update(projects).where(projects.c.name == name).values(frozen=True))
+
+
+def unfreeze(tx: Connection, name: str) -> None:
+    tx.execute(update(projects).where(projects.c.name == name).values(frozen=False))
+
+
+def freezes_in_force(tx: Connection, name: str) -> list[str]:
+    """Digests of the closures that froze the project and were not lifted, oldest first."""
+    lifted = set(unfreezes(tx, name).values())
+    return [digest for digest, found in _closures(tx, name, "freeze") if digest not in lifted]
+
+
+def unfreezes(tx: Connection, name: str) -> dict[str, str]:
+    """Digest of each closure that lifted a freeze, oldest first → digest of that freeze."""
+    return {digest: found.freeze or "" for digest, found in _closures(tx, name, "unfreeze")}
+
+
+def _closures(tx: Connection, name: str, action: str) -> list[tuple[str, Closure]]:
+    read = [
+        (item.digest, Closure.from_payload(item.envelope.payload))
+        for item in documents.of_kind(tx, "closure")
+    ]
+    return [(digest, found) for digest, found in read if (found.project, found.action) == (name, action)]
 
 
 def note_revoked(tx: Connection, name: str) -> None:

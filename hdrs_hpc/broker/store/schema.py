@@ -54,6 +54,19 @@ datasets = Table(
     Column("items", Integer, nullable=False),
 )
 
+opt_outs = Table(
+    "opt_outs",
+    metadata,
+    Column("dataset", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("document", String, ForeignKey("documents.digest"), nullable=False, unique=True),
+    Column("action", String, nullable=False),
+    Column("ids", String, nullable=False),
+    Column("list", String, nullable=False),
+    Column("about", Integer, nullable=False),
+    Column("accepted_at", String, nullable=False),
+)
+
 projects = Table(
     "projects",
     metadata,
@@ -77,6 +90,7 @@ copies = Table(
     Column("version", String, nullable=False),
     Column("cluster", String, nullable=False),
     Column("recipe", String, nullable=False),
+    Column("opt_out", String),
     Column("state", String, nullable=False),
     Column("manifest_name", String),
     Column("manifest_digest", String),
@@ -139,6 +153,7 @@ attempts = Table(
     Column("raw_state", String),
     Column("exit_code", Integer),
     Column("handover", String, nullable=False, default="none"),
+    Column("served", JSON),
     Column("bindings", JSON),
     Column("log_seq", Integer),
     Column("alloc_gpus", Integer, nullable=False, default=0),

@@ -13,6 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
+from hdrs_hpc.core import die_with_parent
+
 PATHS = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -84,7 +86,10 @@ class Broker:
 
     def __init__(self, operator: Actor, home: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hdrs_hpc.cli.main", "broker", "serve", "--home", str(home)],
+            die_with_parent.guarded(
+                [sys.executable, "-m", "hdrs_hpc.cli.main", "broker", "serve", "--home", str(home)],
+                forward=True,
+            ),
             cwd=operator.home,
             env=operator.environment(),
             stdin=subprocess.DEVNULL,

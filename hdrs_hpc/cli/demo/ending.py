@@ -54,8 +54,10 @@ def _staged(entries: list[Any]) -> str:
     refused = sum(detail["refused"] for detail in sealed)
     opted_out = sum(detail["opted-out"] for detail in sealed)
     objects = sum(detail["objects"] for detail in sealed)
+    about = max((detail["opt-out-about"] for detail in sealed), default=0)
     return (
-        f"{items} files as {objects} sealed objects, {refused} refused, {opted_out} of patients who opted out"
+        f"{items} files as {objects} sealed objects, {refused} refused, {opted_out} of patients who opted out "
+        f"(lists of up to {about})"
     )
 
 

@@ -34,12 +34,14 @@ SEED = "7"
 PARTS = ("ahocorasick_rs", "dask", "fastapi", "matplotlib", "pydicom", "sqlalchemy", "wsidicom_data", "zarr")
 """Packages of the extra `demo`; each comes with another part of it."""
 CAST = {
-    "abara": ("custodian", "Ama Abara", "custodian"),
-    "bell": ("custodian", "Rhys Bell", "custodian"),
-    "okafor": ("researcher", "Ngozi Okafor", "researcher"),
-    "chen": ("checker", "Wei Chen", "checker,code-reviewer"),
-    "dunne": ("checker", "Aoife Dunne", "checker"),
+    "abara": ("custodian of north", "Ama Abara", "north:custodian"),
+    "bell": ("custodian of south", "Rhys Bell", "south:custodian"),
+    "okafor": ("researcher", "Ngozi Okafor", "uni:researcher"),
+    "chen": ("checker", "Wei Chen", "uni:checker,code-reviewer"),
+    "dunne": ("checker", "Aoife Dunne", "uni:checker"),
 }
+ORGANISATIONS = ("north:North Hospital:1", "south:South Hospital:1", "uni:A University")
+"""One custodian each is enough for data that nobody has to protect; real data need two."""
 
 
 class DemoFolderError(ConflictError):
@@ -182,11 +184,12 @@ def _start_broker(stage: Stage) -> Broker:
     made = operator.ask("broker", "init", "--audience", "demo-sde", "--home", stage.broker, "--port", "0",
                         "--tick", "0.2", "--keys-out", keys)  # fmt: skip
     stage.facts["url"] = made["url"]
-    shutil.move(stage.folder / "opt-out.txt", stage.broker / "opt-out.txt")
     root = stage.folder / "trust-root.json"
     cast = [f"{name}:{full}:{roles}:{stage.people[name].key}.pub" for name, (_, full, roles) in CAST.items()]
-    people = [word for entry in cast for word in ("--person", entry)]
-    abara.run("trust", "init", root, "--audience", "demo-sde", "--demo", "--broker-keys", keys, *people)
+    people = [word for entry in ORGANISATIONS for word in ("--organisation", entry)]
+    people += [word for entry in cast for word in ("--person", entry)]
+    abara.run("trust", "init", root, "--audience", "demo-sde", "--demo", "--broker-keys", keys,
+              "--threshold", "dataset-registration=1", *people)  # fmt: skip
     abara.run("trust", "sign", root, "--key", abara.key, "--yes", "--out", root)
     signed = bell.ask("trust", "sign", root, "--key", bell.key, "--yes", "--out", root)
     stage.facts["root_digest"] = signed["digest"]
@@ -228,22 +231,26 @@ def _sandbox_works() -> bool:
 
 
 def _approve(stage: Stage) -> None:
-    stage.scene("The custodians register the data and sign a grant")
+    stage.scene("The custodians register the data, say who opted out, and sign a grant")
     operator, abara, bell = (stage.people[name] for name in ("operator", "abara", "bell"))
     for person in (abara, bell):
         person.run(
             "login", stage.facts["url"], "--key", person.key, "--root-digest", stage.facts["root_digest"]
         )
     versions = {}
-    for name, kind in (("demo-ct-mr", "radiology"), ("demo-he", "pathology")):
-        scan = abara.home / f"{name}.json"
+    for custodian, owner, name, kind in (
+        (abara, "north", "demo-ct-mr", "radiology"),
+        (bell, "south", "demo-he", "pathology"),
+    ):
+        scan = custodian.home / f"{name}.json"
         found = operator.ask(
             "dataset", "scan", name, stage.hospital / kind, "--out", scan, "--home", stage.broker
         )
-        abara.run(
-            "dataset", "register", "--scan", scan, "--kind", kind, "--sensitivity", "synthetic", "--yes"
-        )
+        custodian.run("dataset", "register", "--scan", scan, "--owner", owner, "--kind", kind,
+                      "--sensitivity", "synthetic", "--yes")  # fmt: skip
+        custodian.run("opt-out", "add", name, stage.folder / "opt-out.txt", "--yes")
         versions[name] = found["version"]
+    (stage.folder / "opt-out.txt").unlink()  # the data zone has it now
     grant = abara.home / "lung-demo.yaml"
     grant.write_text(_grant_text(stage, versions), "utf-8")
     signed = stage.folder / "grant.signed.json"
@@ -359,7 +366,7 @@ def _search(stage: Stage) -> None:
     if "scratch" in stage.facts:
         scratch = Path(stage.facts["scratch"])
         roots.append(scratch)
-    skip = [stage.broker / name for name in ("opt-out.txt", "inventories", "runtime")]
+    skip = [stage.broker / name for name in ("opt-outs", "inventories", "runtime")]
     skip.append(scratch / "hdrs-hpc" / "runtime")
     there = [str(root) for root in roots if root.exists()]
     left_out = [word for path in skip for word in ("--skip", str(path))]

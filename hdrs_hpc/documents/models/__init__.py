@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hdrs_hpc.documents.models.grant import Grant
     from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
     from hdrs_hpc.documents.models.login import Login
+    from hdrs_hpc.documents.models.opt_out import OptOutChange
     from hdrs_hpc.documents.models.release import ReleaseRecord
     from hdrs_hpc.documents.models.review import OutputDecision
     from hdrs_hpc.documents.models.trust_root import TrustRoot
@@ -34,6 +35,7 @@ _LIES_IN = {
     "JobSpec": "job_spec",
     "JobSpecDraft": "job_spec",
     "Login": "login",
+    "OptOutChange": "opt_out",
     "OutputDecision": "review",
     "ReleaseRecord": "release",
     "TrustRoot": "trust_root",
@@ -52,6 +54,7 @@ __all__ = [
     "JobSpec",
     "JobSpecDraft",
     "Login",
+    "OptOutChange",
     "OutputDecision",
     "ReleaseRecord",
     "TrustRoot",

@@ -26,6 +26,10 @@ class DestroyedCopy(Part):
     """The dataset version that it was made of."""
     manifest_digest: Digest | None = None
     """Absent for a copy that was never finished."""
+    opt_out_list: Digest | None = None
+    """Keyed digest of the list of patients who had opted out when it was made; absent as the one above."""
+    opt_out_about: Count | None = None
+    """That list's length, rounded up to a power of ten; 0: nobody."""
     objects: Count
     """Sealed objects unlinked from scratch."""
     bytes: Count
@@ -49,6 +53,8 @@ class DestroyedAttempt(Part):
     bytes: Count
     keys: Items[DestroyedKey] = ()
     """Empty where no key was ever made."""
+    runtimes: Items[Digest] = ()
+    """Digests of the node runtimes whose nodes were bound for its keys; empty where none was."""
 
 
 class Keystore(Part):
@@ -58,6 +64,7 @@ class Keystore(Part):
     claim: Literal["unlinked", "destroyed"]
     """``unlinked``: gone from the store, not provably erased on its medium."""
     master_rotated: bool
+    """Whether the master key was replaced after the end of the project's last key, as the store remembers."""
     statement: Prose
 
 
@@ -68,14 +75,17 @@ class Place(Part):
     owner: Line
     purger: Line
     verified: bool
-    """Whether the state was checked afterwards by looking, not only brought about."""
+    """Whether somebody looked afterwards; false where a rule or a promise is all there is."""
     method: Name
-    """How it was verified, in the words of the inventory: ``listing``, ``key-and-listing`` …"""
+    """How it can be verified, in the words of the inventory: ``listing``, ``key-and-listing`` …"""
     result: Name
-    """What was found, in the words of the inventory: ``empty``, ``key-gone-and-empty`` …"""
-    count: Count
-    """Things that were there and were removed."""
-    bytes: Count
+    """What was found, in the words of the inventory: ``empty``, ``key-gone-and-empty``, ``not-checked`` …"""
+    how: Prose
+    """What was done to know it, or why nothing could be done."""
+    count: Count | None = None
+    """Things that were there and were removed, as counted before; absent where nobody counted."""
+    bytes: Count | None = None
+    """Their bytes; absent where nobody measured."""
 
 
 class Check(Part):
@@ -112,7 +122,7 @@ class Certificate(Document):
     deidentification_key_destroyed: bool
     keystore: Keystore
     inventory: Line
-    """Version of the table of places, such as ``hdrs-hpc/places/1``; a later one may have more rows."""
+    """Version of the table of places, such as ``hdrs-hpc/places/2``; a later one may have more rows."""
     places: Annotated[Items[Place], Field(min_length=1)]
     checks: Annotated[Items[Check], Field(min_length=1)]
     cannot_prove: Annotated[Items[Prose], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""Dataset registration: a custodian states what a source of approved data is, and its scanned version."""
+"""Dataset registration: custodians state what a source of approved data is, whose it is, and its scanned version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ Sensitivity = Literal["synthetic", "public", "real"]
 
 
 class DatasetRegistration(Document):
-    SCHEMA: ClassVar[str] = "hdrs-hpc/dataset-registration/1"
+    SCHEMA: ClassVar[str] = "hdrs-hpc/dataset-registration/2"
 
     name: Name
+    owner: Name
+    """The organisation of the trust root whose data they are; its own custodians sign this."""
     kind: Literal["radiology", "pathology", "table"]
     sensitivity: Sensitivity
     source: Place

@@ -123,7 +123,8 @@ class Document(Part):
         """Check a value that strict JSON or strict YAML gave.  Raises BadDocumentError."""
         if not isinstance(value, dict):
             raise InvalidDocumentError((finding(WrongTypeError, (), "a document is a mapping of fields"),))
-        _check_scalars(value, ())
+        strict_json.check_text(value)
+        _check_numbers(value, ())
         if value.get("schema") != cls.SCHEMA:
             if "schema" not in value:
                 fault = finding(MissingFieldError, ("schema",), f"the first field is `schema: {cls.SCHEMA}`")
@@ -158,19 +159,16 @@ def path_text(path: Path) -> str:
     return text
 
 
-def _check_scalars(value: Any, path: Path) -> None:
-    """Refuse numbers and text that JSON can not carry onwards: 1e999 and lone surrogates."""
+def _check_numbers(value: Any, path: Path) -> None:
+    """Refuse numbers that JSON can not carry onwards; parsers refuse them too, values made in code meet them here."""
     if isinstance(value, dict):
         for key, item in value.items():
-            _check_scalars(key, path)
-            _check_scalars(item, (*path, key))
+            _check_numbers(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_scalars(item, (*path, index))
+            _check_numbers(item, (*path, index))
     elif isinstance(value, float) and not math.isfinite(value):
         raise strict_json.MalformedDocumentError("a number out of range", where=path_text(path))
-    elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        raise strict_json.MalformedDocumentError("text that is not valid Unicode")
 
 
 _BY_PYDANTIC_TYPE: dict[str, type[BadDocumentError]] = {

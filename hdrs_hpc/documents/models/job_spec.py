@@ -78,8 +78,8 @@ class UndeclaredDataError(BadDocumentError):
 
 class CountsMisplacedError(BadDocumentError):
     code = "counts-misplaced"
-    meaning = "`counts` names the numbers that count people in a table or metrics; other classes have none."
-    remedy = "Move `counts` to the table or metrics that hold them."
+    meaning = "`counts` and `measures` name numbers of a table or metrics; other classes have none, and none is both."
+    remedy = "Move them to the table or metrics that hold them, each number under one of the two."
 
 
 class WorkloadChoiceError(BadDocumentError):
@@ -221,7 +221,9 @@ class Output(Part):
     class_: OutputClass
     path: OutputPath
     counts: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
-    """Columns of a table, or names of metrics, that count people."""
+    """Columns of a table, or names of metrics, that count people or things of the inputs."""
+    measures: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
+    """Columns or metrics whose whole numbers measure something and count nothing; ``*_mm`` names all that end so."""
     data: Name | None = None
     """The table a figure was drawn from."""
     keep: Keep = "release"
@@ -232,8 +234,10 @@ class Output(Part):
     def _fits_class(self) -> Output:
         if PurePosixPath(self.path).suffix not in SUFFIXES[self.class_]:
             fault(WrongSuffixError, f"a {self.class_} ends in {' or '.join(SUFFIXES[self.class_])}")
-        if self.counts is not None and self.class_ not in ("table", "metrics"):
-            fault(CountsMisplacedError, f"a {self.class_} has no counts")
+        if (self.counts or self.measures) and self.class_ not in ("table", "metrics"):
+            fault(CountsMisplacedError, f"a {self.class_} has no counts or measures")
+        if set(self.counts or ()) & set(self.measures or ()):
+            fault(CountsMisplacedError, "a number is a count or a measure, not both")
         most = MAX_ARTEFACT_BYTES.get(self.class_)
         if most is not None and self.max_size > most:
             fault(OutputSizeError, f"a {self.class_} may declare up to {size_text(most)}")

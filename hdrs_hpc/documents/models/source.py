@@ -10,19 +10,33 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from hdrs_hpc.core.errors import UsageError
+from hdrs_hpc.core.errors import BadDocumentError, UsageError
 from hdrs_hpc.documents.models.document import BadValueError, Items, Part, fault
 from hdrs_hpc.documents.models.words import Line, parse_day
+from hdrs_hpc.documents.sshkeys import parse_line
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:.]{2,45})$")]
 AeTitle = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 """PS3.5 6.2, VR AE: up to 16 characters, no backslash, not blank at the ends."""
 Modality = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,15}$")]
+
+
+def _good_key(line: str) -> str:
+    """The same rules as for people's keys: with a key of small order anybody could pose as the server."""
+    try:
+        parse_line(line)
+    except BadDocumentError as error:
+        fault(type(error), error.message)
+    return line
+
+
 HostKey = Annotated[
-    str, Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]{1,1400}$")
+    str,
+    Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]{1,1400}$"),
+    AfterValidator(_good_key),
 ]
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 

@@ -1,4 +1,4 @@
-"""The trust root: who the people are, which keys are theirs, what they may do, and the broker's own keys."""
+"""The trust root: whose the people are, which keys are theirs, what they may do, and the broker's own keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import sshsig
-from hdrs_hpc.documents.models.document import Document, Items, Part, fault
+from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, fault
 from hdrs_hpc.documents.models.grant import SupersedesError
 from hdrs_hpc.documents.models.words import Digest, Line, Name
 
@@ -25,6 +25,37 @@ class ThresholdUnreachableError(BadDocumentError):
     code = "threshold-out-of-reach"
     meaning = "A threshold asks for more people than hold the role."
     remedy = "Lower the threshold or list more people with the role."
+
+
+class OrganisationUnknownError(BadDocumentError):
+    code = "organisation-unknown"
+    meaning = "Somebody is said to belong to an organisation that the trust root does not list."
+    remedy = "List the organisation: `--organisation ID:NAME` of `hdrs-hpc trust init`, or mend the id."
+
+
+class RecoveryPeopleError(BadDocumentError):
+    code = "recovery-people"
+    meaning = (
+        "The people named for recovery are not people of the trust root, too few, or custodians themselves."
+    )
+    remedy = (
+        "Name people of the root who are no custodians, at least as many as the threshold of recovery asks."
+    )
+
+
+class Organisation(Part):
+    """A body that people and datasets belong to, such as a hospital trust or a university."""
+
+    name: Line
+    threshold: Annotated[int, Field(ge=1, le=16)] = 2
+    """How many of its custodians decide for it: on grants of its data, and on its part of the trust root."""
+
+
+class Recovery(Part):
+    """Who helps when a custodian's key is lost: never alone, see ``documents/succession.py``."""
+
+    people: Annotated[Items[Name], Field(min_length=2, max_length=16)]
+    threshold: Annotated[int, Field(ge=2, le=16)] = 2
 
 
 class KeyRecord(Part):
@@ -66,11 +97,16 @@ class Person(Part):
     """A person, known in logs by the pseudonymous id that is the key of this record."""
 
     name: Line
+    organisation: Name
     keys: Annotated[
         Items[Annotated[KeyRecord, BeforeValidator(_as_record, json_schema_input_type=str | KeyRecord)]],
         Field(min_length=1, max_length=8),
     ]
-    roles: Annotated[Items[Role], Field(min_length=1, max_length=5)]
+    roles: Annotated[Items[Role], Field(max_length=5)]
+    """Empty for those who are only named for recovery."""
+
+    def is_custodian_of(self, organisation: str) -> bool:
+        return self.organisation == organisation and "custodian" in self.roles
 
 
 class Thresholds(Part):
@@ -78,8 +114,9 @@ class Thresholds(Part):
 
     trust_root: Annotated[int, Field(ge=1, le=16)] = 2
     grant: Annotated[int, Field(ge=1, le=16)] = 2
-    dataset_registration: Annotated[int, Field(ge=1, le=16)] = 1
+    dataset_registration: Annotated[int, Field(ge=1, le=16)] = 2
     closure: Annotated[int, Field(ge=1, le=16)] = 1
+    """One is enough even for real data: what takes away must not wait for a second person."""
     code_approval: Literal[1] = 1
 
 
@@ -112,7 +149,7 @@ class BrokerKeys(Part):
 class TrustRoot(Document):
     """What everything else is believed by.  The first one's digest is pinned out of band."""
 
-    SCHEMA: ClassVar[str] = "hdrs-hpc/trust-root/1"
+    SCHEMA: ClassVar[str] = "hdrs-hpc/trust-root/2"
 
     audience: Name
     """The broker's name; specs and logins are made for it."""
@@ -121,8 +158,11 @@ class TrustRoot(Document):
     """Digest of the version before; absent for the first."""
     demo: bool
     """A demo root never meets real data, and what it signs is stamped DEMO."""
+    organisations: Annotated[dict[Name, Organisation], Field(min_length=1, max_length=100)]
     people: Annotated[dict[Name, Person], Field(min_length=1, max_length=500)]
     thresholds: Thresholds = Thresholds()
+    recovery: Recovery | None = None
+    """Absent: a lost key is replaced only by as many other custodians as the threshold asks for."""
     broker_keys: BrokerKeys
 
     @model_validator(mode="after")
@@ -139,7 +179,33 @@ class TrustRoot(Document):
         ):
             if needed > custodians:
                 fault(ThresholdUnreachableError, f"{name} needs {needed} custodians, {custodians} are listed")
+        self._check_organisations()
+        self._check_recovery()
         return self
+
+    def _check_organisations(self) -> None:
+        for name, person in self.people.items():
+            if person.organisation not in self.organisations:
+                fault(OrganisationUnknownError, f"{name} belongs to {person.organisation}")
+            if not person.roles and (self.recovery is None or name not in self.recovery.people):
+                fault(BadValueError, f"{name} has no role")
+        for name, organisation in self.organisations.items():
+            own = len(self.custodians_of(name))
+            if 0 < own < organisation.threshold:
+                message = f"{name} needs {organisation.threshold} custodians of its own, {own} are listed"
+                fault(ThresholdUnreachableError, message)
+
+    def _check_recovery(self) -> None:
+        if self.recovery is None:
+            return
+        named = self.recovery.people
+        if len(set(named)) != len(named) or self.recovery.threshold > len(named):
+            fault(RecoveryPeopleError, f"{self.recovery.threshold} of {len(set(named))} people")
+        for name in named:
+            if name not in self.people:
+                fault(RecoveryPeopleError, f"{name} is not in the trust root")
+            if "custodian" in self.people[name].roles:
+                fault(RecoveryPeopleError, f"{name} is a custodian")
 
     def _check_keys(self) -> None:
         """One key belongs to one person or one duty, compared by fingerprint over the re-encoded key."""
@@ -159,6 +225,26 @@ class TrustRoot(Document):
     def having(self, role: str) -> tuple[str, ...]:
         """Ids of the people with a role, sorted."""
         return tuple(sorted(name for name, person in self.people.items() if role in person.roles))
+
+    def custodians_of(self, organisation: str) -> tuple[str, ...]:
+        """Ids of an organisation's own custodians, sorted."""
+        return tuple(
+            sorted(name for name, person in self.people.items() if person.is_custodian_of(organisation))
+        )
+
+    @property
+    def one_person_decides(self) -> tuple[str, ...]:
+        """What a single custodian could decide alone, by name of the threshold; a root for real data has none.
+
+        Closures do not count: freezing and revoking take away.
+        """
+        ruling = {
+            "trust-root": self.thresholds.trust_root,
+            "grant": self.thresholds.grant,
+            "dataset-registration": self.thresholds.dataset_registration,
+        }
+        ruling |= {f"organisations.{name}": item.threshold for name, item in self.organisations.items()}
+        return tuple(name for name, needed in ruling.items() if needed < 2)
 
     def threshold(self, kind_name: str) -> int:
         """How many people must sign a document of this kind."""

@@ -6,6 +6,7 @@ Ranks are forked from one process that has already imported Dask, which saves ea
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -23,6 +24,9 @@ CLIENT_GRACE_S = 10.0
 
 def main(argv: list[str]) -> int:
     plan = wire.from_bytes(LaunchPlan, Path(argv[0]).read_bytes())
+    if plan.most_threads:
+        # Inside the sandbox's user namespace: what else the account runs on the node does not count.
+        resource.setrlimit(resource.RLIMIT_NPROC, (plan.most_threads, plan.most_threads))
     roles = [*(["scheduler", "client"] if plan.first else []), *["worker"] * plan.workers]
     children: dict[int, str] = {}
     for number, role in enumerate(roles):

@@ -31,6 +31,8 @@ class LaunchPlan:
     workers_in_all: Count
     memory_mb: Count
     """For all ranks of this node."""
+    most_threads: Count
+    """Processes and threads together; 0: not limited, since only in a user namespace the limit counts it alone."""
     address: str
     """Of this node, where ranks listen."""
     scheduler: str

@@ -31,12 +31,12 @@ class Places:
     report: Path
     """Where the launcher says how the workload ended."""
     tmp: Path
+    shm: Path
+    """Shared memory (POSIX): a folder of the same tmpfs as ``tmp`` and ``out``, so that one budget holds all three."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    memory_mb: int
-    """For temporary files; processes are bounded by the allocation."""
     gpus: str
     """Value for CUDA_VISIBLE_DEVICES; empty: no GPU device is there."""
 

@@ -8,13 +8,15 @@ private memory and are bound in one by one.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import select
+import signal
 import subprocess
+import time
 from pathlib import Path
 
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
 
 BWRAP = Path("/usr/bin/bwrap")
@@ -26,8 +28,9 @@ INSIDE = Places(
     plan=Path("/plan"),
     report=Path("/report"),
     tmp=Path("/tmp"),  # noqa: S108  a private tmpfs
+    shm=Path("/dev/shm"),  # noqa: S108  the same
 )
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps")
 
 _ETC = {
@@ -65,10 +68,10 @@ class BubblewrapSandbox:
             *_namespaces(),
             *_system(),
             *etc,
-            *_folders(places, limits),
+            *_folders(places),
             *_gpus(limits),
-            "--remount-ro",
-            "/",
+            *("--remount-ro", "/dev"),
+            *("--remount-ro", "/"),
             *(part for name, value in env.items() for part in ("--setenv", name, value)),
             "--chdir",
             str(INSIDE.out),
@@ -81,8 +84,8 @@ class BubblewrapSandbox:
         )
         try:
             process = subprocess.Popen(
-                command,
-                env={},
+                die_with_parent.guarded(command, namespace=True, clear=True, dispensable=True, tell=writer),
+                env=die_with_parent.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -100,7 +103,7 @@ class BubblewrapSandbox:
 class BubblewrapRun:
     def __init__(self, process: subprocess.Popen[bytes], first: int) -> None:
         self._process = process
-        # Process 1 of the namespace: the kernel kills all others there before it lets this one end.
+        # bubblewrap, process 1 of a namespace: the kernel kills all others there before it lets this one end.
         try:
             self._first_fd = os.pidfd_open(first)
         except ProcessLookupError:  # it is over already
@@ -114,9 +117,10 @@ class BubblewrapRun:
         return processes.descendants(self._process.pid)
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()  # --die-with-parent takes process 1 along
+        self._process.terminate()  # the guard ends what it started, and then itself
         if self._first_fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
             select.select([self._first_fd], [], [])
             os.close(self._first_fd)
             self._first_fd = -1
@@ -150,11 +154,11 @@ def _system() -> list[str]:
     return [*found, "--proc", "/proc", "--dev", "/dev"]
 
 
-def _folders(places: Places, limits: Limits) -> list[str]:
-    megabytes = str(limits.memory_mb << 20)
+def _folders(places: Places) -> list[str]:
+    """All that can be written lies in one bounded tmpfs: bubblewrap's own, ``/`` and ``/dev``, become read-only."""
     return [
-        *("--size", megabytes, "--tmpfs", str(INSIDE.tmp)),
-        *("--size", megabytes, "--tmpfs", "/dev/shm"),  # noqa: S108  its own, bounded
+        *("--bind", str(places.tmp), str(INSIDE.tmp)),
+        *("--bind", str(places.shm), str(INSIDE.shm)),
         *("--ro-bind", str(places.runtime), str(INSIDE.runtime)),
         *("--ro-bind", str(places.data), str(INSIDE.data)),
         *("--ro-bind", str(places.bundle), str(INSIDE.bundle)),
@@ -174,16 +178,20 @@ def _gpus(limits: Limits) -> list[str]:
 
 
 def _first_pid(process: subprocess.Popen[bytes], reader: int) -> int:
-    """The pid, as the node numbers it, of the sandbox's process 1."""
+    """The pid of bubblewrap, as the node numbers it, once what it starts is there.
+
+    The guard writes the number as a line, then bubblewrap a JSON text that ends with a bracket.
+    """
     raw = b""
+    deadline = time.monotonic() + START_TIMEOUT_S
     with os.fdopen(reader, "rb", buffering=0) as stream:
-        while select.select([stream], [], [], START_TIMEOUT_S)[0]:
+        while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
             piece = stream.read(4096)
             if not piece:
                 break
             raw += piece
             if raw.rstrip().endswith(b"}"):
-                return int(json.loads(raw)["child-pid"])
-    process.kill()
+                return int(raw.partition(b"\n")[0])
+    process.terminate()
     process.wait()
     raise SandboxFailedError()

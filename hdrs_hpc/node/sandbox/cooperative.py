@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+from hdrs_hpc.core import die_with_parent
 from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError, processes
 
 
@@ -21,7 +22,7 @@ class CooperativeSandbox:
     ) -> CooperativeRun:
         try:
             process = subprocess.Popen(
-                argv,
+                die_with_parent.guarded(argv, dispensable=True),
                 env=env,
                 cwd=places.out,
                 stdin=subprocess.DEVNULL,
@@ -49,6 +50,6 @@ class CooperativeRun:
 
     def kill(self) -> None:
         if self._process.poll() is None:
-            self._process.kill()
+            self._process.terminate()  # the guard ends what it started, and then itself
             self._process.wait()
         processes.kill_descendants(os.getpid())

@@ -38,6 +38,15 @@ def memory_bytes(pids: list[int]) -> int:
     return total
 
 
+def threads(pids: list[int]) -> int:
+    """How many threads these processes have together."""
+    total = 0
+    for pid in pids:
+        if (found := _fields(_PROC / str(pid))) is not None:
+            total += int(found[17])
+    return total
+
+
 def kill_descendants(root: int, spared: frozenset[int] = frozenset()) -> None:
     """Kill everything below ``root`` until nothing is left; ``root`` must be a subreaper, or be this process.
 
@@ -71,9 +80,14 @@ def _children() -> list[int]:
 
 
 def _state_and_parent(entry: Path) -> tuple[str, int] | None:
+    fields = _fields(entry)
+    return None if fields is None else (fields[0], int(fields[1]))
+
+
+def _fields(entry: Path) -> list[str] | None:
+    """Of /proc/<pid>/stat from the third, the state, on."""
     try:
         text = (entry / "stat").read_text("utf-8", "replace")
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # a process may choose a name with spaces and brackets
-    return fields[0], int(fields[1])
+    return text[text.rindex(")") + 2 :].split()  # a process may choose a name with spaces and brackets

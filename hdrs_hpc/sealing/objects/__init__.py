@@ -37,20 +37,8 @@ class ObjectTransferError(SiteError):
     remedy = "Nothing half-written has a name; the same call again is safe."
 
 
-class ObjectStore(Protocol):
-    """Sealed objects by name, written once, in one flat place.
-
-    Names match ``[a-z0-9][a-z0-9-]{0,127}``.  All methods may be called from several threads.  Whatever the
-    storage does wrong is a SiteError that may be retried.
-    """
-
-    def put(self, name: str, data: Bytes | Iterable[Bytes]) -> None:
-        """Store a new object.
-
-        It appears under its name only when it is whole and on the medium; after a crash at any moment there
-        is the whole object or none.  Pieces of an iterable are used before the next one is asked for.  Raises
-        ObjectExistsError (what is there stays), ScratchFullError, or what the iterable raised.
-        """
+class ObjectReads(Protocol):
+    """The half of :class:`ObjectStore` that reads."""
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Bytes ``[start, start + length)``, fewer where the object ends.  Raises ObjectMissingError."""
@@ -65,6 +53,22 @@ class ObjectStore(Protocol):
 
     def size(self, name: str) -> int:
         """Its length in bytes.  Raises ObjectMissingError."""
+
+
+class ObjectStore(ObjectReads, Protocol):
+    """Sealed objects by name, written once, in one flat place.
+
+    Names match ``[a-z0-9][a-z0-9-]{0,127}``.  All methods may be called from several threads.  Whatever the
+    storage does wrong is a SiteError that may be retried.
+    """
+
+    def put(self, name: str, data: Bytes | Iterable[Bytes]) -> None:
+        """Store a new object.
+
+        It appears under its name only when it is whole and on the medium; after a crash at any moment there
+        is the whole object or none.  Pieces of an iterable are used before the next one is asked for.  Raises
+        ObjectExistsError (what is there stays), ScratchFullError, or what the iterable raised.
+        """
 
     def list(self) -> Iterator[str]:
         """Names of all whole objects, in no order."""

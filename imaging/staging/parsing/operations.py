@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from imaging.staging.parsing import other_files
 from imaging.staging.parsing.dicom import header as dicom
+from imaging.staging.parsing.dicom import identity as dicom_identity
 from imaging.staging.parsing.dicom import media as dicom_media
 from imaging.staging.parsing.dicom import pixels as dicom_pixels
 from imaging.staging.parsing.slides.opening import FOR_OPENSLIDE, TIFF_STARTS
@@ -52,6 +53,14 @@ def _header(request: dict[str, Any], file: BinaryIO) -> Answers:
         with _telling_content("not-dicom", file):
             header = dicom.read_header(file, frozenset(request["keywords"]))
         yield header.model_dump_json(exclude_defaults=False).encode(), b""
+
+
+def _series(request: dict[str, Any], file: BinaryIO) -> Answers:
+    """To which series an instance belongs, and nothing else of it."""
+    if file.read(132)[128:] != b"DICM":
+        raise Unreadable("not-dicom")  # nobody could count on finding a series in it
+    file.seek(0)
+    yield dicom_identity.read_series(file).model_dump_json().encode(), b""
 
 
 @contextlib.contextmanager
@@ -143,6 +152,7 @@ def _text(request: dict[str, Any], file: BinaryIO) -> Answers:
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], BinaryIO], Answers]] = {
     "header": _header,
+    "series": _series,
     "frames": _frames,
     "tiles": _tiles,
     "present": _present,

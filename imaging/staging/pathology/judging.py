@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from imaging.deid.rules import Patient, Value
@@ -13,6 +14,8 @@ from imaging.staging.pathology.grouping import group
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pathology.slide import Slide, slide_of_file
 from imaging.staging.pathology.task import SlideTask
+from imaging.staging.selectable import raw_values
+from imaging.staging.selection import RAW_KEYWORDS
 
 
 class Pathology:
@@ -23,7 +26,7 @@ class Pathology:
 
     @property
     def keywords(self) -> frozenset[str]:
-        return self._rules.profile.keywords | self._rules.selection.keywords
+        return self._rules.profile.keywords | self._rules.selection.keywords | RAW_KEYWORDS
 
     def takes(self, header: Header) -> bool:
         return isinstance(header, SlideHeader | WsmHeader)
@@ -54,8 +57,9 @@ class Pathology:
             grouped = group(instances)
             judged.refused |= grouped.refused
             for place, (_, header, slide) in enumerate(grouped.slides):
+                raw = tuple(raw_values(instances[number].attributes for number in slide.numbers()))
                 task = self._instances_task(patient, place, header, slide, grouped.dropped[place])
-                judged.tasks.append(task)
+                judged.tasks.append(replace(task, raw=raw))
         return judged
 
     def _file_code(self, header: SlideHeader, path: str) -> str | None:
@@ -71,7 +75,8 @@ class Pathology:
     def _file_task(self, number: int, header: SlideHeader, path: str) -> SlideTask:
         item = self._rules.key.item("slide", self._rules.issuer, path)
         kept = self._rules.profile.apply(Patient(self._rules.key, ""), header.attributes)
-        return SlideTask(item, slide_of_file(number, header), kept, self._rules.profile)
+        raw = tuple(raw_values([header.attributes]))
+        return SlideTask(item, slide_of_file(number, header), kept, self._rules.profile, raw=raw)
 
     def _instance_code(self, number: int, header: WsmHeader) -> str | None:
         """The rules for a DICOM instance, those of privacy before those of technique."""

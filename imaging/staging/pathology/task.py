@@ -23,6 +23,7 @@ from imaging.staging.pathology.metadata import slide_attributes
 from imaging.staging.pathology.parts import HalvedShard, KeptShard, MadeShards
 from imaging.staging.pathology.slide import Slide
 from imaging.staging.pathology.source import Stored
+from imaging.staging.selectable import RawValues
 
 SMALLEST_LEVEL = 512
 """Levels are derived until the longer side is below this many pixels; at least one always is, so that a
@@ -36,7 +37,8 @@ _WRITING = 5
 
 @dataclass(frozen=True, slots=True)
 class SlideTask:
-    """A slide with what may be said of it.  ``index``: columns of its row that identify the patient's data."""
+    """A slide with what may be said of it.  ``index``: columns of its row that identify the patient's data;
+    ``raw``: what jobs may select it by, as its source says it."""
 
     item: str
     slide: Slide
@@ -44,6 +46,7 @@ class SlideTask:
     profile: Profile
     dropped_levels: int = 0
     index: Mapping[str, Any] = field(default_factory=dict)
+    raw: tuple[RawValues, ...] = ()
 
     @property
     def path(self) -> str:
@@ -51,6 +54,9 @@ class SlideTask:
 
     def numbers(self) -> list[int]:
         return self.slide.numbers()
+
+    def selectable(self) -> list[RawValues]:
+        return list(self.raw)
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         # Item numbers are in none of it: those of another version of the dataset name other files.

@@ -28,6 +28,7 @@ from imaging.staging.radiology.sop_classes import EACH_BY_ITSELF, NATURES
 from imaging.staging.radiology.task import Links, VolumeTask
 from imaging.staging.radiology.transfer_syntaxes import DECODERS
 from imaging.staging.radiology.volume import Geometry, Instance, Volume
+from imaging.staging.selection import RAW_KEYWORDS
 
 MAX_PLANE_BYTES = 1 << 30
 """One image is decoded whole, in memory."""
@@ -74,6 +75,7 @@ class Radiology:
         return (
             self._rules.profile.keywords
             | self._rules.selection.keywords
+            | RAW_KEYWORDS
             | EXTRA_KEYWORDS
             | burned_in.KEYWORDS
             | faces.KEYWORDS

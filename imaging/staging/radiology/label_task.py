@@ -25,6 +25,7 @@ from imaging.staging.radiology.slabs import Plane, SlabPart, checked
 from imaging.staging.radiology.task import Links
 from imaging.staging.radiology.volume import AxisT, Slice
 from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.selectable import RawValues, raw_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class LabelTask:
 
     def numbers(self) -> list[int]:
         return [self.segmentation.instance.number]
+
+    def selectable(self) -> list[RawValues]:
+        return raw_values([self.segmentation.header.attributes])
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         made_of = self.segmentation

@@ -23,6 +23,7 @@ from imaging.staging.radiology.faces import face_fill, face_part, found_face
 from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
 from imaging.staging.radiology.slabs import CLIPPED, Cut, slab_parts, volume_array
 from imaging.staging.radiology.volume import Volume
+from imaging.staging.selectable import RawValues, raw_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class VolumeTask:
 
     def numbers(self) -> list[int]:
         return sorted({one.instance.number for one in self.volume.all_slices()})
+
+    def selectable(self) -> list[RawValues]:
+        headers = {one.instance.number: one.instance.header for one in self.volume.all_slices()}
+        return raw_values(header.attributes for header in headers.values())
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         volume = self.volume

@@ -23,6 +23,7 @@ from imaging.staging import answers
 from imaging.staging.items import Bench, Expected, Made, Part, Told
 from imaging.staging.judging import Rules
 from imaging.staging.refusals import Refused
+from imaging.staging.selectable import RawValues
 from imaging.staging.tables.columns import KEYED, Column
 from imaging.staging.tables.headers import BATCH_ROWS, TableHeader
 
@@ -114,6 +115,10 @@ class TableTask:
 
     def numbers(self) -> list[int]:
         return [self.number]
+
+    def selectable(self) -> list[RawValues]:
+        """Nothing: a table is no image, and its rows follow the patients of the images."""
+        return []
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         said = [

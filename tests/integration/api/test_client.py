@@ -133,7 +133,7 @@ def test_a_log_that_was_rewritten_is_an_alarm_and_its_checkpoint_is_not_kept(ope
         value = {**strict_json.loads(payload), "size": size}
         forged = sign_in_process(KINDS["checkpoint"], strict_json.dumps(value), private).to_bytes()
         with office.db.write() as tx:
-            log.append(tx, "broker-started", {}, detail={"version": "1"})
+            log.append(tx, "login-refused", {}, detail={"code": "login-code-wrong"})
         with pytest.raises(checkpoints.LogForkedError):
             checkpoints.keep(session, forged)
     assert checkpoints.last(session) == before
@@ -360,6 +360,40 @@ def test_freeze_by_command_and_what_closing_would_destroy(
     capsys.readouterr()
     assert main.run(["project", "show", "lung-fm", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frozen"] is True
+
+
+def test_a_freeze_is_lifted_by_two_commands_and_one_says_what_is_missing(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged_in(opened, "bob")
+    logged_in(opened, "ada")
+    assert main.run(["project", "freeze", "lung-fm", "--reason", "a question", "--yes"]) == 0
+    capsys.readouterr()
+    assert main.run(["project", "unfreeze", "lung-fm", "--reason", "answered", "--yes", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == "lung-fm.unfreeze.signed.json"
+    assert told["missing"] == [
+        "1 of 2 custodians have signed", "1 of 2 custodians of north have signed (ada); bob could",
+    ]  # fmt: skip
+    assert main.run(["project", "show", "lung-fm", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frozen"] is True
+    assert main.run(["project", "sign", told["file"], "--yes", "--context", "bob"]) == 0
+    capsys.readouterr()
+    assert main.run(["project", "show", "lung-fm", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frozen"] is False
+    assert main.run(["project", "unfreeze", "lung-fm", "--reason", "again", "--yes"]) == 6
+
+
+def test_grant_sign_says_which_owner_has_not_agreed(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    logged_in(opened, "eli")
+    draft = opened.folder / "theft.json"
+    value = opened.office.grants["lung-fm"] | {"project": "theft"}
+    draft.write_bytes(opened.office.party.sign("grant", value).to_bytes())
+    assert main.run(["grant", "sign", str(draft), "--yes", "--json", "--out", str(draft)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["signed"], told["complete"]) == (["eli"], False)
+    assert told["missing"] == ["0 of 2 custodians of north have signed; ada, bob could"]
+    assert main.run(["grant", "submit", str(draft)]) == 4, "and it is refused"
 
 
 def test_submit_signs_what_it_shows_and_prints_the_job_last(

@@ -41,7 +41,7 @@ def codes(result: Result) -> list[str]:
 
 def closure(opened: Open, action: str) -> None:
     value = {
-        "schema": "hdrs-hpc/closure/1",
+        "schema": "hdrs-hpc/closure/2",
         "project": "lung-fm",
         "action": action,
         "reason": "a query of the ethics committee",
@@ -139,7 +139,9 @@ def test_another_persons_project_is_unknown_and_says_no_more(opened: Open) -> No
 def test_a_new_version_of_the_data_is_seen_on_the_laptop(opened: Open) -> None:
     file = at_work(opened)
     run(spec, "new", file)
-    opened.office.accept("dataset-registration", {**REGISTRATION, "version": "sha256:" + "5" * 64}, "ada")
+    opened.office.accept(
+        "dataset-registration", {**REGISTRATION, "version": "sha256:" + "5" * 64}, "ada", "bob"
+    )
     # The version that the grant names stays registered, so the project goes on with it.
     assert run(spec, "check", file, "--json").exit_code == 0
 

@@ -22,6 +22,7 @@ from imaging import standalone
 from imaging.staging import engine, release_list
 from imaging.staging.judging import Judged, Rules
 from imaging.staging.radiology.judging import Radiology
+from tests.support.opt_outs import with_opt_out
 
 
 class HoldsTheFirstSeries(Radiology):
@@ -52,7 +53,7 @@ def stage(tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
     def run(dest: str, *more: object) -> Result:
         words = ["stage", tmp_path / "a", tmp_path / dest, "--secret", secret, *more]
-        return CliRunner().invoke(imaging, [str(word) for word in words])
+        return CliRunner().invoke(imaging, with_opt_out(words))
 
     return run
 
@@ -125,7 +126,7 @@ def test_the_index_is_filtered_by_conditions(tmp_path: Path, secret: Path) -> No
     series(tmp_path / "a", name="ct", slices=2)
     series(tmp_path / "a", name="mr", slices=3, template="MR_small.dcm")
     staged = ["stage", str(tmp_path / "a"), str(tmp_path / "c"), "--secret", str(secret)]
-    assert CliRunner().invoke(imaging, staged).exit_code == 0
+    assert CliRunner().invoke(imaging, with_opt_out(staged)).exit_code == 0
 
     def rows(*conditions: str) -> list[str]:
         words = [word for one in conditions for word in ("--where", one)]

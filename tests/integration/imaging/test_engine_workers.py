@@ -24,6 +24,7 @@ from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging.staging import inventory
 from imaging.staging.engine import Progress, StagePlan, StagingChangedError, stage
 from imaging.staging.scheduling import SchedulerUnknownError, Where
+from tests.support.opt_outs import stated
 
 REPO = Path(__file__).resolve().parents[3]
 KEY, DEID = b"KEY-CANARY-" + b"k" * 21, b"DEID-CANARY-" + b"d" * 20
@@ -42,7 +43,7 @@ def staged(
 ) -> dict[str, str]:
     """Path → digest of the plaintext, of all that the copy holds."""
     built = CopyBuilder(DirectoryStore(out / "o"), KEY, "copy", "p", "c", out / "j")
-    values: dict[str, Any] = {"max_failed": 1000, "workers": 2, **plan}
+    values: dict[str, Any] = {"opt_out": stated(), "max_failed": 1000, "workers": 2, **plan}
     found = FolderSource(source)
     try:
         stage(

@@ -15,6 +15,7 @@ from slides import he, wsm
 
 from hdrs_hpc.cli.imaging import imaging
 from imaging import standalone
+from tests.support.opt_outs import with_opt_out
 
 
 def inspected(tmp_path: Path, *options: object) -> Image.Image:
@@ -32,7 +33,7 @@ def inspected(tmp_path: Path, *options: object) -> Image.Image:
             *options,
         ),
     ):
-        result = CliRunner().invoke(imaging, [str(word) for word in words])
+        result = CliRunner().invoke(imaging, with_opt_out(words))
         assert result.exit_code == 0, (result.output, result.exception)
     picture = Image.open(tmp_path / "x.png")
     told = json.loads(result.stdout)

@@ -36,6 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--items",
         root / "map.csv",
     ]
+    words += ["--no-opt-out", "made for tests"]
     result = CliRunner().invoke(imaging, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     return root

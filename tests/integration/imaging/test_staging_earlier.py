@@ -126,6 +126,8 @@ def segmentation(sources: list[Path], path: Path) -> None:
 def stage(tmp_path: Path, name: str, secret: Path, *more: object) -> dict[str, Any]:
     (tmp_path / "columns.yaml").write_text("id: patient-id\nalive: boolean\n")
     words = ("stage", tmp_path / "archive", tmp_path / name, "--secret", secret, "--burned-in", "blank")
+    if "--opt-out" not in more:
+        more = (*more, "--no-opt-out", "made for tests")
     told = run(*words, "--columns", tmp_path / "columns.yaml", "--json", *more)
     found: dict[str, Any] = json.loads(told.stdout)
     return found
@@ -240,7 +242,8 @@ def test_mistakes_are_told(tmp_path: Path, secret: Path) -> None:
     series(tmp_path / "archive" / "ct", name="a", patient="P-1", slices=2)
     stage(tmp_path, "one", secret)
     run("secret", "new", tmp_path / "other")
-    words = ("stage", tmp_path / "archive", tmp_path / "two", "--secret")
+    nobody = ("--no-opt-out", "made for tests")
+    words = ("stage", tmp_path / "archive", tmp_path / "two", *nobody, "--secret")
 
     def code(*more: object) -> str:
         result = CliRunner().invoke(imaging, [str(word) for word in (*words, *more)])
@@ -254,16 +257,8 @@ def test_mistakes_are_told(tmp_path: Path, secret: Path) -> None:
     assert code(secret, "--from", tmp_path / "one") == "staging-record"
     (tmp_path / "one" / "record").unlink()
     assert code(secret, "--from", tmp_path / "one") == "staging-record"
-    run(
-        "stage",
-        tmp_path / "archive",
-        tmp_path / "one",
-        "--secret",
-        secret,
-        "--from",
-        tmp_path / "one",
-        code=2,
-    )
+    one = tmp_path / "one"
+    run("stage", tmp_path / "archive", one, "--secret", secret, *nobody, "--from", one, code=2)
 
 
 def test_the_record_is_sealed_and_names_no_file(tmp_path: Path, secret: Path) -> None:

@@ -16,6 +16,7 @@ from slides import wsm
 
 from hdrs_hpc.cli.imaging import imaging
 from imaging import standalone
+from tests.support.opt_outs import with_opt_out
 
 TABLE = "patient,age,outcome\n" + "".join(f"P{n},{40 + n},well\n" for n in range(40))
 OTHERS: dict[str, str | bytes] = {
@@ -48,7 +49,7 @@ _FORMS = {"jpg": "JPEG", "gif": "GIF", "webp": "WEBP"}
 
 
 def run(*words: object) -> Result:
-    return CliRunner().invoke(imaging, [str(word) for word in words])
+    return CliRunner().invoke(imaging, with_opt_out(words))
 
 
 @pytest.fixture

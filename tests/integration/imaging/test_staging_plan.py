@@ -17,6 +17,7 @@ from slides import wsm
 
 from hdrs_hpc.cli.imaging import imaging
 
+NOBODY = ("--no-opt-out", "made for tests")
 SIZE_WITHIN = 0.35
 """How far off the guess of bytes may be on real CT, MR and slides; it is told with each case below."""
 
@@ -35,6 +36,8 @@ def secret(tmp_path: Path) -> Path:
 
 def both(tmp_path: Path, secret: Path, *options: object) -> tuple[dict[str, Any], dict[str, Any], int, int]:
     """The plan, the report of the staging, and bytes and number of the copy's objects."""
+    if "--opt-out" not in options:
+        options = (*options, *NOBODY)
     before = sorted(tmp_path.rglob("*"))
     words = (tmp_path / "archive", "--secret", secret, "--json", *options)
     planned = json.loads(run("stage", *words, "--plan").stdout)
@@ -51,7 +54,7 @@ def test_it_tells_what_would_be_staged_and_what_not_as_the_report_then_does(
     series(folder / "ct", name="ct", slices=4, patient="P-1")
     shutil.copy(next((folder / "ct").iterdir()), folder / "again.dcm")
     series(folder / "mr", name="mr", slices=2, patient="P-2", template="MR_small.dcm")
-    series(folder / "out", name="out", slices=2, patient="OUT")
+    series(folder / "out", name="out", slices=2, patient="OUT-1")
     write(
         instance(
             Modality="OT",
@@ -67,7 +70,7 @@ def test_it_tells_what_would_be_staged_and_what_not_as_the_report_then_does(
     slide(folder / "one.svs", height=900, width=1300)
     wsm(folder / "two.dcm", tissue(400, 500))
     (folder / "t.csv").write_text("id,alive\nP-1,yes\n")
-    (tmp_path / "out.txt").write_text("OUT\n")
+    (tmp_path / "out.txt").write_text("OUT-1\n")
     (tmp_path / "columns.yaml").write_text("id: patient-id\nalive: boolean\n")
     planned, report, _, objects = both(
         tmp_path,
@@ -89,7 +92,7 @@ def test_it_tells_what_would_be_staged_and_what_not_as_the_report_then_does(
     assert planned["staged"]["source-items"] == report["staged"]["items"]
     assert planned["staged"]["patients"] == report["staged"]["patients"]
     assert planned["copy"]["objects"] == objects
-    text = run("stage", folder, "--secret", secret, "--plan", "--burned-in", "hold").output
+    text = run("stage", folder, "--secret", secret, *NOBODY, "--plan", "--burned-in", "hold").output
     assert "1 held-for-person: screen-or-report (ImageType): 1" in text
     assert "README" not in text and "P-1" not in text
 
@@ -142,14 +145,14 @@ def test_equal_uids_are_told_as_undecided(tmp_path: Path, secret: Path) -> None:
     other = pydicom.dcmread(path)
     other.PixelData = np.zeros_like(other.pixel_array).tobytes()
     write(other, folder / "other.dcm")
-    planned = json.loads(run("stage", folder, "--secret", secret, "--plan", "--json").stdout)
+    planned = json.loads(run("stage", folder, "--secret", secret, *NOBODY, "--plan", "--json").stdout)
     assert planned["undecided"] == {"files-with-one-uid": 2}
     assert planned["refused"]["duplicate-instance"]["count"] == 1
 
 
 def test_what_it_can_not_do_is_a_usage_error(tmp_path: Path, secret: Path) -> None:
     series(tmp_path / "archive", name="ct", slices=1)
-    words = ("stage", tmp_path / "archive", "--secret", secret)
+    words = ("stage", tmp_path / "archive", "--secret", secret, *NOBODY)
     run(*words, code=2)
     run(*words, "--plan", "--items", tmp_path / "map.csv", code=2)
     run(*words, "--plan", "--report", tmp_path / "plan.html", code=2)

@@ -26,6 +26,7 @@ from imaging.deid.keyed import DeidKey
 from imaging.staging import index, inventory
 from imaging.staging.engine import Progress, StagePlan, StagingChangedError, TooManyFailedError, stage
 from imaging.staging.report import StageReport
+from tests.support.opt_outs import stated
 
 DEID = b"d" * 32
 
@@ -41,6 +42,7 @@ class Staged:
         values: dict[str, Any] = {"kind": "radiology", "profile": "radiology-basic@1", "deid_key": DEID}
         if "released" in plan:  # by a person who looked at this very archive
             values["released_of"] = inventory.digest(inventory.scan(source))
+        plan["opt_out"] = stated(plan.get("opt_out", ()))
         settings = StagePlan(**{**values, "max_failed": 1000, "workers": 2, **plan})
         self.report: StageReport = stage(
             source, inventory.scan(source), self.builder, settings, self.seen.append
@@ -276,7 +278,7 @@ def test_bytes_that_are_not_the_registered_ones_are_refused(tmp_path: Path) -> N
     changed[-100] ^= 1
     paths[0].write_bytes(bytes(changed))
     builder = CopyBuilder(DirectoryStore(tmp_path / "o"), b"k" * 32, "copy", "p", "c", tmp_path)
-    plan = StagePlan("radiology", "radiology-basic@1", DEID, max_failed=1)
+    plan = StagePlan("radiology", "radiology-basic@1", DEID, opt_out=stated(), max_failed=1)
     assert dict(stage(source, table, builder, plan).refused) == {"changed-since-inventory": (1,)}
 
 

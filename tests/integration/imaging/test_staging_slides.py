@@ -18,6 +18,7 @@ from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging.staging import index, inventory
 from imaging.staging.engine import StagePlan, stage
+from tests.support.opt_outs import stated
 
 REAL = SHARED / "pathology" / "CMU-1-Small-Region.svs"
 
@@ -28,6 +29,7 @@ def staged(
     builder = CopyBuilder(DirectoryStore(folder / "o"), b"k" * 32, "copy", "p", "c", folder / "j")
     (folder / "j").mkdir(parents=True)
     source = FolderSource(archive)
+    plan["opt_out"] = stated(plan.get("opt_out", ()))
     settings = StagePlan("pathology", "slide-basic@1", b"d" * 32, max_failed=10, workers=2, **plan)
     report = stage(source, inventory.scan(source), builder, settings)
     return builder, index.from_bytes(builder.read("index.parquet")).to_pylist(), dict(report.refused)
@@ -166,7 +168,10 @@ def test_a_slide_in_a_radiology_dataset_is_kept_out_by_rule(tmp_path: Path) -> N
     builder = CopyBuilder(DirectoryStore(tmp_path / "o"), b"k" * 32, "copy", "p", "c", tmp_path / "j")
     source = FolderSource(tmp_path / "a")
     report = stage(
-        source, inventory.scan(source), builder, StagePlan("radiology", "radiology-basic@1", b"d" * 32)
+        source,
+        inventory.scan(source),
+        builder,
+        StagePlan("radiology", "radiology-basic@1", b"d" * 32, opt_out=stated()),
     )
     assert dict(report.refused) == {"wrong-kind": (1,)}
 

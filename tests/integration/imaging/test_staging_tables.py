@@ -22,6 +22,7 @@ from imaging.staging import index, inventory, patient_lists
 from imaging.staging.engine import StagePlan, stage
 from imaging.staging.tables.columns import ColumnsError
 from imaging.standalone.staging import stage_folder
+from tests.support.opt_outs import stated
 
 DEID = b"d" * 32
 COLUMNS: dict[str, Any] = {
@@ -85,6 +86,7 @@ class Staged:
             DirectoryStore(tmp_path / "o"), b"k" * 32, "copy", "p", "c", tmp_path / "j"
         )
         source = FolderSource(archive)
+        plan["opt_out"] = stated(plan.get("opt_out", ()))
         settings = StagePlan(
             kind="table", profile="table-basic@1", deid_key=DEID, columns=columns, max_failed=9, **plan
         )
@@ -226,7 +228,11 @@ def test_a_staged_table_is_read_by_name_and_joins_on_the_patient(tmp_path: Path)
     key = standalone.read_secret(secret)
     columns = {name: rule for name, rule in COLUMNS.items() if name != "diagnosed"}
     plan = StagePlan(
-        kind="table", profile="table-basic@1", deid_key=standalone.deid_key(key), columns=columns
+        kind="table",
+        profile="table-basic@1",
+        deid_key=standalone.deid_key(key),
+        columns=columns,
+        opt_out=stated(),
     )
     stage_folder(FolderSource(tmp_path / "src"), tmp_path / "copy", key, plan)
     copy = standalone.open_staged(tmp_path / "copy", secret)

@@ -73,6 +73,7 @@ class Site:
     uid: int = field(default_factory=os.getuid)
     attempt: str = field(default_factory=lambda: ids.new_secret_name("hdrs"))
     process: subprocess.Popen[bytes] | None = None
+    memory_mb: int = 2048
 
     def __post_init__(self) -> None:
         self.scratch = self.root / "scratch"
@@ -159,7 +160,7 @@ class Site:
             runtime_digest=self.runtime.digest,
             broker_key=sshsig.public_line(self.private_key, "handover"),
             isolation=self.isolation,
-            memory_mb=2048,
+            memory_mb=self.memory_mb,
             lifetime_s=lifetime_s,
             nodes=max(1, len(nodes)),
             launch_prefix=(str(self._launcher(nodes)),) if nodes else (),
@@ -319,13 +320,16 @@ def make_site(runtime: RuntimeFile) -> Iterator[Callable[..., Site]]:
     # Not below pytest's own folders: they are 0700 and another account needs a way through.
     root, memory = Path("/tmp", name), Path("/dev/shm", name)
 
-    def make(isolation: handover.Isolation = "cooperative", uid: int | None = None) -> Site:
+    def make(
+        isolation: handover.Isolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
+    ) -> Site:
         places = [folder / str(len(sites)) for folder in (root, memory)]
         for place in places:
             place.mkdir(mode=0o755, parents=True)
         if uid is None and os.getuid() == 0:
             uid = NOBODY  # nothing here may work only for root
         sites.append(Site(*places, runtime, isolation, os.getuid() if uid is None else uid))
+        sites[-1].memory_mb = memory_mb
         return sites[-1]
 
     yield make

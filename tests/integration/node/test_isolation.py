@@ -203,13 +203,19 @@ def test_a_node_with_an_unknown_processor_offers_no_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "ppc64le")
-    places = Places(*[tmp_path] * 7)
+    places = Places(*[tmp_path] * 8)
     sandbox = BubblewrapSandbox()
-    found = probe("sandboxed", sandbox, places, (), private_memory=True, not_dumpable=True, gpus=0)
+    found = probe(
+        *("sandboxed", sandbox, places, ()),
+        private_memory=True,
+        not_dumpable=True,
+        gpus=0,
+        memory_wall="watched",
+    )
     assert (found.level, found.reached) == ("cooperative", ("processor-without-filter",))
     assert not satisfies(found, "sandboxed")
     with pytest.raises(SandboxFailedError):
-        sandbox.start(("/bin/true",), {}, places, Limits(16, ""))
+        sandbox.start(("/bin/true",), {}, places, Limits(""))
 
 
 def test_an_order_that_requires_more_than_the_node_gives_starts_nothing(

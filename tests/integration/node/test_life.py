@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hdrs_hpc.broker.airlock.check import check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
 from hdrs_hpc.protocol.handover import OutputOrder
 
 from .conftest import Site, series
@@ -72,6 +73,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "figure": {}, "metrics": {}})
+    known = BUILTIN_NUMBERS["cohort-summary@1", "summary"]
     counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_patients", "n_series")}
     checked = check_set(
         [
@@ -83,6 +85,8 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
                     counts.get(order.name, ()),
                     "spacing-bins" if order.name == "spacing" else None,
                     order.max_size_bytes,
+                    known.measures if order.name == "summary" else (),
+                    known.counts if order.name == "summary" else (),
                 ),
                 site.output(order.name),
             )
@@ -90,5 +94,6 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
         ],
         rules,
         b"salt" * 8,
+        InputFacts(people=24, items=24, instances=24, real=False),
     )
     assert [case.refused for case in checked] == [None] * 4

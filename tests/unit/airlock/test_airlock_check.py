@@ -8,8 +8,9 @@ import json
 import pytest
 
 from hdrs_hpc.broker.airlock.check import check, check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules, OutputRulesError
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules, OutputRulesError
 
+AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 TABLE = Declared("cohort", "table", "cohort.csv", ("n",))
 TEXT = b"site,n,mean\na,4,1.23456\nb,40,2.34567\nc,51,3.45678\n"
 GRANT = {"reviewers": 2, "table": {"min-count": 10, "round": 5}, "figure": {}, "weights": {"keep": "project"}}
@@ -18,20 +19,25 @@ SALT = b"0123456789abcdef"
 
 def test_class_outside_the_grant_is_refused() -> None:
     metrics = Declared("m", "metrics", "m.json")
-    assert check(metrics, b'{"a":1}', OutputRules.from_dict(GRANT), SALT).refused == "class-not-granted"
-    assert check(TABLE, TEXT, OutputRules.from_dict({"figure": {}}), SALT).refused == "class-not-granted"
+    assert (
+        check(metrics, b'{"a":1}', OutputRules.from_dict(GRANT), SALT, AMPLE).refused == "class-not-granted"
+    )
+    assert (
+        check(TABLE, TEXT, OutputRules.from_dict({"figure": {}}), SALT, AMPLE).refused == "class-not-granted"
+    )
 
 
 @pytest.mark.parametrize("cls", ["weights", "log", "__class__"])
 def test_class_without_a_rule_is_refused(cls: str) -> None:
     weights = Declared("w", cls, "w.safetensors")
-    assert check(weights, b"x", OutputRules.from_dict(GRANT), SALT).refused == "class-not-supported"
+    assert check(weights, b"x", OutputRules.from_dict(GRANT), SALT, AMPLE).refused == "class-not-supported"
 
 
 def test_thresholds_come_from_the_grant() -> None:
     strict = OutputRules.from_dict({"table": {"min-count": 50, "round": 10}})
-    checked = check(TABLE, TEXT, strict, SALT)
-    assert checked.rebuilt is not None and checked.rebuilt.count(b"*") == 6
+    text = b"site,n,mean\na,4,1.23456\nb,40,2.34567\nc,51,3.45678\nd,74,4.56789\n"
+    checked = check(TABLE, text, strict, SALT, AMPLE)
+    assert checked.rebuilt == b"site,n,mean\nc,50,3.457\nd,70,4.568\n"
     assert checked.report["rules"] == {"min-count": 50, "round": 10, "significant-digits": 4}
 
 
@@ -58,35 +64,39 @@ def test_declaration_round_trips_and_is_bounded() -> None:
 
 def test_same_input_gives_the_same_bytes_and_report() -> None:
     """A step that runs again after a crash must not change what reviewers have signed."""
-    first, second = (check_set([(TABLE, TEXT)], OutputRules.from_dict(GRANT), SALT)[0] for _ in range(2))
+    first, second = (
+        check_set([(TABLE, TEXT)], OutputRules.from_dict(GRANT), SALT, AMPLE)[0] for _ in range(2)
+    )
     assert (first.rebuilt, first.report_bytes) == (second.rebuilt, second.report_bytes)
 
 
 def test_report_commits_to_the_original_without_letting_it_be_guessed() -> None:
     rules = OutputRules.from_dict(GRANT)
-    checked = check(TABLE, TEXT, rules, SALT)
+    checked = check(TABLE, TEXT, rules, SALT, AMPLE)
     assert hashlib.sha256(TEXT).hexdigest() not in checked.report_bytes.decode()
     expected = hashlib.sha256(SALT + hashlib.sha256(TEXT).digest()).hexdigest()
     assert checked.report["original"]["commitment"] == f"sha256:{expected}"
-    other = check(TABLE, TEXT, rules, SALT[::-1])
+    other = check(TABLE, TEXT, rules, SALT[::-1], AMPLE)
     assert other.report["original"]["commitment"] != checked.report["original"]["commitment"]
     assert other.rebuilt == checked.rebuilt
 
 
 def test_report_names_the_digest_of_what_may_leave_and_says_it_in_sentences() -> None:
-    checked = check(TABLE, TEXT, OutputRules.from_dict(GRANT), SALT)
+    checked = check(TABLE, TEXT, OutputRules.from_dict(GRANT), SALT, AMPLE)
     assert checked.rebuilt is not None
     digest = f"sha256:{hashlib.sha256(checked.rebuilt).hexdigest()}"
     assert checked.rebuilt_digest == checked.report["rebuilt"]["digest"] == digest
-    assert checked.report["sentences"][:3] == [
+    assert checked.report["sentences"] == [
         "1 count below 10 suppressed.",
         "1 more count suppressed to protect them.",
-        "2 statistics of those groups suppressed.",
+        "2 rows removed in which no count was left.",
+        "2 numbers rounded: counts to the nearest 5, others to 4 significant digits.",
+        "Whatever it may hide fits into 17 bytes.",
     ]
 
 
 def test_short_salt_and_double_names_are_our_bug_not_a_refusal() -> None:
     with pytest.raises(ValueError, match="salt"):
-        check(TABLE, TEXT, OutputRules.from_dict(GRANT), b"short")
+        check(TABLE, TEXT, OutputRules.from_dict(GRANT), b"short", AMPLE)
     with pytest.raises(ValueError, match="one name"):
-        check_set([(TABLE, TEXT), (TABLE, TEXT)], OutputRules.from_dict(GRANT), SALT)
+        check_set([(TABLE, TEXT), (TABLE, TEXT)], OutputRules.from_dict(GRANT), SALT, AMPLE)

@@ -17,18 +17,20 @@ import pytest
 
 from hdrs_hpc.broker.airlock import framing, run
 from hdrs_hpc.broker.airlock.check import check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.core import seccomp
+from tests.support import narrow
 
+AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
 BROKEN = (Declared("m", "metrics", "m.json"), b"\x80\x04.")
-REQUEST = CheckRequest((TABLE, BROKEN), RULES, bytes(range(16)))
+REQUEST = CheckRequest((TABLE, BROKEN), RULES, bytes(range(16)), AMPLE)
 
 
 def test_process_gives_what_the_pure_check_gives() -> None:
-    inside = check_set(REQUEST.artefacts, RULES, REQUEST.salt)
+    inside = check_set(REQUEST.artefacts, RULES, REQUEST.salt, AMPLE)
     outside = run_checker(REQUEST, timeout_s=60)
     assert [one.rebuilt for one in outside] == [one.rebuilt for one in inside]
     assert [one.refused for one in outside] == [None, "artefact-type-refused"]
@@ -43,8 +45,33 @@ def test_same_request_gives_the_same_report_again() -> None:
     assert [one.report_bytes for one in first] == [one.report_bytes for one in second]
 
 
+def test_the_same_answers_where_nothing_fits_into_a_pipe() -> None:
+    with narrow.pipes():
+        assert [one.report_bytes for one in run_checker(REQUEST, timeout_s=60)] == [
+            one.report_bytes for one in run_checker(REQUEST, timeout_s=60)
+        ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # Speaks before it listens, and listens to the end.
+        "sys.stdout.buffer.write(b'x' * 300_000); sys.stdout.flush(); heard = len(sys.stdin.buffer.read())",
+        # Takes and gives one byte at a time, by turns.
+        "heard = 0\nwhile byte := os.read(0, 1): heard += len(os.write(1, b'x') * byte)",
+        # Listens to nothing.
+        "sys.stdout.buffer.write(b'x' * 300_000); heard = 0",
+    ],
+)
+def test_a_checker_that_speaks_while_it_is_spoken_to_does_not_stand_still(source: str) -> None:
+    command = [sys.executable, "-c", f"import os, sys\n{source}"]
+    with narrow.pipes():
+        answer = run._converse(command, b"r" * 300_000, 1_000_000, timeout_s=60)
+    assert answer == b"x" * 300_000
+
+
 def test_empty_set_needs_no_process() -> None:
-    assert run_checker(CheckRequest((), RULES, bytes(16)), timeout_s=0.0) == []
+    assert run_checker(CheckRequest((), RULES, bytes(16), AMPLE), timeout_s=0.0) == []
 
 
 def _python(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
@@ -87,7 +114,7 @@ def test_answer_that_contradicts_itself_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, field: str, value: object
 ) -> None:
     """A checker taken over by an artefact can choose the bytes, but not what they are said to be."""
-    only = CheckRequest((TABLE,), RULES, bytes(16))
+    only = CheckRequest((TABLE,), RULES, bytes(16), AMPLE)
     (honest,) = run_checker(only, timeout_s=60)
     result = json.loads(
         json.dumps({"name": "t", "refused": None, "media-type": honest.media_type, "report": honest.report})

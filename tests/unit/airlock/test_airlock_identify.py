@@ -14,9 +14,10 @@ import pytest
 import zstandard
 
 from hdrs_hpc.broker.airlock.check import check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.broker.airlock.identifiers import is_nhs_number
 
+AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {}, "figure": {}, "metrics": {}})
 
 
@@ -78,7 +79,9 @@ REFUSED = {
 @pytest.mark.parametrize("cls", ["table", "figure", "metrics"])
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> None:
-    checked = check_set([(Declared("x", cls, "x.csv", ("n",), None, 1 << 20), data)], RULES, bytes(16))[0]
+    checked = check_set(
+        [(Declared("x", cls, "x.csv", ("n",), None, 1 << 20), data)], RULES, bytes(16), AMPLE
+    )[0]
     assert checked.refused == "artefact-type-refused"
     assert "looks like" in checked.report["refusal"]["message"]
 
@@ -86,14 +89,16 @@ def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> N
 def test_right_type_under_the_wrong_class_is_mistyped() -> None:
     png = b"\x89PNG\r\n\x1a\n" + bytes(16)
     for cls, data in (("table", png), ("metrics", png), ("figure", b"site,n\na,20\n")):
-        checked = check_set([(Declared("x", cls, "x", ("n",)), data)], RULES, bytes(16))[0]
+        checked = check_set([(Declared("x", cls, "x", ("n",)), data)], RULES, bytes(16), AMPLE)[0]
         assert checked.refused == "artefact-mistyped"
 
 
 @pytest.mark.parametrize("header", ["BMI_class", "MZ_group", "BZhome"])
 def test_honest_header_that_begins_like_a_magic_is_a_table(header: str) -> None:
     data = f"{header},n\na,20\nb,30\n".encode()
-    assert check_set([(Declared("x", "table", "x", ("n",)), data)], RULES, bytes(16))[0].refused is None
+    assert (
+        check_set([(Declared("x", "table", "x", ("n",)), data)], RULES, bytes(16), AMPLE)[0].refused is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdrs_hpc.broker.airlock.check import Checked, check_set
-from hdrs_hpc.broker.airlock.declared import Declared, OutputRules
+from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 
+AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 
 
-def check(data: bytes, counts: tuple[str, ...] = ()) -> Checked:
-    return check_set([(Declared("m", "metrics", "m.json", counts), data)], RULES, bytes(16))[0]
+def check(data: bytes, counts: tuple[str, ...] = (), measures: tuple[str, ...] = ()) -> Checked:
+    return check_set(
+        [(Declared("m", "metrics", "m.json", counts, measures=measures), data)], RULES, bytes(16), AMPLE
+    )[0]
 
 
-def rebuilt(data: bytes, counts: tuple[str, ...] = ()) -> dict[str, object]:
-    checked = check(data, counts)
+def rebuilt(data: bytes, counts: tuple[str, ...] = (), measures: tuple[str, ...] = ()) -> dict[str, object]:
+    checked = check(data, counts, measures)
     assert checked.refused is None, checked.report["sentences"]
     assert checked.rebuilt is not None
     value = json.loads(checked.rebuilt)
@@ -70,7 +73,8 @@ def test_declared_count_must_be_there_and_whole(data: bytes) -> None:
 
 
 def test_numbers_keep_four_significant_digits() -> None:
-    assert rebuilt(b'{"auc":0.912345678,"loss":-1234567,"zero":0.0,"tiny":1.23456e-9}') == {
+    data = b'{"auc":0.912345678,"loss":-1234567,"zero":0.0,"tiny":1.23456e-9}'
+    assert rebuilt(data, measures=("loss", "zero")) == {
         "auc": 0.9123,
         "loss": -1235000,
         "zero": 0,
@@ -84,37 +88,79 @@ def test_counts_are_rounded_and_small_ones_become_null() -> None:
 
 
 def test_numbers_about_small_groups_only_go_with_their_counts() -> None:
-    made = rebuilt(b'{"n_patients":4,"auc":0.9}', ("n_patients",))
-    assert made == {"n_patients": None, "auc": None}
+    checked = check(b'{"n_patients":4,"auc":0.9}', ("n_patients",))
+    assert (checked.refused, checked.rebuilt) == ("nothing-left-to-release", None)
 
 
-def test_count_by_name_is_protected_without_a_declaration() -> None:
-    checked = check(b'{"n_rare":4,"auc":0.93}')
-    assert checked.rebuilt is not None and json.loads(checked.rebuilt) == {"n_rare": None, "auc": None}
-    assert checked.report["findings"][0]["code"] == "treated-as-count"
+@pytest.mark.parametrize(
+    "spelled", [b"12.0", b"1e1", b"-0", b"-12", b"12.5", b"true", b"null", b'"12"', b"1200000000000"]
+)
+def test_a_declared_count_is_spelled_as_one(spelled: bytes) -> None:
+    checked = check(b'{"n_patients":200,"n_rare":%s}' % spelled, ("n_patients", "n_rare"))
+    assert checked.refused in ("metric-count-not-whole", "malformed-metrics")
 
 
-def test_counts_written_as_fractions_are_counts() -> None:
-    """Attack: a float is no whole number, so no rule for counts would reach it."""
-    checked = check(b'{"n_patients": 3.0, "count_hiv": 1.0}')
-    assert checked.rebuilt is not None
-    assert json.loads(checked.rebuilt) == {"n_patients": None, "count_hiv": None}
-    assert rebuilt(b'{"n_patients": 123.0, "n_rare": 4e0}', ("n_patients", "n_rare")) == {
-        "n_patients": 125,
-        "n_rare": None,
-    }
-    assert rebuilt(b'{"n_patients": 123, "n_rare": 4.00001}') == {"n_patients": 125, "n_rare": None}
+@pytest.mark.parametrize(
+    "spelled", [b"+5", b"05", b"0x5", b"1_000", b"\xd9\xa3", b"\xef\xbc\x91", b"12\xc2\xa0"]
+)
+def test_what_json_does_not_know_is_no_number(spelled: bytes) -> None:
+    assert check(b'{"n":%s}' % spelled, ("n",)).refused == "malformed-document"
 
 
-def test_whole_numbers_that_are_not_declared_are_shown_to_the_reviewers() -> None:
-    checked = check(b'{"deaths": 3.0, "auc": 0.93, "n_patients": 200}', ("n_patients",))
-    assert checked.report["findings"] == [
-        {
-            "code": "whole-numbers-not-counts",
-            "message": "a whole number that was not declared as a count",
-            "where": "entry deaths",
-        }
-    ]
+@pytest.mark.parametrize("spelled", [b"3", b"3.0", b"30e-1", b"3.00001", b"-3", b"1e3"])
+@pytest.mark.parametrize("name", [b"n_rare", b"deaths", b"count_hiv", b"x"])
+def test_a_whole_number_without_a_declaration_is_refused(name: bytes, spelled: bytes) -> None:
+    """Attack: no rule for counts reaches a count that is called something else, or written as a fraction."""
+    data = b'{"n_patients":200,"%s":%s}' % (name, spelled)
+    assert check(data, ("n_patients",)).refused == "undeclared-count"
+
+
+def test_whole_measures_are_declared_and_shown_to_the_reviewers() -> None:
+    data = b'{"CT.spacing.median": 3.0, "auc": 0.93, "n_patients": 200}'
+    for measures in (("CT.spacing.median",), ("*.median",)):
+        checked = check(data, ("n_patients",), measures)
+        assert checked.report["findings"] == [
+            {
+                "code": "whole-numbers-not-counts",
+                "message": "a whole number that was declared as a measure",
+                "where": "entry CT.spacing.median",
+            }
+        ]
+    assert check(data, ("n_patients",), ("*.mean", "median")).refused == "undeclared-count"
+
+
+def test_counts_of_a_built_in_workload_may_be_absent_and_are_protected_where_they_are() -> None:
+    known = Declared("m", "metrics", "m.json", ("n_patients",), known_counts=("n_slides",))
+    for text, made in (
+        (b'{"n_patients":123}', {"n_patients": 125}),
+        (b'{"n_patients":123,"n_slides":4}', {"n_patients": 125, "n_slides": None}),
+    ):
+        checked = check_set([(known, text)], RULES, bytes(16), AMPLE)[0]
+        assert checked.rebuilt is not None and json.loads(checked.rebuilt) == made
+    assert (
+        check_set([(known, b'{"n_patients":123,"n_slides":4.0}')], RULES, bytes(16), AMPLE)[0].refused
+        == "metric-count-not-whole"
+    )
+
+
+def test_a_count_is_at_most_what_it_counts() -> None:
+    few = InputFacts(people=40, items=90, instances=4_000, real=True)
+    for name, count, refused in (
+        ("n_patients", 40, None),
+        ("n_patients", 41, "count-exceeds-inputs"),
+        ("n_slices", 4_000, None),
+        ("n_slices", 4_001, "count-exceeds-inputs"),
+    ):
+        declared = Declared("m", "metrics", "m.json", (name,))
+        data = json.dumps({name: count}).encode()
+        assert check_set([(declared, data)], RULES, bytes(16), few)[0].refused == refused
+
+
+@pytest.mark.parametrize("number", [9434765919, 9434765870, 101240007])
+def test_an_nhs_or_chi_number_is_no_count(number: int) -> None:
+    """The last one is a number of Scotland's that has lost its leading zero."""
+    data = json.dumps({"n": number}).encode()
+    assert check(data, ("n",)).refused == "identifier-in-artefact"
 
 
 def test_the_order_of_names_carries_nothing() -> None:

@@ -119,7 +119,7 @@ def test_a_closure_freezes_before_anything_else(office: Office) -> None:
     value = {**office.grants["lung-fm"], "project": "short-lived"}
     office.accept("grant", value, "ada", "bob")
     closure = {
-        "schema": "hdrs-hpc/closure/1",
+        "schema": "hdrs-hpc/closure/2",
         "project": "short-lived",
         "action": "freeze",
         "reason": "A question came up.",

@@ -13,6 +13,7 @@ WHO_SEES = {
     "/v1/projects/lung-fm/closing-plan": {"rae", "ada"},
     "/v1/projects/skin-fm": {"sam", "ada"},
     "/v1/datasets/north-chest-ct": {"rae", "sam", "ada"},
+    "/v1/opt-outs/north-chest-ct": {"ada"},
     "/v1/jobs/{lung}": {"rae", "ada"},
     "/v1/jobs/{skin}": {"sam", "ada"},
     "/v1/reviews/{lung}": {"sam", "cy"},

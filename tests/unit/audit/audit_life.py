@@ -14,7 +14,7 @@ from hdrs_hpc.audit.certificate import REQUIRED_CHECKS
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
 from hdrs_hpc.audit.merkle import root_hash
-from hdrs_hpc.audit.places import ACCEPTED, NOT_PROVEN, PLACES
+from hdrs_hpc.audit.places import ACCEPTED, NOT_PROVEN, PLACES, UNVERIFIED
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
@@ -39,7 +39,7 @@ def line(name: str) -> str:
 
 
 def signed(kind: str, payload: dict[str, Any], *names: str) -> Envelope:
-    raw = strict_json.dumps({"schema": f"hdrs-hpc/{kind}/1", **payload})
+    raw = strict_json.dumps({"schema": KINDS[kind].schema, **payload})
     envelopes = [sign_in_process(KINDS[kind], raw, private(name)) for name in names]
     return Envelope(envelopes[0].payload_type, raw, tuple(item.signatures[0] for item in envelopes))
 
@@ -57,8 +57,9 @@ def root_payload(**changes: Any) -> dict[str, Any]:
         "version": 1,
         "supersedes": None,
         "demo": True,
+        "organisations": {"north": {"name": "North"}},
         "people": {
-            name: {"name": name.title(), "keys": [line(name)], "roles": roles}
+            name: {"name": name.title(), "organisation": "north", "keys": [line(name)], "roles": roles}
             for name, roles in people.items()
         },
         "thresholds": {
@@ -171,6 +172,7 @@ PROJECT = {"project": "lung-fm"}
 JOB = {**PROJECT, "job": "7K3QW2"}
 RUN = {**JOB, "attempt": ATTEMPT}
 COPY = {**PROJECT, "copy": "C0PY42"}
+RUNTIME = digest("runtime")
 
 
 def decision(checker: str, rebuilt: str, *, verdict: str = "approve", job: str = "7K3QW2") -> Envelope:
@@ -192,6 +194,25 @@ def decision(checker: str, rebuilt: str, *, verdict: str = "approve", job: str =
     return signed("output-decision", payload, checker)
 
 
+def state_opt_outs(life: Life, listed: str, version: int = 1, supersedes: str | None = None) -> str:
+    """A custodian says who opted out, which leads to the list ``listed``; gives the statement's digest."""
+    follows = {"supersedes": supersedes} if supersedes else {}
+    change = {
+        "audience": "north",
+        "dataset": "ct",
+        "version": version,
+        "action": "add",
+        "ids": digest(f"ids of {listed}"),
+        "nonce": NONCE,
+        "at": "2026-12-01T09:00:00Z",
+        **follows,
+    }
+    envelope = signed("opt-out-change", change, "adeyemi")
+    told = {"version": version, "action": "add", "list": digest(listed), "about": 10, **follows}
+    life.accept("opt-out-changed", {"dataset": "ct"}, envelope, **told)
+    return envelope.digest
+
+
 def begin(life: Life) -> None:
     """Trust root, dataset, grant."""
     root = signed("trust-root", root_payload(), "adeyemi", "brandt")
@@ -199,6 +220,7 @@ def begin(life: Life) -> None:
     life.accept("trust-root-accepted", {}, root, version=1, pinned=True)
     registration = {
         "name": "ct",
+        "owner": "north",
         "kind": "radiology",
         "sensitivity": "synthetic",
         "source": {"type": "folder", "path": "archive"},
@@ -212,7 +234,9 @@ def begin(life: Life) -> None:
         version=digest("inventory"),
         items=960,
         sensitivity="synthetic",
+        owner="north",
     )
+    state_opt_outs(life, "opt-out list")
     life.accept(
         "grant-accepted",
         PROJECT,
@@ -241,6 +265,8 @@ def stage(life: Life) -> None:
         items=122,
         refused=3,
         opted_out=6,
+        opt_out_list=digest("opt-out list"),
+        opt_out_about=10,
         report=digest("report"),
     )
     life.add("copy-moved", COPY, from_="STAGING", to="READY")
@@ -250,11 +276,18 @@ def run(life: Life) -> None:
     spec = signed("job-spec", {**SPEC, "trust-root": Envelope.parse(life.root).digest}, "okafor")
     life.accept("job-received", JOB, spec, submitter="okafor")
     life.add("job-moved", JOB, from_="RECEIVED", to="ADMITTED")
+    life.add("runtime-installed", {"cluster": "here"}, "broker/admin", digest=RUNTIME)
     life.add("attempt-created", RUN, number=1, cluster="here")
     life.add("output-key-created", {**RUN, "key": "k-out"}, "broker/keyd", role="output")
     life.add("attempt-submitted", RUN, cluster_job="4711")
     life.add("attempt-started", RUN, nodes=["n1"])
-    life.add("handover-bound", {**RUN, "node": "n1"}, "broker/keyd", public_key=digest("public"))
+    life.add(
+        "handover-bound",
+        {**RUN, "node": "n1"},
+        "broker/keyd",
+        public_key=digest("public"),
+        runtime=RUNTIME,
+    )
     life.add(
         "handover-answered",
         {**RUN, "node": "n1"},
@@ -299,8 +332,10 @@ def close(life: Life, **changes: Any) -> Envelope:
         "key-destroyed", {**PROJECT, "key": "k-copy"}, "broker/keyd", role="copy", keystore="file"
     )
     life.add("key-destroyed", {**PROJECT, "key": "k-out"}, "broker/keyd", role="output", keystore="file")
+    life.add("copy-tried", COPY, objects=38, bytes=9999, samples=1, keys=2)
     life.add("copy-removed", COPY, objects=38, bytes=9999)
     life.add("copy-moved", COPY, from_="READY", to="DESTROYED")
+    life.add("attempt-tried", RUN, objects=2, bytes=300, samples=1, keys=1)
     life.add("attempt-removed", RUN, objects=2, bytes=300)
     life.add("job-moved", JOB, from_="ADMITTED", to="PURGED", outcome="SUCCEEDED")
     for place in PLACES.values():
@@ -310,9 +345,7 @@ def close(life: Life, **changes: Any) -> Envelope:
             place=place.name,
             method=place.verified_by.value,
             result=min(ACCEPTED[place.verified_by]),
-            verified=True,
-            count=0,
-            bytes=0,
+            verified=place.verified_by not in UNVERIFIED,
         )
     payload = certificate_payload(life, gone.at) | changes
     certificate = signed("certificate", payload, "broker certificate")
@@ -345,6 +378,8 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
                 "dataset": "ct",
                 "version": digest("inventory"),
                 "manifest-digest": digest("manifest"),
+                "opt-out-list": digest("opt-out list"),
+                "opt-out-about": 10,
                 "objects": 38,
                 "bytes": 9999,
                 "key-id": "k-copy",
@@ -358,6 +393,7 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
                 "objects": 2,
                 "bytes": 300,
                 "keys": [{"key-id": "k-out", "destroyed-at": gone_at}],
+                "runtimes": [RUNTIME],
             }
         ],
         "deidentification-key-destroyed": True,
@@ -367,17 +403,16 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
             "master-rotated": True,
             "statement": "unlinked, not provably erased on this medium",
         },
-        "inventory": "hdrs-hpc/places/1",
+        "inventory": "hdrs-hpc/places/2",
         "places": [
             {
                 "place": place.name,
                 "owner": place.owner,
                 "purger": place.purger,
-                "verified": True,
+                "verified": place.verified_by not in UNVERIFIED,
                 "method": place.verified_by.value,
                 "result": min(ACCEPTED[place.verified_by]),
-                "count": 0,
-                "bytes": 0,
+                "how": "looked",
             }
             for place in PLACES.values()
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -41,6 +42,22 @@ def _drop(event: str) -> Callable[[Life], None]:
     return change
 
 
+def _registered(life: Life, subject: dict[str, str]) -> None:
+    """The runtime was registered, but for this cluster."""
+    life.entries = [
+        dataclasses.replace(entry, subject=subject) if entry.event == "runtime-installed" else entry
+        for entry in life.entries
+    ]
+
+
+def _withdrawn(life: Life) -> None:
+    """The runtime was withdrawn right after it was registered."""
+    place = 1 + next(i for i, entry in enumerate(life.entries) if entry.event == "runtime-installed")
+    gone = dataclasses.replace(life.entries[place - 1], event="runtime-withdrawn")
+    whole = [*life.entries[:place], gone, *life.entries[place:]]
+    life.entries = [dataclasses.replace(entry, seq=seq) for seq, entry in enumerate(whole)]
+
+
 IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
     "released twice": lambda life: life.add(
         "artefact-released",
@@ -75,10 +92,27 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         "key-destroyed", {**PROJECT, "key": "k-other"}, role="copy", keystore="file"
     ),
     "objects before their key": lambda life: life.add("copy-removed", COPY, objects=1, bytes=1),
+    "samples before the key's end": lambda life: life.add(
+        "copy-tried", COPY, objects=1, bytes=1, samples=1, keys=1
+    ),
+    "samples of outputs before the keys' end": lambda life: life.add(
+        "attempt-tried", RUN, objects=1, bytes=1, samples=1, keys=1
+    ),
+    "other objects than were measured": lambda life: (
+        life.add("key-destroyed", {**PROJECT, "key": "k-copy"}, role="copy", keystore="file"),
+        life.add("copy-tried", COPY, objects=2, bytes=9, samples=1, keys=1),
+        life.add("copy-removed", COPY, objects=1, bytes=9),
+    ),
     "outputs before their key": lambda life: life.add("attempt-removed", RUN, objects=1, bytes=1),
     "hand-over after it was closed": _answer,
     "second key for a bound node": lambda life: life.add(
         "handover-bound", {**RUN, "node": "n1"}, public_key=digest("second")
+    ),
+    "a runtime that nobody registered": _drop("runtime-installed"),
+    "a runtime registered for another cluster": lambda life: _registered(life, {"cluster": "there"}),
+    "a runtime bound after it was withdrawn": lambda life: _withdrawn(life),
+    "a runtime withdrawn that was never registered": lambda life: life.add(
+        "runtime-withdrawn", {"cluster": "there"}, digest=digest("runtime")
     ),
     "attempt created twice": lambda life: life.add("attempt-created", RUN, number=2, cluster="here"),
     "attempt submitted twice": lambda life: life.add("attempt-submitted", RUN, cluster_job="4712"),
@@ -100,8 +134,17 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         items=1,
         refused=0,
         opted_out=0,
+        opt_out_list=digest("opt-out list"),
+        opt_out_about=10,
         report=digest("r"),
     ),
+    "opt-out list that follows another": lambda life: make.state_opt_outs(
+        life, "a longer list", 2, digest("x")
+    ),
+    "opt-out list that skips one": lambda life: make.state_opt_outs(
+        life, "a longer list", 3, life.entries[2].subject["document"]
+    ),
+    "copy sealed before anybody said who opted out": _drop("opt-out-changed"),
     "state from nowhere": lambda life: life.add("job-moved", JOB, from_="QUEUED", to="RUNNING"),
     "decisions opened that nobody filed": lambda life: life.add(
         "decisions-opened", JOB, documents=[digest("a"), digest("b")], checkers=["chen", "duarte"]
@@ -118,6 +161,8 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
     "closed without a certificate": _drop("certificate-issued"),
     "closed without removing a copy": _drop("copy-removed"),
     "closed without removing an attempt": _drop("attempt-removed"),
+    "removed before anybody tried a copy": _drop("copy-tried"),
+    "removed before anybody tried an attempt": _drop("attempt-tried"),
     "certificate without places": _drop("place-verified"),
     "hand-over without binding": _drop("handover-bound"),
     "hand-over without submission": _drop("attempt-submitted"),
@@ -207,7 +252,7 @@ def test_time_may_seem_to_step_back_a_little_and_no_more(life: Life) -> None:
 
     def at(seconds: int) -> Entry:
         text = clock.to_text(last.moment - timedelta(seconds=seconds))
-        return Entry(last.seq + 1, text, "broker-started", {}, "broker/web", {"version": "1"})
+        return Entry(last.seq + 1, text, "login-refused", {}, "broker/web", {"code": "x"})
 
     replay([*life.entries, at(5)])
     much = at(6)
@@ -223,3 +268,28 @@ def test_a_gap_in_the_numbers_is_refused(life: Life) -> None:
 def test_an_empty_log_is_refused() -> None:
     with pytest.raises(HistoryImpossibleError):
         replay([])
+
+
+def test_a_copy_made_before_somebody_opted_out_is_handed_to_nobody() -> None:
+    life = Life()
+    make.begin(life)
+    make.stage(life)
+    make.run(life)
+    upto = next(index for index, entry in enumerate(life.entries) if entry.event == "handover-answered")
+    life.entries = life.entries[:upto]
+    first = next(entry for entry in life.entries if entry.event == "opt-out-changed")
+    make.state_opt_outs(life, "a longer list", 2, first.subject["document"])
+    replay(life.entries)
+    _answer(life)
+    with pytest.raises(HistoryImpossibleError, match="opted out"):
+        replay(life.entries)
+
+
+def test_a_copy_is_sealed_under_the_list_in_force_only() -> None:
+    life = Life()
+    make.begin(life)
+    first = next(entry for entry in life.entries if entry.event == "opt-out-changed")
+    make.state_opt_outs(life, "a longer list", 2, first.subject["document"])
+    make.stage(life)
+    with pytest.raises(HistoryImpossibleError, match="not in force"):
+        replay(life.entries)

@@ -158,8 +158,8 @@ def test_entries_after_the_last_checkpoint_are_refused(life: Life, tmp_path: Pat
 
 def test_a_rewritten_past_under_an_old_checkpoint_is_refused(life: Life, tmp_path: Path) -> None:
     first = life.checkpoints[0]
-    old = life.entries[3]
-    life.entries[3] = type(old)(
+    old = life.entries[4]
+    life.entries[4] = type(old)(
         old.seq, old.at, old.event, old.subject, old.actor, {**old.detail, "reason": "x"}
     )
     life.checkpoints.clear()
@@ -171,7 +171,7 @@ def test_a_rewritten_past_under_an_old_checkpoint_is_refused(life: Life, tmp_pat
 
 def test_a_log_cut_back_to_a_checkpoint_is_caught_by_a_held_one(life: Life, tmp_path: Path) -> None:
     held = life.checkpoints[-1]
-    size = 4
+    size = 5
     life.entries[size:] = []
     life.checkpoints[1:] = []
     kept = {entry.subject.get("document") for entry in life.entries}
@@ -185,7 +185,7 @@ def test_a_log_cut_back_to_a_checkpoint_is_caught_by_a_held_one(life: Life, tmp_
 def test_a_forked_log_is_caught_by_a_held_checkpoint(life: Life, tmp_path: Path) -> None:
     other = Life()
     make.begin(other)
-    other.add("broker-started", {}, version="0.1.0")
+    other.add("login-refused", {}, code="x")
     held = other.checkpoint()
     with pytest.raises(LogCutBackError):
         verify_dir(life.write(tmp_path / "audit"), life.root, None, held=[held])
@@ -197,14 +197,14 @@ def test_a_held_checkpoint_that_the_log_extends_is_accepted(life: Life, tmp_path
 
 
 def test_a_checkpoint_by_another_of_the_brokers_keys_is_refused(life: Life, tmp_path: Path) -> None:
-    life.add("broker-started", {}, version="0.1.0")
+    life.add("login-refused", {}, code="x")
     life.checkpoint("broker certificate")
     with pytest.raises(SignerUnknownError):
         verify_dir(life.write(tmp_path / "audit"), life.root, None)
 
 
 def test_a_checkpoint_of_another_broker_is_refused(life: Life, tmp_path: Path) -> None:
-    life.add("broker-started", {}, version="0.1.0")
+    life.add("login-refused", {}, code="x")
     life.checkpoint(audience="south")
     with pytest.raises(HdrsError, match="another broker"):
         verify_dir(life.write(tmp_path / "audit"), life.root, None)

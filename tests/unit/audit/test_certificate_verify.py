@@ -19,7 +19,7 @@ from hdrs_hpc.audit.certificate import (
     CertificateRootError,
     verify_certificate,
 )
-from hdrs_hpc.audit.places import NOT_PROVEN
+from hdrs_hpc.audit.places import NOT_PROVEN, PLACES, UNVERIFIED
 from hdrs_hpc.audit.report import Mark
 from hdrs_hpc.cli.audit import audit
 from hdrs_hpc.cli.certificate import certificate
@@ -45,6 +45,24 @@ def test_a_complete_certificate_verifies_and_says_what_it_can_not_prove(closed: 
     assert set(NOT_PROVEN.values()) <= set(not_proven)
     assert any("--audit" in text for text in not_proven)
     assert any(line.mark is Mark.NOTE and line.text.startswith("DEMO") for line in report.lines)
+
+
+def test_the_report_tells_of_each_place_what_was_done_or_that_nobody_looked(
+    closed: tuple[Life, bytes],
+) -> None:
+    life, raw = closed
+    report = verify_certificate(raw, life.root, None)
+    told = {line.text.split(":")[0]: line for line in report.lines}
+    for place in PLACES.values():
+        line = told[place.name]
+        assert line.text.endswith("; looked")
+        assert (line.mark is Mark.PROVEN) == (place.verified_by not in UNVERIFIED)
+
+
+def test_a_row_without_what_was_done_is_no_certificate(closed: tuple[Life, bytes]) -> None:
+    life, raw = closed
+    with pytest.raises(HdrsError):
+        verify_certificate(_resigned(raw, lambda payload: payload["places"][0].pop("how")), life.root, None)
 
 
 def test_with_the_log_nothing_can_have_been_left_out(closed: tuple[Life, bytes], tmp_path: Path) -> None:
@@ -93,6 +111,36 @@ def _found_something(payload: dict[str, Any]) -> None:
     next(row for row in payload["places"] if row["place"] == "sealed-copies")["result"] = "found"
 
 
+def _claims_without_looking(payload: dict[str, Any]) -> None:
+    next(row for row in payload["places"] if row["place"] == "database")["verified"] = True
+
+
+def _clean_without_looking(payload: dict[str, Any]) -> None:
+    next(row for row in payload["places"] if row["place"] == "database")["result"] = "no-patient-data"
+
+
+def _promise_as_evidence(payload: dict[str, Any]) -> None:
+    next(row for row in payload["places"] if row["place"] == "sealed-copies")["result"] = "not-checked"
+
+
+def _nothing_was_done(payload: dict[str, Any]) -> None:
+    payload["places"][0]["how"] = " "
+
+
+def _no_sample_was_tried(payload: dict[str, Any]) -> None:
+    for item in payload["checks"]:
+        item["result"] = "not-possible" if item["check"] == "samples-do-not-open" else item["result"]
+
+
+def _no_listing(payload: dict[str, Any]) -> None:
+    for item in payload["checks"]:
+        item["result"] = "not-possible" if item["check"] == "listings-empty" else item["result"]
+
+
+def _old_master(payload: dict[str, Any]) -> None:
+    payload["keystore"]["master-rotated"] = False
+
+
 def _place_twice(payload: dict[str, Any]) -> None:
     payload["places"].append(payload["places"][0])
 
@@ -136,6 +184,13 @@ def _other_inventory(payload: dict[str, Any]) -> None:
         _drop_place,
         _unverified_place,
         _found_something,
+        _claims_without_looking,
+        _clean_without_looking,
+        _promise_as_evidence,
+        _nothing_was_done,
+        _no_sample_was_tried,
+        _no_listing,
+        _old_master,
         _place_twice,
         _weaker_method,
         _unknown_place,
@@ -176,6 +231,15 @@ def test_a_demo_certificate_can_not_pass_as_a_real_one(closed: tuple[Life, bytes
         verify_certificate(changed, life.root, None)
 
 
+ATTEMPT_ROW: dict[str, Any] = {
+    "attempt": make.ATTEMPT,
+    "job": "7K3QW2",
+    "objects": 2,
+    "bytes": 300,
+    "keys": [{"key-id": "k-out", "destroyed-at": "2026-12-01T09:00:51Z"}],
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -186,6 +250,9 @@ def test_a_demo_certificate_can_not_pass_as_a_real_one(closed: tuple[Life, bytes
                 {"attempt": make.ATTEMPT, "job": "7K3QW2", "objects": 2, "bytes": 300, "keys": []},
             ]
         },
+        {"attempts": [ATTEMPT_ROW | {"bytes": 0}]},
+        {"attempts": [ATTEMPT_ROW | {"runtimes": []}]},
+        {"attempts": [ATTEMPT_ROW | {"runtimes": [digest("another runtime")]}]},
         {"grant": digest("another grant")},
         {"log": {"size": 3, "root": "0" * 64}},
     ],

@@ -99,8 +99,9 @@ def test_a_client_only_install_learns_which_extra_the_demo_needs(
     assert not (tmp_path / "site").exists()
 
 
-def test_a_freeze_is_said_to_be_for_good() -> None:
+def test_a_freeze_tells_what_it_stops_and_who_lifts_it() -> None:
     told = " ".join((project.commands["freeze"].help or "").split())
-    assert "It can't be undone" in told and "running jobs are cancelled" in told and "new project" in told
-    assert "for good" in closing._DONE["freeze"]
+    assert "running jobs are cancelled" in told and "hdrs-hpc project unfreeze" in told
+    assert "As many custodians as grant the data can lift it" in told
+    assert "running jobs are being cancelled" in closing._DONE["freeze"]
     assert json.dumps(closing._DONE).count("being destroyed; certificate follows") == 2

@@ -17,7 +17,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    for name in ("ada", "bob"):
+    for name in ("ada", "bob", "new", "gil", "hue"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", name], check=True)
     party = Party()
     (tmp_path / "keys.json").write_text(json.dumps({duty: party.line(duty) for duty in DUTIES}))
@@ -26,7 +26,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ROOT = (
     "trust", "init", "root.json", "--audience", "north-sde", "--broker-keys", "keys.json",
-    "--person", "ada:Ada A:custodian:ada.pub", "--person", "bob:Bob B:custodian,admin:bob.pub",
+    "--organisation", "north:North Hospital",
+    "--person", "ada:Ada A:north:custodian:ada.pub", "--person", "bob:Bob B:north:custodian,admin:bob.pub",
 )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def test_the_next_root_takes_over_what_is_not_changed(desk: Path, capsys: pytest
         "--succeeds",
         "root.json",
         "--person",
-        "rae:Rae R:researcher:rae.pub",
+        "rae:Rae R:north:researcher:rae.pub",
     )
     assert made["version"] == 2
     for name in ("ada", "bob"):
@@ -105,17 +106,37 @@ def test_the_next_root_takes_over_what_is_not_changed(desk: Path, capsys: pytest
     ("text", "code"),
     [
         ("ada", "person-option"),
-        ("ada:Ada:custodian", "person-option"),
-        ("ada:Ada:custodian:no-such.pub", "person-option"),
-        ("ada:Ada:custodian:ada", "person-option"),
-        ("ada:Ada:king:ada.pub", "bad-value"),
-        ("Ada A:Ada:custodian:ada.pub", "bad-name"),
+        ("ada:Ada:north:custodian", "person-option"),
+        ("ada:Ada:custodian:ada.pub", "person-option"),
+        ("ada:Ada:north:custodian:no-such.pub", "person-option"),
+        ("ada:Ada:north:custodian:ada", "person-option"),
+        ("ada:Ada:north:king:ada.pub", "bad-value"),
+        ("Ada A:Ada:north:custodian:ada.pub", "bad-name"),
+        ("ada:Ada:nowhere:researcher:ada.pub", "organisation-unknown"),
+        ("ada:Ada:north:-:ada.pub", "bad-value"),
     ],
 )
 def test_a_person_written_wrongly_is_named(
     desk: Path, capsys: pytest.CaptureFixture[str], text: str, code: str
 ) -> None:
-    code_found = main.run([*ROOT[:7], "--person", text, "--json"])
+    code_found = main.run(
+        [
+            *ROOT[:9],
+            "--threshold",
+            "grant=1",
+            "--threshold",
+            "trust-root=1",
+            "--threshold",
+            "dataset-registration=1",
+            "--person",
+            text,
+            "--person",
+            "bob:Bob B:north:custodian:bob.pub",
+            "--organisation",
+            "north:North:1",
+            "--json",
+        ]
+    )
     assert code_found in (2, 3)
     error = json.loads(capsys.readouterr().out)["error"]
     assert code in [error["code"], *(item["code"] for item in error.get("findings", ()))]
@@ -125,7 +146,7 @@ def test_a_person_written_wrongly_is_named(
 def test_a_private_key_given_for_a_public_one_is_never_written_anywhere(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.run([*ROOT[:7], "--person", "ada:Ada:custodian:ada"]) == 2
+    assert main.run([*ROOT[:9], "--person", "ada:Ada:north:custodian:ada"]) == 2
     shown = capsys.readouterr()
     assert "PRIVATE" not in shown.out + shown.err
     assert not (desk / "root.json").exists()
@@ -135,3 +156,105 @@ def test_a_demo_mark_and_the_audience_never_change(desk: Path) -> None:
     assert main.run(list(ROOT)) == 0
     assert main.run(["trust", "init", "two.json", "--succeeds", "root.json", "--demo"]) == 2
     assert main.run(["trust", "init", "two.json", "--succeeds", "root.json", "--audience", "south"]) == 2
+
+
+# --- replaced and lost keys, by the very commands of docs/custodian.md
+
+RECOVERY = (
+    "--organisation", "uni:A University", "--recovery", "gil,hue",
+    "--person", "gil:Gil G:uni:-:gil.pub", "--person", "hue:Hue H:uni:-:hue.pub",
+)  # fmt: skip
+
+
+def _signed_root(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([*ROOT, *RECOVERY]) == 0
+    for name in ("ada", "bob"):
+        assert main.run(["trust", "sign", "root.json", "--key", name, "--yes"]) == 0
+    capsys.readouterr()
+
+
+def _sign(capsys: pytest.CaptureFixture[str], key: str) -> dict:
+    return run_json(capsys, "trust", "sign", "two.json", "--succeeds", "root.json", "--key", key, "--yes")
+
+
+def test_a_key_is_replaced_by_old_new_and_another(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _signed_root(capsys)
+    made = (
+        "trust",
+        "init",
+        "two.json",
+        "--succeeds",
+        "root.json",
+        "--replace-key",
+        "bob:new.pub",
+        "--from-entry",
+        "7",
+    )
+    assert run_json(capsys, *made)["version"] == 2
+    first = _sign(capsys, "bob")
+    assert not first["complete"] and any("new key of bob" in text for text in first["missing"])
+    second = _sign(capsys, "new")
+    assert not second["complete"] and not any("new key of bob" in text for text in second["missing"])
+    assert any("still missing: 1 of ada" in text for text in second["missing"])
+    assert main.run(["trust", "verify", "two.json", "--succeeds", "root.json"]) == 4
+    capsys.readouterr()
+    third = _sign(capsys, "ada")
+    assert (third["complete"], third["missing"]) == (True, [])
+    assert main.run(["trust", "verify", "two.json", "--succeeds", "root.json"]) == 0
+    shown = json.loads((desk / "two.json").read_text())
+    assert len(shown["signatures"]) == 3
+
+
+def test_a_lost_key_is_replaced_with_the_recovery_people(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _signed_root(capsys)
+    run_json(
+        capsys, "trust", "init", "two.json", "--succeeds", "root.json", "--replace-key", "bob:new.pub",
+        "--compromised", "--from-entry", "7",
+    )  # fmt: skip
+    told = [_sign(capsys, key) for key in ("gil", "hue", "new", "ada")]
+    assert [item["complete"] for item in told] == [False, False, False, True]
+    assert any("recovery people (gil); still missing: 1 of hue" in text for text in told[0]["missing"])
+    assert main.run(["trust", "verify", "two.json", "--succeeds", "root.json"]) == 0
+    capsys.readouterr()
+    shown = run_json(capsys, "trust", "show", "two.json", "--succeeds", "root.json")
+    assert shown["root"]["people"]["bob"]["keys"][0]["compromised-from"] == 7
+
+
+def test_sign_shows_the_digest_and_what_is_missing(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = run_json(capsys, *ROOT)["digest"]
+    assert main.run(["trust", "sign", "root.json", "--key", "ada", "--yes"]) == 0
+    shown = capsys.readouterr()
+    assert f"digest {digest}" in shown.err
+    assert "1 of 2 custodians of this trust root (ada); still missing: 1 of bob" in shown.out
+
+
+def test_without_the_root_before_sign_says_that_it_can_not_tell(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _signed_root(capsys)
+    made = (
+        "trust",
+        "init",
+        "two.json",
+        "--succeeds",
+        "root.json",
+        "--replace-key",
+        "bob:new.pub",
+        "--from-entry",
+        "7",
+    )
+    run_json(capsys, *made)
+    told = run_json(capsys, "trust", "sign", "two.json", "--key", "ada", "--yes")
+    assert not told["complete"] and any("--succeeds" in text for text in told["missing"])
+
+
+@pytest.mark.parametrize("option", ["bob", "bob:", "bob:new.pub"])
+def test_a_key_to_replace_that_is_written_wrongly_or_from_no_entry(
+    desk: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    _signed_root(capsys)
+    assert main.run(["trust", "init", "two.json", "--succeeds", "root.json", "--replace-key", option]) == 2
+    assert "replace-key-option" in capsys.readouterr().err
+    assert not (desk / "two.json").exists()

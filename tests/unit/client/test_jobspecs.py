@@ -45,7 +45,8 @@ def test_each_good_example_is_allowed(path):
     assert result.exit_code == 0, result.stdout
     report = json.loads(result.stdout)
     assert report["decision"]["allowed"] is True
-    assert len(report["decision"]["rules"]) == 16
+    assert len(report["decision"]["rules"]) == 17
+    assert len(report["not-applied"]) == 1, "who opted out is known to the broker only"
 
 
 def test_examples_never_expire_because_their_time_is_pinned(monkeypatch):

@@ -42,7 +42,7 @@ def home(tmp_path, party) -> Path:
     (tmp_path / "root.json").write_bytes(party.signed("trust-root").to_bytes())
     own = {**GRANT, "workloads": {"builtin": ["cohort-summary@1"], "own-code": "project"}}
     (tmp_path / "grant.json").write_bytes(party.sign("grant", own, "ada", "bob").to_bytes())
-    registration = party.sign("dataset-registration", REGISTRATION, "ada")
+    registration = party.sign("dataset-registration", REGISTRATION, "ada", "bob")
     (tmp_path / "ct.json").write_bytes(registration.to_bytes())
     (tmp_path / "hdrs-hpc.toml").write_text(
         f"""[context]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from party import DUTIES, GRANT, OTHERS, REGISTRATION, SPEC, changed
+from party import DUTIES, GRANT, OTHERS, REGISTRATION, changed
+from party import SPEC as SPEC_OF_TABLES
 
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
@@ -76,6 +77,8 @@ outputs:
   metrics: {}
   weights: {keep: project}
 """
+FIGURE = {"class": "figure", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"}
+SPEC = changed(SPEC_OF_TABLES, "outputs/spacing", FIGURE)
 METRICS_OF_65_KIB = {"class": "metrics", "path": "m.json", "max-size": "65KiB"}
 
 
@@ -188,6 +191,8 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
         ("outputs/spacing/data", "spacing", "figure-without-data", "outputs"),
         ("outputs/spacing/data", ..., "figure-without-data", "outputs"),
         ("outputs/spacing/counts", ["n"], "counts-misplaced", "outputs.spacing"),
+        ("outputs/spacing/measures", ["n"], "counts-misplaced", "outputs.spacing"),
+        ("outputs/cohort/measures", ["n_patients"], "counts-misplaced", "outputs.cohort"),
         ("outputs/cohort/path", "spacing.png/c.csv", "output-clash", "outputs"),
         ("nonce", "ILOU5678901234567890123456", "bad-value", "nonce"),
         ("trust-root", "sha256:ABC", "bad-digest", "trust-root"),
@@ -348,7 +353,7 @@ def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
 
 
 def test_every_kind_of_document_has_its_own_type_and_namespace():
-    assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 12
+    assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 13
     assert KINDS["grant"].payload_type == "application/vnd.hdrs-hpc.grant+json"
     assert KINDS["grant"].namespace == "hdrs-hpc/grant@1"
     assert {name for name, kind in KINDS.items() if kind.role == "broker"} == set(DUTIES)

@@ -15,6 +15,7 @@ from archive import real
 from imaging.staging import sandbox
 from imaging.staging.pool import ParserPool, ParserStartError, as_descriptor
 from imaging.staging.refusals import Refused
+from tests.support import narrow
 
 FAKE = """
 import os, socket, struct, sys, time
@@ -119,6 +120,130 @@ def test_of_many_files_asked_about_at_once_only_the_guilty_one_is_blamed(
         else:
             assert place not in refused
             assert [answer[0] for answer in outcome] == [f'{{"said": "{word}"}}'.encode()]
+
+
+TALKATIVE = """
+import os, sys
+sys.path[:0] = {paths!r}
+import socket
+from tests.support import narrow
+socket.socket = narrow.KINDS[{kind!r}]
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+while (got := wire.receive_request(sock)) is not None:
+    with os.fdopen(got[1], "rb") as file: word = file.read()
+    wire.send(sock, word * {times}, word * {times})
+    wire.send(sock, b'{{"end": true}}')
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_bytes", "times"),
+    [("smallest buffers", 60_000, 50_000), ("single bytes", 2_000, 2_000)],
+)
+def test_requests_and_answers_that_fit_into_no_buffer_pass_each_other(
+    kind: str, request_bytes: int, times: int
+) -> None:
+    """Sixteen requests go out before an answer is read, and the parser reads none while it answers one."""
+    root = str(Path(__file__).resolve().parents[3])
+    argv = [sys.executable, "-c", TALKATIVE.format(paths=[root], kind=kind, times=times)]
+    began = time.monotonic()
+    with narrow.sockets(narrow.KINDS[kind]), ParserPool(1, timeout_s=30, argv=argv) as pool:
+        files = [as_descriptor(bytes([65 + number])) for number in range(20)]
+        outcomes = pool.ask_each(files, "any", padding="x" * request_bytes)
+        one = list(pool.ask(files[0], "any", padding="x" * request_bytes))
+    for number, outcome in enumerate([*outcomes, one]):
+        ((header, blob),) = outcome  # type: ignore[misc]  # none is refused
+        assert header == blob == bytes([65 + number % 20]) * times
+    assert time.monotonic() - began < 25
+
+
+ONCE = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import socket
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+while (got := wire.receive_request(sock)) is not None:
+    with os.fdopen(got[1], "rb") as file: word = file.read().decode()
+    try: os.mkdir(os.path.join({folder!r}, word)); first = True
+    except FileExistsError: first = False
+    for number in range(3):
+        wire.send(sock, b'{{"number": %d}}' % number)
+        if first and number == 1 and word.startswith("hang"): time.sleep(600)
+        if first and number == 1 and word.startswith("die"): os.abort()
+    wire.send(sock, b'{{"end": true}}')
+"""
+
+
+@pytest.mark.parametrize("word", ["sound", "hang", "die"])
+def test_a_parser_that_is_lost_once_costs_nothing_and_no_answer_comes_twice(
+    tmp_path: Path, word: str
+) -> None:
+    root = str(Path(__file__).resolve().parents[3])
+    argv = [sys.executable, "-c", ONCE.format(root=root, folder=str(tmp_path))]
+    with ParserPool(1, timeout_s=2, argv=argv) as pool, as_descriptor(word.encode()) as file:
+        found = [header for header, _ in pool.ask(file, "any")]
+    assert found == [b'{"number": 0}', b'{"number": 1}', b'{"number": 2}']
+
+
+def test_a_file_is_asked_about_again_in_a_process_that_has_read_no_other(tmp_path: Path) -> None:
+    root = str(Path(__file__).resolve().parents[3])
+    argv = [sys.executable, "-c", PIDS.format(root=root, folder=str(tmp_path))]
+    with ParserPool(1, timeout_s=2, argv=argv) as pool:
+        files = [as_descriptor(word) for word in (b"1", b"2", b"hang", b"4")]
+        outcomes = pool.ask_each(files, "any")
+    pids = [int(outcome[0][0]) for outcome in outcomes]  # type: ignore[index]  # none is refused
+    assert pids[0] == pids[1]
+    assert len(set(pids)) == 3 - (pids[2] == pids[3])
+    assert pids[2] != pids[0]
+
+
+PIDS = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import socket
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+while (got := wire.receive_request(sock)) is not None:
+    with os.fdopen(got[1], "rb") as file: word = file.read().decode()
+    try: os.mkdir(os.path.join({folder!r}, word)); first = True
+    except FileExistsError: first = False
+    if first and word == "hang": time.sleep(600)
+    wire.send(sock, b"%d" % os.getpid() + b" " * 300)
+    wire.send(sock, b'{{"end": true}}')
+"""
+
+
+EARLY = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import socket
+from imaging.staging import wire
+sock = socket.socket(fileno=0)
+wire.send(sock, b'{{"ready":true}}')
+wire.send(sock, b'{{"early": true}}')
+wire.send(sock, b'{{"end": true}}')
+time.sleep(600)
+"""
+
+
+def test_a_parser_that_answers_before_it_was_asked_is_sent_no_descriptor_later() -> None:
+    """A descriptor's number may mean another file by then."""
+    root = str(Path(__file__).resolve().parents[3])
+    argv = [sys.executable, "-c", EARLY.format(root=root)]
+    with narrow.sockets(narrow.NarrowSocket), ParserPool(1, timeout_s=5, argv=argv) as pool:
+        before: set[int] = set()
+        for _ in range(3):
+            with as_descriptor(b"some") as file:
+                assert list(pool.ask(file, "x" * 100_000)) == [(b'{"early": true}', bytearray())]
+            (parser,) = pool._living
+            assert not parser.usable()
+            assert parser._process.pid not in before
+            before.add(parser._process.pid)
 
 
 def test_a_pool_closed_by_an_error_leaves_nobody_waiting() -> None:

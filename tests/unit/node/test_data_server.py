@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from hdrs_hpc.sealing.reader import SealedCopy
 from imaging.reading import NoSuchItemError, open_staged
 from imaging.reading.client import DataClient, NoSuchInputError
 from imaging.reading.store import StagedStore
+from tests.support import narrow
 
 KEY = bytes(range(32))
 BIG = np.random.default_rng(1).integers(0, 256, (20 << 20) + 777, dtype=np.uint8).tobytes()
@@ -69,6 +71,41 @@ def module_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def served(module_served: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
     monkeypatch.setenv("HDRS_DATA_SOCKET", module_served.path)
     return module_served
+
+
+@pytest.mark.parametrize("kind", narrow.KINDS)
+def test_requests_and_answers_pass_where_nothing_fits(tmp_path: Path, kind: str) -> None:
+    with narrow.sockets(narrow.KINDS[kind]):
+        served = Served(tmp_path)
+        wanted = [Range("big", 5003 * number, 700) for number in range(300)]
+        found = served.client.read("ct", wanted)
+        assert [bytes(data or b"") for data in found] == [BIG[r.start : r.start + 700] for r in wanted]
+        absent = ["absent/" + "x" * 40 + str(number) for number in range(300)]
+        assert served.client.sizes("ct", absent) == [-1] * 300
+        assert served.client.paths("ct", "small/") == [f"small/{number:02d}" for number in range(30)]
+        with ThreadPoolExecutor(4) as pool:
+            ranges = [[Range("big", 70_000 * number, 65_000)] for number in range(8)]
+            several = list(pool.map(lambda one: served.client.read("ct", one)[0], ranges))
+        assert [bytes(data or b"") for data in several] == [
+            BIG[70_000 * number : 70_000 * number + 65_000] for number in range(8)
+        ]
+        served.server.close()
+
+
+def test_a_signal_within_an_answer_does_not_look_like_its_end(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        names = [f"absent/{number}" for number in range(50_000)]
+        with narrow.sockets(narrow.NarrowSocket):
+            assert DataClient(served.path).sizes("ct", names) == [-1] * len(names)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert heard
+    served.server.close()
 
 
 def test_names_sizes_and_paths(served: Served) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
 
 from hdrs_hpc.core.errors import all_errors
 from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
-from hdrs_hpc.policy import job
+from hdrs_hpc.documents.models.selection import DateRange
+from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
+FIGURE = {"class": "figure", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
 OWN = {"kind": "dask", "bundle": {"digest": TWOS, "size": 10240}, "entry": "cohort.main:run"}
 
 
@@ -27,7 +29,13 @@ def facts(party) -> Facts:
         cluster=ClusterFacts("isambard-ai", "sandboxed", 16),
         trust_root=TrustRoot.from_value(party.root_value()),
         trust_root_digest=ONES,
+        opt_outs=frozenset({"north-chest-ct"}),
     )
+
+
+def test_a_dataset_of_which_nobody_said_who_opted_out_is_used_by_no_job(facts: Facts) -> None:
+    for stated in (frozenset(), frozenset({"other"})):
+        assert _codes(_decide(replace(facts, opt_outs=stated))) == ["opt-out-not-stated"]
 
 
 def _decide(facts: Facts, *, submitter: str = "rae", spec: dict = SPEC) -> job.Decision:
@@ -52,7 +60,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 18
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "output-class-not-granted",
             "outputs.m.class",
         ),
+        ("outputs/f", FIGURE, "figure-of-real-data", "outputs.f.class"),
     ],
 )
 def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where):
@@ -142,12 +151,25 @@ def test_every_breach_is_told_at_once(facts):
     ]
 
 
-def test_a_keyword_left_out_keeps_the_grants_own(facts):
-    from hdrs_hpc.policy.selection import effective
-
-    spec = JobSpec.from_value(SPEC)
-    chosen = effective(spec.data["ct"].select, facts.grant.data["north-chest-ct"].select)
-    assert sorted(chosen) == ["BodyPartExamined", "Modality", "StudyDate"]
+@pytest.mark.parametrize(
+    ("asked", "narrower"),
+    [
+        ({}, False),
+        ({"Modality": ("CT", "MR")}, False),
+        ({"Modality": ("MR", "CT")}, False),
+        ({"Modality": ("CT",)}, True),
+        ({"PatientSex": ("F", "M", "O")}, True),
+        ({"StudyDate": DateRange(first=date(2020, 1, 1), last=date(2021, 1, 1))}, False),
+        ({"StudyDate": DateRange(first=date(2020, 1, 2), last=date(2021, 1, 1))}, True),
+        ({"StudyDate": DateRange(first=date(2020, 1, 1), last=date(2020, 12, 31))}, True),
+    ],
+)
+def test_a_selection_is_narrower_where_it_may_leave_something_out(asked, narrower):
+    granted = {
+        "Modality": ("CT", "MR"),
+        "StudyDate": DateRange(first=date(2020, 1, 1), last=date(2021, 1, 1)),
+    }
+    assert selection.narrower(asked, granted) is narrower
 
 
 def test_reviewed_code_runs_once_somebody_outside_has_approved_it(facts):
@@ -220,6 +242,18 @@ def test_real_data_never_meets_a_demo_root(party, facts):
     demo = replace(facts, trust_root=TrustRoot.from_value(party.root_value(demo=True)))
     assert _codes(_decide(demo)) == ["real-data-under-demo-root"]
     assert _decide(_synthetic(demo)).allowed
+
+
+@pytest.mark.parametrize("threshold", ["trust-root", "grant", "dataset-registration"])
+def test_real_data_never_meets_a_root_under_which_one_person_decides(party, facts, threshold):
+    thresholds = party.root_value()["thresholds"] | {threshold: 1}
+    weak = replace(facts, trust_root=TrustRoot.from_value(party.root_value(thresholds=thresholds)))
+    assert _codes(_decide(weak)) == ["real-data-needs-two"]
+    assert _decide(_synthetic(weak)).allowed
+
+
+def test_figures_of_data_that_are_not_real_are_still_drawn(facts):
+    assert _decide(_synthetic(facts), spec=changed(SPEC, "outputs/f", FIGURE)).allowed
 
 
 def test_a_withdrawn_dataset_version_is_refused(facts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.sealing.objects import sftp_wire as wire
 from hdrs_hpc.sealing.objects.sftp import SftpPool, SftpStore
 from hdrs_hpc.sealing.objects.sftp_session import SftpLostError, SftpSession
+from tests.support import narrow
 
 INIT, OPEN, CLOSE, READ, WRITE, RENAME, EXTENDED = 1, 3, 4, 5, 6, 18, 200
 VERSION, STATUS, HANDLE, DATA = 2, 101, 102, 103
@@ -215,6 +217,39 @@ def test_a_put_that_the_server_refused_anywhere_is_an_error(refused: int) -> Non
     kinds = [kind for kind, _ in asked]
     assert (RENAME in kinds) == (refused == RENAME), "nothing gets a name that was not written whole"
     assert any(kind == 13 and b"/r/.partial-a" in body for kind, body in asked)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("smallest buffers", 600_000), ("single bytes", 20_000)])
+def test_objects_go_both_ways_where_nothing_fits_into_the_line(kind: str, size: int) -> None:
+    """Many requests are under way at once, and the server reads none while it answers one."""
+    kept: dict[int, bytes] = {}
+    content = random.Random(1).randbytes(size)
+
+    def reply(kind: int, number: int, body: bytes) -> list[bytes]:
+        if kind == OPEN:
+            return [message(HANDLE, number, text(b"h"))]
+        if kind == WRITE:
+            at = struct.unpack(">Q", body[5:13])[0]
+            kept[at] = body[17:]
+        if kind == READ:
+            offset, length = struct.unpack(">QI", body[-12:])
+            part = content[offset : offset + length]
+            return [message(DATA, number, text(part)) if part else status(number, 1)]
+        return [status(number, 0)]
+
+    with narrow.sockets(narrow.KINDS[kind]), session_with(reply) as session:
+        into = [bytearray(size) for _ in range(2)]
+        reads = [
+            threading.Thread(target=session.read_into, args=(b"h", 0, memoryview(target))) for target in into
+        ]
+        for thread in reads:
+            thread.start()
+        SftpStore(SftpPool(lambda: session), "/r").put("a", content)
+        for thread in reads:
+            thread.join(60)
+        assert session.alive
+    assert b"".join(part for _, part in sorted(kept.items())) == content
+    assert into == [content, content]
 
 
 def test_answers_may_come_in_any_order() -> None:

@@ -33,6 +33,12 @@ class FigureTooLargeError(ArtefactRefusedError):
     remedy = f"At most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all: lower the dpi."
 
 
+class RealFigureError(ArtefactRefusedError):
+    code = "figure-drawn-from-real-data"
+    meaning = "A workload's figure can hide patients' images in shades that no reviewer sees, so none leaves real data."
+    remedy = "Release the table and draw the figure from it outside."
+
+
 class FigureWithoutDataError(ArtefactRefusedError):
     code = "figure-data-missing"
     meaning = "A figure is only as safe as the numbers it draws, and those were not checked with it."

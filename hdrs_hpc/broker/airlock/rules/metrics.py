@@ -1,7 +1,7 @@
 """Metrics: one flat JSON object of names and numbers; counts are protected as in a table of one row.
 
-A number that would leave as a whole one is whole, however it was written.  Names come out sorted: their order
-says nothing.
+A number that would leave as a whole one is whole, however it was written; whole numbers are declared, as counts or
+as measures.  Names come out sorted: their order says nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from hdrs_hpc.broker.airlock import names, numbers
+from hdrs_hpc.broker.airlock import bounds, capacity, names, numbers
 from hdrs_hpc.broker.airlock.additive import CountSheet
-from hdrs_hpc.broker.airlock.declared import CountRules, Declared
+from hdrs_hpc.broker.airlock.declared import CountRules, Declared, InputFacts
 from hdrs_hpc.broker.airlock.disclosure import Pattern
 from hdrs_hpc.broker.airlock.identifiers import IdentifierScan
-from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.broker.airlock.refusal import (
+    ArtefactRefusedError,
+    Finding,
+    NothingLeftError,
+    UndeclaredCountError,
+)
 from hdrs_hpc.core import strict_json
 
 MEDIA_TYPE = "application/json"
@@ -27,10 +32,7 @@ MAX_BYTES = 64 << 10
 MAX_ENTRIES = 64
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}", re.ASCII)
-_COUNT_NAME = re.compile(
-    r"(?:n|num|number|count|freq|frequency|total)(?:[_.:-].*)?|.*[_.:-](?:n|num|counts?|freq|totals?)",
-    re.IGNORECASE,
-)
+_NEGATIVE_ZERO = re.compile(rb":\s*-0\s*[,}]")
 
 
 class MalformedMetricsError(ArtefactRefusedError):
@@ -50,12 +52,13 @@ class MetricCountError(ArtefactRefusedError):
 
 @dataclass(frozen=True)
 class Metrics:
-    """Parsed metrics; ``counts`` names the entries that count something, declared or by their name."""
+    """Parsed metrics; ``counts`` names the entries that count something, as declared."""
 
     name: str
     entries: dict[str, int | float]
     counts: tuple[str, ...]
     findings: tuple[Finding, ...]
+    inputs: InputFacts
 
     def sheet(self) -> CountSheet:
         return CountSheet(
@@ -69,7 +72,7 @@ class Metrics:
         )
 
 
-def parse(declared: Declared, data: bytes, digits: int) -> Metrics:
+def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Metrics:
     """The metrics in ``data``; raises a :class:`~hdrs_hpc.core.errors.BadDocumentError` with the reason.
 
     ``digits``: how many significant ones the grant leaves to numbers that are no counts.
@@ -89,31 +92,31 @@ def parse(declared: Declared, data: bytes, digits: int) -> Metrics:
         if not math.isfinite(number) or not numbers.is_number(repr(number)):
             raise MalformedMetricsError("a number out of range", where=where)
         entries[name] = number
-    entries = {name: _whole_as_whole(number, digits) for name, number in entries.items()}
-    scan = IdentifierScan()
-    for name, number in entries.items():
-        scan.look([name, repr(number)], f"entry {name}")
-    counts, findings = _counts(declared, entries)
-    return Metrics(declared.name, entries, counts, (*findings, *scan.conclude()))
+    if _NEGATIVE_ZERO.search(data):
+        raise MalformedMetricsError("a whole number written as -0")
+    findings = _search(declared, entries)
+    counts = _counts(declared, entries)
+    findings += _look(declared, entries, counts, digits)
+    metrics = Metrics(declared.name, entries, counts, tuple(findings), inputs)
+    bounds.check(metrics.sheet(), inputs)
+    return metrics
 
 
 def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:
     """The new JSON, a suppressed entry as null, and what was repaired.
 
-    When every count is hidden the other values describe a group too small to be described: hidden as well.
+    When every count is hidden the other values describe a group too small to be described: nothing is left.
     """
     hidden = {metrics.counts[column] for _, column in pattern.hidden}
-    nobody_left = bool(hidden) and len(hidden) == len(metrics.counts)
+    if hidden and len(hidden) == len(metrics.counts):
+        raise NothingLeftError()
     made: dict[str, int | float | None] = {}
-    rounded = hidden_statistics = 0
+    rounded = 0
     for name, number in sorted(metrics.entries.items()):
         if name in hidden:
             made[name] = None
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
-        elif nobody_left:
-            made[name] = None
-            hidden_statistics += 1
         else:
             text = numbers.rounded(repr(number), rules.digits)
             made[name] = float(text) if "." in text else int(text)
@@ -121,56 +124,51 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
     repaired = {
         "counts-suppressed-as-small": len(pattern.primary),
         "counts-suppressed-to-protect-them": len(pattern.secondary),
-        "statistics-suppressed": hidden_statistics,
         "numbers-rounded": rounded,
+        "capacity-bits": capacity.metrics_bits(tuple(made), metrics.counts, rules, metrics.inputs),
     }
     return json.dumps(made, indent=1, allow_nan=False).encode("utf-8") + b"\n", repaired
 
 
-def _whole_as_whole(number: int | float, digits: int) -> int | float:
-    """The int that ``number`` would leave as, where that is one a count could be."""
-    text = repr(number)
-    if isinstance(number, float) and numbers.whole_once_rounded([text], digits):
-        return int(number) if number.is_integer() else int(numbers.rounded(text, digits))
-    return number
+def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding]:
+    """Look for identifiers in every name and number, of counts as well."""
+    scan = IdentifierScan()
+    counted = {*declared.counts, *declared.known_counts}
+    for name, number in entries.items():
+        where = f"entry {name}"
+        scan.look([name, repr(number)], where)
+        if name in counted:
+            scan.look_at_counts([repr(number)], where)
+    return scan.conclude()
 
 
-def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[tuple[str, ...], list[Finding]]:
-    for name in declared.counts:
+def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[str, ...]:
+    """Declared counts must be there; those that a built-in workload is known to write may be."""
+    found = (*declared.counts, *(name for name in declared.known_counts if name in entries))
+    for name in found:
         number = entries.get(name)
         if not isinstance(number, int) or not numbers.is_count(str(number)):
             raise MetricCountError(where=f"entry {name}" if name in entries else None)
-    whole = [
-        name
-        for name, number in entries.items()
-        if name not in declared.counts and isinstance(number, int) and numbers.is_count(str(number))
-    ]
-    named = [name for name in whole if _COUNT_NAME.fullmatch(name)]
-    findings = [
-        Finding("treated-as-count", "a whole number named like a count was protected as one", f"entry {name}")
-        for name in named
-    ]
-    findings += [
-        Finding(
-            "whole-numbers-not-counts",
-            "a whole number that was not declared as a count",
-            f"entry {name}",
-        )
-        for name in whole
-        if name not in named
-    ]
-    findings += [
-        Finding("name-like-code", "a name that reads like a code and not like words", f"entry {name}")
-        for name in entries
-        if names.reads_like_code(name)
-    ]
-    findings += [
-        Finding("extreme-values", "a minimum or maximum is one person's value", f"entry {name}")
-        for name in entries
-        if re.search(r"(?:^|[_.-])(?:min|max)(?:$|[_.-])", name, re.IGNORECASE)
-    ]
-    if not declared.counts and not named:
-        findings.append(
-            Finding("metrics-without-counts", "nothing says how many people these numbers describe")
-        )
-    return (*declared.counts, *named), findings
+    return tuple(dict.fromkeys(found))
+
+
+def _look(
+    declared: Declared, entries: dict[str, int | float], counts: tuple[str, ...], digits: int
+) -> list[Finding]:
+    findings = []
+    for name, number in entries.items():
+        where = f"entry {name}"
+        if name not in counts and numbers.whole_once_rounded([repr(abs(number))], digits):
+            if not declared.is_measure(name):
+                raise UndeclaredCountError(where=where)
+            message = "a whole number that was declared as a measure"
+            findings.append(Finding("whole-numbers-not-counts", message, where))
+        if names.reads_like_code(name):
+            message = "a name that reads like a code and not like words"
+            findings.append(Finding("name-like-code", message, where))
+        if re.search(r"(?:^|[_.-])(?:min|max)(?:$|[_.-])", name, re.IGNORECASE):
+            findings.append(Finding("extreme-values", "a minimum or maximum is one person's value", where))
+    if not counts:
+        message = "nothing says how many people these numbers describe"
+        findings.append(Finding("metrics-without-counts", message))
+    return findings

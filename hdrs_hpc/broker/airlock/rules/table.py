@@ -1,7 +1,8 @@
-"""Tables: strict CSV in, typed by content, counts protected, a new CSV out.
+"""Tables: strict CSV in, each column of one kind, counts protected, a new CSV out.
 
-Every column is one of four kinds.  *Count*: declared, non-negative whole numbers.  *Statistic*: any other
-numbers.  *Axis*: numbers that only label rows (bin edges, years).  *Category*: few, short texts.
+*Count*: declared, non-negative whole numbers.  *Statistic*: other numbers; whole ones are declared as measures.
+*Axis*: numbers that only label rows (bin edges, years).  *Category*: few, plain labels.  Every cell of a column
+must be exactly what its kind is, in every row, whatever the row is called: nothing is guessed from most of them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from hdrs_hpc.broker.airlock import numbers
+from hdrs_hpc.broker.airlock import bounds, capacity, labels, numbers
 from hdrs_hpc.broker.airlock.additive import CountSheet, is_total_label
-from hdrs_hpc.broker.airlock.declared import CountRules, Declared
+from hdrs_hpc.broker.airlock.declared import CountRules, Declared, InputFacts
 from hdrs_hpc.broker.airlock.disclosure import Pattern
 from hdrs_hpc.broker.airlock.identifiers import IdentifierScan
-from hdrs_hpc.broker.airlock.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.broker.airlock.refusal import (
+    ArtefactRefusedError,
+    Finding,
+    NothingLeftError,
+    UndeclaredCountError,
+)
 
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
 HIDDEN = "*"
@@ -32,9 +38,10 @@ MAX_BYTES = 8 << 20
 MAX_ROWS = 5_000
 MAX_COLUMNS = 100
 MAX_CELL_CHARACTERS = 256
-MAX_CATEGORY_CHARACTERS = 64
-MAX_CATEGORY_WORDS = 8
-MAX_CATEGORIES = 200
+MAX_COUNT_COLUMNS = 8
+MAX_LABEL_COLUMNS = 5
+MAX_STATISTICS = 2_000
+"""Cells of numbers that are neither counts nor labels: a summary has few, a trained model has millions."""
 
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_ .%()/\[\]-]{0,63}", re.ASCII)
 _COUNT_NAME = re.compile(
@@ -45,6 +52,7 @@ _AXIS_NAME = re.compile(
     r".*(?:bin|edge|lower|upper|low|high|from|to|start|end|year|month|week|band|bucket|threshold)(?:[_ .-].*)?",
     re.IGNORECASE,
 )
+_RAW_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",]*)(?:,|\Z)')
 _EXTREME_NAME = re.compile(r"(?:.*[_ .-])?(?:min|max|minimum|maximum|range)(?:[_ .-].*)?", re.IGNORECASE)
 
 
@@ -56,8 +64,12 @@ class MalformedTableError(ArtefactRefusedError):
 
 class TableTooLargeError(ArtefactRefusedError):
     code = "table-too-large"
-    meaning = "The table has more rows, columns or text in a cell than a summary needs."
-    remedy = f"At most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_CELL_CHARACTERS} characters in a cell."
+    meaning = "The table has more rows, columns, numbers or text than a summary needs."
+    remedy = (
+        f"At most {MAX_ROWS} rows, {MAX_COLUMNS} columns ({MAX_COUNT_COLUMNS} of counts, {MAX_LABEL_COLUMNS} of "
+        f"labels), {MAX_CELL_CHARACTERS} characters in a cell, {labels.MAX_LABEL_TEXT} in all different labels, "
+        f"{MAX_STATISTICS} numbers that are no counts."
+    )
 
 
 class FormulaError(ArtefactRefusedError):
@@ -78,22 +90,13 @@ class CountNotWholeError(ArtefactRefusedError):
     remedy = "Write plain counts, small ones too: the airlock suppresses and rounds by the grant's rule."
 
 
-class UndeclaredCountError(ArtefactRefusedError):
-    code = "undeclared-count"
-    meaning = "A column of whole numbers, 3.0 included, is named like a count, but not declared as one."
-    remedy = "Name it under counts in the job spec, or give it another name if it counts nothing."
-
-
-class FreeTextError(ArtefactRefusedError):
-    code = "free-text-in-table"
-    meaning = "A text column must hold few, short categories; anything longer could be a record or a report."
-    remedy = f"At most {MAX_CATEGORIES} values of {MAX_CATEGORY_CHARACTERS} characters, {MAX_CATEGORY_WORDS} words."
-
-
 class MixedColumnError(ArtefactRefusedError):
     code = "mixed-column"
     meaning = "A column mixes numbers with text, so no rule of rounding would reach its numbers."
-    remedy = "Leave a missing number empty (not nan or n/a), and give categories of digits a word: 'grade 2'."
+    remedy = (
+        "Leave a missing number empty (not nan or n/a), quote no number, and give categories of digits a word: "
+        "'grade 2'.  A row of totals has numbers where the others have numbers."
+    )
 
 
 class ColumnKind(StrEnum):
@@ -113,6 +116,7 @@ class Table:
     kinds: tuple[ColumnKind, ...]
     findings: tuple[Finding, ...]
     had_byte_order_mark: bool
+    inputs: InputFacts
 
     def of_kind(self, *kinds: ColumnKind) -> list[int]:
         return [column for column, kind in enumerate(self.kinds) if kind in kinds]
@@ -131,7 +135,7 @@ class Table:
         )
 
 
-def parse(declared: Declared, data: bytes, digits: int) -> Table:
+def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Table:
     """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one.
 
     ``digits``: how many significant ones the grant leaves to numbers that are no counts.
@@ -141,18 +145,18 @@ def parse(declared: Declared, data: bytes, digits: int) -> Table:
     if len(data) > MAX_BYTES:
         raise TableTooLargeError(f"{len(data)} bytes where {MAX_BYTES} are allowed")
     text, marked = _decode(data)
-    header, cells = _read(text)
+    header, cells, quoted = _read(text)
     missing = [column for column in declared.counts if column not in header]
     if missing:
         raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
-    kinds, findings = _classify(declared, header, cells, digits)
-    scan = IdentifierScan()
-    scan.look(header, "the header")
-    for column, name in enumerate(header):
-        if kinds[column] is not ColumnKind.COUNT:
-            scan.look((row[column] for row in cells), f"column {name}")
-    findings += scan.conclude()
-    return Table(declared.name, header, cells, kinds, tuple(findings), marked)
+    findings = _search(declared, header, cells)
+    kinds, more = _classify(declared, header, cells, quoted, digits)
+    table = Table(declared.name, header, cells, kinds, (*more, *findings), marked, inputs)
+    _check_size(table)
+    sheet = table.sheet()
+    _check_labels(table, sheet)
+    bounds.check(sheet, inputs)
+    return table
 
 
 def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:
@@ -161,7 +165,11 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
     statistics = table.of_kind(ColumnKind.STATISTIC)
     made = [list(row) for row in table.cells]
     rounded = hidden_statistics = 0
+    kept = []
     for index, row in enumerate(made):
+        if all((index, position) in pattern.hidden for position in range(len(counts))):
+            continue  # nothing is left that says whom the row is about: its labels would be a small group's
+        kept.append(row)
         for position, column in enumerate(counts):
             if (index, position) in pattern.hidden:
                 row[column] = HIDDEN
@@ -177,8 +185,10 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
             else:
                 row[column] = numbers.rounded(row[column], rules.digits)
                 rounded += row[column] != table.cells[index][column]
+    if not kept:
+        raise NothingLeftError()
     # Always: the order of rows could hold a number that is hidden, or one that was written by ordering.
-    ordered = sorted(made, key=lambda row: _neutral_order(table, row))
+    ordered = sorted(kept, key=lambda row: _neutral_order(table, row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.header)
@@ -187,9 +197,11 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
         "counts-suppressed-as-small": len(pattern.primary),
         "counts-suppressed-to-protect-them": len(pattern.secondary),
         "statistics-suppressed": hidden_statistics,
+        "rows-removed": len(made) - len(kept),
         "numbers-rounded": rounded,
-        "rows-reordered": ordered != made,
+        "rows-reordered": ordered != kept,
         "byte-order-mark-removed": table.had_byte_order_mark,
+        "capacity-bits": _capacity(table, kept, rules),
     }
     return out.getvalue().encode("utf-8"), repaired
 
@@ -207,8 +219,10 @@ def _decode(data: bytes) -> tuple[str, bool]:
     return text, marked
 
 
-def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], frozenset[int]]:
+    """Header, cells, and the columns with a cell below the header in quotes: those are texts, whatever they hold."""
     rows: list[tuple[str, ...]] = []
+    quoted: set[int] = set()
     # Each line by itself: quoted line breaks are refused, and with them rows that hide in a cell.
     for line, part in enumerate(text.removesuffix("\n").split("\n"), start=1):
         if line > MAX_ROWS + 1:
@@ -220,6 +234,8 @@ def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
             raise MalformedTableError(
                 f"{len(row)} cells where the header has {len(rows[0])}", where=f"line {line}"
             )
+        if rows and '"' in part:
+            quoted.update(at for at, raw in enumerate(_RAW_CELL.findall(part)) if raw.startswith('"'))
         rows.append(row)
     header, *body = rows
     if len(header) > MAX_COLUMNS:
@@ -233,7 +249,7 @@ def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         raise MalformedTableError("two columns have the same name", where="line 1")
     if not body:
         raise MalformedTableError("there are no rows below the header")
-    return header, tuple(body)
+    return header, tuple(body), frozenset(quoted)
 
 
 def _read_line(part: str, line: int) -> tuple[str, ...]:
@@ -256,7 +272,11 @@ def _read_line(part: str, line: int) -> tuple[str, ...]:
 
 
 def _classify(
-    declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...], digits: int
+    declared: Declared,
+    header: tuple[str, ...],
+    cells: tuple[tuple[str, ...], ...],
+    quoted: frozenset[int],
+    digits: int,
 ) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
     kinds: list[ColumnKind] = []
     findings: list[Finding] = []
@@ -264,31 +284,35 @@ def _classify(
         values = [row[column] for row in cells]
         where = f"column {name}"
         if name in declared.counts:
-            if not all(numbers.is_count(value) for value in values):
+            if column in quoted or not all(numbers.is_count(value) for value in values):
                 raise CountNotWholeError(where=where)
             kinds.append(ColumnKind.COUNT)
             continue
         filled = [value for value in values if value]
-        numeric = sum(numbers.is_number(value) for value in filled)
-        if filled and numeric == len(filled):
-            kinds.append(_numeric_kind(name, filled, digits, findings))
+        numeric = sum(map(numbers.is_number, filled))
+        if filled and numeric == len(filled) and column not in quoted:
+            kinds.append(_numeric_kind(declared, name, filled, digits, findings))
+        elif numeric or declared.is_measure(name):
+            raise MixedColumnError(where=where)
         else:
-            _check_categories(filled, numeric, where)
             kinds.append(ColumnKind.CATEGORY)
     return tuple(kinds), findings
 
 
-def _numeric_kind(name: str, filled: Sequence[str], digits: int, findings: list[Finding]) -> ColumnKind:
+def _numeric_kind(
+    declared: Declared, name: str, filled: Sequence[str], digits: int, findings: list[Finding]
+) -> ColumnKind:
     where = f"column {name}"
     # By what would be released: counts written as 3.0 are counts.
-    whole = numbers.whole_once_rounded(filled, digits)
-    if _AXIS_NAME.fullmatch(name) and _steps_evenly(filled):
-        return ColumnKind.AXIS
-    if whole and _COUNT_NAME.fullmatch(name):
-        raise UndeclaredCountError(where=where)
+    whole = numbers.whole_once_rounded([value.removeprefix("-") for value in filled], digits)
+    if not declared.is_measure(name):
+        if _AXIS_NAME.fullmatch(name) and not _COUNT_NAME.fullmatch(name) and _steps_evenly(filled):
+            return ColumnKind.AXIS
+        if whole:
+            raise UndeclaredCountError(where=where)
     if whole:
         findings.append(
-            Finding("whole-numbers-not-counts", "whole numbers that were not declared counts", where)
+            Finding("whole-numbers-not-counts", "whole numbers that were declared as a measure", where)
         )
     if _EXTREME_NAME.fullmatch(name):
         findings.append(Finding("extreme-values", "a minimum or maximum is one person's value", where))
@@ -298,21 +322,82 @@ def _numeric_kind(name: str, filled: Sequence[str], digits: int, findings: list[
 def _steps_evenly(filled: Sequence[str]) -> bool:
     """Labels are evenly spaced whatever the patients were; statistics hardly ever are."""
     values = sorted({Decimal(value) for value in filled})
-    if len(values) < 3:
+    if not 3 <= len(values) <= labels.MAX_LABELS:
         return False
     steps = [float(high - low) for low, high in pairwise(values)]
     return max(steps) - min(steps) <= 1e-6 * max(steps)
 
 
-def _check_categories(filled: Sequence[str], numeric: int, where: str) -> None:
-    distinct = set(filled)
-    if numeric and not all(numbers.is_count(value) or is_total_label(value) for value in distinct):
-        raise MixedColumnError(where=where)
-    if len(distinct) > MAX_CATEGORIES:
-        raise FreeTextError(f"more than {MAX_CATEGORIES} different texts", where=where)
-    for value in distinct:
-        if len(value) > MAX_CATEGORY_CHARACTERS or len(value.split()) > MAX_CATEGORY_WORDS:
-            raise FreeTextError("a text too long for a category", where=where)
+def _search(declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]) -> list[Finding]:
+    """Look for identifiers in every cell, of counts as well."""
+    scan = IdentifierScan()
+    scan.look(header, "the header")
+    for column, name in enumerate(header):
+        if name in declared.counts:
+            scan.look_at_counts((row[column] for row in cells), f"column {name}")
+        else:
+            scan.look((row[column] for row in cells), f"column {name}")
+    return scan.conclude()
+
+
+def _check_size(table: Table) -> None:
+    statistics = table.of_kind(ColumnKind.STATISTIC)
+    filled = sum(bool(row[column]) for row in table.cells for column in statistics)
+    text = sum(
+        len(label)
+        for column in table.of_kind(ColumnKind.CATEGORY)
+        for label in {row[column] for row in table.cells}
+    )
+    for found, most, what in (
+        (len(table.of_kind(ColumnKind.COUNT)), MAX_COUNT_COLUMNS, "columns of counts"),
+        (len(table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)), MAX_LABEL_COLUMNS, "columns of labels"),
+        (filled, MAX_STATISTICS, "numbers that are no counts"),
+        (text, labels.MAX_LABEL_TEXT, "characters in different labels"),
+    ):
+        if found > most:
+            raise TableTooLargeError(f"{found} {what} where {most} are allowed")
+
+
+def _check_labels(table: Table, sheet: CountSheet) -> None:
+    """Every label plain, none empty but beside a total's, and no two rows alike."""
+    totals = [sheet.total_columns(row) for row in range(len(table.cells))]
+    for column in table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS):
+        name = table.header[column]
+        needed = [
+            row[column]
+            for row, own in zip(table.cells, totals, strict=True)
+            if row[column] or name not in own
+        ]
+        if table.kinds[column] is ColumnKind.CATEGORY:
+            labels.check_column(needed, f"column {name}")
+        elif not all(needed):
+            raise labels.LabelNotPlainError(where=f"column {name}")
+    # Uneven edges of bins are no axis, but tell rows apart all the same.
+    telling = [
+        column
+        for column, name in enumerate(table.header)
+        if table.kinds[column] in (ColumnKind.CATEGORY, ColumnKind.AXIS)
+        or (table.kinds[column] is ColumnKind.STATISTIC and _AXIS_NAME.fullmatch(name))
+    ]
+    labels.check_rows(
+        [
+            tuple("" if table.header[column] in own else row[column] for column in telling)
+            for row, own in zip(table.cells, totals, strict=True)
+        ]
+    )
+
+
+def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) -> int:
+    """How many bits the new table can carry at most, see :mod:`hdrs_hpc.broker.airlock.capacity`."""
+    columns = [
+        capacity.Column(
+            kind=str(kind),
+            counts_people=bounds.counts_people(table.header[column]),
+            values=tuple(row[column] for row in kept),
+        )
+        for column, kind in enumerate(table.kinds)
+    ]
+    return capacity.table_bits(table.header, columns, rules, table.inputs)
 
 
 def _neutral_order(table: Table, row: Sequence[str]) -> tuple[Any, ...]:

@@ -43,8 +43,6 @@ def _visible(tx: Connection, who: Who, found: list[datasets.Dataset]) -> list[mo
 
 
 def _shown(tx: Connection, item: datasets.Dataset, with_source: bool) -> models.Dataset:
-    source = None
-    if with_source:
-        payload = documents.get(tx, item.registration).envelope.payload
-        source = DatasetRegistration.from_payload(payload).source.text
-    return models.Dataset(**vars(item), source=source)
+    found = DatasetRegistration.from_payload(documents.get(tx, item.registration).envelope.payload)
+    source = found.source.text if with_source else None
+    return models.Dataset(**vars(item), owner=found.owner, source=source)

@@ -12,7 +12,16 @@ from hdrs_hpc.broker.api.answers import ENVELOPE
 from hdrs_hpc.broker.api.inputs import NameInPath
 from hdrs_hpc.broker.api.web import Asker, WebHere
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, projects
+from hdrs_hpc.broker.store import (
+    accept,
+    artefacts,
+    copies,
+    datasets,
+    documents,
+    jobs,
+    opt_outs,
+    projects,
+)
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
@@ -91,6 +100,8 @@ def closing_plan(name: NameInPath, web: WebHere, who: Asker) -> models.ClosingPl
 def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: Grant) -> models.Project:
     left = grant.valid.run_until - clock.now()
     versions = {(item.name, item.version): item for item in datasets.every(tx)}
+    stated = opt_outs.stated(tx)
+    registered = accept.registrations(tx, grant)
     data = {}
     for name, granted in grant.data.items():
         known = versions.get((name, granted.version))
@@ -98,16 +109,19 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
             version=granted.version,
             kind=known.kind if known else None,
             sensitivity=known.sensitivity if known else None,
+            owner=registered[name].owner if name in registered else None,
             items=known.items if known else None,
             select=granted.model_dump(mode="json")["select"],
             profile=granted.profile,
             max_failed=granted.max_failed,
+            opt_outs_stated=name in stated,
         )
     return models.Project(
         name=project.name,
         title=grant.title,
         state=project.state,
         frozen=project.frozen,
+        freezes=projects.freezes_in_force(tx, project.name),
         grant=project.grant,
         grant_version=project.version,
         starts=clock.to_text(grant.valid.from_),

@@ -27,7 +27,7 @@ from hdrs_hpc.documents import sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Probe
-from tests.support.keyroom import ATTEMPT, COPY, OTHER_ATTEMPT, KeyRoom, Node
+from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed
 
 
@@ -49,7 +49,7 @@ def test_an_agent_gets_exactly_what_was_decided_for_it(room: KeyRoom, node: Node
     assert (order.project, order.attempt, order.isolation) == ("lung-fm", ATTEMPT, "sandboxed")
     assert order.workload.builtin == "cohort-summary@1"
     assert [output.name for output in order.outputs] == ["cohort", "spacing"]
-    assert order.inputs["ct"].manifest_digest == TWOS
+    assert order.inputs["ct"].manifest_digest == CHOSEN
     assert (order.inputs["ct"].holder, order.inputs["ct"].role) == (COPY, "copy")
     assert len({order.output_key, order.inputs["ct"].key}) == 2
     assert order.not_after == "2027-01-15T14:10:00Z"  # two hours from the start, and ten minutes to seal
@@ -61,7 +61,7 @@ def test_the_answer_is_signed_for_this_broker_project_attempt_node_and_key(room:
     sshsig.verify(line, envelope.signatures[0].sig, handover.NAMESPACE, envelope.pae())
     binding = handover.parse_answer(envelope.payload).binding
     told = (binding.audience, binding.project, binding.attempt, binding.node, binding.manifests)
-    assert told == ("north-sde", "lung-fm", ATTEMPT, "n1", (TWOS,))
+    assert told == ("north-sde", "lung-fm", ATTEMPT, "n1", (CHOSEN,))
     assert binding.public_key == node.private.public_key().public_bytes_raw()
 
 
@@ -163,15 +163,17 @@ def test_a_copy_of_another_dataset_than_the_spec_names(room: KeyRoom, node: Node
 
 def test_a_copy_that_is_not_sealed_yet(room: KeyRoom, node: Node) -> None:
     room.ask(
-        m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"])
+        m.CreateKey(
+            "lung-fm", "copy", "C2", "north-chest-ct", GRANT["data"]["north-chest-ct"]["version"], LIST
+        )
     )
     with pytest.raises(HandoverRefusedError, match="not sealed"):
-        room.bind(node, copies=(m.CopyFacts("ct", "C2", ("copies", "C2")),))
+        room.bind(node, copies=(facts(copy="C2"),))
 
 
 def test_a_copy_that_does_not_exist_or_is_destroyed(room: KeyRoom, node: Node) -> None:
     with pytest.raises(KeyUnknownError):
-        room.bind(node, copies=(m.CopyFacts("ct", "C9", ("copies", "C9")),))
+        room.bind(node, copies=(facts(copy="C9"),))
     room.ask(m.Destroy("lung-fm", "copies", COPY))
     with pytest.raises(KeyDestroyedError):
         room.bind(node)
@@ -181,9 +183,9 @@ def test_a_copy_that_does_not_exist_or_is_destroyed(room: KeyRoom, node: Node) -
 def test_more_fewer_or_other_inputs_than_the_spec_names(
     room: KeyRoom, node: Node, copies: tuple[tuple[str, str], ...]
 ) -> None:
-    facts = tuple(m.CopyFacts(name, copy, ("copies", copy)) for name, copy in copies)
+    told = tuple(facts(name, copy) for name, copy in copies)
     with pytest.raises(HandoverRefusedError, match="inputs"):
-        room.bind(node, copies=facts)
+        room.bind(node, copies=told)
 
 
 @pytest.mark.parametrize(("path", "new"), [("resources/nodes", 9), ("resources/time", "25:00:00")])
@@ -256,6 +258,7 @@ def test_code_approved_by_somebody_who_works_in_the_project(tmp_path: Path, node
     raw = room.root()
     room.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
     room.admit(changed(GRANT, "people/researchers", ["rae", "sam"]))  # sam may review code, elsewhere
+    room.opt_out()
     room.seal_copy()
     room.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
     approval = room.party.sign("code-approval", APPROVAL | {"reviewer": "sam"}, "sam").to_bytes()
@@ -277,6 +280,17 @@ def test_a_bundle_beside_a_built_in_workload(room: KeyRoom, node: Node) -> None:
 
 
 # --- the node does not allow it
+
+
+@pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19])
+def test_a_node_with_a_public_key_of_small_order(room: KeyRoom, u: int) -> None:
+    """Whoever carries messages could give one, and would know every secret sealed to it."""
+    weak = wire.from_bytes(handover.Hello, Node().hello())
+    raw = wire.to_bytes(dataclasses.replace(weak, public_key=u.to_bytes(32, "little")))
+    with pytest.raises(HdrsError) as caught:
+        room.ask(dataclasses.replace(room.bind_request(Node()), hellos=(raw,)))
+    assert caught.value.code == "handover-node-key-refused"
+    room.bind(Node())  # nothing was bound: the honest key is still the first
 
 
 @pytest.mark.parametrize(
@@ -468,7 +482,8 @@ def _another_keys(room: KeyRoom, node: Node) -> m.LogProof:
 
 def _one_too_many(room: KeyRoom, node: Node) -> m.LogProof:
     bound = room.bind(node)
-    return room.proof(*room.tell_bound(bound), *room.tell_bound(bound | {"nodes": {"n2": ONES}}))
+    other = bound | {"nodes": {"n2": ONES}, "runtimes": {"n2": ONES}}
+    return room.proof(*room.tell_bound(bound), *room.tell_bound(other))
 
 
 @pytest.mark.parametrize(
@@ -504,7 +519,7 @@ def test_a_proof_against_an_older_checkpoint_is_asked_for_anew(room: KeyRoom, no
 
 def test_a_copys_key_is_for_building_it_and_after_that_for_hand_over_only(room: KeyRoom) -> None:
     version = GRANT["data"]["north-chest-ct"]["version"]
-    room.ask(m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", version))
+    room.ask(m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", version, LIST))
     keys = room.ask(m.UseKey("stage", "lung-fm", "C2"))
     assert {len(base64.b64decode(keys[name])) for name in ("key", "deid")} == {32}
     assert keys["key"] != keys["deid"]

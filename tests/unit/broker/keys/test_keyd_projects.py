@@ -116,7 +116,7 @@ def test_an_old_root_does_not_come_back(room: KeyRoom) -> None:
 
 
 def admit(room: KeyRoom, envelope: Envelope, logged: Envelope | None = None) -> None:
-    room.ask(m.AdmitGrant(envelope.to_bytes(), room.proof(room.tell_grant(logged or envelope))))
+    room.ask(room.admit_request(envelope, room.tell_grant(logged or envelope)))
 
 
 def test_a_grant_below_threshold_or_by_one_person_with_two_keys(room: KeyRoom) -> None:
@@ -135,7 +135,11 @@ def test_a_grant_that_the_log_does_not_know(room: KeyRoom) -> None:
         seq = room.tell_grant(envelope)
         proof = room.proof(0)
         room.ask(
-            m.AdmitGrant(envelope.to_bytes(), m.LogProof(proof.size, (m.LoggedEntry(room.log[seq], 0, ()),)))
+            m.AdmitGrant(
+                envelope.to_bytes(),
+                (room.registration().to_bytes(),),
+                m.LogProof(proof.size, (m.LoggedEntry(room.log[seq], 0, ()),)),
+            )
         )
 
 
@@ -167,12 +171,13 @@ def test_a_grant_for_another_broker(room: KeyRoom) -> None:
 
 
 def pin_with_mark(room: KeyRoom, **mark: int) -> None:
-    """A new root that marks ada's key, brought into force by ada and bob of the old one, bob and eve of the new."""
+    """A root with a third custodian, eve, then one by bob and eve that marks ada's key."""
     eve = Party()
     people: dict[str, Any] = room.party.root_value()["people"]
-    people = changed(people, "ada/keys", [{"key": room.party.line("ada"), **mark}])
     people["eve"] = people["bob"] | {"keys": [eve.line("ada")]}
-    room.ask(m.PinRoot(next_root(room, "ada", "bob", eve.keys["ada"], people=people), None))
+    room.ask(m.PinRoot(next_root(room, "ada", "bob", people=people), None))
+    people = changed(people, "ada/keys", [{"key": room.party.line("ada"), **mark}])
+    room.ask(m.PinRoot(next_root(room, "bob", eve.keys["ada"], people=people, version=3), None))
 
 
 def test_a_custodians_retired_key_does_not_take_old_grants_along(room: KeyRoom) -> None:

@@ -288,14 +288,14 @@ def test_a_log_rolled_back_or_forked_is_not_signed_and_nothing_is_given_any_more
     room: KeyRoom, back: Callable[[list[bytes]], list[bytes]]
 ) -> None:
     room.tell("login-accepted", {"person": "ada"}, "ada")
-    room.sign_log()
+    binding = room.bind_request(Node())
     with pytest.raises(LogRolledBackError):
         room.sign_log(back(room.log))
     assert not room.ask(m.Status())["giving"]
     with pytest.raises(LogNotProvenError):
-        room.bind(Node())
+        room.ask(binding)
     room.sign_log()  # the newest database was put back
-    room.bind(Node())
+    room.ask(binding)
 
 
 @pytest.mark.parametrize("back", ROLLED_BACK)
@@ -315,7 +315,9 @@ def giving(room: KeyRoom) -> dict[type, m.Ask]:
     proof = room.proof(0)
     grant = room.party.sign("grant", GRANT, "ada", "bob").to_bytes()
     return {
-        m.AdmitGrant: m.AdmitGrant(grant, proof),
+        m.AdmitGrant: m.AdmitGrant(grant, (room.registration().to_bytes(),), proof),
+        m.AdmitUnfreeze: m.AdmitUnfreeze(grant, proof),
+        m.AdmitRuntimes: m.AdmitRuntimes(proof),
         m.CreateKey: m.CreateKey("lung-fm", "output", "A2", None, None),
         m.UseKey: m.UseKey("collect", "lung-fm", ATTEMPT),
         m.BindNodes: room.bind_request(Node()),

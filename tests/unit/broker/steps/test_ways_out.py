@@ -12,7 +12,9 @@ from connectors.clusters import ClusterJob, JobPhase
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.steps import collect, purge, release, run, stage, submit
 from hdrs_hpc.broker.steps.ending import EndJob, Stop
+from hdrs_hpc.broker.steps.serve import Choice
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.served import Served
 from hdrs_hpc.broker.workers import Work
 from hdrs_hpc.core import clock
 
@@ -47,6 +49,7 @@ ATTEMPT = Attempt(
     raw_state="RUNNING",
     exit_code=None,
     handover="none",
+    served=None,
     bindings=None,
     log_seq=None,
     alloc_gpus=0,
@@ -107,8 +110,16 @@ def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
 )
 def test_the_hand_over_goes_on_where_a_crash_left_it(handover: str, action: type) -> None:
     attempt = replace(ATTEMPT, handover=handover)
+    served = Served({}, 1, 1, 1, (7,))
     facts = run.Observed(
-        at("RUNNING"), attempt, None, on_cluster(JobPhase.RUNNING), None, late=False, forgotten=False
+        at("RUNNING"),
+        attempt,
+        None,
+        on_cluster(JobPhase.RUNNING),
+        None,
+        late=False,
+        forgotten=False,
+        choice=Choice(at("RUNNING"), attempt, {}, served, IDLE),
     )
     assert type(run.RunStep().decide(facts)) is action
 

@@ -100,7 +100,7 @@ def test_one_person_with_two_keys_is_one_person(tmp_path: Path) -> None:
     real = desk.party.root_value
     desk.party.root_value = lambda **more: real(people=people, **more)  # type: ignore[method-assign]  # one root
     desk.pin()
-    desk.file("dataset-registration", REGISTRATION, second)  # each of them is ada's
+    desk.file("dataset-registration", REGISTRATION, second, "bob")  # each of them is ada's
     assert desk.refused(lambda: desk.file("grant", desk.grant(), "ada", second)) == "threshold-not-met"
 
 
@@ -264,7 +264,9 @@ def test_a_frozen_project_gets_no_new_grant(desk: Desk) -> None:
 
 def test_a_version_of_a_dataset_is_registered_once(desk: Desk) -> None:
     other = REGISTRATION | {"sensitivity": "synthetic"}  # would take real data out of its sandbox
-    assert desk.refused(lambda: desk.file("dataset-registration", other, "ada")) == "dataset-registered"
+    assert (
+        desk.refused(lambda: desk.file("dataset-registration", other, "ada", "bob")) == "dataset-registered"
+    )
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_a_project_is_closed_although_keyd_was_never_told_of_its_grant(tmp_path:
     """The process that accepted the grant died before it told keyd; the controller has not come by yet."""
     desk = Desk(tmp_path / "home")
     desk.pin()
-    desk.file("dataset-registration", REGISTRATION, "ada")
+    desk.file("dataset-registration", REGISTRATION, "ada", "bob")
 
     def dying(request: m.Ask) -> dict[str, Any]:
         if isinstance(request, m.AdmitGrant):

@@ -139,12 +139,13 @@ def test_a_proof_that_was_overtaken_is_made_anew(desk: Desk) -> None:
         if len(proofs) == 1:
             say(desk)
             checkpoint.sign(desk.db, desk.ask)
-        return m.AdmitGrant(raw, proof)
+        return m.AdmitGrant(raw, (registration,), proof)
 
     with desk.db.read() as tx:
         raw = documents.of_kind(tx, "grant")[0].raw
-    (seq,) = [entry.seq for entry in desk.entries() if entry.event == "grant-accepted"]
-    assert checkpoint.ask_with_proof(desk.db, desk.ask, [seq], request) == {"project": PROJECT}
+        registration = documents.of_kind(tx, "dataset-registration")[0].raw
+    seqs = [e.seq for e in desk.entries() if e.event in ("grant-accepted", "dataset-registered")]
+    assert checkpoint.ask_with_proof(desk.db, desk.ask, seqs, request) == {"project": PROJECT}
     assert [proof.size for proof in proofs] == [len(desk.entries()) - 1, len(desk.entries())]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
 
 from connectors.clusters.commands import CommandTimeoutError, HereRunner
 from connectors.clusters.port import SiteCommandError
+from tests.support import narrow
 
 
 def test_both_outputs_and_the_exit_code_come_back() -> None:
@@ -57,3 +59,24 @@ def test_a_missing_program_is_a_site_error() -> None:
 def test_complaints_are_one_short_printable_line() -> None:
     done = HereRunner().run(("/bin/sh", "-c", "printf 'a\\n\\033[31mb\\000c' >&2"), timeout_s=10)
     assert done.complaint == "a [31mb c"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "os.write(1, b'o' * 200_000); os.write(2, b'e' * 200_000); sys.stdin.buffer.read()",
+        "while os.read(0, 1): os.write(1, b'o'); os.write(2, b'e')",
+    ],
+)
+def test_a_command_that_speaks_while_it_is_spoken_to_does_not_stand_still(source: str) -> None:
+    whole = f"import os, sys\nfor fd in (1, 2): os.set_blocking(fd, True)\n{source}"
+    with narrow.pipes():
+        done = HereRunner().run((sys.executable, "-c", whole), stdin=b"i" * 200_000, timeout_s=60)
+    assert (done.returncode, len(done.stdout), len(done.stderr)) == (0, 200_000, 200_000)
+
+
+def test_a_command_that_prints_for_ever_byte_by_byte_ends_at_its_time() -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandTimeoutError):
+        HereRunner().run(("/bin/sh", "-c", "while :; do printf x; done"), timeout_s=0.5)
+    assert time.monotonic() - began < 10

@@ -1,0 +1,164 @@
+"""Start something in a process of its own, kill that at a random moment, and count what is left of it.
+
+Run by itself: ``python -m tests.support.orphans <kind> <trials>`` prints a JSON object.  It is the reaper of all that
+it starts, so whatever outlives its parent comes back to it and is found among its descendants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from connectors.clusters import local_supervisor
+from connectors.clusters.commands import HereRunner
+from hdrs_hpc.broker import workers
+from hdrs_hpc.broker.airlock import run as airlock
+from hdrs_hpc.core import die_with_parent, seccomp
+from hdrs_hpc.node.sandbox import processes
+from imaging.staging.pool import ParserPool
+
+LONGEST_START_S = 0.25
+SETTLE_S = 20.0
+BARE = [
+    "/usr/bin/bwrap",
+    "--unshare-all",
+    "--die-with-parent",
+    "--ro-bind",
+    "/",
+    "/",
+    "--",
+    "/bin/sleep",
+    "600",
+]
+
+
+def _bare() -> None:
+    """bubblewrap as it is: the control, which leaves processes behind."""
+    subprocess.Popen(BARE, stdin=subprocess.DEVNULL)
+
+
+def _sandboxed() -> None:
+    subprocess.Popen(die_with_parent.guarded(BARE, namespace=True), stdin=subprocess.DEVNULL)
+
+
+def _plain() -> None:
+    script = "sleep 600 & (setsid sleep 600 &) ; sleep 600"
+    subprocess.Popen(die_with_parent.guarded(["/bin/sh", "-c", script]), stdin=subprocess.DEVNULL)
+
+
+def _parsers() -> None:
+    ParserPool(2).start()
+
+
+def _checker() -> None:
+    with seccomp.filtered(airlock.checker_command()) as (command, given):
+        subprocess.Popen(
+            die_with_parent.guarded(command, namespace=True),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=given,
+        )
+
+
+def _command() -> None:
+    with contextlib.suppress(Exception):
+        HereRunner().run(["/bin/sleep", "600"], timeout_s=500)
+
+
+def _worker() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        workers.start(Path(folder) / "work", "tests.support.sleeper")
+        time.sleep(600)
+
+
+def _job() -> None:
+    """Become the supervisor of a job of the local cluster, whose processes leave its session."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(json.dumps({"time_s": 600, "mem_mb": 512, "environment": {}}))
+        (folder / "script").write_text("sleep 600 & (setsid sleep 600 &) ; sleep 600\n")
+        words = [local_supervisor.__file__, name, die_with_parent.__file__]
+        os.execv(sys.executable, [sys.executable, "-I", "-S", *words])
+
+
+KINDS: dict[str, Callable[[], None]] = {
+    "bare": _bare,
+    "sandboxed": _sandboxed,
+    "plain": _plain,
+    "parsers": _parsers,
+    "checker": _checker,
+    "command": _command,
+    "worker": _worker,
+    "job": _job,
+}
+
+
+def trial(start: Callable[[], None], rng: random.Random, *, kill: str) -> tuple[int, bool]:
+    """How many processes were left, and whether any had been started at the moment of the kill.
+
+    ``kill``: ``parent``, or ``guard``: first the process that the parent started, then the parent.
+    """
+    parent = os.fork()
+    if parent == 0:
+        try:
+            start()
+            time.sleep(600)
+        finally:
+            os._exit(1)
+    time.sleep(rng.uniform(0, LONGEST_START_S))
+    below = processes.descendants(parent)
+    if kill == "guard":
+        for pid in below[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    os.kill(parent, signal.SIGKILL)
+    deadline = time.monotonic() + SETTLE_S
+    while left := processes.descendants(os.getpid()):
+        if time.monotonic() > deadline:
+            break
+        _reap()
+        time.sleep(0.005)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while processes.descendants(os.getpid()):
+        time.sleep(0.005)
+    _reap()
+    return len(left), bool(below)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def main(kind: str, trials: int, kill: str, settle_s: float) -> None:
+    global SETTLE_S
+    SETTLE_S = settle_s
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    airlock.bubblewrap()
+    seed = random.randrange(1 << 30)
+    rng = random.Random(seed)
+    done = [trial(KINDS[kind], rng, kill=kill) for _ in range(trials)]
+    found = {
+        "trials": trials,
+        "begun": sum(begun for _, begun in done),
+        "left": sum(left for left, _ in done),
+        "seed": seed,
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
