@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hdrs_hpc.core import strict_json, strict_yaml
-from hdrs_hpc.core.errors import ConflictError
+from hdrs_hpc.core.errors import ConflictError, HdrsError
 from hdrs_hpc.documents import signing, sshsig
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.kinds import ANYONE, DocumentKind
 from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.trust import WrongPayloadTypeError
+from hdrs_hpc.documents.trust import (
+    KeyCompromisedError,
+    KeyRetiredError,
+    SignerRoleError,
+    SignerUnknownError,
+    WrongPayloadTypeError,
+)
 
 
 class AlreadySignedError(ConflictError):
@@ -97,7 +103,11 @@ def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
 
 
 def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | None) -> Envelope:
-    """The envelope with one signature more; raises AlreadySignedError before the key is touched twice."""
+    """The envelope with one signature more.
+
+    Raises AlreadySignedError, and what the broker would raise of a signature that counts for nothing: one such
+    spoils the document for everybody who signs after it.
+    """
     signature = signing.sign(kind, envelope.payload, key)
     before = signers(envelope, kind, root)
     new = envelope.with_signature(signature)
@@ -109,7 +119,23 @@ def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | Non
         for item in before
     ):
         raise AlreadySignedError(mine.person or mine.fingerprint)
+    # A trust root is signed by people of several roles, and one signature too many does it no harm.
+    if root is not None and not mine.counts and not one_key:
+        raise _refusal(mine, kind, root)
     return new
+
+
+def _refusal(mine: Signer, kind: DocumentKind, root: TrustRoot) -> HdrsError:
+    """Why a signature counts for nothing under ``root``, in the words of the broker."""
+    if mine.person is None:
+        return SignerUnknownError(f"the key {mine.fingerprint} is not in the trust root")
+    state = {record.fingerprint: record.refused_at(None) for record in root.people[mine.person].keys}
+    refused = state[mine.fingerprint]
+    if refused == "compromised":
+        return KeyCompromisedError(f"{mine.fingerprint} of {mine.person} is compromised")
+    if refused == "retired":
+        return KeyRetiredError(f"{mine.fingerprint} of {mine.person} is retired")
+    return SignerRoleError(f"{mine.person} is not a {kind.role}")
 
 
 def progress(
