@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import ConflictError, HdrsError
-from hdrs_hpc.documents import signing, sshsig
+from hdrs_hpc.documents import owners, signing, sshsig
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.kinds import ANYONE, DocumentKind
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.documents.trust import (
@@ -122,6 +123,9 @@ def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | Non
     # A trust root is signed by people of several roles, and one signature too many does it no harm.
     if root is not None and not mine.counts and not one_key:
         raise _refusal(mine, kind, root)
+    if root is not None and mine.person is not None and kind.name == "dataset-registration":
+        registration = DatasetRegistration.from_payload(envelope.payload)
+        owners.require_own(root, (mine.person,), registration.owner, registration.name)
     return new
 
 
@@ -147,7 +151,7 @@ def progress(
 
 def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:
     message = envelope.pae()
-    owners = (
+    holders = (
         {record.fingerprint: (name, record) for name, who in root.people.items() for record in who.keys}
         if root
         else {}
@@ -157,7 +161,7 @@ def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> t
         line = sshsig.embedded_key(signature.sig)
         sshsig.verify(line, signature.sig, kind.namespace, message)
         fingerprint = sshsig.fingerprint(line)
-        person, record = owners.get(fingerprint, (None, None))
+        person, record = holders.get(fingerprint, (None, None))
         counts = (
             root is not None
             and person is not None

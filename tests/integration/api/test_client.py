@@ -398,6 +398,13 @@ def test_a_signature_that_counts_for_nothing_is_refused_before_it_spoils_the_fil
     assert draft.read_bytes() == before
     assert main.run(["project", "freeze", "lung-fm", "--reason", "mine", "--yes", "--context", "rae"]) == 4
     assert not Path("lung-fm.freeze.signed.json").exists()
+    logged_in(opened, "eli")
+    registration = opened.folder / "registration.json"
+    registration.write_bytes(opened.office.party.signed("dataset-registration").to_bytes())
+    before = registration.read_bytes()
+    assert main.run(["dataset", "sign", str(registration), "--yes", "--context", "eli"]) == 4
+    assert "eli is no custodian of north" in capsys.readouterr().err
+    assert registration.read_bytes() == before
 
 
 def test_grant_sign_says_which_owner_has_not_agreed(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
