@@ -342,7 +342,8 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
         )
     else:
         click.echo(
-            f"Whole and unchanged: {found.items} items, {found.objects} objects, {found.plaintext_bytes} bytes; "
+            f"Whole and unchanged: {show.count(found.items, 'item')}, {show.count(found.objects, 'object')}, "
+            f"{found.plaintext_bytes} bytes; "
             f"manifest {found.manifest_digest}."
         )
 
