@@ -20,7 +20,7 @@ PATIENT = "9434765919"
 def office(tmp_path: Path) -> Office:
     """With a dataset of which nobody said anything."""
     made = Office(tmp_path)
-    made.accept("dataset-registration", REGISTRATION | {"name": "south-ct"}, "ada")
+    made.accept("dataset-registration", REGISTRATION | {"name": "south-ct"}, "ada", "bob")
     return made
 
 
@@ -62,3 +62,11 @@ def test_nobody_but_custodians_brings_ids(office: Office) -> None:
     for person in ("rae", "sam", "cy", "hal"):
         assert bring(office, "A1", person=person).status_code == 404
     assert office.post("/v1/opt-outs/other/ids", OptOutIds.new(["A1"]).to_bytes(), "ada").status_code == 404
+
+
+def test_a_custodian_of_another_hospital_does_not_try_who_is_on_the_list(office: Office) -> None:
+    """Attack: bring an id that one wonders about; the answer tells whether that patient opted out."""
+    assert bring(office, PATIENT).status_code == 200
+    for person in ("eli", "fay"):
+        assert bring(office, PATIENT, person=person).status_code == 404
+        assert office.get(ROUTE, person).status_code == 404
