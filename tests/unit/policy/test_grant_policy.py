@@ -40,7 +40,12 @@ def test_the_next_version_follows_the_one_in_force(facts):
 
 def test_the_next_version_needs_those_whose_data_the_version_before_gave(facts):
     south = DatasetRegistration.from_value({**REGISTRATION, "name": "south-mr", "owner": "south"})
-    second = {**GRANT, "version": 2, "supersedes": NINES, "data": {"south-mr": GRANT["data"]["north-chest-ct"]}}
+    second = {
+        **GRANT,
+        "version": 2,
+        "supersedes": NINES,
+        "data": {"south-mr": GRANT["data"]["north-chest-ct"]},
+    }
     later = replace(
         facts,
         registrations={"south-mr": south},
