@@ -115,6 +115,8 @@ class History:
     """(cluster, digest) of the node runtimes that are registered."""
     opt_outs: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     """Dataset → version, document and digest of its opt-out list in force."""
+    opt_out_lists: dict[str, set[str]] = field(default_factory=dict)
+    """Dataset → digest of every opt-out list that it ever had."""
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 

@@ -67,7 +67,7 @@ _BATCH = 65536
 class ItemsMapError(BadDocumentError):
     code = "items-map-malformed"
     meaning = "The file is not a map from files to items as staging writes it."
-    remedy = "Give the file that `hdrs-hpc imaging stage --items` wrote: .csv, .jsonl or .parquet."
+    remedy = "Give the file that `hdrs-hpc imaging stage --items MAP` wrote: .csv, .jsonl or .parquet."
 
 
 class Identity(NamedTuple):

@@ -35,6 +35,10 @@ def _opt_out(history: History, entry: Entry) -> None:
     version, _, _ = before or (0, "", "")
     require(entry.detail["version"] == version + 1, "an opt-out list must follow the version before it")
     require(entry.detail.get("supersedes") == (before[1] if before else None), "it follows another statement")
+    lists = history.opt_out_lists.setdefault(entry.subject["dataset"], set())
+    # Each list is digested under a key of its own; the same digest again would let old copies pass for current.
+    require(entry.detail["list"] not in lists, "an opt-out list of before is in force again")
+    lists.add(entry.detail["list"])
     history.opt_outs[entry.subject["dataset"]] = (
         entry.detail["version"],
         entry.subject["document"],

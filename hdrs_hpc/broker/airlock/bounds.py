@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 from hdrs_hpc.broker.airlock.additive import CountSheet
 from hdrs_hpc.broker.airlock.declared import InputFacts
@@ -26,6 +28,17 @@ class CountExceedsInputsError(ArtefactRefusedError):
     )
 
 
+class RowsFinerThanPeopleError(ArtefactRefusedError):
+    code = "rows-finer-than-people"
+    meaning = (
+        "A table counts no people, and has more rows than the inputs have groups of enough different people: "
+        "a row could be one patient, whose many images make its count large."
+    )
+    remedy = (
+        "Add a column with the number of patients behind each row (n_patients) and declare it under counts."
+    )
+
+
 def counts_people(name: str) -> bool:
     """Whether a column or metric says by its name that it counts people; it only makes its bound tighter."""
     return _PEOPLE.fullmatch(name) is not None
@@ -39,6 +52,20 @@ def most(name: str, inputs: InputFacts) -> int:
 def most_together(name: str, inputs: InputFacts) -> int:
     """The largest sum over rows that don't overlap: a person is in as many of them as there are items of theirs."""
     return max(inputs.people, inputs.items) if counts_people(name) else inputs.instances
+
+
+def check_rows(sheet: CountSheet, kept: Iterable[int], min_count: int, inputs: InputFacts) -> None:
+    """Raise :class:`RowsFinerThanPeopleError`: rows that don't overlap can't all be of ``min_count`` people.
+
+    One patient has hundreds of images, so only a count of people tells that a row is no single one.  Where a table has
+    none, its rows are at most as many as such groups of different people; where it has one, that is suppressed and
+    bounded.
+    """
+    if any(map(counts_people, sheet.columns)):
+        return
+    levels = Counter(sheet.total_columns(row) for row in kept)
+    if any(rows * min_count > inputs.people for rows in levels.values() if rows > 1):
+        raise RowsFinerThanPeopleError()
 
 
 def check(sheet: CountSheet, inputs: InputFacts) -> None:

@@ -66,6 +66,15 @@ class IdentifierScan:
             if _DATE.search(text):
                 self.date_places.add(where)
 
+    def look_at_names(self, names: Iterable[str], where: str) -> None:
+        """Scan names of columns or metrics: no honest one has ten digits, so one NHS number is enough."""
+        texts = list(names)
+        self.look(texts, where)
+        for text in texts:
+            for found in _TEN_DIGITS.finditer(text):
+                if is_nhs_number(re.sub(r"[ -]", "", found.group(1))):
+                    raise IdentifierFoundError("a name with the check digit of an NHS number", where=where)
+
     def look_at_counts(self, counts: Iterable[str], where: str) -> None:
         """Scan counts, of which no honest one has ten digits: one that passes as an NHS number is enough.
 

@@ -10,7 +10,7 @@ the answer is "not found", the same as for a name that nobody has.
 | released artefact | yes | yes | no | no |
 | artefact in review | no | no | yes | no |
 | dataset | granted to a project of theirs | yes | no | no |
-| who opted out: bring ids, see the statement | no | yes | no | no |
+| who opted out: bring ids, see the statement | no | of the dataset's owner | no | no |
 | where a dataset lies | no | yes | no | no |
 | log entries and documents | no | yes | no | yes |
 | state of the broker | no | yes | no | yes |
@@ -32,12 +32,13 @@ class Who:
 
     person: str
     roles: frozenset[str]
+    organisation: str
 
     @classmethod
     def under(cls, root: TrustRoot, person: str) -> Who | None:
         """None for a person whom the trust root in force no longer lists."""
         found = root.people.get(person)
-        return cls(person, frozenset(found.roles)) if found else None
+        return cls(person, frozenset(found.roles), found.organisation) if found else None
 
 
 def may_see_project(who: Who, grant: Grant) -> bool:
@@ -65,8 +66,12 @@ def may_see_dataset(who: Who, dataset: str, grants: list[Grant]) -> bool:
 
 
 def may_change_opt_outs(who: Who, registrations: Sequence[DatasetRegistration]) -> bool:
-    """Bring ids of patients into the data zone, and see which are on the list; ``policy.opt_out`` judges who signs."""
-    return "custodian" in who.roles and bool(registrations)
+    """Bring ids of patients into the data zone, and see which are on the list; ``policy.opt_out`` judges who signs.
+
+    Only the owner's custodians: those of another organisation could try whether a patient is on its list.
+    """
+    theirs = all(registration.owner == who.organisation for registration in registrations)
+    return "custodian" in who.roles and bool(registrations) and theirs
 
 
 def may_see_source(who: Who) -> bool:

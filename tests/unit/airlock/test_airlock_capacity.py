@@ -19,6 +19,7 @@ from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
 
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}, "figure": {}})
 REAL = InputFacts(people=5_000, items=20_000, instances=100_000, real=True)
+MANY = InputFacts(people=50_000, items=50_000, instances=100_000, real=True)
 SYNTHETIC = InputFacts(people=5_000, items=20_000, instances=100_000, real=False)
 SECURITY_MODEL = Path(__file__).parents[3] / "docs/security-model.md"
 
@@ -94,7 +95,7 @@ def test_bits_through_a_table() -> None:
         rows.append([*own, *numbers, number_of(secret.take(18)) if at < 2_000 else ""])
     header = ["a", "b", "c", "d", "e", *counts, "x"]
     text = "\n".join(",".join(row) for row in [header, *rows]) + "\n"
-    checked = release(Declared("t", "table", "t.csv", tuple(counts), None, 8 << 20), text.encode())
+    checked = release(Declared("t", "table", "t.csv", tuple(counts), None, 8 << 20), text.encode(), MANY)
     assert checked.rebuilt is not None
 
     back = list(csv.DictReader(io.StringIO(checked.rebuilt.decode())))

@@ -60,6 +60,8 @@ def rebuilt(data: bytes, counts: tuple[str, ...] = (), measures: tuple[str, ...]
         (b'{"a":1}{"b":2}', "malformed-document"),
         (b'\xef\xbb\xbf{"a":1}', "malformed-document"),
         (b'{"nhs_number":9434765919}', "identifier-in-artefact"),
+        (b'{"p9434765919":0.5}', "identifier-in-artefact"),
+        (b'{"auc:9434765919":0.5}', "identifier-in-artefact"),
         (b'{"nbformat":4,"cells":[]}', "artefact-type-refused"),
     ],
 )

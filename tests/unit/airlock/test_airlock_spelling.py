@@ -171,6 +171,30 @@ def test_one_patient_a_row_is_refused() -> None:
     assert check("who,n\n0h5kq2m8x4tv9w3rz6yb,20\nother,30\n").refused == "identifier-in-artefact"
 
 
+def test_one_patient_a_row_is_refused_when_the_counts_are_their_slices() -> None:
+    """Attack: what each row counts is true and large, and says nothing of how many patients the row is about."""
+    inputs = InputFacts(people=500, items=1_500, instances=9_000, real=True)
+    rows = "".join(f"a{at // 200},p{at % 200},18,{at / 7:.4f}\n" for at in range(500))
+    assert check(f"arm,who,n_slices,x\n{rows}", ("n_slices",), inputs).refused == "rows-finer-than-people"
+    bins = "".join(f"{at + 1},18,{at / 7:.4f}\n" for at in range(200))
+    assert check(f"bin,n_slices,x\n{bins}", ("n_slices",), inputs).refused == "rows-finer-than-people"
+    few = InputFacts(people=12, items=400, instances=9_000, real=True)
+    words = "".join(f"{word},200\n" for word in ("ash", "birch", "elm", "fir", "oak"))
+    assert check(f"who,n_slices\n{words}", ("n_slices",), few).refused == "rows-finer-than-people"
+
+
+def test_a_table_of_slices_passes_where_its_rows_could_be_groups_or_count_patients_too() -> None:
+    few = InputFacts(people=500, items=1_500, instances=9_000, real=True)
+    rows = "".join(f"{at + 1},18,{at / 7:.4f}\n" for at in range(50))
+    assert check(f"bin,n_slices,x\n{rows}", ("n_slices",), few).refused is None
+    assert check("site,n_slices,x\na,4000,1.5\nTotal,4000,1.5\n", ("n_slices",), few).refused is None
+    told = "arm,n_slices,n_patients,x\na,4000,240,1.5\nb,200,1,2.5\nc,4000,240,3.5\n"
+    checked = check(told, ("n_slices", "n_patients"), few)
+    assert checked.rebuilt is not None and b"2.5" not in checked.rebuilt
+    one = InputFacts(people=3, items=3, instances=900, real=False)
+    assert check("site,n_slices\na,900\n", ("n_slices",), one).refused is None
+
+
 def nhs_numbers(count: int) -> list[int]:
     draw = random.Random(7)
     found: list[int] = []

@@ -79,6 +79,7 @@ def check(
         ),
         (b"uid,n\n1.2.840.113619.2.55.3.604688119.971,20\n", "identifier-in-artefact"),
         (b"nhs_number,n\n943 476 5919,20\n", "identifier-in-artefact"),
+        (b"site,n,auc 943 476 5919\na,20,0.5\n", "identifier-in-artefact"),
         (b"code,n\nA9434765919,20\nB9434765870,30\nC4505577104,40\n", "identifier-in-artefact"),
         (b"", "artefact-empty"),
     ],

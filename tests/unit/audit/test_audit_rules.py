@@ -144,6 +144,9 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
     "opt-out list that skips one": lambda life: make.state_opt_outs(
         life, "a longer list", 3, life.entries[2].subject["document"]
     ),
+    "opt-out list of before once more, which would let old copies pass": lambda life: make.state_opt_outs(
+        life, "opt-out list", 2, life.entries[2].subject["document"]
+    ),
     "copy sealed before anybody said who opted out": _drop("opt-out-changed"),
     "state from nowhere": lambda life: life.add("job-moved", JOB, from_="QUEUED", to="RUNNING"),
     "decisions opened that nobody filed": lambda life: life.add(

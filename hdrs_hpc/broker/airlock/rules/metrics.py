@@ -136,7 +136,8 @@ def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding
     counted = {*declared.counts, *declared.known_counts}
     for name, number in entries.items():
         where = f"entry {name}"
-        scan.look([name, repr(number)], where)
+        scan.look_at_names([name], where)
+        scan.look([repr(number)], where)
         if name in counted:
             scan.look_at_counts([repr(number)], where)
     return scan.conclude()

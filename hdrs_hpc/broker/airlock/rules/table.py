@@ -165,11 +165,12 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
     statistics = table.of_kind(ColumnKind.STATISTIC)
     made = [list(row) for row in table.cells]
     rounded = hidden_statistics = 0
-    kept = []
+    kept, staying = [], []
     for index, row in enumerate(made):
         if all((index, position) in pattern.hidden for position in range(len(counts))):
             continue  # nothing is left that says whom the row is about: its labels would be a small group's
         kept.append(row)
+        staying.append(index)
         for position, column in enumerate(counts):
             if (index, position) in pattern.hidden:
                 row[column] = HIDDEN
@@ -187,6 +188,7 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
                 rounded += row[column] != table.cells[index][column]
     if not kept:
         raise NothingLeftError()
+    bounds.check_rows(table.sheet(), staying, rules.min_count, table.inputs)
     # Always: the order of rows could hold a number that is hidden, or one that was written by ordering.
     ordered = sorted(kept, key=lambda row: _neutral_order(table, row))
     out = io.StringIO()
@@ -331,7 +333,7 @@ def _steps_evenly(filled: Sequence[str]) -> bool:
 def _search(declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]) -> list[Finding]:
     """Look for identifiers in every cell, of counts as well."""
     scan = IdentifierScan()
-    scan.look(header, "the header")
+    scan.look_at_names(header, "the header")
     for column, name in enumerate(header):
         if name in declared.counts:
             scan.look_at_counts((row[column] for row in cells), f"column {name}")
