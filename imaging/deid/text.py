@@ -74,6 +74,8 @@ _VERSION = re.compile(r"(?<![\w.])v?\d{1,4}(?:\.\d{1,4}){2,5}(?![\w.])", re.I)
 _DOTTED_DAY = re.compile(r"\d{1,2}\.\d{1,2}\.(?:19|20)\d\d|(?:19|20)\d\d\.\d{1,2}\.\d{1,2}")
 """What is no version of software though it is dotted."""
 _TOKEN = re.compile(r"[^\W_]+")
+_LONE_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_](?:[\W_]{1,2}[^\W\d_]){3,}(?![^\W_])")
+"""A word spelled letter by letter."""
 _EDGE = " \t\r\n-_,;:./\\|#&*=^~'’\"()[]{}<>"
 
 
@@ -138,6 +140,8 @@ class Identifiers:
             return True
         if self._numbers.in_digits(folded):
             return True
+        if any(self._spells(run.group()) for run in _LONE_LETTERS.finditer(folded)):
+            return True
         compact = "".join(_tokens(text))
         return any(one in compact for one in self._compact) or any(
             self.names(token) and not (len(token) < 4 and is_safe(token)) for token in _tokens(text)
@@ -160,9 +164,15 @@ class Identifiers:
         )
 
     def without(self, text: str) -> str:
-        """``text`` without phrases of this instance's people."""
+        """``text`` without phrases of this instance's people, and names that are spelled letter by letter."""
         plain = _unaccented(text)
-        return self._phrases.sub(" ", plain) if self._phrases is not None else plain
+        plain = self._phrases.sub(" ", plain) if self._phrases is not None else plain
+        return _LONE_LETTERS.sub(lambda run: " " if self._spells(run.group()) else run.group(), plain)
+
+    def _spells(self, run: str) -> bool:
+        """Whether letters that stand apart make a name, with what else is spelled beside it."""
+        word = "".join(_tokens(run))
+        return any(name in word for name in self._names if len(name) > 3)
 
     def compact_ids(self) -> frozenset[str]:
         """Ids without punctuation, as they may also be written."""
@@ -251,9 +261,12 @@ _LETTERS = str.maketrans(
 
 
 def _unaccented(text: str) -> str:
-    """Letters without their marks: a name is also written in the capitals of a code string or of a telegram."""
+    """Letters without their marks, and without what is not seen between them: a name is also written in the capitals of
+    a code string or of a telegram."""
     apart = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    return "".join(char for char in apart if not unicodedata.combining(char))
+    return "".join(
+        char for char in apart if not unicodedata.combining(char) and unicodedata.category(char) != "Cf"
+    )
 
 
 NOBODY = Identifiers(Dataset())

@@ -346,6 +346,11 @@ class Run:
         kind = not_imaging.kind_of(self.paths[number - 1], code, details[0] if details else "")
         if kind is not None:
             return f"not-imaging:{kind}"
+        # Of tables of which none is to be staged nobody asks whether they can be read; a sound one is told so too.
+        no_tables = self.plan.kind != "table" and not self.plan.columns
+        is_text = code in ("not-dicom", "malformed-table") and details[:1] in (("text",), ("table",))
+        if no_tables and is_text and not_imaging.says_table(self.paths[number - 1]):
+            return "wrong-kind"
         return told if code in ("required-attribute-missing", "not-imaging") else code
 
     def write_items(

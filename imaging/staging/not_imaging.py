@@ -10,14 +10,19 @@ from imaging.staging.refusals import NOT_IMAGING
 
 _BY_SUFFIX = {
     "document": "md markdown rst adoc txt text rtf pdf doc docx odt ppt pptx odp xls xlsx ods htm html xhtml tex bib "
-    "log",
-    "drawing": "svg svgz png apng jpg jpeg jpe gif bmp webp ico eps ps ai psd xcf drawio dot puml mmd",
+    "log eml msg hl7 epub",
+    "drawing": "svg svgz png apng jpg jpeg jpe gif bmp webp ico eps ps ai psd xcf drawio dot puml mmd "
+    "excalidraw heic emf wmf dxf dwg stl obj ply",
     "structured text": "json jsonl ndjson geojson jsonld ipynb yaml yml toml ini cfg conf properties env xml xsd xsl "
-    "xslt dtd plist",
+    "xslt dtd plist bval bvec",
     "script": "py pyi pyc r rmd jl m sh bash zsh fish bat cmd ps1 pl rb js mjs ts css scss c h cc cpp hpp cu java "
     "scala go rs lua sql f90 mk cmake gradle lock patch diff groovy kt swift",
     "checksum": "md5 sha1 sha224 sha256 sha384 sha512 sha3 b2 b3 crc sfv sum asc sig pem crt minisig",
     "system file": "ds_store lnk url bak swp tmp inf",
+    "program": "exe dll so dylib msi jar class whl deb rpm apk o",
+    "recording": "mp3 wav flac ogg m4a aac wma mp4 m4v mov avi mkv webm wmv",
+    "array or model": "npy npz mat h5 hdf5 pkl pickle joblib pt pth ckpt safetensors onnx rds rdata",
+    "database": "sqlite sqlite3 db db3 mdb accdb",
 }
 _BY_NAME = {
     "document": "readme license licence licenses copying copyright notice authors contributors changelog changes "
@@ -32,6 +37,8 @@ _MAY_BE_WANTED = (
     "vsi lif nd2 zvi nii hdr img mha mhd nrrd mgz par rec csv tsv tab parquet pq zip gz bz2 xz zst tar tgz 7z rar"
 )
 """Suffixes of imaging, of tables, and of what may hold some: where such a file can't be read it has failed."""
+_TABLES = frozenset({"csv", "tsv", "tab", "parquet", "pq"})
+_DATABASES = frozenset(_BY_SUFFIX["database"].split())
 _LOOSE = frozenset({"txt", "text", "log", "bak", "tmp"})
 """Suffixes that tables have too."""
 _SUFFIXES = {suffix: kind for kind, suffixes in _BY_SUFFIX.items() for suffix in suffixes.split()}
@@ -45,9 +52,11 @@ def kind_of(path: str, code: str, found: str) -> str | None:
     ``found``: what its bytes are, as a parser told: ``drawing``, ``document``, ``system file``, ``text``, ``table``
     (text in even columns) or "".
     """
+    name, suffix = _named(path)
+    if code == "unsupported-slide" and suffix in _DATABASES:
+        return "database"  # Sakura's slides are SQLite too, under a suffix of their own
     if code not in ("not-dicom", "empty-file", "malformed-table"):
         return None
-    name, suffix = _named(path)
     if name.startswith("._") and found in ("", "system file"):
         return "system file"  # what macOS keeps beside each file
     if suffix in _WANTED or name.startswith("dicomdir"):
@@ -57,6 +66,11 @@ def kind_of(path: str, code: str, found: str) -> str | None:
     if found == "table" and not _is_sure(name, suffix):
         return None
     return _by_name(name, suffix)
+
+
+def says_table(path: str) -> bool:
+    """Whether a file's name says that it is a table."""
+    return _named(path)[1] in _TABLES
 
 
 def table_is_none(path: str, rows: int) -> str | None:

@@ -91,7 +91,10 @@ PARSER_FAILURES = frozenset({"parser-crashed", "parser-timeout"})
 REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _TABLE}
 
 NOT_IMAGING = frozenset(
-    {"document", "drawing", "structured text", "script", "checksum", "system file", "DICOM directory"}
+    {
+        *("document", "drawing", "structured text", "script", "checksum", "system file", "DICOM directory"),
+        *("program", "recording", "array or model", "database"),
+    }
 )
 """Kinds of what is ``not-imaging``."""
 ATTRIBUTES = {

@@ -42,9 +42,10 @@ def _text(start: bytes) -> str:
         return ""
     if start.lstrip()[:1] in (b"<", b"{", b"["):
         return "text"
+    whole = len(start) < _LOOKED_AT
     lines = [line for line in start.splitlines() if line.strip()]
     commas = lines[0].count(b",") if lines else 0
     if len(lines) > 1 and commas:
         even = sum(line.count(b",") == commas for line in lines[1:])
-        return "table" if even >= _EVEN_LINES * (len(lines) - 2) else "text"
+        return "table" if even >= _EVEN_LINES * (len(lines) - (1 if whole else 2)) else "text"
     return "text"

@@ -107,3 +107,26 @@ def test_how_an_image_was_taken_is_a_digest_that_tells_settings_apart(change: di
     assert plain["acquired"] == again["acquired"] != changed["acquired"]
     assert len(changed["acquired"]) == 16
     assert np.all([character in "0123456789abcdef" for character in changed["acquired"]])
+
+
+@pytest.mark.parametrize("changed", [{"PixelBandwidth": 400}, {"PatientPosition": "FFS"}])
+def test_bandwidth_and_how_the_patient_lay_tell_acquisitions_apart(changed: dict[str, Any]) -> None:
+    settings = {"PixelBandwidth": 100, "PatientPosition": "HFS"}
+    assert first(mr(**settings))["acquired"] != first(mr(**settings | changed))["acquired"]
+
+
+def test_the_bandwidth_of_an_enhanced_image_tells_too() -> None:
+    made = [
+        first(
+            dataset(
+                uid.EnhancedMRImageStorage,
+                NumberOfFrames=1,
+                SharedFunctionalGroupsSequence=[
+                    item(MRImagingModifierSequence=[item(PixelBandwidth=bandwidth)])
+                ],
+                PerFrameFunctionalGroupsSequence=[item()],
+            )
+        )["acquired"]
+        for bandwidth in (100, 100, 400)
+    ]
+    assert made[0] == made[1] != made[2]
