@@ -88,7 +88,9 @@ def test_keys_are_in_the_agent_and_in_no_process_of_the_workload(site: Site) -> 
     assert holds(agent, [site.copy_key])  # the search finds what is there
     assert [pid for pid in workload if holds(pid, needles)] == []
     assert any(holds(pid, [CANARY.encode()]) for pid in workload)  # and it does look into workloads
-    pickles = Path(f"/proc/{agent}/root{site.node_tmp}/{site.attempt}-{site.node}/memory/out/r").read_bytes()
+    pickles = Path(
+        f"/proc/{agent}/root{site.node_tmp}/{site.attempt}-{site.node}/memory/files/out/r"
+    ).read_bytes()
     assert b"StagedStore" in pickles
     assert not any(needle in pickles for needle in needles)
 
