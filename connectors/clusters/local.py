@@ -241,9 +241,9 @@ class LocalCluster:
         checks.append(_memory_check())
         free = shutil.disk_usage(self._scratch).free
         checks.append(
-            Check("scratch-space", True, f"{free >> 20} MiB free")
+            Check("scratch-room", True, f"{free >> 20} MiB free")
             if free >= MIN_FREE_BYTES
-            else Check("scratch-space", False, f"only {free >> 20} MiB free", "Make room on scratch.")
+            else Check("scratch-room", False, f"only {free >> 20} MiB free", "Make room on scratch.")
         )
         return checks
 

@@ -72,8 +72,9 @@ def _grant(known: Authority, verified: Verified[Any], root: TrustRoot) -> None:
         if registration.sensitivity == "real":
             owners.require_two_decide(root, name)
         owned[name] = registration.owner
-    owners.require_consents(root, verified.people, owned)
     before = known.projects.get(grant.project)
+    asked = owners.asked(owned, before.owners if before is not None else {})
+    owners.require_consents(root, verified.people, asked)
     freezes = before.freezes if before is not None else set()
     known.projects[grant.project] = _Granted(verified.people, owned, freezes)
 

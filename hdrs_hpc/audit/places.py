@@ -150,6 +150,16 @@ _DATA_ZONE = (
         "{home}/staging/{copy}/journals/",
     ),
     _row(
+        "items-map",
+        "stager",
+        Holds.PLAINTEXT,
+        "purge",
+        Method.LISTING,
+        "Which file became which item of a copy: names files and patients, and never leaves the data zone.",
+        "{home}/staging/{copy}/items.parquet",
+        "{home}/staging/{copy}/items.parquet.{suffix}",
+    ),
+    _row(
         "selectable-values",
         "stager",
         Holds.SEALED,

@@ -556,6 +556,7 @@ FINDERS: dict[str, Finder] = {
     "cohort-lists": _outside,
     "stager-memory": _stager_ended,
     "copy-journals": _folders_gone(_staging),
+    "items-map": _folders_gone(_staging),
     "selectable-values": _folders_gone(_selectable, "key-gone-and-empty"),
     "staging-report": _folders_gone(_staging),
     "key-store": _key_store,

@@ -136,6 +136,10 @@ class BrokerHome:
         """Journals, progress and result of building one copy."""
         return self.root / "staging" / copy
 
+    def items_map(self, copy: str) -> Path:
+        """Which file became which item of a copy; it names files and patients and stays in the data zone."""
+        return self.staging_dir(copy) / "items.parquet"
+
     def selectable_file(self, copy: str) -> Path:
         """What jobs may select the items of a copy by: raw values, sealed under the copy's key."""
         return self.staging_dir(copy) / "selectable.sealed"

@@ -34,6 +34,8 @@ from imaging.deid.keyed import DeidKey
 from imaging.layout import REPORT
 from imaging.staging import patient_list_file, patient_lists
 from imaging.staging.engine import Progress, StagePlan, stage
+from imaging.staging.inventory import read as read_inventory
+from imaging.staging.items_map import ItemsMap
 from imaging.staging.patient_lists import OptOut
 
 PROGRESS_EVERY_S = 0.5
@@ -100,14 +102,18 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             told = json.loads(builder.read(REPORT))
         else:
             with contextlib.closing(open_source(registration.source)) as source:
+                origins = ItemsMap()
                 report = stage(
                     source,
                     inventory,
                     builder,
                     plan,
                     _Meter(folder).note,
+                    origins=origins,
                     selectable=lambda raw: keep_selectable(home, key, copy.project, copy.id, raw),
                 )
+                origins.note_inventory(read_inventory(inventory))
+                origins.write(home.items_map(copy.id))
             workers.replace_file(folder / "report.html", report.as_html().encode())
             told = report.as_dict()
         sealed = builder.seal()

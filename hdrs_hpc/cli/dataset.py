@@ -212,6 +212,7 @@ def sign(
         out=None,
         yes=yes,
         as_json=as_json,
+        then="hdrs-hpc dataset submit",
     )
 
 

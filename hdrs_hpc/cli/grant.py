@@ -51,7 +51,9 @@ def draft(file: Path, project: str | None, context: str | None) -> None:
             handle.write(text)
     except FileExistsError:
         raise ConflictError(f"{file} is there already; nothing was overwritten") from None
-    click.echo(f"Wrote {file}. Next: hdrs-hpc grant sign {file}")
+    click.echo(
+        f"Wrote {file}. Fill it in, look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}"
+    )
 
 
 @grant.command()
@@ -104,6 +106,7 @@ def sign(
         as_json=as_json,
         page=page,
         further=further,
+        then="hdrs-hpc grant submit",
     )
 
 

@@ -12,10 +12,12 @@ import click
 
 from hdrs_hpc.cli import imaging_views, show
 from hdrs_hpc.cli.imaging_bars import Bars
+from hdrs_hpc.cli.imaging_plan import tell_plan
+from hdrs_hpc.cli.imaging_pseudonym import pseudonym
 from hdrs_hpc.cli.imaging_views import DEST as _DEST
 from hdrs_hpc.cli.imaging_views import JSON as _JSON
 from hdrs_hpc.cli.imaging_views import SECRET as _SECRET
-from hdrs_hpc.cli.imaging_views import out_file, write_items
+from hdrs_hpc.cli.imaging_views import out_file
 
 
 @click.group("imaging")
@@ -56,8 +58,14 @@ def secret_new(file: Path) -> None:
 
 @imaging.command("stage")
 @click.argument("src")
-@_DEST
+@click.argument("dest", type=click.Path(path_type=Path), required=False)
 @_SECRET
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Read headers only and tell what would be staged, what not and why, and what it would take; write nothing.",
+)
 @click.option("--profile", help="De-identification profile; by default the basic one of each kind.")
 @click.option(
     "--report",
@@ -106,7 +114,14 @@ def secret_new(file: Path) -> None:
     "--items",
     "items_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write which file each item number of the report is, and what became of it (CSV, for you only: 0600).",
+    help="Write which file became which item, or why not: .csv, .jsonl or .parquet, for you only (0600). It names "
+    "patients: keep it in the data zone.",
+)
+@click.option(
+    "--from",
+    "earlier",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="An earlier copy under the same secret: what is unchanged is taken over from it, not decoded again.",
 )
 @click.option("--contact-sheet", is_flag=True, help="Draw thumbnails of all items into the copy, for review.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Parsers and writers; default: one per core.")
@@ -133,8 +148,9 @@ def secret_new(file: Path) -> None:
 @_JSON
 def stage(
     src: str,
-    dest: Path,
+    dest: Path | None,
     secret_file: Path,
+    only_plan: bool,
     profile: str | None,
     reports: tuple[Path, ...],
     select: tuple[str, ...],
@@ -148,6 +164,7 @@ def stage(
     deface: bool,
     release: Path | None,
     items_file: Path | None,
+    earlier: Path | None,
     contact_sheet: bool,
     workers: int | None,
     memory: str | None,
@@ -155,7 +172,7 @@ def stage(
     dask_tls: tuple[Path, Path, Path] | None,
     as_json: bool,
 ) -> None:
-    """Stage the source SRC into a sealed copy in the new folder DEST.
+    """Stage the source SRC into a sealed copy in the new folder DEST, which --plan does without.
 
     SRC is a folder, a DICOMDIR, a zip file, an address (`s3://`, `sftp://`, `dicomweb+https://` …), or a YAML file
     that describes a source.  Interrupted, the same command goes on where it stopped, and the copy comes out the
@@ -163,14 +180,21 @@ def stage(
 
     \b
     Example:
+      hdrs-hpc imaging stage /archive/ct --secret my.secret --opt-out opted-out.txt --plan
       hdrs-hpc imaging stage /archive/ct ./copy --secret my.secret --opt-out opted-out.txt --select Modality=CT
       hdrs-hpc imaging stage /archive/us ./us --secret my.secret --opt-out opted-out.txt --burned-in hold
       hdrs-hpc imaging stage /phantoms ./qa --secret my.secret --no-opt-out "phantoms only" --report report.html
       hdrs-hpc imaging stage /extract ./outcomes --secret my.secret --opt-out opted-out.txt --columns columns.yaml
+      hdrs-hpc imaging stage /archive/ct ./copy-2 --secret my.secret --opt-out opted-out.txt --from ./copy
     """
     import contextlib
     import os
 
+    if only_plan:
+        if items_file is not None or earlier is not None or any(path.suffix == ".html" for path in reports):
+            raise click.UsageError("--plan goes without --items, --from and a report in HTML.")
+    elif dest is None:
+        raise click.UsageError("Missing argument 'DEST'.")
     from imaging.staging.pool import ParserPool
 
     if (opt_out is None) == (no_opt_out is None):
@@ -189,13 +213,18 @@ def stage(
     from imaging.deid.keyed import DeidKey
     from imaging.staging import patient_list_file, patient_lists, release_list
     from imaging.staging.engine import StagePlan
+    from imaging.staging.items_map import ItemsMap
     from imaging.staging.scheduling import ClusterTls, Where
     from imaging.standalone.staging import stage_folder
 
     for path in reports:
         out_file(path, "--report")
+    if earlier is not None and dest is not None and earlier.resolve() == dest.resolve():
+        raise click.BadParameter("the new copy needs a folder of its own", param_hint="--from")
     if items_file is not None:
         out_file(items_file, "--items")
+        if dest is not None and items_file.resolve().is_relative_to(dest.resolve()):
+            raise click.BadParameter("it names patients and may not lie in the copy", param_hint="--items")
     key = standalone.read_secret(secret_file)
     released_of, released = release_list.parse(release.read_bytes()) if release else ("", frozenset())
     deid = DeidKey(standalone.deid_key(key))
@@ -221,9 +250,12 @@ def stage(
     )
     if memory is not None:
         plan = replace(plan, memory_bytes=_size(memory))
+    if dest is None or only_plan:
+        tell_plan(open_source(src), plan, parsers, reports, as_json)
+        return
     with contextlib.closing(open_source(src)) as source, Bars() as bars:
         unreadable: Counter[str] = Counter()
-        scans: list[Any] = []
+        origins = ItemsMap() if items_file is not None else None
         try:
             report = stage_folder(
                 source,
@@ -233,14 +265,15 @@ def stage(
                 scanned=bars.scanned,
                 progress=bars.staged,
                 unreadable=lambda code: unreadable.update([code]),
-                inventoried=scans.append,
                 parsers=parsers,
+                origins=origins,
+                earlier=earlier,
             )
         except KeyboardInterrupt:
             click.echo("\nThe same command goes on where it stopped.", err=True)
             raise
-    if items_file is not None:
-        write_items(items_file, scans[0], report.refused, report.details)
+    if items_file is not None and origins is not None:
+        origins.write(items_file)
     summary = report.as_run()
     for path in reports:
         text = report.as_html() if path.suffix == ".html" else json.dumps(summary, indent=2) + "\n"
@@ -261,6 +294,10 @@ def stage(
     click.echo(
         f"  opt-out list of {f'up to {told["about"]} patients' if told['about'] else 'nobody'}, {told['list']}"
     )
+    if earlier is not None:
+        click.echo(
+            f"Took {show.count(report.taken_over, 'item')} of {sum(report.staged.values())} over from {earlier}."
+        )
     for code, refusal in summary["refused"].items():
         named = ", ".join(f"{name}: {count}" for name, count in refusal.get("details", {}).items())
         how = " (failed)" if refusal["failed"] else " (skipped)" if code == "not-imaging" else ""
@@ -305,12 +342,13 @@ def verify(dest: Path, secret_file: Path, as_json: bool) -> None:
         )
     else:
         click.echo(
-            f"Whole and unchanged: {found.items} items, {found.objects} objects, {found.plaintext_bytes} bytes; "
+            f"Whole and unchanged: {show.count(found.items, 'item')}, {show.count(found.objects, 'object')}, "
+            f"{found.plaintext_bytes} bytes; "
             f"manifest {found.manifest_digest}."
         )
 
 
-for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index):
+for command in (imaging_views.inspect, imaging_views.sheet, imaging_views.index, pseudonym):
     imaging.add_command(command)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,6 @@ SECRET = click.option(
     help="File with the 32-byte secret.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
-_LEFT_OUT = dict.fromkeys(("opted-out", "not-in-cohort", "not-selected"), "left-out")
 _CONDITION = re.compile(r"([a-z_]+)(<=|>=|!=|=|<|>)(.+)\Z")
 
 
@@ -171,26 +168,6 @@ def index(dest: Path, secret_file: Path, conditions: tuple[str, ...], as_json: b
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     patients = len({row["patient"] for row in rows if row["patient"]})
     click.echo(f"{show.count(len(rows), 'item')} of {show.count(patients, 'patient')}.")
-
-
-def write_items(
-    path: Path,
-    inventory: pa.Table,
-    refused: Mapping[str, Sequence[int]],
-    details: Mapping[int, Sequence[str]],
-) -> None:
-    """One line an item of the source: number, path, outcome (with missing attributes, the kind of a file).
-
-    Who opted out is not told from who is not wanted.
-    """
-    outcomes = {number: _LEFT_OUT.get(code, code) for code, numbers in refused.items() for number in numbers}
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["item", "path", "outcome"])
-        for number, name in enumerate(inventory.column("path").to_pylist(), start=1):
-            outcome = ": ".join([outcomes.get(number, "staged"), *details.get(number, ())])
-            rows.writerow([number, name, outcome])
 
 
 def _choose(items: list[str], wanted: str | None) -> str:

@@ -71,7 +71,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
             ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
-            ("a job", f"up to {limits['nodes']} nodes for {limits['time']}"),
+            ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
             ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
             ("outputs", _outputs(found["outputs"])),
             ("grant", f"version {found['grant-version']}, {found['grant']}"),

@@ -31,10 +31,12 @@ def sign_file(
     as_json: bool,
     page: Callable[[Document], None] | None = None,
     further: Callable[[Envelope], tuple[Count, ...]] | None = None,
+    then: str,
 ) -> None:
     """Show the whole, ask, sign, write, and say who has signed and whose signatures are missing.
 
     A draft becomes ``<name>.signed.json`` beside it; an envelope is replaced by itself with one signature more.
+    ``then`` is the command that follows once nothing is missing, without the file's name.
     """
     from hdrs_hpc.client import signatures
 
@@ -42,8 +44,7 @@ def sign_file(
     target = out or (path if envelope.signatures else path.with_name(f"{path.stem}.signed.json"))
     if page is not None:
         page(document)
-    click.echo(f"digest {envelope.digest}", err=True)
-    confirm(envelope.payload, yes=yes)
+    confirm(envelope, yes=yes)
     signed = signatures.add(envelope, kind, key, root)
     write(target, signed.to_bytes())
     state = signatures.progress(signed, kind, root, further(signed) if further is not None else ())
@@ -51,10 +52,16 @@ def sign_file(
         show.emit_json({"file": str(target), "digest": signed.digest, **state.as_dict()})
         return
     show.done(f"signed {kind.name} {signed.digest}")
-    click.echo(f"  {state.sentence(kind.role)}")
+    # The counts of a trust root are all among the further ones.
+    of_root = kind.name == "trust-root"
+    if not of_root:
+        click.echo(f"  {state.sentence(kind.role)}")
     for count in state.further:
         click.echo(f"  {count.sentence()}")
-    click.echo(f"  wrote {target}" + ("" if state.complete else "; pass it on to the next person"))
+    if of_root and further is not None and _sentences(further(envelope)) == _sentences(state.further):
+        click.echo("  your signature adds to none of these counts")
+    following = f"next: {then} {target}" if state.complete else "pass it on to the next person"
+    click.echo(f"  wrote {target}; {following}")
 
 
 def sign_made(
@@ -63,12 +70,14 @@ def sign_made(
     """Show, ask and sign a document that this command made."""
     from hdrs_hpc.client import signatures
 
-    confirm(envelope.payload, yes=yes)
+    confirm(envelope, yes=yes)
     return signatures.add(envelope, kind, key, root)
 
 
-def confirm(payload: bytes, *, yes: bool) -> None:
-    show.payload(payload)
+def confirm(envelope: Envelope, *, yes: bool) -> None:
+    """Show digest and payload of what is about to be signed, and ask."""
+    click.echo(f"digest {envelope.digest}", err=True)
+    show.payload(envelope.payload)
     if not yes:
         click.confirm("Sign this?", abort=True, err=True)
 
@@ -91,7 +100,10 @@ def file_or_pass_on(
     done: str,
     further: tuple[Count, ...] = (),
 ) -> None:
-    """File it if enough people have signed, else write it down to be passed on."""
+    """File it if enough people have signed, else write it down to be passed on.
+
+    ``further``: counts that must be met as well, told in place of the document's own where that is met.
+    """
     from hdrs_hpc.client import filing, signatures
 
     state = signatures.progress(envelope, kind, session.root.document, further)
@@ -102,10 +114,15 @@ def file_or_pass_on(
     if as_json:
         show.emit_json({"file": str(out), "digest": envelope.digest, **state.as_dict()})
         return
-    click.echo(f"  {state.sentence(kind.role)}; not sent yet")
+    if not further or state.needed is None or len(state.people) < state.needed:
+        click.echo(f"  {state.sentence(kind.role)}")
     for count in further:
         click.echo(f"  {count.sentence()}")
-    click.echo(f"  wrote {out}; pass it on to the next person")
+    click.echo(f"  not sent yet: wrote {out}; pass it on to the next person")
+
+
+def _sentences(counts: tuple[Count, ...]) -> list[str]:
+    return [count.sentence() for count in counts]
 
 
 def told(receipt: Receipt, text: str, as_json: bool) -> None:

@@ -176,6 +176,9 @@ def sign(
         yes=yes,
         as_json=as_json,
         further=further,
+        then="hdrs-hpc trust submit"
+        if envelope_root.supersedes
+        else "on the broker's machine, hdrs-hpc broker trust",
     )
 
 

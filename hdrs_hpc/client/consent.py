@@ -52,7 +52,8 @@ def of_unfreeze(project: dict[str, Any], root: TrustRoot, envelope: Envelope) ->
     people = _people(envelope, root)
     owned = {name: data["owner"] for name, data in project["data"].items() if data["owner"] is not None}
     needed = root.threshold(KINDS["grant"].name)
-    enough = Told(f"{len(people)} of {needed} custodians have signed", met=len(people) >= needed)
+    named = f" ({', '.join(people)})" if people else ""
+    enough = Told(f"{len(people)} of {needed} custodians have signed{named}", met=len(people) >= needed)
     return (enough, *owners.consents(root, people, owned))
 
 

@@ -27,7 +27,7 @@ data:
   your-dataset:
     version: sha256:{zeros}    # `hdrs-hpc dataset list --json` shows it
     select: {{Modality: [CT]}}
-    profile: radiology-basic@1
+    profile: radiology-basic@2
     max-failed: 50
 workloads:
   builtin: [cohort-summary@1]

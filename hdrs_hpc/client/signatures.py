@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hdrs_hpc.core import strict_json, strict_yaml
-from hdrs_hpc.core.errors import ConflictError
-from hdrs_hpc.documents import signing, sshsig
+from hdrs_hpc.core.errors import ConflictError, HdrsError
+from hdrs_hpc.documents import owners, signing, sshsig
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.kinds import ANYONE, DocumentKind
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.trust import WrongPayloadTypeError
+from hdrs_hpc.documents.trust import (
+    KeyCompromisedError,
+    KeyRetiredError,
+    SignerRoleError,
+    SignerUnknownError,
+    WrongPayloadTypeError,
+)
 
 
 class AlreadySignedError(ConflictError):
@@ -97,7 +104,11 @@ def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
 
 
 def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | None) -> Envelope:
-    """The envelope with one signature more; raises AlreadySignedError before the key is touched twice."""
+    """The envelope with one signature more.
+
+    Raises AlreadySignedError, and what the broker would raise of a signature that counts for nothing: one such
+    spoils the document for everybody who signs after it.
+    """
     signature = signing.sign(kind, envelope.payload, key)
     before = signers(envelope, kind, root)
     new = envelope.with_signature(signature)
@@ -109,7 +120,26 @@ def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | Non
         for item in before
     ):
         raise AlreadySignedError(mine.person or mine.fingerprint)
+    # A trust root is signed by people of several roles, and one signature too many does it no harm.
+    if root is not None and not mine.counts and not one_key:
+        raise _refusal(mine, kind, root)
+    if root is not None and mine.person is not None and kind.name == "dataset-registration":
+        registration = DatasetRegistration.from_payload(envelope.payload)
+        owners.require_own(root, (mine.person,), registration.owner, registration.name)
     return new
+
+
+def _refusal(mine: Signer, kind: DocumentKind, root: TrustRoot) -> HdrsError:
+    """Why a signature counts for nothing under ``root``, in the words of the broker."""
+    if mine.person is None:
+        return SignerUnknownError(f"the key {mine.fingerprint} is not in the trust root")
+    state = {record.fingerprint: record.refused_at(None) for record in root.people[mine.person].keys}
+    refused = state[mine.fingerprint]
+    if refused == "compromised":
+        return KeyCompromisedError(f"{mine.fingerprint} of {mine.person} is compromised")
+    if refused == "retired":
+        return KeyRetiredError(f"{mine.fingerprint} of {mine.person} is retired")
+    return SignerRoleError(f"{mine.person} is not a {kind.role}")
 
 
 def progress(
@@ -121,7 +151,7 @@ def progress(
 
 def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:
     message = envelope.pae()
-    owners = (
+    holders = (
         {record.fingerprint: (name, record) for name, who in root.people.items() for record in who.keys}
         if root
         else {}
@@ -131,7 +161,7 @@ def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> t
         line = sshsig.embedded_key(signature.sig)
         sshsig.verify(line, signature.sig, kind.namespace, message)
         fingerprint = sshsig.fingerprint(line)
-        person, record = owners.get(fingerprint, (None, None))
+        person, record = holders.get(fingerprint, (None, None))
         counts = (
             root is not None
             and person is not None

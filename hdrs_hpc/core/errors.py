@@ -88,7 +88,7 @@ class NotFoundError(HdrsError):
     kind, exit_code, http_status = "not-found", 5, 404
     code = "not-found"
     meaning = "There is no such thing, or you may not know of it."
-    remedy = "Check the name; `hdrs-hpc project list` and `hdrs-hpc job list` show what you can see."
+    remedy = "Check the name; `hdrs-hpc project list`, `job list` and `dataset list` show what you can see."
 
 
 class ConflictError(HdrsError):

@@ -64,6 +64,15 @@ class Consent:
         return f"{text}; {', '.join(self.missing) or 'nobody else'} could"
 
 
+def asked(owners: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Whose agreement a version of a grant needs: the owners of what it gives, and of what the version before gave.
+
+    The project holds copies and outputs of the latter's data, and a version rules over these too: who reviews them,
+    when they are destroyed, whom the project concerns.
+    """
+    return {**before, **owners}
+
+
 def consents(root: TrustRoot, people: Iterable[str], owners: Mapping[str, str]) -> tuple[Consent, ...]:
     """What each owner has agreed to.  ``owners``: dataset → organisation; ``people``: verified signers."""
     signed, found = set(people), []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
@@ -81,6 +81,8 @@ class GrantFacts:
     registrations: Mapping[str, DatasetRegistration]
     in_force: Grant | None = None
     in_force_digest: str | None = None
+    in_force_owners: Mapping[str, str] = field(default_factory=dict)
+    """Dataset of the grant in force → the organisation that owns it."""
     project_state: str | None = None
     """None while there is no such project."""
 
@@ -173,7 +175,8 @@ def _datasets(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
 
 
 def _owners_agree(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
-    for consent in owners.consents(facts.trust_root, facts.signers, owners_of(facts.registrations)):
+    asked = owners.asked(owners_of(facts.registrations), facts.in_force_owners)
+    for consent in owners.consents(facts.trust_root, facts.signers, asked):
         if not consent.met:
             where = f"data.{consent.datasets[0]}"
             yield Broken(owners.OwnerNotAskedError, consent.sentence(), where)
@@ -221,7 +224,7 @@ _RULES: tuple[tuple[str, str, _Rule], ...] = (
     ("people-known", "its people are in the trust root", _people),
     ("no-conflict-of-interest", "who approves and checks does not work in the project", _conflict),
     ("datasets-registered", "its datasets are registered in these versions", _datasets),
-    ("owners-agree", "custodians of each dataset's owner signed", _owners_agree),
+    ("owners-agree", "custodians of each dataset's owner signed, of the version before too", _owners_agree),
     ("selections-known", "staging knows what it selects by", _selections),
     ("columns-of-tables", "tables have columns, and nothing else does", _columns),
     ("isolation-fits-sensitivity", "real data is isolated and under a real trust root", _sensitivity),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import batched
@@ -56,10 +56,15 @@ def staged_pages(store: Store, items: Sequence[str], threads: int) -> Iterator[t
             yield f"{FOLDER}/{number:03d}.png", _page(list(drawn), COLUMNS, TILE_PX)
 
 
-def held_pages(numbered: Iterable[tuple[int, Sequence[NDArray[np.uint8]]]]) -> Iterator[tuple[str, bytes]]:
-    """(path, PNG) of pages over held items: some frames of each, large enough to read what is burned in."""
+def held_pages(
+    numbered: Iterable[tuple[int, Sequence[NDArray[np.uint8]]]], why: Mapping[int, str]
+) -> Iterator[tuple[str, bytes]]:
+    """(path, PNG) of pages over held items: some frames of each, large enough to read what is burned in.  ``why``: the
+    rule that holds an item."""
     thumbnails = (
-        Thumbnail(f"item {number}, {place} of {len(frames)} shown", frame)
+        Thumbnail(
+            " ".join(filter(None, (f"item {number}, {place} of {len(frames)} shown", why.get(number)))), frame
+        )
         for number, frames in numbered
         for place, frame in enumerate(frames or [None], start=1)
     )

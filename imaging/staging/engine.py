@@ -14,8 +14,9 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging import selectable as selectable_table
+from imaging.staging.earlier import Earlier
 from imaging.staging.items import Bench, Task
+from imaging.staging.items_map import ItemsMap
 from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.headers import WsmHeader
@@ -149,12 +152,16 @@ def stage(
     *,
     parsers: ParserPool | None = None,
     seen: Signatures | None = None,
+    origins: ItemsMap | None = None,
+    earlier: Earlier | None = None,
     selectable: Callable[[bytes], None] | None = None,
 ) -> StageReport:
     """Stage a dataset version into ``builder``; the caller seals.
 
     ``parsers``: started before, as many as ``plan.workers``; they are ended here.  ``seen``: files as they were when
-    this process made the inventory of them (see :class:`ItemReader`).
+    this process made the inventory of them (see :class:`ItemReader`).  ``origins`` is told what became of each item:
+    it names patients, and stays in the data zone.
+    ``earlier``: a copy whose unchanged items are sealed again instead of decoded; the outcome is the same.
 
     ``selectable`` gets the table of what jobs may select items by (:mod:`imaging.staging.selectable`), before
     the index is written: raw values, which are to stay in the data zone.
@@ -178,26 +185,32 @@ def stage(
     version = inventory.digest(table)
     if plan.released and plan.released_of != version:
         raise ReleaseForOtherDataError()
-    run = _Run(table, plan, plan.opt_out, progress)
+    run = Run(table, plan, plan.opt_out, progress)
     run.keep_selectable = selectable is not None
     spec = BenchSpec(source, table, plan.item_timeout_s, seen)
     with open_scheduler(plan.where, spec, plan.workers, parsers) as scheduler:
         isolation = scheduler.isolation()
         headers = run.read_headers(scheduler)
         read_s = time.monotonic() - started
+        if origins is not None:
+            origins.note_headers(headers)
         run.settle_doubles(headers, scheduler)
         judged = run.judge.judge(headers, run.paths)
         run.ledger.refuse_all(judged.refused)
         run.leave_out_lacking(judged, headers)
         headers.clear()
-        rows = run.write_items(judged, builder, scheduler)
+        rows = run.write_items(judged, builder, scheduler, earlier)
         if plan.contact_sheet and not builder.sealed:
             items = [row["item"] for row in rows]
             for path, page in contact_sheet.staged_pages(builder.store(), items, plan.workers):
                 builder.put(path, page)
         waiting = run.ledger.by_code().get("held-for-person", ())
         if waiting and held is not None:
-            _show_held(version, waiting, held(), scheduler)
+            _show_held(version, waiting, run.ledger.details(), held(), scheduler)
+    if origins is not None:
+        made = {row["item"] for row in rows}
+        origins.note_items((task.path, task.numbers()) for task in judged.tasks if task.path in made)
+        origins.note_refused(run.ledger.causes())
     if selectable is not None and not builder.sealed:
         selectable(selectable_table.to_bytes(run.selectable(builder)))
     report = run.report(version, rows, isolation, time.monotonic() - started, read_s)
@@ -222,7 +235,11 @@ def _why_none(bench: Bench, number: int, refused: Refused) -> Unread | str:
 
 
 def _show_held(
-    inventory_digest: str, numbers: Sequence[int], into: CopyBuilder, scheduler: Scheduler
+    inventory_digest: str,
+    numbers: Sequence[int],
+    details: Mapping[int, Sequence[str]],
+    into: CopyBuilder,
+    scheduler: Scheduler,
 ) -> None:
     """Pictures and the list of what waits for a person, sealed apart."""
     if into.sealed:
@@ -230,12 +247,13 @@ def _show_held(
     futures = (scheduler.submit(contact_sheet.held_frames, number) for number in numbers)
     # Not further ahead: a cine is some 40 MB of pictures.
     pictures = zip(numbers, _in_order(futures, ahead=scheduler.slots), strict=True)
-    for path, page in contact_sheet.held_pages(pictures):
+    why = {number: " ".join(details.get(number, ())) for number in numbers}
+    for path, page in contact_sheet.held_pages(pictures, why):
         into.put(path, page)
-    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers)))
+    into.put(contact_sheet.HELD_LIST, release_list.to_bytes(inventory_digest, [], list(numbers), why))
 
 
-class _Run:
+class Run:
     """One staging's rules and running totals."""
 
     def __init__(
@@ -268,6 +286,7 @@ class _Run:
         )
         self.ledger = Ledger(plan.max_failed)
         self.notes: Counter[str] = Counter()
+        self.taken_over = 0
         self.unread: dict[int, Unread] = {}
         self.lacking: list[Lacking] = []
         self._progress = progress
@@ -329,7 +348,9 @@ class _Run:
             return f"not-imaging:{kind}"
         return told if code in ("required-attribute-missing", "not-imaging") else code
 
-    def write_items(self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler) -> list[dict[str, Any]]:
+    def write_items(
+        self, judged: Judged, builder: CopyBuilder, scheduler: Scheduler, earlier: Earlier | None
+    ) -> list[dict[str, Any]]:
         """Write what is not finished yet; gives the rows of all items.  What breaks is dropped whole.
 
         An interrupted staging goes on only under the same plan: what it finished can't be taken back, and a
@@ -344,6 +365,11 @@ class _Run:
             raise StagingChangedError()
         for path in finished:
             meter.advance(1, weights[path])
+        if earlier is not None and not builder.sealed:
+            for path, meta in self._take_over(judged.tasks, finished, builder, earlier):
+                finished[path] = meta
+                self.taken_over += 1
+                meter.advance(1, weights[path])
         shown = dict.fromkeys(order, 0)
 
         def advance(task: Task, share: float) -> None:
@@ -374,6 +400,33 @@ class _Run:
         self.notes.update(judged.notes)
         return [dict(meta["row"]) for _, meta in sorted(finished.items())]
 
+    def _take_over(
+        self, tasks: Sequence[Task], finished: Mapping[str, Any], builder: CopyBuilder, earlier: Earlier
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path and notes of each item that came over whole; those that the earlier copy lost are left to be made."""
+        same = [
+            task
+            for task in tasks
+            if task.path not in finished
+            and task.path in earlier.items
+            and earlier.has(task.path, self._fingerprint(task))
+        ]
+        if same:
+            earlier.take_over_groups([task.path for task in same], builder)
+
+        def take_over(task: Task) -> dict[str, Any] | None:
+            more = {"selectable": task.selectable()} if self.keep_selectable else {}
+            return earlier.take_over(task.path, builder, more)
+
+        with ThreadPoolExecutor(max(2, self.plan.workers), "take-over") as threads:
+            try:
+                for some in batched(same, _BATCH):
+                    for task, meta in zip(some, threads.map(take_over, some), strict=True):
+                        if meta is not None:
+                            yield task.path, meta
+            finally:
+                threads.shutdown(cancel_futures=True)
+
     def selectable(self, builder: CopyBuilder) -> Iterator[Selectable]:
         """What each finished item may be selected by; StagingChangedError where an older version finished some."""
         for item, meta in sorted(builder.finished().items()):
@@ -403,6 +456,7 @@ class _Run:
             isolation=isolation,
             seconds=seconds,
             reading_s=read_s,
+            taken_over=self.taken_over,
             workers=f"{self.plan.workers} {self.plan.where.scheduler}",
         )
 

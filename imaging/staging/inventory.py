@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from connectors.sources import OF_ONE_ITEM, Source, SourceItem
 from connectors.sources.parallel import in_order
-from hdrs_hpc.core.errors import BadDocumentError, HdrsError
+from hdrs_hpc.core.errors import BadDocumentError
 from imaging.staging.signatures import Signature, Signatures, signature
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
@@ -60,8 +60,10 @@ def look(
     source: Source,
     progress: Callable[[int, int], None] | None = None,
     unreadable: Callable[[str], None] | None = None,
+    missed: Callable[[str, str], None] | None = None,
 ) -> tuple[pa.Table, Signatures]:
-    """:func:`scan`, and the files as they were then, for who goes on with them in this process.
+    """:func:`scan`, and the files as they were then, for who goes on with them in this process.  ``missed`` gets path
+    and code of what ``unreadable`` is told of.
 
     Nothing is told of what lies elsewhere and came as a spooled copy.
     """
@@ -71,15 +73,15 @@ def look(
     files: list[Signature] = []
     total = 0
 
-    def measure(items: Sequence[SourceItem]) -> list[_Measured | HdrsError]:
-        found: list[_Measured | HdrsError] = []
+    def measure(items: Sequence[SourceItem]) -> list[_Measured | _Missed]:
+        found: list[_Measured | _Missed] = []
         for item in items:
             try:
                 found.append(_measure(source, item.path))
             except OF_ONE_ITEM as error:
                 if unreadable is None:
                     raise
-                found.append(error)
+                found.append(_Missed(item.path, error.code))
         return found
 
     items = source.items()
@@ -89,9 +91,11 @@ def look(
     every = [] if first is None else [first]
     for some in in_order(measure, batched(chain(every, items), together), threads):
         for measured in some:
-            if isinstance(measured, HdrsError):
+            if isinstance(measured, _Missed):
                 if unreadable is not None:
                     unreadable(measured.code)
+                if missed is not None:
+                    missed(measured.path, measured.code)
                 continue
             paths.append(measured.path)
             sizes.append(measured.size)
@@ -164,6 +168,14 @@ class _Measured:
     size: int
     sha256: str
     file: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """What the source lists and can't give."""
+
+    path: str
+    code: str
 
 
 def _measure(source: Source, path: str) -> _Measured:

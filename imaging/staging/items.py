@@ -39,6 +39,23 @@ class Made:
     """Objects that were made in one go with it, by path."""
 
 
+OBJECTS_BESIDE = 3
+"""Of an item with one array, beside its shards: metadata of group and array, and the item's manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an item will take in the copy, guessed before a pixel is decoded.
+
+    ``at_most``: bytes that it can't exceed but for metadata; ``basis``: how ``size`` was guessed.
+    """
+
+    size: int
+    at_most: int
+    objects: int
+    basis: str
+
+
 class Part(Protocol):
     """One object of the copy.  Picklable; equal parts over equal items make equal bytes."""
 
@@ -91,6 +108,10 @@ class Task(Protocol):
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         """Over everything that decides the item's bytes: registered source bytes, order, profile, policy."""
+        ...
+
+    def expected(self, source_bytes: int) -> Expected:
+        """What it will take, by its headers and the bytes of its sources."""
         ...
 
     def notes(self, told: Sequence[Told]) -> list[str]:

@@ -66,6 +66,12 @@ class Ledger:
             found[code].append(number)
         return {code: tuple(numbers) for code, numbers in found.items()}
 
+    def causes(self) -> dict[int, tuple[str, tuple[str, ...]]]:
+        """Item number → code and details, of every item that is refused."""
+        return {
+            number: (code, self._details[number]) for number, (_, _, code) in sorted(self._causes.items())
+        }
+
     def details(self) -> dict[int, tuple[str, ...]]:
         """Item number → what its refusal says beside the code, where it says something."""
         return {number: tuple(map(spelled, told)) for number, told in sorted(self._details.items()) if told}

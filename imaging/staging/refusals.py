@@ -6,7 +6,10 @@ out does not.  Codes are stable; they are also the anchors of ``docs/staging-rea
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+
+from imaging.deid.pixels.suspicion import rule_attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,70 @@ ATTRIBUTES = {
     "PerFrameFunctionalGroupsSequence": "(5200,9230)",
 }
 """Attributes that may be named as missing, with their tags: a closed list, since a parser's word is not trusted."""
+TAGS = {
+    **ATTRIBUTES,
+    "TransferSyntaxUID": "(0002,0010)",
+    "StudyDate": "(0008,0020)",
+    "Modality": "(0008,0060)",
+    "ConversionType": "(0008,0064)",
+    "Manufacturer": "(0008,0070)",
+    "ManufacturerModelName": "(0008,1090)",
+    "PatientID": "(0010,0020)",
+    "PatientBirthDate": "(0010,0030)",
+    "PatientSex": "(0010,0040)",
+    "PatientAge": "(0010,1010)",
+    "BodyPartExamined": "(0018,0015)",
+    "SequenceOfUltrasoundRegions": "(0018,6011)",
+    "ImagePositionPatient": "(0020,0032)",
+    "ImageOrientationPatient": "(0020,0037)",
+    "BurnedInAnnotation": "(0028,0301)",
+    "SpecimenLabelInImage": "(0048,0010)",
+    "PixelData": "(7FE0,0010)",
+}
+"""Tags of all attributes that are named in reports."""
+TEXT_FOUND, RELEASED_FRAMES = "text-found", "released"
+_OTHER_HOLDING = {
+    TEXT_FOUND: ("PixelData",),
+    RELEASED_FRAMES: ("PixelData",),
+    "slide-says-text": ("BurnedInAnnotation",),
+    "slide-says-label": ("SpecimenLabelInImage",),
+}
+"""What keeps images out for text beside the rules of ``deid/pixels/rules.toml``: the detector saw some; a person
+released the first frames only; a level of a slide says that it shows text, or the slide's label."""
+_LOOKED_AT = {
+    "patient-id-missing": ("PatientID",),
+    "opted-out": ("PatientID",),
+    "not-in-cohort": ("PatientID",),
+    "unsupported-sop-class": ("SOPClassUID",),
+    "wrong-kind": ("SOPClassUID",),
+    "unsupported-transfer-syntax": ("TransferSyntaxUID",),
+    "unsupported-pixel-format": ("PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated"),
+    "too-large": ("Rows", "Columns", "NumberOfFrames"),
+    "geometry-missing": ("ImagePositionPatient", "ImageOrientationPatient"),
+    "truncated-pixel-data": ("PixelData",),
+    "pixel-data-missing": ("PixelData",),
+    "decode-failed": ("PixelData",),
+    "slide-side-image": ("ImageType",),
+    "duplicate-instance": ("SOPInstanceUID",),
+    "duplicate-broken": ("SOPInstanceUID",),
+    "duplicates-differ": ("SOPInstanceUID",),
+    "deface-uncertain": ("PixelData",),
+}
+"""What codes that name nothing themselves judge by; items that are no DICOM have none of it."""
+SELECTION_KEYS = frozenset(
+    {"Modality", "BodyPartExamined", "PatientSex", "PatientAge", "Manufacturer", "StudyDate"}
+)
+"""Attributes by which items are selected."""
 _CONTENTS = frozenset({"text", "table", "drawing", "document", "system file"})
 _DETAILS = {
     "required-attribute-missing": frozenset(ATTRIBUTES),
     "not-imaging": NOT_IMAGING,
     "not-dicom": _CONTENTS,
     "malformed-table": _CONTENTS,
+    "not-selected": SELECTION_KEYS,
 }
-"""What a refusal may say beside its code."""
+"""What a refusal may say beside its code; those for text say by which rule, see :func:`holding_rules`."""
+_FOR_TEXT = frozenset({"held-for-person", "burned-in-annotation"})
 
 UNLISTED = frozenset({"opted-out"})
 """Counted in reports without item numbers: a number would tell who opted out."""
@@ -143,8 +202,8 @@ def as_markdown() -> str:
 class Refused(Exception):
     """Signals, within staging, that an item or a volume stays out for ``code``.
 
-    ``details``: which attributes are missing, or what kind of file it is.  Messages carry both as
-    ``code:detail,detail``, which is also the text of the exception.
+    ``details``: which attributes are missing or not selected, what kind of file it is, by which rule it is held.
+    Messages carry both as ``code:detail,detail``, which is also the text of the exception.
     """
 
     def __init__(self, code: str) -> None:
@@ -171,10 +230,26 @@ def split(told: str) -> tuple[str, tuple[str, ...]]:
     code, _, rest = told.partition(":")
     if code not in REASONS:
         return "parser-crashed", ()
-    known = _DETAILS.get(code, frozenset())
+    known = holding_rules().keys() if code in _FOR_TEXT else _DETAILS.get(code, frozenset())
     return code, tuple(dict.fromkeys(detail for detail in rest.split(",") if detail in known))
 
 
 def spelled(detail: str) -> str:
-    """A detail as people read it: an attribute with its tag."""
-    return f"{detail} {ATTRIBUTES[detail]}" if detail in ATTRIBUTES else detail
+    """A detail as people read it: an attribute with its tag, a rule with what it looks at."""
+    if detail in TAGS:
+        return f"{detail} {TAGS[detail]}"
+    looked_at = holding_rules().get(detail, ())
+    return f"{detail} ({', '.join(looked_at)})" if looked_at else detail
+
+
+def because(code: str, details: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Rule (or kind of file, else "") and attributes that a refusal rests on."""
+    attributes = tuple(detail for detail in details if detail in TAGS)
+    rule = next((detail for detail in details if detail not in TAGS), "")
+    return rule, attributes or holding_rules().get(rule, ()) or _LOOKED_AT.get(code, ())
+
+
+@functools.cache
+def holding_rules() -> dict[str, tuple[str, ...]]:
+    """All that may keep an image out for text, with the attributes that each looks at."""
+    return {**rule_attributes(), **_OTHER_HOLDING}

@@ -9,6 +9,7 @@ A list made over another version of the dataset is refused: its numbers would na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hdrs_hpc.core import strict_json
@@ -46,6 +47,12 @@ def parse(raw: bytes) -> tuple[str, frozenset[int]]:
     raise ReleaseListError("inventory is a digest, items are whole numbers from 1")
 
 
-def to_bytes(inventory: str, items: list[int], held: list[int]) -> bytes:
-    """A list that releases ``items``; ``held`` is for the person who moves numbers over."""
-    return strict_json.dumps({"schema": SCHEMA, "inventory": inventory, "items": items, "held": held})
+def to_bytes(
+    inventory: str, items: list[int], held: list[int], why: Mapping[int, str] | None = None
+) -> bytes:
+    """A list that releases ``items``; ``held`` is for the person who moves numbers over, ``why`` names the rule that
+    holds each."""
+    told = {str(number): rule for number, rule in (why or {}).items()}
+    return strict_json.dumps(
+        {"schema": SCHEMA, "inventory": inventory, "items": items, "held": held, "why": told}
+    )

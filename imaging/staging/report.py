@@ -57,6 +57,8 @@ class StageReport:
     seconds: float = field(default=0.0, compare=False)
     reading_s: float = field(default=0.0, compare=False)
     workers: str = field(default="", compare=False)
+    taken_over: int = field(default=0, compare=False)
+    """Items of the copy that were sealed again from an earlier one."""
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]], **facts: Any) -> StageReport:
@@ -128,7 +130,7 @@ class StageReport:
             },
             "failed": self.failed,
             "refused": {
-                code: _refusal(code, numbers, self.named(code))
+                code: refusal(code, numbers, self.named(code))
                 for code, numbers in sorted(self.refused.items())
             },
             "unread": [
@@ -151,6 +153,7 @@ class StageReport:
                 "items-per-second": round(self.items_in / seconds, 1),
                 "bytes-per-second": round(self.bytes_in / seconds),
                 "workers": self.workers,
+                "taken-over": self.taken_over,
             },
         }
 
@@ -169,7 +172,7 @@ def by_cause(report: StageReport) -> dict[bool, dict[str, int]]:
     return found
 
 
-def _refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
+def refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
     listed = [] if code in UNLISTED else list(numbers[:LISTED_ITEMS])
     told: dict[str, Any] = {"details": dict(named)} if named else {}
     return {"count": len(numbers), "items": listed, "failed": REASONS[code].failed, **told}

@@ -12,8 +12,8 @@ from hdrs_hpc.core.errors import BadDocumentError
 from imaging.deid.body_parts import term_of
 from imaging.deid.keyed import parse_date
 from imaging.deid.rules import years_between, years_of
+from imaging.staging.refusals import SELECTION_KEYS as KEYS
 
-KEYS = frozenset({"Modality", "BodyPartExamined", "PatientSex", "PatientAge", "Manufacturer", "StudyDate"})
 _REGION_CODE = "AnatomicRegionSequence.CodeValue"
 _REGION_SCHEME = "AnatomicRegionSequence.CodingSchemeDesignator"
 RAW_KEYWORDS = frozenset(
@@ -81,15 +81,20 @@ class Selection:
 
     def holds(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an item with these raw attributes is selected."""
+        return self.unmet(attributes) is None
+
+    def unmet(self, attributes: Mapping[str, Any]) -> str | None:
+        """The first attribute by which an item with these raw attributes is not selected; None: it is."""
         for key, wanted in self.values.items():
             if not wanted & set(_words(key, attributes)):
-                return False
+                return key
         if self.ages and not _in_ages(self.ages, attributes):
-            return False
+            return "PatientAge"
         if self.dates is not None:
             day = parse_date(str(attributes.get("StudyDate") or ""))
-            return day is not None and self.dates[0] <= day <= self.dates[1]
-        return True
+            if day is None or not self.dates[0] <= day <= self.dates[1]:
+                return "StudyDate"
+        return None
 
 
 def _words(key: str, attributes: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,8 @@
 
     DEST/copy.json      public: the copy's id, and once sealed its manifest's name and digest
     DEST/objects/       sealed objects
+    DEST/record         once sealed: what each item was made of, sealed under a key of its own, so that a later staging
+                        knows what it may take over
     DEST/journal/       while it is built: sealed journals, by which an interrupted staging goes on
     DEST/held/          pictures of images held for a person, sealed under a key of their own: no part of the copy,
                         to be removed when somebody has looked
@@ -26,7 +28,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
-from hdrs_hpc.sealing.cipher import SealBrokenError
+from hdrs_hpc.sealing.cipher import SealBrokenError, open_all, seal
+from hdrs_hpc.sealing.manifest import Place
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 
@@ -35,6 +38,7 @@ PROJECT = "standalone"
 SECRET_BYTES = 32
 COPY_FILE = "copy.json"
 HELD = "held"
+RECORD = "record"
 
 
 class SecretFileError(UsageError):
@@ -123,6 +127,31 @@ def copy_key(secret: bytes, copy: str) -> bytes:
 def held_key(secret: bytes, copy: str) -> bytes:
     """The key of the pictures that were held while this copy was staged."""
     return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/held-key/1")
+
+
+def record_key(secret: bytes, copy: str) -> bytes:
+    """The key of the record of what this copy's items were made of."""
+    return _derive(secret, copy.encode(), b"hdrs-hpc/imaging/record-key/1")
+
+
+def write_record(dest: Path, secret: bytes, copy: str, record: bytes) -> None:
+    """Keep, sealed, what :func:`imaging.staging.earlier.record` says."""
+    temporary = dest / (RECORD + ".new")
+    temporary.write_bytes(seal(record_key(secret, copy), _record_place(copy), record))
+    temporary.replace(dest / RECORD)
+
+
+def read_record(dest: Path, secret: bytes, copy: str) -> bytes | None:
+    """What :func:`write_record` kept; None where there is none.  Raises SealBrokenError."""
+    try:
+        sealed = (dest / RECORD).read_bytes()
+    except FileNotFoundError:
+        return None
+    return open_all(record_key(secret, copy), _record_place(copy), sealed)
+
+
+def _record_place(copy: str) -> bytes:
+    return Place("copy", PROJECT, f"{copy}-record").context(RECORD)
 
 
 def open_copy(dest: Path, secret: bytes) -> SealedCopy:

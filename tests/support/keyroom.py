@@ -18,6 +18,7 @@ from hdrs_hpc.broker.keys.keyd import Keyd
 from hdrs_hpc.broker.keys.keystore import FileKeystore
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello, Probe
 from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
@@ -183,7 +184,7 @@ class KeyRoom:
             "dataset-registered",
             {"dataset": "north-chest-ct", "document": envelope.digest},
             envelope=ONES,
-            version=NINES,
+            version=DatasetRegistration.from_payload(envelope.payload).version,
             items=1000,
             sensitivity="real",
             owner="north",

@@ -160,6 +160,10 @@ class GrantHolder:
             if row is not None and row["grant_digest"] == found.digest:
                 return grant.project
             _check_follows(grant, row)
+            if row is not None:
+                before = self._rests_on(grant.project)["owners"]
+                asked = owners.asked(about["owners"], before)
+                owners.require_consents(root.document, found.people, asked)
             db.execute(
                 "INSERT INTO projects (project, grant_digest, grant_version, grant_entry, copies_until,"
                 " outputs_until, destroy_by, grace_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

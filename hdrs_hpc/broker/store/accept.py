@@ -293,6 +293,7 @@ def _grant(case: _Case) -> tuple[str | None, str | None]:
         registrations=registrations(case.tx, grant),
         in_force=in_force,
         in_force_digest=known.grant if known else None,
+        in_force_owners=grant_policy.owners_of(registrations(case.tx, in_force)) if in_force else {},
         project_state=known.state if known else None,
     )
     _hold(grant_policy.decide(grant, facts))

@@ -104,6 +104,16 @@ def _leaves_enough(boxes: Sequence[Box], seen: Sequence[Box], size: tuple[int, i
     return found <= _MOST_FOUND * frame and left > (1 - _MOST_BLANKED) * frame
 
 
+def rule_attributes() -> Mapping[str, tuple[str, ...]]:
+    """Rule of the table → attributes that its conditions look at, by keyword; none for the last, which holds always."""
+    return {
+        rule.name: tuple(
+            dict.fromkeys(keyword for condition in rule.conditions for keyword in _LOOKED_AT[condition])
+        )
+        for rule in _table().rules
+    }
+
+
 def rules_version() -> int:
     """Version of the table, for reports and manifests."""
     return _table().version
@@ -184,6 +194,22 @@ _CONDITIONS: Mapping[str, Any] = {
     "placed": lambda facts, wanted: facts.placed is wanted,
     "regions": lambda facts, wanted: bool(facts.regions) is wanted,
 }
+
+_LOOKED_AT: Mapping[str, tuple[str, ...]] = {
+    "sop-class": ("SOPClassUID",),
+    "modality": ("Modality",),
+    "manufacturer": ("Manufacturer",),
+    "model": ("ManufacturerModelName",),
+    "image-type": ("ImageType",),
+    "conversion-type": ("ConversionType",),
+    "burned-in": ("BurnedInAnnotation",),
+    "rows": ("Rows",),
+    "columns": ("Columns",),
+    "colour": ("PhotometricInterpretation", "SamplesPerPixel"),
+    "placed": ("ImagePositionPatient",),
+    "regions": ("SequenceOfUltrasoundRegions",),
+}
+"""Condition → attributes by which it is judged."""
 
 
 @functools.cache

@@ -69,7 +69,8 @@ class Pathology:
             return "opted-out"
         if not self._rules.wanted("", stem):
             return "not-in-cohort"
-        return None if self._rules.selection.holds(header.attributes) else "not-selected"
+        unmet = self._rules.selection.unmet(header.attributes)
+        return f"not-selected:{unmet}" if unmet else None
 
     def _file_task(self, number: int, header: SlideHeader, path: str) -> SlideTask:
         item = self._rules.key.item("slide", self._rules.issuer, path)
@@ -87,8 +88,8 @@ class Pathology:
                 return "opted-out"
         if not self._rules.wanted(header.issuer, header.patient_id):
             return "not-in-cohort"
-        if not self._rules.selection.holds(header.attributes):
-            return "not-selected"
+        if unmet := self._rules.selection.unmet(header.attributes):
+            return f"not-selected:{unmet}"
         # Only VOLUME images are levels (PS3.3 C.8.12.4.1.1): not LABEL, OVERVIEW or THUMBNAIL.
         if header.image_type[2:3] != ("VOLUME",):
             return "slide-side-image"
@@ -100,9 +101,10 @@ class Pathology:
         policy = self._rules.pixels
         if number in policy.released or (header.burned_in != "YES" and not header.label_in_image):
             return None
+        rule = "slide-says-label" if header.label_in_image else "slide-says-text"
         if policy.burned_in == "hold":
-            return "held-for-person"
-        return "slide-side-image" if header.label_in_image else "burned-in-annotation"
+            return f"held-for-person:{rule}"
+        return "slide-side-image" if header.label_in_image else f"burned-in-annotation:{rule}"
 
     def _instances_task(
         self, patient: str, place: int, header: WsmHeader, slide: Slide, dropped: int

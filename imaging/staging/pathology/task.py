@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.abc.store import Store
 
 from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import level_path, slide_path
-from imaging.staging.items import Part, Told
+from imaging.staging.items import OBJECTS_BESIDE, Expected, Part, Told
 from imaging.staging.pathology.arrays import LevelArray, is_kept, level_arrays, together
 from imaging.staging.pathology.metadata import slide_attributes
 from imaging.staging.pathology.parts import HalvedShard, KeptShard, MadeShards
@@ -26,6 +28,9 @@ from imaging.staging.selectable import RawValues
 SMALLEST_LEVEL = 512
 """Levels are derived until the longer side is below this many pixels; at least one always is, so that a
 thumbnail never needs one of the file's own codestreams decoded."""
+_ENCODED = {"jpeg": 8, "jpeg2000": 2, "zstd": 2}
+"""Decoded ÷ stored of levels that are encoded anew, as a forecast takes it."""
+_METADATA_BYTES = 16 << 10
 _WRITING = 5
 """Version of what is made of a slide: part of the fingerprint."""
 
@@ -54,11 +59,36 @@ class SlideTask:
         return list(self.raw)
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        said = [_WRITING, self.profile.name, self.kept, dict(self.index), asdict(self.slide)]
+        # Item numbers are in none of it: those of another version of the dataset name other files.
+        ranks = {number: rank for rank, number in enumerate(self.numbers())}
+        levels = [
+            [
+                asdict(replace(level, planes=())),
+                [[(ranks[g.number], g.level, g.plane) for g in p] for p in level.planes],
+            ]
+            for level in self.slide.levels
+        ]
+        slide = asdict(replace(self.slide, levels=()))
+        said = [_WRITING, self.profile.name, self.kept, dict(self.index), slide, levels, self.dropped_levels]
         running = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
         for number in self.numbers():
             running.update(f"{digest(number)}\n".encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        arrays, stored = self.arrays(), len(self.slide.levels)
+        whole = [math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in arrays]
+        # Codestreams that are kept are the file's own; each derived level is a quarter of the one above.
+        a_byte = source_bytes / sum(whole[:stored])
+        kept = [is_kept(self.slide, number) for number in range(stored)]
+        sizes = [
+            size * (a_byte if keep else 1 / _ENCODED[array.codec])
+            for size, keep, array in zip(whole, kept, arrays, strict=False)
+        ]
+        sizes += [sizes[-1] * size / whole[stored - 1] for size in whole[stored:]]
+        basis = "source + derived levels" if all(kept) else "decoded ÷ what its codec saves"
+        objects = sum(len(list(one.shards())) + 1 for one in arrays) + OBJECTS_BESIDE - 1
+        return Expected(round(sum(sizes)) + _METADATA_BYTES, sum(whole) + _METADATA_BYTES, objects, basis)
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         found = []

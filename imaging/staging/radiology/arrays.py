@@ -16,6 +16,7 @@ from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
 
 from imaging.layout import chunk_path
+from imaging.staging.items import OBJECTS_BESIDE, Expected
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.shards import shard
 
@@ -30,6 +31,26 @@ SHARD_BYTES = 64 << 20
 BLOCK_BYTES = 256 << 10
 """Of a chunk, compressed by itself.  With planes of bits side by side it is faster both ways and smaller than blosc's
 own choice (docs/adr/0020)."""
+RATIO, RATIO_OF_BYTES, LABEL_RATIO = 2.4, 1.5, 100
+"""Decoded ÷ stored, as a forecast takes it: of CT as measured in docs/adr/0020 (MR shrinks somewhat more), of 8-bit
+images and of labels a guess."""
+OVER_LOSSLESS, HEADER_BYTES = 1.1, 3 << 10
+"""Stored ÷ codestreams of a source that is losslessly compressed already, by slower and better codecs; and what of a
+file is no codestream."""
+LOSSLESS = frozenset(
+    {
+        "1.2.840.10008.1.2.4.57",
+        "1.2.840.10008.1.2.4.70",
+        "1.2.840.10008.1.2.4.80",
+        "1.2.840.10008.1.2.4.90",
+        "1.2.840.10008.1.2.4.110",
+        "1.2.840.10008.1.2.4.201",
+        "1.2.840.10008.1.2.4.202",
+    }
+)
+"""Transfer syntaxes of JPEG lossless, JPEG-LS, JPEG 2000 (also high throughput) and JPEG XL without loss."""
+METADATA_BYTES = 6 << 10
+"""Of group, array and manifest of an item, roughly."""
 _SMALL_CHUNK = 64 << 10
 """Times of small images are put together in one chunk up to this."""
 Shuffle = Literal["noshuffle", "shuffle", "bitshuffle"]
@@ -124,6 +145,21 @@ class ArrayPlan:
                         c,
                         z,
                     )
+
+    def expected(self, transfer_syntax: str, source_bytes: int, files: int) -> Expected:
+        """What it will take, from so many files in this transfer syntax that have so many bytes."""
+        whole = math.prod(self.shape) * self.itemsize
+        if self.is_label:
+            size, basis = whole // LABEL_RATIO, f"decoded ÷ {LABEL_RATIO} (label)"
+        elif transfer_syntax in LOSSLESS:
+            codestreams = max(source_bytes // 4, source_bytes - files * HEADER_BYTES)
+            size, basis = round(codestreams * OVER_LOSSLESS), f"codestreams × {OVER_LOSSLESS} (lossless)"
+        else:
+            ratio = RATIO if self.itemsize > 1 else RATIO_OF_BYTES
+            size, basis = round(whole / ratio), f"decoded ÷ {ratio} ({8 * self.itemsize} bits)"
+        shards = math.prod(math.ceil(n / of) for n, of in zip(self.shape, self.shards, strict=True))
+        size = min(size, whole) + METADATA_BYTES
+        return Expected(size, whole + METADATA_BYTES, shards + OBJECTS_BESIDE, basis)
 
     def create(self, store: Store, path: str) -> zarr.Array[Any]:
         """Write the array's metadata at ``path``; shards that lie there already stay."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imaging.deid.pixels.boxes import Box, merged
@@ -14,7 +14,7 @@ from imaging.staging.items import Bench, Made, Told
 from imaging.staging.judging import PixelPolicy
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
-from imaging.staging.refusals import ItemRefused, Refused
+from imaging.staging.refusals import RELEASED_FRAMES, TEXT_FOUND, ItemRefused, Refused
 
 KEYWORDS = frozenset({"Manufacturer", "ManufacturerModelName"})
 """What the rules want to know of a header beside its fixed fields."""
@@ -36,6 +36,12 @@ class TextRules:
     size: tuple[int, int]
     """Rows, columns."""
 
+    def said(self, digest: Callable[[int], str]) -> list[object]:
+        """All that decides what is blanked or held, items by the digests of their bytes: for fingerprints."""
+        policy = self.policy
+        verdicts = sorted((digest(number), repr(verdict)) for number, verdict in self.verdicts)
+        return [policy.burned_in, policy.find_text, policy.deface, verdicts, self.size]
+
     def boxes(self, found: Mapping[int, Sequence[Box]] | None) -> dict[int, tuple[Box, ...]]:
         """What to blank, by item number.  ``found``: the detector's boxes, None where it did not run.
 
@@ -46,7 +52,10 @@ class TextRules:
             seen = None if found is None else found.get(number, ())
             action = decide(verdict, self.policy.burned_in, self.size, seen)
             if action.code:
-                raise ItemRefused(number, action.code)
+                by_header = decide(verdict, self.policy.burned_in, self.size, None if found is None else ())
+                # What only the detector saw is told as that, not as the rule that let the image through.
+                code = kept_out(action.code, verdict if by_header.code else None)
+                raise ItemRefused(number, str(code))
             if action.boxes:
                 # Not merged: boxes around a region, bound together, are the whole frame.
                 blanked[number] = tuple(sorted(set(action.boxes)))
@@ -66,12 +75,18 @@ def judged(number: int, header: InstanceHeader, policy: PixelPolicy) -> tuple[Ve
             return None, Action("take")
         if policy.find_text:
             lifted: Finding = "captured" if verdict.finding in ("captured", "throughout") else "unsure"
-            return Verdict(lifted, "released"), Action("take")
+            return Verdict(lifted, RELEASED_FRAMES), Action("take")
     if policy.find_text and verdict.finding != "throughout":
         early = decide(verdict, policy.burned_in, size, ())
         may_still_blank = policy.burned_in == "blank"
         return verdict, Action("take") if may_still_blank else early
     return verdict, decide(verdict, policy.burned_in, size)
+
+
+def kept_out(code: str, verdict: Verdict | None) -> str | None:
+    """``code`` with the rule that kept the image out, by name; without a verdict that is the detector.  None where
+    there is no code."""
+    return f"{code}:{TEXT_FOUND if verdict is None else verdict.rule}" if code else None
 
 
 _suspect = functools.lru_cache(maxsize=4096)(suspect)

@@ -122,8 +122,8 @@ class Radiology:
                 return "opted-out"
         if not self._wanted(header.issuer, header.patient_id):
             return "not-in-cohort"
-        if not self._rules.selection.holds(header.attributes):
-            return "not-selected"
+        if unmet := self._rules.selection.unmet(header.attributes):
+            return f"not-selected:{unmet}"
         if header.transfer_syntax not in DECODERS:
             return "unsupported-transfer-syntax"
         return _pixel_fault(header)
@@ -132,10 +132,11 @@ class Radiology:
         """Why an image is kept out for burned-in text, as far as its header tells."""
         policy = self._rules.pixels
         if NATURES[header.sop_class] != "label":
-            return burned_in.judged(number, header, policy)[1].code or None
+            verdict, action = burned_in.judged(number, header, policy)
+            return burned_in.kept_out(action.code, verdict)
         # Nothing searches or paints a label afterwards, so what a header leaves open is not let through here.
-        _, action = burned_in.judged(number, header, replace(policy, find_text=False))
-        return HELD if action.step == "blank" else action.code or None
+        verdict, action = burned_in.judged(number, header, replace(policy, find_text=False))
+        return burned_in.kept_out(HELD if action.step == "blank" else action.code, verdict)
 
     def _text_rules(self, volume: Volume) -> TextRules:
         headers = {one.instance.number: one.instance.header for one in volume.all_slices()}

@@ -16,7 +16,7 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import LABEL_SCHEMA, NAMESPACE, level_path, series_path
 from imaging.staging import index
-from imaging.staging.items import Bench, Made, Part, Told
+from imaging.staging.items import Bench, Expected, Made, Part, Told
 from imaging.staging.ngff import plain
 from imaging.staging.radiology.arrays import ArrayPlan, Slab, stored_dtype
 from imaging.staging.radiology.metadata import axis_t, ngff, placement, source_of
@@ -80,11 +80,17 @@ class LabelTask:
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
         made_of = self.segmentation
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{made_of.depth}\n".encode())
+        said = [self.profile.name, self.links, self.kept, self.noted]
+        said += [made_of.depth, made_of.numbers, made_of.geometry, made_of.on_source]
+        running = hashlib.sha256(f"{said}\n".encode())
         running.update(digest(made_of.instance.number).encode())
         for (segment, place), frame in sorted(made_of.cells.items()):
             running.update(f"{segment}:{place}:{frame}\n".encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        # Whether segments overlap, and so take a channel each, is known only when they are decoded.
+        return self._array(()).expected(self.segmentation.header.transfer_syntax, source_bytes, 1)
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         found = [*self.noted]

@@ -17,7 +17,7 @@ from imaging.deid.profiles import Profile
 from imaging.deid.rules import Value
 from imaging.layout import NAMESPACE, level_path, series_path
 from imaging.staging import index
-from imaging.staging.items import Part, Told
+from imaging.staging.items import Expected, Part, Told
 from imaging.staging.radiology.burned_in import TextRules, found_text, text_parts
 from imaging.staging.radiology.faces import face_fill, face_part, found_face
 from imaging.staging.radiology.metadata import padding, pixel_size, units, volume_attributes
@@ -79,10 +79,19 @@ class VolumeTask:
         return raw_values(header.attributes for header in headers.values())
 
     def fingerprint(self, digest: Callable[[int], str]) -> str:
-        running = hashlib.sha256(f"{self.profile.name}\n{self.links}\n{self.text}\n{self.deface}\n".encode())
-        for one in self.volume.all_slices():
+        volume = self.volume
+        text = None if self.text is None else self.text.said(digest)
+        # Item numbers are in none of it: those of another version of the dataset name other files.
+        said = [self.profile.name, self.links, text, self.deface, self.kept, self.per_slice, self.noted]
+        of_its_series = [volume.notes, volume.axis_t, volume.geometry]
+        running = hashlib.sha256(f"{said}\n{of_its_series}\n".encode())
+        for one in volume.all_slices():
             running.update(f"{digest(one.instance.number)}:{one.frame}\n".encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        syntax = self.volume.header.transfer_syntax
+        return volume_array(self.volume).expected(syntax, source_bytes, len(self.numbers()))
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         header, slices = self.volume.header, self.volume.all_slices()

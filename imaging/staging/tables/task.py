@@ -20,7 +20,7 @@ from zarr.abc.store import Store
 from imaging.deid.profiles import Profile
 from imaging.layout import TABLE_SCHEMA, table_path
 from imaging.staging import answers
-from imaging.staging.items import Bench, Made, Part, Told
+from imaging.staging.items import Bench, Expected, Made, Part, Told
 from imaging.staging.judging import Rules
 from imaging.staging.refusals import Refused
 from imaging.staging.selectable import RawValues
@@ -130,6 +130,13 @@ class TableTask:
         running = hashlib.sha256(json.dumps([self.profile.name, said, lists]).encode())
         running.update(digest(self.number).encode())
         return running.hexdigest()
+
+    def expected(self, source_bytes: int) -> Expected:
+        # Listed columns alone go in, as compressed Parquet; all rows are taken to be kept.
+        share = len(self.columns) / max(1, len(self.header.columns))
+        objects = -(-self.header.rows // SHARD_ROWS) + 2
+        size = round(source_bytes * share / 2) + 2048 * objects
+        return Expected(size, source_bytes + 4096 * objects, objects, "source × columns kept ÷ 2")
 
     def notes(self, told: Sequence[Told]) -> list[str]:
         return ["table-rows-without-patient"] if _total(told, "without-patient") else []

@@ -373,7 +373,7 @@ def test_a_freeze_is_lifted_by_two_commands_and_one_says_what_is_missing(
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == "lung-fm.unfreeze.signed.json"
     assert told["missing"] == [
-        "1 of 2 custodians have signed", "1 of 2 custodians of north have signed (ada); bob could",
+        "1 of 2 custodians have signed (ada)", "1 of 2 custodians of north have signed (ada); bob could",
     ]  # fmt: skip
     assert main.run(["project", "show", "lung-fm", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frozen"] is True
@@ -382,6 +382,29 @@ def test_a_freeze_is_lifted_by_two_commands_and_one_says_what_is_missing(
     assert main.run(["project", "show", "lung-fm", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frozen"] is False
     assert main.run(["project", "unfreeze", "lung-fm", "--reason", "again", "--yes"]) == 6
+
+
+def test_a_signature_that_counts_for_nothing_is_refused_before_it_spoils_the_file(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged_in(opened, "ada")
+    draft = opened.folder / "next.json"
+    value = opened.office.grants["lung-fm"] | {"project": "next"}
+    draft.write_bytes(opened.office.party.sign("grant", value, "ada").to_bytes())
+    before = draft.read_bytes()
+    logged_in(opened, "rae")
+    assert main.run(["grant", "sign", str(draft), "--yes", "--out", str(draft), "--context", "rae"]) == 4
+    assert "signer-lacks-role: rae is not a custodian" in capsys.readouterr().err
+    assert draft.read_bytes() == before
+    assert main.run(["project", "freeze", "lung-fm", "--reason", "mine", "--yes", "--context", "rae"]) == 4
+    assert not Path("lung-fm.freeze.signed.json").exists()
+    logged_in(opened, "eli")
+    registration = opened.folder / "registration.json"
+    registration.write_bytes(opened.office.party.signed("dataset-registration").to_bytes())
+    before = registration.read_bytes()
+    assert main.run(["dataset", "sign", str(registration), "--yes", "--context", "eli"]) == 4
+    assert "eli is no custodian of north" in capsys.readouterr().err
+    assert registration.read_bytes() == before
 
 
 def test_grant_sign_says_which_owner_has_not_agreed(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def done(*words: object) -> Result:
 
 def at_work(opened: Open) -> None:
     """A custodian who is logged in, and a dataset of which nobody said anything."""
-    opened.office.accept("dataset-registration", REGISTRATION | {"name": DATASET}, "ada")
+    opened.office.accept("dataset-registration", REGISTRATION | {"name": DATASET}, "ada", "bob")
     done("login", opened.url, "--key", opened.key("ada"), "--root-digest", opened.office.root.digest)
 
 

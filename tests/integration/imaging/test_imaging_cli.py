@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import signal
@@ -216,10 +217,18 @@ def test_lists_of_patients_and_columns_narrow_what_is_staged(tmp_path: Path, sec
         *("--opt-out", tmp_path / "out.txt", "--cohort", tmp_path / "cohort.txt"),
         *("--columns", tmp_path / "columns.yaml", "--items", tmp_path / "items.csv"),
     )
-    lines = (tmp_path / "items.csv").read_text().splitlines()
-    assert lines[0] == "item,path,outcome"
-    assert {line.rsplit(",", 1)[1] for line in lines[1:]} == {"staged", "left-out"}
-    assert "1,A-1/" in lines[1] and lines[1].endswith("left-out"), "opted out or not wanted: not told apart"
+    with (tmp_path / "items.csv").open(newline="") as file:
+        rows_of = list(csv.DictReader(file))
+    outcomes = {row["path"].split("/")[0]: (row["outcome"], row["attributes"]) for row in rows_of}
+    assert outcomes == {
+        "A-1": ("opted-out", "PatientID"),
+        "B-2": ("staged", ""),
+        "C-3": ("not-in-cohort", "PatientID"),
+        "outcomes.csv": ("staged", ""),
+    }
+    assert {row["patient_id"] for row in rows_of} == {"", "B-2", "C-3"}, (
+        "of who opted out only the file is named"
+    )
     assert (tmp_path / "items.csv").stat().st_mode & 0o777 == 0o600
     refused = json.loads(told.stdout)["refused"]
     assert (refused["opted-out"]["count"], refused["not-in-cohort"]["count"]) == (2, 2)

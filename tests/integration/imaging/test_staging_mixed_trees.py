@@ -119,7 +119,7 @@ def test_a_mixed_tree_has_no_failures(tmp_path: Path, secret: Path) -> None:
     assert report["staged"]["volumes"] == report["staged"]["slides"] == report["staged"]["tables"] == 1
     assert f"{count + 1} not-imaging (skipped): document: {kinds['document']}" in result.output
     assert f"document: {kinds['document']}" in (tmp_path / "r.html").read_text()
-    assert "docs/chart.png,not-imaging: drawing" in (tmp_path / "items.csv").read_text()
+    assert "docs/chart.png,not-imaging,drawing," in (tmp_path / "items.csv").read_text()
 
 
 @pytest.mark.parametrize("kind", ["radiology-basic@2", "slide-basic@2"])
@@ -245,7 +245,7 @@ def test_missing_attributes_are_named_wherever_it_is_told(tmp_path: Path, secret
     }
     assert "6 required-attribute-missing (failed): SeriesInstanceUID (0020,000E): 2, " in result.output
     assert "StudyInstanceUID (0020,000D): 1" in (tmp_path / "r.html").read_text()
-    assert '3.dcm,"required-attribute-missing: Rows (0028,0010)"' in (tmp_path / "items.csv").read_text()
+    assert "3.dcm,required-attribute-missing,,Rows," in (tmp_path / "items.csv").read_text()
     stopped = run("stage", tree, tmp_path / "other", "--secret", secret, "--max-failed", 5)
     assert stopped.exit_code != 0
     assert "required-attribute-missing" in str(stopped.exception)

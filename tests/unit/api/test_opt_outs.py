@@ -12,6 +12,7 @@ from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from tests.support.office import Office
 from tests.support.party import OTHERS, REGISTRATION
 
+OTHER = {"name": "south-ct"}
 ROUTE = "/v1/opt-outs/south-ct"
 PATIENT = "9434765919"
 
@@ -20,7 +21,7 @@ PATIENT = "9434765919"
 def office(tmp_path: Path) -> Office:
     """With a dataset of which nobody said anything."""
     made = Office(tmp_path)
-    made.accept("dataset-registration", REGISTRATION | {"name": "south-ct"}, "ada")
+    made.accept("dataset-registration", REGISTRATION | OTHER, "ada", "bob")
     return made
 
 

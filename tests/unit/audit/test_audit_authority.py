@@ -82,6 +82,29 @@ def test_a_grant_or_registration_by_the_wrong_people_is_found(
     assert code(life(**changes), tmp_path / "audit") == found
 
 
+def test_a_next_version_without_those_whose_data_were_granted_is_found(tmp_path: Path) -> None:
+    for number, (people, found) in enumerate(
+        [(("evans", "farah"), "owner-signatures-missing"), (("adeyemi", "brandt", "evans", "farah"), None)]
+    ):
+        made = life()
+        registration = {
+            "name": "mr", "owner": "south", "kind": "radiology", "sensitivity": "synthetic",
+            "source": {"type": "folder", "path": "other"}, "version": digest("other"), "items": 960,
+        }  # fmt: skip
+        made.accept(
+            "dataset-registered", {"dataset": "mr"}, signed("dataset-registration", registration, "evans"),
+            version=digest("other"), items=960, sensitivity="synthetic", owner="south",
+        )  # fmt: skip
+        first = signed("grant", GRANT, "adeyemi", "brandt").digest
+        data = {"mr": GRANT["data"]["ct"] | {"version": digest("other")}}
+        second = signed("grant", GRANT | {"version": 2, "supersedes": first, "data": data}, *people)
+        made.accept(
+            "grant-accepted", PROJECT, second, version=2, supersedes=first, signers=sorted(people),
+            reviewers=2, run_until="2026-12-30T00:00:00Z", destroy_by="2027-01-30T00:00:00Z",
+        )  # fmt: skip
+        assert code(made, tmp_path / str(number)) == found
+
+
 @pytest.mark.parametrize("action", ["freeze", "close", "revoke"])
 def test_a_strangers_closure_is_found(tmp_path: Path, action: str) -> None:
     made = life()

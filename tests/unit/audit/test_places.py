@@ -24,6 +24,8 @@ ROOTS = {
         ("/srv/broker/broker.db", "database"),
         ("/srv/broker/broker.db-wal", "database"),
         ("/srv/broker/staging/C0PY42/journals/w1", "copy-journals"),
+        ("/srv/broker/staging/C0PY42/items.parquet", "items-map"),
+        ("/srv/broker/staging/C0PY42/items.parquet.new", "items-map"),
         ("/srv/broker/staging/C0PY42/report.html", "staging-report"),
         ("/srv/broker/quarantine/hdrs-x/sealed/0a", "quarantine"),
         ("/srv/broker/artefacts/7K3QW2/cohort.csv", "checked-artefacts"),

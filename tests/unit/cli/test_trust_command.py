@@ -228,6 +228,11 @@ def test_sign_shows_the_digest_and_what_is_missing(desk: Path, capsys: pytest.Ca
     shown = capsys.readouterr()
     assert f"digest {digest}" in shown.err
     assert "1 of 2 custodians of this trust root (ada); still missing: 1 of bob" in shown.out
+    assert "adds to none" not in shown.out
+    assert main.run(["trust", "sign", "root.json", "--key", "gil", "--yes"]) == 0
+    assert "your signature adds to none of these counts" in capsys.readouterr().out
+    assert main.run(["trust", "sign", "root.json", "--key", "bob", "--yes"]) == 0
+    assert "next: on the broker's machine, hdrs-hpc broker trust root.json" in capsys.readouterr().out
 
 
 def test_without_the_root_before_sign_says_that_it_can_not_tell(

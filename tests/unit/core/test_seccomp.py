@@ -26,6 +26,7 @@ NUMBERS = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "clone3": (435, 435),
+    "shmget": (29, 194),
     "setns": (308, 268),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -46,6 +47,7 @@ HIDDEN = (
     "io_uring_setup",
     "io_uring_enter",
     "io_uring_register",
+    "shmget",
     "clone3",
 )
 REFUSED = ("setns", "bpf", "perf_event_open", "userfaultfd", "mount", "pivot_root", "ptrace")

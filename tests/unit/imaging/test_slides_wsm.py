@@ -263,9 +263,9 @@ def test_dates_times_and_names_stay_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "code"),
     [
-        (PixelPolicy("refuse"), "burned-in-annotation"),
-        (PixelPolicy("blank"), "burned-in-annotation"),
-        (PixelPolicy("hold"), "held-for-person"),
+        (PixelPolicy("refuse"), "burned-in-annotation:slide-says-text"),
+        (PixelPolicy("blank"), "burned-in-annotation:slide-says-text"),
+        (PixelPolicy("hold"), "held-for-person:slide-says-text"),
         (PixelPolicy("hold", released=frozenset({1})), None),
     ],
 )

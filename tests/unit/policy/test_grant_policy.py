@@ -38,6 +38,25 @@ def test_the_next_version_follows_the_one_in_force(facts):
     assert _codes(second, facts) == ["grant-version"], "a second version without a first"
 
 
+def test_the_next_version_needs_those_whose_data_the_version_before_gave(facts):
+    south = DatasetRegistration.from_value({**REGISTRATION, "name": "south-mr", "owner": "south"})
+    second = {
+        **GRANT,
+        "version": 2,
+        "supersedes": NINES,
+        "data": {"south-mr": GRANT["data"]["north-chest-ct"]},
+    }
+    later = replace(
+        facts,
+        registrations={"south-mr": south},
+        in_force=Grant.from_value(GRANT),
+        in_force_digest=NINES,
+        in_force_owners={"north-chest-ct": "north"},
+    )
+    assert _codes(second, replace(later, signers=("eli", "fay"))) == ["owner-signatures-missing"]
+    assert _codes(second, replace(later, signers=("ada", "bob", "eli", "fay"))) == []
+
+
 @pytest.mark.parametrize("state", ["CLOSING", "CLOSED"])
 def test_a_closed_project_can_not_be_granted_again(facts, state):
     assert _codes(GRANT, replace(facts, project_state=state)) == ["project-closed"]

@@ -138,7 +138,10 @@ def test_a_project_before_its_first_and_after_its_last_day(room: KeyRoom, node: 
 
 def test_a_dataset_in_a_version_that_a_newer_grant_no_longer_gives(room: KeyRoom, node: Node) -> None:
     envelope = room.party.sign("grant", GRANT, "ada", "bob").to_bytes()
-    room.admit(room.next_grant(envelope, "data/north-chest-ct/version", TWOS))
+    newer = room.party.sign(
+        "grant", room.next_grant(envelope, "data/north-chest-ct/version", TWOS), "ada", "bob"
+    )
+    room.ask(room.admit_request(newer, room.tell_grant(newer), room.registration(version=TWOS)))
     with pytest.raises(DatasetNotGrantedError):
         room.bind(node)
 

@@ -71,6 +71,25 @@ def test_a_grant_of_two_owners_needs_both(room: KeyRoom) -> None:
     assert room.ask(room.admit_request(envelope, entry, *rests_on)) == {"project": "both"}
 
 
+def test_no_other_hospital_takes_a_project_over_by_a_version_of_its_grant_without_its_owners_data(
+    room: KeyRoom,
+) -> None:
+    """Attack: the next version gives only south's data, so only south signs; and it rules over north's copies."""
+    held = room.ask(m.HeldGrant("lung-fm"))["grant"]
+    data = {"south-mr": GRANT["data"]["north-chest-ct"] | {"version": TWOS}}
+    value = GRANT | {"version": 2, "supersedes": held, "data": data}
+    south = room.registration("eli", "fay", owner="south", name="south-mr", version=TWOS, source={
+        "type": "folder", "path": "/archive/mr",
+    })  # fmt: skip
+    for people in (("eli", "fay"), ("ada", "eli", "fay")):
+        envelope, entry = of(room, value, *people)
+        assert refused(room, room.admit_request(envelope, entry, south)) == "owner-signatures-missing"
+    assert room.ask(m.HeldGrant("lung-fm"))["grant"] == held
+    together, entry = of(room, value, "ada", "bob", "eli", "fay")
+    ask = room.admit_request(together, entry, south)
+    assert room.ask(ask) == room.ask(ask) == {"project": "lung-fm"}
+
+
 def test_a_registration_that_is_not_logged_or_of_something_else_or_missing(room: KeyRoom) -> None:
     envelope, entry = of(room, GRANT | {"project": "heart-fm"}, "ada", "bob")
     raw = (room.registration().to_bytes(),)

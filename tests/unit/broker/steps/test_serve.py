@@ -19,7 +19,7 @@ JOB = Job(
     "7K3QW2", "lung-fm", "rae", "sha256:" + "1" * 64, "N", "spacing", "QUEUED", *[None] * 5, False, "", ""
 )
 ATTEMPT = Attempt("hdrs-0", JOB.id, 1, *[None] * 8, "none", None, None, None, 0, None)
-COPY = Copy("C1", "lung-fm", "ct", "v", "local", "{}", "READY", *[None] * 9)
+COPY = Copy("C1", "lung-fm", "ct", "v", "local", "{}", None, "READY", *[None] * 8)
 IDLE = Work(running=False, result=None, error=None, rested=True)
 
 
