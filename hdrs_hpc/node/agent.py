@@ -37,6 +37,7 @@ from hdrs_hpc.protocol.progress import Phase, Progress, Stop
 
 WAIT_S = 0.05
 EX_STOPPED = 75
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SANDBOXES: dict[str, type[Sandbox]] = {"cooperative": CooperativeSandbox, "sandboxed": BubblewrapSandbox}
 
 
@@ -59,7 +60,7 @@ class Agent:
         # No threading.Event: a second signal in the middle of its set() would wait for the first for ever.
         self._signalled = False
         self._parent = os.getppid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, self._on_signal)
         self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
         self._sandbox: Sandbox = SANDBOXES[given.isolation]()
@@ -96,6 +97,10 @@ class Agent:
             self._memory.forget()
             if self._file is not None:
                 self._file.close()
+        for (
+            number
+        ) in ENDING:  # what comes now must not change the exit code: the interpreter drops our handler
+            signal.signal(number, signal.SIG_IGN)
         return 0 if self._meter.stop is Stop.NONE else EX_STOPPED
 
     def _prepare(self, *, not_dumpable: bool) -> Handover:

@@ -35,7 +35,7 @@ from hdrs_hpc.node.sandbox.processes import memory_bytes
 
 LOOK_S = 0.1
 SLOWEST_SHARE = 10
-"""A look that takes long (many processes) is followed by so many times its length of rest."""
+"""A look that takes much of a processor (many processes) is followed by so many times as much rest."""
 LONGEST_REST_S = 10.0
 SLACK_MB = 64
 """A cgroup whose limit is this much above ``mem`` is still the job's own: sites round up."""
@@ -173,12 +173,12 @@ def main(argv: list[str]) -> int:
         watch = Watch(agent, smaps, mem_mb, most_threads, Path(argv[4]))
         rest_s, ending = 0.0, False
         while True:
-            started = time.monotonic()
+            started = time.process_time()
             found, taken_mb = watch.look()
             os.write(1, f"{watch.wall} {found} {taken_mb}\n".encode("ascii"))
             if ending or found != "fine":
                 return 0
-            rest_s = max(LOOK_S, min(LONGEST_REST_S, SLOWEST_SHARE * (time.monotonic() - started)))
+            rest_s = max(LOOK_S, min(LONGEST_REST_S, SLOWEST_SHARE * (time.process_time() - started)))
             ending = bool(select.select([0], [], [], rest_s)[0])
 
 

@@ -83,7 +83,7 @@ def test_keys_are_in_the_agent_and_in_no_process_of_the_workload(site: Site) -> 
     time.sleep(1.5)
     agent = agent_of(site)
     workload = descendants(agent)
-    assert len(workload) >= 5  # launcher, scheduler, client, two workers
+    assert len(workload) >= 7  # launcher, scheduler, client, two workers; the memory watch and its guard
     needles = [form for key in (site.copy_key, site.output_key, site.bundle_key) for form in key_forms(key)]
     assert holds(agent, [site.copy_key])  # the search finds what is there
     assert [pid for pid in workload if holds(pid, needles)] == []
