@@ -27,7 +27,6 @@ from hdrs_hpc.core.errors import BadDocumentError, ConflictError, HdrsError, Not
 from hdrs_hpc.documents import succession, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
-from hdrs_hpc.documents.models.closure import Closure
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.opt_out import OptOutChange
@@ -492,7 +491,9 @@ def _tell_root(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> No
 
 
 def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
-    if Closure.from_payload(envelope.payload).action == "unfreeze":
+    with db.read() as tx:
+        closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
+    if closure.action == "unfreeze":
         return  # it gives back, so the log has it first; keyd is told like of a grant
     try:
         ask(m.AdmitClosure(raw))
@@ -501,7 +502,6 @@ def _tell_closure(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) ->
             raise
         # Whoever accepted the grant died before keyd was told of it.
         with db.read() as tx:
-            closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
             project = projects.get(tx, closure.project)
         checkpoint.tell_keyd(db, ask, project.name)
         ask(m.AdmitClosure(raw))
