@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from benchmarks.bench import Bench, ours
 from benchmarks.cases import ASKED
-from benchmarks.cases.staging import secret_of
+from benchmarks.cases.staging import NOBODY, secret_of
 from benchmarks.comparing import PEAK, Comparison, Contender, Goal, Skipped
 from benchmarks.data import series
 
@@ -33,6 +33,7 @@ def comparisons(bench: Bench) -> Generator[Comparison | Skipped, None, None]:
                     out,
                     "--secret",
                     secret_of(bench),
+                    *NOBODY,
                     "--memory",
                     size.memory_budget,
                     "--json",
