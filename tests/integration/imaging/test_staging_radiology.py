@@ -304,7 +304,9 @@ def test_progress_ends_at_the_whole_of_both_phases(tmp_path: Path) -> None:
 def test_the_report_page_needs_nothing_else_and_names_no_file(tmp_path: Path) -> None:
     series(tmp_path / "a", name="jane-doe", slices=2)
     (tmp_path / "a" / "jane-doe-scan.txt").write_bytes(b"text")
+    (tmp_path / "a" / "jane-doe-scan.dcm").write_bytes(b"text")
     page = Staged(tmp_path / "a", tmp_path).report.as_html()
+    assert "not-imaging" in page
     assert "not-dicom" in page
     assert "jane" not in page.lower()
     assert "http" not in page

@@ -163,6 +163,7 @@ FALSIFIED: dict[str, Callable[[World], Any]] = {
     "released-artefacts": lambda world: _change(lambda w: _make(w.home.released_dir(JOB) / "t"), world),
     "pictures": lambda world: _change(lambda w: _make(w.home.root / "pictures/1.png"), world),
     "sealed-copies": lambda world: _change(_left("copies"), world),
+    "items-map": lambda world: _change(lambda w: _make(w.home.items_map(COPY)), world),
     "selectable-values": lambda world: _change(lambda w: _make(w.home.selectable_file(COPY)), world),
     "attempt-bundle": lambda world: _change(_left("attempts"), world),
     "attempt-served": lambda world: _change(_left("attempts"), world),
