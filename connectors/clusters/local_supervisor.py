@@ -103,8 +103,12 @@ def _watch(folder: Path, script: int, time_s: float) -> tuple[str, int | None]:
 
 
 def _stop(script: int) -> int | None:
-    """Ask all descendants to end, then wait for the script a little; the rest is _kill_descendants."""
-    for pid in descendants(os.getpid()):
+    """Ask all descendants to end, then wait for the script a little; the rest is _kill_descendants.
+
+    Each once: the script's guard would pass its own signal on, and a shell that waits for its agent in a trap stops
+    waiting at a second one, so that it cleans up while the agent still writes.
+    """
+    for pid in [pid for pid in descendants(os.getpid()) if pid != script] or [script]:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + KILL_WAIT_S
     status = _reap(script)
