@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-KILL_WAIT_S = 5.0
-"""Between SIGTERM and SIGKILL at the time limit or a cancel (Slurm's KillWait)."""
+KILL_WAIT_S = 15.0
+"""Between SIGTERM and SIGKILL at the time limit or a cancel (Slurm's KillWait, 30 s by default)."""
 SWEEP_S = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
 
