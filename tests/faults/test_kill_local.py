@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hdrs_hpc.broker.store import log
 from tests.support import proofs
 from tests.support.trials import Assassin, file_killed, killed_again_and_again, wait_until
 from tests.support.world import World
@@ -92,6 +93,9 @@ def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:
     assert world.keyd is not None
     world.keyd.kill()
     world.keyd.wait(10)
+    with world.ctx.db.write() as tx:  # as an admin's command leaves it that died before keyd was told
+        detail = {"digest": f"sha256:{'7' * 64}"}
+        log.append(tx, "runtime-installed", {"cluster": world.cluster}, actor="broker/admin", detail=detail)
     with killed_again_and_again(world, "keyd") as diary:
         world.grant()
         job = world.submit(**SMALL)

@@ -17,8 +17,8 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SLIDES = {"slides": {"dataset": "demo-he"}}
-QUICK = {"mine.py": 'def run(context):\n    context.output("t").write_text("arm,n\\nall,40\\n")\n'}
-TABLE = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
+QUICK = {"mine.py": "def run(context):\n    context.output('t').write_text('{\"share\": 0.25}')\n"}
+TABLE = {"t": {"class": "metrics", "path": "t.json", "max-size": "1KiB"}}
 
 
 @pytest.fixture
