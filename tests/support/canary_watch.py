@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +15,22 @@ from hdrs_hpc.audit.places import Holds
 from hdrs_hpc.cli.demo.canaries import read_list
 from hdrs_hpc.cli.demo.scanner import Report, Scanner
 from tests.support import proofs
+from tests.support.elsewhere import in_another_process
 from tests.support.world import World
 
 LARGEST_BYTES = 256 << 20
 """Of what others write to /tmp meanwhile, such as a runtime, beside which every file of a life is small."""
 SHARED = (Path("/tmp"), Path("/dev/shm"), Path("/var/tmp"))
+
+
+def search(canaries: Path, trees: Sequence[Path]) -> Report:
+    """For the canaries of a list, in files, and in all processes' environments and command lines."""
+    scanner = Scanner(read_list(canaries))
+    for path in trees:
+        scanner.scan_tree(path)
+    for pid in psutil.pids():
+        scanner.scan_process(pid)
+    return scanner.report()
 
 
 @dataclass
@@ -32,15 +43,8 @@ class CanaryWatch:
     looks: int = 0
 
     def look(self) -> Report:
-        scanner = Scanner(read_list(self.world.canaries))
-        for path in self._files():
-            scanner.scan_tree(path)
-        for folder in self.more:
-            scanner.scan_tree(folder)
-        for pid in psutil.pids():
-            scanner.scan_process(pid)
         self.looks += 1
-        return scanner.report()
+        return in_another_process(search, self.world.canaries, [*self._files(), *self.more])
 
     def _files(self) -> Iterator[Path]:
         known = proofs.roots(self.world)
