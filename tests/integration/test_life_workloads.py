@@ -76,6 +76,7 @@ def test_a_crash_tells_type_and_own_line_and_nothing_else(world: World) -> None:
         "signal": None,
         "exception-type": "StainTooPale",
         "bundle-line": {"file": "mine.py", "line": 7},
+        "memory": None,
     }
     (told,) = [e for e in proofs.entries(world) if e.event == "attempt-ended" and e.subject["job"] == job]
     assert told.detail == {
