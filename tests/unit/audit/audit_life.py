@@ -194,7 +194,9 @@ def decision(checker: str, rebuilt: str, *, verdict: str = "approve", job: str =
     return signed("output-decision", payload, checker)
 
 
-def state_opt_outs(life: Life, listed: str, version: int = 1, supersedes: str | None = None) -> str:
+def state_opt_outs(
+    life: Life, listed: str, version: int = 1, supersedes: str | None = None, signer: str = "adeyemi"
+) -> str:
     """A custodian says who opted out, which leads to the list ``listed``; gives the statement's digest."""
     follows = {"supersedes": supersedes} if supersedes else {}
     change = {
@@ -207,7 +209,7 @@ def state_opt_outs(life: Life, listed: str, version: int = 1, supersedes: str | 
         "at": "2026-12-01T09:00:00Z",
         **follows,
     }
-    envelope = signed("opt-out-change", change, "adeyemi")
+    envelope = signed("opt-out-change", change, signer)
     told = {"version": version, "action": "add", "list": digest(listed), "about": 10, **follows}
     life.accept("opt-out-changed", {"dataset": "ct"}, envelope, **told)
     return envelope.digest

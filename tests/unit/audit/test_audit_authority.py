@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_life import GRANT, PROJECT, Life, digest, line, root_payload, signed
+from audit_life import GRANT, PROJECT, Life, digest, line, root_payload, signed, state_opt_outs
 
 from hdrs_hpc.audit.verify import verify_dir
 from hdrs_hpc.core.errors import HdrsError
@@ -64,6 +64,15 @@ def code(made: Life, folder: Path) -> str | None:
 
 def test_an_honest_beginning_verifies(tmp_path: Path) -> None:
     assert code(life(), tmp_path / "audit") is None
+
+
+@pytest.mark.parametrize(("signer", "found"), [("adeyemi", None), ("evans", "dataset-not-theirs")])
+def test_who_opted_out_is_said_by_custodians_of_the_owner(
+    signer: str, found: str | None, tmp_path: Path
+) -> None:
+    made = life()
+    state_opt_outs(made, "a list", signer=signer)
+    assert code(made, tmp_path / "audit") == found
 
 
 @pytest.mark.parametrize(
