@@ -46,10 +46,8 @@ def test_nothing_is_left_of_what_was_starting_when_its_parent_was_killed(kind: s
     assert found["left"] == 0
 
 
-@pytest.mark.root_parts
-def test_bubblewrap_without_a_guard_leaves_processes_behind() -> None:
-    """The control: its child waits for ever where bubblewrap is killed in the moment after the clone."""
-    for _ in range(20):
-        if killed_while_starting("bare", "guard", 40, settle_s=0.5)["left"]:
-            return
-    raise AssertionError("the trials find nothing, so they prove nothing")
+def test_the_trials_count_a_child_that_outlives_its_parent() -> None:
+    """The control.  That bubblewrap alone leaves such children is a race that a quiet machine may never lose."""
+    found = killed_while_starting("orphaned", "parent", 40, settle_s=0.1)
+    assert found["begun"] > 20
+    assert found["left"] >= found["begun"]

@@ -28,7 +28,7 @@ from imaging.staging.pool import ParserPool
 
 LONGEST_START_S = 0.25
 SETTLE_S = 20.0
-BARE = [
+SANDBOX = [
     "/usr/bin/bwrap",
     "--unshare-all",
     "--die-with-parent",
@@ -41,13 +41,13 @@ BARE = [
 ]
 
 
-def _bare() -> None:
-    """bubblewrap as it is: the control, which leaves processes behind."""
-    subprocess.Popen(BARE, stdin=subprocess.DEVNULL)
+def _orphaned() -> None:
+    """The control: a child that nothing ends with its parent."""
+    subprocess.Popen(["/bin/sleep", "600"], stdin=subprocess.DEVNULL)
 
 
 def _sandboxed() -> None:
-    subprocess.Popen(die_with_parent.guarded(BARE, namespace=True), stdin=subprocess.DEVNULL)
+    subprocess.Popen(die_with_parent.guarded(SANDBOX, namespace=True), stdin=subprocess.DEVNULL)
 
 
 def _plain() -> None:
@@ -91,7 +91,7 @@ def _job() -> None:
 
 
 KINDS: dict[str, Callable[[], None]] = {
-    "bare": _bare,
+    "orphaned": _orphaned,
     "sandboxed": _sandboxed,
     "plain": _plain,
     "parsers": _parsers,
