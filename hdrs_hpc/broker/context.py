@@ -9,8 +9,8 @@ from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
-from hdrs_hpc.broker.keys import client
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import client
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock

@@ -20,15 +20,15 @@ from typing import IO
 
 import httpx
 
-from hdrs_hpc.broker.api.server import check_listening
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.web.server import check_listening
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError
 
 MODULES: dict[str, str] = {
-    "keyd": "hdrs_hpc.broker.keys.server",
-    "controller": "hdrs_hpc.broker.controller",
-    "web": "hdrs_hpc.broker.api.server",
+    "keyd": "hdrs_hpc.broker.keyd.server",
+    "controller": "hdrs_hpc.broker.controller.loop",
+    "web": "hdrs_hpc.broker.web.server",
 }
 """In the order in which they start; they are stopped in the opposite one."""
 FIRST_PAUSE_S = 0.5

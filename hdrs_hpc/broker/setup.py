@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import client, messages
-from hdrs_hpc.broker.keys.keyd import Keyd
+from hdrs_hpc.broker.keyd import client, messages
+from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, UsageError
 from hdrs_hpc.documents.trust import VerifiedRoot

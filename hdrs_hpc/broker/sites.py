@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connectors.clusters import Check, ClusterSettings, open_cluster
-from hdrs_hpc.broker import runtime as runtimes
 from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys.runtimes import ADMIN, REGISTERED, WITHDRAWN
+from hdrs_hpc.broker.home import installed_runtimes as runtimes
+from hdrs_hpc.broker.keyd.runtimes import ADMIN, REGISTERED, WITHDRAWN
 from hdrs_hpc.broker.store import checkpoint, documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import ConflictError, NotFoundError

@@ -35,36 +35,58 @@ def _table(*states: State) -> dict[str, State]:
 
 
 JOB = _table(
-    State("RECEIVED", "steps/admit.py", ("ADMITTED", "PURGED"), "signature believed, rules not yet applied"),
-    State("ADMITTED", "steps/stage.py", ("STAGING", "PURGING"), "every rule of the grant holds"),
-    State("STAGING", "steps/stage.py", ("QUEUED", "PURGING"), "its data are being staged"),
+    State(
+        "RECEIVED",
+        "controller/steps/admit.py",
+        ("ADMITTED", "PURGED"),
+        "signature believed, rules not yet applied",
+    ),
+    State("ADMITTED", "controller/steps/stage.py", ("STAGING", "PURGING"), "every rule of the grant holds"),
+    State("STAGING", "controller/steps/stage.py", ("QUEUED", "PURGING"), "its data are being staged"),
     State(
         "QUEUED",
-        "steps/submit.py",
+        "controller/steps/submit.py",
         ("RUNNING", "STAGING", "PURGING"),
         "an attempt is at or on its way to the cluster",
     ),
     State(
-        "RUNNING", "steps/run.py", ("COLLECTING", "STAGING", "PURGING"), "agents run; keys are handed over"
+        "RUNNING",
+        "controller/steps/run.py",
+        ("COLLECTING", "STAGING", "PURGING"),
+        "agents run; keys are handed over",
     ),
-    State("COLLECTING", "steps/collect.py", ("IN_REVIEW", "PURGING"), "outputs are fetched and checked"),
-    State("IN_REVIEW", "steps/release.py", ("RELEASING", "PURGING"), "reviewers decide"),
-    State("RELEASING", "steps/release.py", ("PURGING",), "what was approved goes out"),
-    State("PURGING", "steps/purge.py", ("PURGED",), "keys, scratch and quarantine of the job are destroyed"),
+    State(
+        "COLLECTING",
+        "controller/steps/collect.py",
+        ("IN_REVIEW", "PURGING"),
+        "outputs are fetched and checked",
+    ),
+    State("IN_REVIEW", "controller/steps/release.py", ("RELEASING", "PURGING"), "reviewers decide"),
+    State("RELEASING", "controller/steps/release.py", ("PURGING",), "what was approved goes out"),
+    State(
+        "PURGING",
+        "controller/steps/purge.py",
+        ("PURGED",),
+        "keys, scratch and quarantine of the job are destroyed",
+    ),
     State("PURGED", "", (), "nothing of it is left but the log"),
 )
 
 COPY = _table(
-    State("PENDING", "steps/build_copy.py", ("STAGING", "DESTROYED"), "wanted by a job"),
-    State("STAGING", "steps/build_copy.py", ("READY", "DESTROYED"), "the stager builds it"),
-    State("READY", "steps/retire.py", ("DESTROYED",), "sealed, read-only, in the log by its digest"),
+    State("PENDING", "controller/steps/build_copy.py", ("STAGING", "DESTROYED"), "wanted by a job"),
+    State("STAGING", "controller/steps/build_copy.py", ("READY", "DESTROYED"), "the stager builds it"),
+    State(
+        "READY", "controller/steps/retire.py", ("DESTROYED",), "sealed, read-only, in the log by its digest"
+    ),
     State("DESTROYED", "", (), "its key is gone, its objects unlinked"),
 )
 
 PROJECT = _table(
-    State("APPROVED", "steps/close.py", ("ACTIVE", "CLOSING"), "the grant was accepted"),
-    State("ACTIVE", "steps/close.py", ("CLOSING",), "its time has come; jobs may run"),
-    State("CLOSING", "steps/close.py", ("CLOSED",), "frozen; keys are dying, then data, then proof"),
+    State("APPROVED", "controller/steps/close.py", ("ACTIVE", "CLOSING"), "the grant was accepted"),
+    State("ACTIVE", "controller/steps/close.py", ("CLOSING",), "its time has come; jobs may run"),
+    State(
+        "CLOSING", "controller/steps/close.py", ("CLOSED",), "frozen; keys are dying, then data, then proof"
+    ),
     State("CLOSED", "", (), "the certificate is signed"),
 )
 

@@ -76,7 +76,7 @@ def trust(file: Path, root_digest: str, home: Path | None, as_json: bool) -> Non
       hdrs-hpc broker trust root.json --root-digest sha256:9f2c…
     """
     from hdrs_hpc.broker import setup
-    from hdrs_hpc.broker.store import accept
+    from hdrs_hpc.broker.filing import accept
     from hdrs_hpc.broker.store.database import Database
     from hdrs_hpc.documents.trust import load_root
 
@@ -130,7 +130,7 @@ def status(ctx: click.Context, home: Path | None, wait: float, as_json: bool) ->
     Example:
       hdrs-hpc broker status --wait 20
     """
-    from hdrs_hpc.broker import status as looking
+    from hdrs_hpc.broker.reading import status as looking
 
     found = looking.wait(options.broker_home(home), wait)
     if as_json:

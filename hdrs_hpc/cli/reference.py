@@ -87,7 +87,7 @@ def _sections(command: click.Command, context: click.Context, level: int) -> lis
 
 
 def openapi_page() -> str:
-    from hdrs_hpc.broker.api.app import routes
+    from hdrs_hpc.broker.web.app import routes
 
     return json.dumps(routes().openapi(), indent=1, ensure_ascii=False) + "\n"
 

@@ -9,6 +9,7 @@ Nothing sensitive belongs in a message: no identifiers of patients, no keys, no 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -137,3 +138,11 @@ def all_errors() -> dict[str, type[HdrsError]]:
             found[cls.code] = cls
         stack.extend(cls.__subclasses__())
     return found
+
+
+def raised_at(error: Exception) -> str:
+    """File and line of our own or a library's code where an exception was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

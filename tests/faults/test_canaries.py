@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.cli.demo.canaries import read_list
 from hdrs_hpc.cli.demo.scanner import Scanner

@@ -179,7 +179,7 @@ def test_stager_and_collector_killed_in_the_middle(make_world) -> None:
     )
     stager = Assassin(
         world.home.root,
-        "hdrs_hpc.broker.stager",
+        "hdrs_hpc.broker.workers.stager",
         [
             lambda: True,
             lambda: any(staging.glob("*/progress.json")),
@@ -188,7 +188,7 @@ def test_stager_and_collector_killed_in_the_middle(make_world) -> None:
     )
     collector = Assassin(
         world.home.root,
-        "hdrs_hpc.broker.collector",
+        "hdrs_hpc.broker.workers.collector",
         [lambda: True, lambda: any(quarantine.glob("*/sealed/*")), lambda: bool(checkers(world))],
     )
 
@@ -206,4 +206,4 @@ def test_stager_and_collector_killed_in_the_middle(make_world) -> None:
 
 
 def checkers(world: World) -> list[str]:
-    return proofs.processes_naming("hdrs_hpc.broker.airlock.checker")
+    return proofs.processes_naming("hdrs_hpc.broker.workers.airlock.checker")

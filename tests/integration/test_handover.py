@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from connectors.clusters import StepFailedError
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.client import KeydUnreachableError
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.client import KeydUnreachableError
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.jobs import Attempt
 from hdrs_hpc.core import clock, ids, strict_json

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.store import accept, documents, jobs
+from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.store import documents, jobs
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.client import KeydRefusedError
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.store import copies, jobs, projects
 from hdrs_hpc.core import clock
 from tests.support import proofs

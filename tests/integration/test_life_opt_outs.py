@@ -13,8 +13,8 @@ from typing import Any
 import pydicom
 import pytest
 
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.steps import build_copy
+from hdrs_hpc.broker.controller.steps import build_copy
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import copies, jobs
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.core.errors import HdrsError

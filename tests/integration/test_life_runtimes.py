@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hdrs_hpc.broker import sites
-from hdrs_hpc.broker.runtime import RuntimeNotInstalledError, installed_runtime
+from hdrs_hpc.broker.home.installed_runtimes import RuntimeNotInstalledError, installed_runtime
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.certificate import Certificate

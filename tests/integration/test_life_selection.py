@@ -12,8 +12,8 @@ import pydicom
 import pytest
 
 from connectors.clusters.local import LocalCluster
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.selectable import read_selectable
+from hdrs_hpc.broker.home.selectable import read_selectable
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import copies, jobs, served
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.protocol import layout

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.store import accept, artefacts, jobs
+from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.store import artefacts, jobs
 from hdrs_hpc.protocol import layout
 from tests.support import proofs
 from tests.support.world import World

@@ -10,7 +10,7 @@ import pytest
 from connectors.clusters import JobPhase, StepFailedError, StepRefusedError
 from connectors.clusters.contract import await_phase, request
 from connectors.clusters.slurm import SlurmCluster
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.jobs import Attempt
 from hdrs_hpc.protocol import handover, layout, wire

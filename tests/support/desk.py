@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import func, select
 
 from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.store import accept, artefacts, documents, log, opt_outs, transition
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.keyd import Keyd
+from hdrs_hpc.broker.store import artefacts, documents, log, opt_outs, transition
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.schema import metadata

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.keys.keystore import FileKeystore
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.keyd import Keyd
+from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration

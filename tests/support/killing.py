@@ -27,14 +27,16 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clusters.slurm import SlurmCluster
-from hdrs_hpc.broker import context, controller, workers
+from hdrs_hpc.broker import context
 from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller import loop as controller
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import client, master, server
-from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.keys.master import MasterFile
-from hdrs_hpc.broker.store import accept
+from hdrs_hpc.broker.keyd import client, master, server
+from hdrs_hpc.broker.keyd.keyd import Keyd
+from hdrs_hpc.broker.keyd.master import MasterFile
 from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
 

@@ -13,16 +13,17 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from hdrs_hpc.broker import setup
-from hdrs_hpc.broker.api.app import create
-from hdrs_hpc.broker.api.floods import Brake
-from hdrs_hpc.broker.api.tokens import Challenges, Tokens
-from hdrs_hpc.broker.api.web import Web
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import messages
-from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.store import accept, artefacts, transition
+from hdrs_hpc.broker.keyd import messages
+from hdrs_hpc.broker.keyd.keyd import Keyd
+from hdrs_hpc.broker.store import artefacts, transition
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.broker.web.app import create
+from hdrs_hpc.broker.web.dependencies import Web
+from hdrs_hpc.broker.web.rate_limits import Brake
+from hdrs_hpc.broker.web.tokens import Challenges, Tokens
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from tests.support.party import GRANT, OTHERS, REGISTRATION, SPEC, Party, changed

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from connectors.clusters import local_supervisor
 from connectors.clusters.commands import HereRunner
-from hdrs_hpc.broker import workers
-from hdrs_hpc.broker.airlock import run as airlock
+from hdrs_hpc.broker.workers import process as workers
+from hdrs_hpc.broker.workers.airlock import run as airlock
 from hdrs_hpc.core import die_with_parent, seccomp
 from imaging.staging.pool import ParserPool
 

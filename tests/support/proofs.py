@@ -12,7 +12,7 @@ import psutil
 from hdrs_hpc.audit import certificate, places, verify
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import write_export
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import checkpoint, copies, documents, jobs, log
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.models.document import InvalidDocumentError

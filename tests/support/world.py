@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.folder import FolderSource
-from hdrs_hpc.broker import controller, runtime, setup, sites
+from hdrs_hpc.broker import setup, sites
 from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller import loop as controller
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.store import accept, artefacts, jobs, opt_outs, projects
+from hdrs_hpc.broker.home import installed_runtimes as runtime
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.store import artefacts, jobs, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.cli.demo.archive import Archive, make_archive
 from hdrs_hpc.core import clock, ids, strict_json
@@ -131,7 +134,7 @@ class World:
     def start_keyd(self) -> None:
         with (self.home.logs_dir / "keyd.log").open("ab") as output:
             self.keyd = subprocess.Popen(
-                [sys.executable, "-m", "hdrs_hpc.broker.keys.server", "--home", str(self.home.root)],
+                [sys.executable, "-m", "hdrs_hpc.broker.keyd.server", "--home", str(self.home.root)],
                 stdout=output,
                 stderr=output,
             )

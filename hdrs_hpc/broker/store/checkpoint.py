@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hdrs_hpc.audit import merkle
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import HdrsError, SiteError

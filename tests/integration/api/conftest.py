@@ -12,7 +12,7 @@ import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hdrs_hpc.broker import setup
-from hdrs_hpc.broker.api.app import create
+from hdrs_hpc.broker.web.app import create
 from tests.support.office import Office
 
 CLUSTER = b"""\

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hdrs_hpc.broker import sites
-from hdrs_hpc.broker.store import accept, log
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.store import artefacts as store
+from hdrs_hpc.broker.store import log
 from hdrs_hpc.cli import main
 from hdrs_hpc.client import checkpoints, filing, jobs, login, reviews
 from hdrs_hpc.client.http import Api, BrokerAnswerError, BrokerRefusedError, BrokerUnreachableError

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import sampled_from
 from schemathesis import checks
 
-from hdrs_hpc.broker.api import floods
-from hdrs_hpc.broker.api.app import routes
+from hdrs_hpc.broker.web import floods
+from hdrs_hpc.broker.web.app import routes
 from tests.support.office import Office
 
 EXAMPLES = int(os.environ.get("HDRS_HPC_SCHEMATHESIS_EXAMPLES", "250"))

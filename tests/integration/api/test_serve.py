@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from hdrs_hpc.broker import setup, status
-from hdrs_hpc.broker.api.server import is_loopback
+from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.reading import status
+from hdrs_hpc.broker.web.server import is_loopback
 from hdrs_hpc.client.http import Api, BrokerUnreachableError
 from hdrs_hpc.core import clock
 from tests.support.office import Office

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hdrs_hpc.broker.airlock.check import check_set
-from hdrs_hpc.broker.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.check import check_set
+from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
 from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
 from hdrs_hpc.protocol.handover import OutputOrder
 

@@ -182,7 +182,7 @@ def test_reasons_of_jobs_are_in_the_table_of_codes() -> None:
     from hdrs_hpc.cli import reasons
 
     known = {item.code for item in reasons.known()}
-    steps = Path(reference.ROOT / "hdrs_hpc/broker/steps")
+    steps = Path(reference.ROOT / "hdrs_hpc/broker/controller/steps")
     written = set()
     for path in steps.glob("*.py"):
         text = path.read_text("utf-8")

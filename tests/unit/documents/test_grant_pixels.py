@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hdrs_hpc.broker.steps.stage import recipe
+from hdrs_hpc.broker.controller.steps.stage import recipe
 from hdrs_hpc.cli.grantview import _pixels
 from hdrs_hpc.documents.models.grant import GrantedDataset
 

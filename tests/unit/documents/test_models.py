@@ -338,8 +338,8 @@ def test_run_times_are_read_as_slurm_does():
 
 
 def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
-    from hdrs_hpc.broker.airlock import declared
-    from hdrs_hpc.broker.airlock.rules import metrics, table
+    from hdrs_hpc.broker.workers.airlock import declared
+    from hdrs_hpc.broker.workers.airlock.rules import metrics, table
     from hdrs_hpc.documents.models import job_spec, words
     from hdrs_hpc.protocol import handover
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker import controller
 from hdrs_hpc.broker.context import Context
-from hdrs_hpc.broker.keys import messages as m
-from hdrs_hpc.broker.keys.keyd import Keyd
-from hdrs_hpc.broker.keys.logwatch import CheckpointOvertakenError, LogRolledBackError
-from hdrs_hpc.broker.store import accept, alerts, checkpoint, documents, log
+from hdrs_hpc.broker.controller import loop as controller
+from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.keyd import Keyd
+from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, LogRolledBackError
+from hdrs_hpc.broker.store import alerts, checkpoint, documents, log
 from hdrs_hpc.broker.store.checkpoint import LogBusyError
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import trust

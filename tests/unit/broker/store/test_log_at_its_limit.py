@@ -18,7 +18,7 @@ from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry, EntryTooLargeError
 from hdrs_hpc.audit.events import EVENTS
 from hdrs_hpc.audit.vocabulary import Event, Value
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import checkpoint, database, log, schema
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import BadDocumentError

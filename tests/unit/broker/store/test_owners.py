@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.keys import messages as m
+from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import documents, projects
 from hdrs_hpc.core import ids
 from hdrs_hpc.documents import sshsig

@@ -17,7 +17,8 @@ from sqlalchemy.exc import OperationalError
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.vocabulary import EntryMalformedError
-from hdrs_hpc.broker import controller, states
+from hdrs_hpc.broker import states
+from hdrs_hpc.broker.controller import loop as controller
 from hdrs_hpc.broker.store import jobs, log, projects, transition
 from hdrs_hpc.broker.store.database import Database, DatabaseBusyError
 from hdrs_hpc.broker.store.schema import metadata

@@ -1,0 +1,1 @@
+"""The loop that moves lives on: observes, decides, acts; holds no key."""

@@ -1,0 +1,589 @@
+"""The certificate of destruction: look into every place of the inventory, then state what was found, and how.
+
+A row never says more than its finder did: each gives the sentence that tells what was looked at, and rows that
+nobody can look at say ``not-checked``.  A finder that finds something, or can't look, bars the certificate: the
+project stays CLOSING with an alert that names the place.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from connectors.clusters import JobPhase
+from hdrs_hpc.audit import places
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller import processes
+from hdrs_hpc.broker.controller.steps import samples
+from hdrs_hpc.broker.controller.steps.samples import Tried
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.store import alerts, artefacts, checkpoint, copies, documents, jobs, log, transition
+from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.projects import Project
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.durable_files import replace_file
+from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
+from hdrs_hpc.documents.models.certificate import Certificate
+from hdrs_hpc.protocol import layout
+
+FOUND = "found"
+UNREACHABLE = "unreachable"
+
+
+class PlaceNotEmptyError(SiteError):
+    code = "place-not-empty"
+    meaning = "A place that must be empty by now is not, or could not be looked at; no certificate is issued."
+    remedy = "Look what is there; the broker looks again at every tick."
+
+
+class KeyStillThereError(SiteError):
+    code = "key-still-there"
+    meaning = "keyd still holds or gives a key of the project; no certificate is issued."
+    remedy = "Look at keyd's log; the broker destroys again at every tick."
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What belonged to the project that is certified."""
+
+    project: Project
+    copies: tuple[Copy, ...]
+    jobs: tuple[Job, ...]
+    attempts: tuple[tuple[Attempt, Job], ...]
+    key_ends: dict[str, str]
+    """Key id → when it was destroyed, as keyd says."""
+    key_ids: dict[tuple[str, str], str]
+    """(role, holder) → key id."""
+    deid_destroyed: bool
+    master_rotated: bool
+    copies_tried: dict[str, Tried]
+    """What lay of each copy, and of each attempt, before it was unlinked, from the log."""
+    attempts_tried: dict[str, Tried]
+    quarantine: tuple[int, int]
+    """Files and bytes that were removed from the data zone with the jobs, from the log."""
+
+    @property
+    def tried(self) -> list[Tried]:
+        return [*self.copies_tried.values(), *self.attempts_tried.values()]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one place was found to be, and what was done to know it.
+
+    ``count`` and ``size`` (bytes) are what had been there, as counted before it went; None: nobody counted.
+    """
+
+    result: str
+    how: str
+    count: int | None = None
+    size: int | None = None
+
+
+Finder = Callable[[Context, Subject], Found]
+
+
+def issue(ctx: Context, project: Project) -> None:
+    """Verify, sign, log, close.  Idempotent up to the last transaction, which ends the project's life."""
+    subject = look_up(ctx, project)
+    rows = look(ctx, subject)
+    _require_complete(rows)
+    with ctx.db.write() as tx:
+        said = {
+            entry.detail["place"]: dict(entry.detail)
+            for entry in log.of_event(tx, "place-verified")
+            if entry.subject["project"] == project.name
+        }
+        for name, found in rows.items():
+            detail = _place_detail(name, found)
+            if said.get(name) != detail:  # the same as before a crash or a refusal is not said again
+                log.append(tx, "place-verified", {"project": project.name}, detail=detail)
+    checkpoint.sign(ctx.db, ctx.ask)
+    payload = _payload(ctx, subject, rows)
+    envelope = base64.b64decode(ctx.ask(m.SignCertificate(payload))["envelope"])
+    certificate = Certificate.from_payload(payload)
+    digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
+    path = ctx.home.certificate_file(project.name)
+    with ctx.db.write() as tx:
+        documents.put(tx, digest, "certificate", envelope, ())
+        log.append(
+            tx,
+            "certificate-issued",
+            {"project": project.name, "document": digest},
+            detail={
+                "envelope": f"sha256:{hashlib.sha256(envelope).hexdigest()}",
+                "size": certificate.log.size,
+                "root": f"sha256:{certificate.log.root}",
+            },
+        )
+        transition.move(tx, "project", {"project": project.name}, "CLOSING", "CLOSED", certificate=digest)
+        alerts.clear(tx, f"project/{project.name}")
+        replace_file(path, envelope)
+    checkpoint.sign(ctx.db, ctx.ask)
+
+
+def look_up(ctx: Context, project: Project) -> Subject:
+    """What the database, keyd and the log know of the project."""
+    held = ctx.ask(m.Inspect(project.name))
+    with ctx.db.read() as tx:
+        listed = jobs.of_project(tx, project.name)
+        pairs = tuple((attempt, job) for job in listed for attempt in jobs.attempts_of(tx, job.id))
+        staged = tuple(copies.of_project(tx, project.name))
+        copies_tried = samples.of_copies(tx, project.name)
+        attempts_tried = samples.of_attempts(tx, project.name)
+        removed = [
+            entry.detail
+            for entry in log.of_event(tx, "quarantine-removed")
+            if entry.subject["project"] == project.name
+        ]
+    real = [record for record in held["destroyed"] if not record["id"].startswith("K-none")]
+    return Subject(
+        project=project,
+        copies=staged,
+        jobs=tuple(listed),
+        attempts=pairs,
+        key_ends={record["id"]: record["at"] for record in real},
+        key_ids={(record["role"], record["holder"]): record["id"] for record in real},
+        deid_destroyed=not any(record["role"] == "deid" for record in held["live"]),
+        master_rotated=held["master_rotated"],
+        copies_tried=copies_tried,
+        attempts_tried=attempts_tried,
+        quarantine=(sum(d["objects"] for d in removed), sum(d["bytes"] for d in removed)),
+    )
+
+
+def look(ctx: Context, subject: Subject) -> dict[str, Found]:
+    """The row of every place, by looking; one that is not empty or can't be looked at says so and raises nothing."""
+    rows = {}
+    for name in places.PLACES:
+        try:
+            rows[name] = FINDERS[name](ctx, subject)
+        except (PlaceNotEmptyError, KeyStillThereError) as error:
+            rows[name] = Found(FOUND, f"looked, and it is not as it must be: {error.message}")
+        except HdrsError as error:
+            rows[name] = Found(UNREACHABLE, f"could not be looked at: {error.code}")
+        except OSError as error:
+            rows[name] = Found(UNREACHABLE, f"could not be looked at: {type(error).__name__}")
+    return rows
+
+
+def _require_complete(rows: dict[str, Found]) -> None:
+    if rows.keys() != places.PLACES.keys():
+        raise InternalError("the inventory and its finders differ")
+    bad = sorted(name for name, found in rows.items() if found.result in (FOUND, UNREACHABLE))
+    if "key-store" in bad:
+        raise KeyStillThereError(rows["key-store"].how, where=", ".join(bad))
+    if bad:
+        raise PlaceNotEmptyError(rows[bad[0]].how, where=", ".join(bad))
+    for name, found in rows.items():
+        place = places.PLACES[name]
+        if not found.how or not place.accepts(
+            str(place.verified_by), found.result, verified=_is_verified(name, found)
+        ):
+            raise InternalError("a finder gives a result that its place does not allow", where=name)
+
+
+def _is_verified(name: str, found: Found) -> bool:
+    """Whether the row may call itself verified: its place can be looked at, and was."""
+    return places.PLACES[name].verified_by not in places.UNVERIFIED and found.result not in (
+        FOUND,
+        UNREACHABLE,
+    )
+
+
+def _check_keys(ctx: Context, subject: Subject) -> int:
+    """keyd lists no key, and when asked for each it refuses; gives how many it was asked for."""
+    name = subject.project.name
+    held = ctx.ask(m.Inspect(name))
+    if held["live"] or held["project_key"]:
+        raise KeyStillThereError("keyd lists a key of the project")
+    asked: list[m.UseKey] = [m.UseKey("stage", name, copy.id) for copy in subject.copies]
+    asked += [
+        m.UseKey(purpose, name, attempt.name)
+        for attempt, _ in subject.attempts
+        for purpose in ("collect", "bundle")
+    ]
+    for ask in asked:
+        try:
+            ctx.ask(ask)
+        except KeydRefusedError:
+            continue
+        raise KeyStillThereError("keyd gave a key of the project", where=ask.purpose)
+    return len(asked)
+
+
+def _place_detail(name: str, found: Found) -> dict[str, Any]:
+    detail = {
+        "place": name,
+        "method": str(places.PLACES[name].verified_by),
+        "result": found.result,
+        "verified": _is_verified(name, found),
+    }
+    return detail | _amount(found)
+
+
+def _amount(found: Found) -> dict[str, int]:
+    told = {"count": found.count, "bytes": found.size}
+    return {name: number for name, number in told.items() if number is not None}
+
+
+def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
+    project = subject.project
+    with ctx.db.read() as tx:
+        root = documents.current_root(tx)
+        size = log.size(tx)
+        head = log.root(tx, size)
+        runtimes: dict[str, set[str]] = defaultdict(set)
+        for entry in log.of_event(tx, "handover-bound"):
+            if entry.subject["project"] == project.name and "runtime" in entry.detail:
+                runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
+    keystore = ctx.ask(m.Status())["keystore"]
+    now = clock.to_text(ctx.now())
+    value: dict[str, Any] = {
+        "schema": Certificate.SCHEMA,
+        "audience": root.document.audience,
+        "project": project.name,
+        "grant": project.grant,
+        "trust-root": root.digest,
+        "reason": project.closing_reason,
+        "closed-at": project.copy_keys_destroyed_at,
+        "issued-at": now,
+        "assurance": "DEMO" if root.document.demo else "file-keystore",
+        "copies": [
+            _copy_row(subject, copy) for copy in subject.copies if ("copy", copy.id) in subject.key_ids
+        ],
+        "attempts": [
+            _attempt_row(subject, attempt, job) | {"runtimes": sorted(runtimes[attempt.name])}
+            for attempt, job in subject.attempts
+        ],
+        "deidentification-key-destroyed": subject.deid_destroyed,
+        "keystore": {
+            "class": keystore["class"],
+            "claim": "unlinked",
+            "master-rotated": subject.master_rotated,
+            "statement": keystore["statement"],
+        },
+        "inventory": places.INVENTORY,
+        "places": [_place_row(name, found) for name, found in rows.items()],
+        "checks": _checks(subject, rows),
+        "cannot-prove": list(places.NOT_PROVEN.values()),
+        "log": {"size": size, "root": head.hex()},
+    }
+    return Certificate.from_value(value).to_payload()
+
+
+def _copy_row(subject: Subject, copy: Copy) -> dict[str, Any]:
+    key = subject.key_ids[("copy", copy.id)]
+    tried = subject.copies_tried.get(copy.id, _NOTHING)
+    row: dict[str, Any] = {
+        "copy": copy.id,
+        "dataset": copy.dataset,
+        "version": copy.version,
+        "objects": tried.objects,
+        "bytes": tried.bytes,
+        "key-id": key,
+        "key-destroyed-at": subject.key_ends[key],
+    }
+    if copy.manifest_digest and copy.report:
+        listed = copy.report["opt-out"]
+        row |= {"manifest-digest": copy.manifest_digest}
+        row |= {"opt-out-list": listed["list"], "opt-out-about": listed["about"]}
+    return row
+
+
+def _attempt_row(subject: Subject, attempt: Attempt, job: Job) -> dict[str, Any]:
+    tried = subject.attempts_tried.get(attempt.name, _NOTHING)
+    keys = sorted(
+        subject.key_ids[(role, attempt.name)]
+        for role in ("output", "bundle")
+        if (role, attempt.name) in subject.key_ids
+    )
+    return {
+        "attempt": attempt.name,
+        "job": job.id,
+        "objects": tried.objects,
+        "bytes": tried.bytes,
+        "keys": [{"key-id": key, "destroyed-at": subject.key_ends[key]} for key in keys],
+    }
+
+
+_NOTHING = Tried(0, 0, 0, 0)
+
+
+def _place_row(name: str, found: Found) -> dict[str, Any]:
+    place = places.PLACES[name]
+    row = {
+        "place": name,
+        "owner": place.owner,
+        "purger": place.purger,
+        "verified": _is_verified(name, found),
+        "method": str(place.verified_by),
+        "result": found.result,
+        "how": found.how,
+    }
+    return row | _amount(found)
+
+
+def _checks(subject: Subject, rows: dict[str, Found]) -> list[dict[str, str]]:
+    tried = subject.tried
+    count = sum(each.samples for each in tried)
+    keys = max((each.keys for each in tried), default=0)
+    without = sum(1 for each in tried if each.objects and not each.samples)
+    if count:
+        detail = (
+            f"before unlinking, {count} manifests were tried with each key that keyd then held, at most {keys}; "
+            f"none opened; {without} copies or attempts with objects had no manifest to try"
+        )
+    else:
+        detail = "no copy and no attempt came as far as a sealed manifest, so there was none to try"
+    return [
+        {"check": "keys-gone", "result": "passed", "detail": rows["key-store"].how},
+        {"check": "samples-do-not-open", "result": "passed" if count else "not-possible", "detail": detail},
+        {
+            "check": "listings-empty",
+            "result": "passed",
+            "detail": f"{rows['sealed-copies'].how}; {rows['attempt-outputs'].how}",
+        },
+    ]
+
+
+# --- one finder a place
+
+
+def _outside(_ctx: Context, _subject: Subject) -> Found:
+    return Found(
+        "outside", "not looked at: it belongs to the hospital and stays, whatever becomes of the project"
+    )
+
+
+def _not_checked(_ctx: Context, _subject: Subject) -> Found:
+    return Found("not-checked", "not looked at: by design it has no field in which patient data could stand")
+
+
+def _ended(ctx: Context, subject: Subject) -> Found:
+    """Every cluster job of the project is over, so are the processes, mounts and memory that it had."""
+    if not subject.attempts:
+        return Found("never-made", "the database knows no attempt of the project")
+    by_cluster: dict[str, list[str]] = {}
+    for attempt, job in subject.attempts:
+        by_cluster.setdefault(job.cluster or "", []).append(attempt.name)
+    ended = forgotten = 0
+    for cluster, names in by_cluster.items():
+        lookup = ctx.cluster(cluster, subject.project.name).find(sorted(names))
+        for found in lookup.jobs.values():
+            if any(item.phase is not JobPhase.ENDED for item in found):
+                raise PlaceNotEmptyError(
+                    "the cluster says that a job of the project is not over", where=cluster
+                )
+            ended, forgotten = ended + len(found), forgotten + (not found)
+    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive"
+    how += f"; {forgotten} attempts have no job there" if forgotten else ""
+    return Found("ended", f"{how}; nobody looked on the nodes", ended)
+
+
+def _gpu(_ctx: Context, subject: Subject) -> Found:
+    if not subject.attempts:
+        return Found("never-made", "the database knows no attempt of the project")
+    return Found(
+        "not-proven",
+        "not looked at: the driver clears it for the next process, which nobody sees from outside",
+    )
+
+
+def _stager_ended(_ctx: Context, subject: Subject) -> Found:
+    return _processes_gone([copy.id for copy in subject.copies], "copies", "parsers end with their stager")
+
+
+def _checker_ended(_ctx: Context, subject: Subject) -> Found:
+    return _processes_gone(
+        [attempt.name for attempt, _ in subject.attempts], "attempts", "a checker ends with its collector"
+    )
+
+
+def _processes_gone(names: list[str], what: str, children: str) -> Found:
+    if not names:
+        return Found("never-made", f"the database knows no {what} of the project")
+    looked, naming = processes.naming(names)
+    if naming:
+        raise PlaceNotEmptyError(f"{naming} processes of this machine name one of the project's {what}")
+    how = (
+        f"no command line of {looked} processes of this machine names one of {len(names)} {what}; {children}"
+    )
+    return Found("ended", how)
+
+
+def _key_store(ctx: Context, subject: Subject) -> Found:
+    asked = _check_keys(ctx, subject)
+    count = len(subject.key_ends)
+    how = f"keyd lists no key of the project and refused each of {asked} that it was asked for; {count} were destroyed"
+    return Found("empty", how, count)
+
+
+def _sealed_copies(ctx: Context, subject: Subject) -> Found:
+    listed = _list_scratch(ctx, subject, "copies", {copy.cluster for copy in subject.copies})
+    if not subject.copies:
+        return Found("never-made", "the database knows no copy of the project")
+    asked = _check_keys(ctx, subject)
+    missing = [copy.id for copy in subject.copies if copy.id not in subject.copies_tried]
+    if missing:
+        raise PlaceNotEmptyError(f"{len(missing)} copies were never looked at before they were unlinked")
+    tried = subject.copies_tried.values()
+    how = f"keyd refused {asked} keys; objects were measured before they were unlinked, then {listed}"
+    return Found("key-gone-and-empty", how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
+
+
+def _attempts_gone(result: str, *, counted: bool = False) -> Finder:
+    def find(ctx: Context, subject: Subject) -> Found:
+        clusters = {job.cluster for _, job in subject.attempts if job.cluster}
+        listed = _list_scratch(ctx, subject, "attempts", clusters)
+        if not subject.attempts:
+            return Found("never-made", "the database knows no attempt of the project")
+        how = listed
+        if result == "key-gone-and-empty":
+            how = f"keyd refused {_check_keys(ctx, subject)} keys; {listed}"
+        if not counted:
+            return Found(result, how)
+        missing = [
+            attempt.name for attempt, _ in subject.attempts if attempt.name not in subject.attempts_tried
+        ]
+        if missing:
+            raise PlaceNotEmptyError(
+                f"{len(missing)} attempts were never looked at before they were unlinked"
+            )
+        tried = subject.attempts_tried.values()
+        how += "; counted are all files of the attempts, bundle and progress included"
+        return Found(result, how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
+
+    return find
+
+
+def _list_scratch(ctx: Context, subject: Subject, folder: str, clusters: set[str]) -> str:
+    """List a folder of the project on each cluster; raises when anything but folders is there."""
+    name = subject.project.name
+    for cluster in clusters:
+        left = ctx.cluster(cluster, name).list_tree(*layout.project_parts(name), folder)
+        _require_empty([path for path in left if not path.endswith("/")], f"{folder} on {cluster}")
+    return f"{folder}/ was listed on {len(clusters)} clusters and held no file"
+
+
+def _folders_gone(folders: Callable[[Context, Subject], list[Path]], result: str = "empty") -> Finder:
+    def find(ctx: Context, subject: Subject) -> Found:
+        expected = folders(ctx, subject)
+        if not expected:
+            return Found("never-made", "the database knows nothing of the project that could have made it")
+        _require_empty([path.name for path in expected if path.exists()], "the data zone")
+        how = f"looked for {len(expected)} names in the data zone; none is there"
+        if result == "key-gone-and-empty":
+            how = f"keyd refused {_check_keys(ctx, subject)} keys; {how}"
+        return Found(result, how)
+
+    return find
+
+
+def _quarantine_gone(ctx: Context, subject: Subject) -> Found:
+    found = _folders_gone(_quarantine, "key-gone-and-empty")(ctx, subject)
+    if found.result == "never-made":
+        return found
+    how = f"{found.how}; counted with it: what waited for review"
+    return replace(found, how=how, count=subject.quarantine[0], size=subject.quarantine[1])
+
+
+def _staging(ctx: Context, subject: Subject) -> list[Path]:
+    found = [ctx.home.staging_dir(copy.id) for copy in subject.copies]
+    found += [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    return found + [ctx.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
+
+
+def _selectable(ctx: Context, subject: Subject) -> list[Path]:
+    whole = [ctx.home.selectable_file(copy.id) for copy in subject.copies]
+    return whole + [path.with_name(f".{path.name}.partial") for path in whole]
+
+
+def _quarantine(ctx: Context, subject: Subject) -> list[Path]:
+    return [ctx.home.quarantine_dir(attempt.name) for attempt, _ in subject.attempts]
+
+
+def _artefacts(ctx: Context, subject: Subject) -> list[Path]:
+    return [ctx.home.artefacts_dir(job.id) for job in subject.jobs]
+
+
+def _pictures(ctx: Context, _subject: Subject) -> Found:
+    folder = ctx.home.root / "pictures"
+    _require_empty([path.name for path in folder.rglob("*")] if folder.exists() else [], "pictures")
+    return Found(
+        "never-made",
+        "looked for the folder of pictures; nothing is there, and no part of this version makes any",
+    )
+
+
+def _released(ctx: Context, subject: Subject) -> Found:
+    """Every file there is one that was released, with its record beside it."""
+    count = size = 0
+    for job in subject.jobs:
+        folder = ctx.home.released_dir(job.id)
+        found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        if not found:
+            continue
+        with ctx.db.read() as tx:
+            names = {item.name for item in artefacts.of_job(tx, job.id) if item.release_record is not None}
+        allowed = names | {f"{name}.record.json" for name in names}
+        _require_empty(sorted(found.keys() - allowed), "released, without a release record,")
+        count, size = count + len(found), size + sum(path.stat().st_size for path in found.values())
+    if not count:
+        return Found(
+            "never-made", f"looked into the folders of {len(subject.jobs)} jobs; nothing was released"
+        )
+    how = f"listed the folders of {len(subject.jobs)} jobs; each file is a released artefact or its record"
+    return Found("released-only", how, count, size)
+
+
+def _require_empty(left: list[str], where: str) -> None:
+    if left:
+        raise PlaceNotEmptyError(f"{len(left)} things are left in {where}", where=where)
+
+
+FINDERS: dict[str, Finder] = {
+    "source-archive": _outside,
+    "inventory": _outside,
+    "opt-out-list": _outside,
+    "cohort-lists": _outside,
+    "stager-memory": _stager_ended,
+    "copy-journals": _folders_gone(_staging),
+    "items-map": _folders_gone(_staging),
+    "selectable-values": _folders_gone(_selectable, "key-gone-and-empty"),
+    "staging-report": _folders_gone(_staging),
+    "key-store": _key_store,
+    "database": _not_checked,
+    "settings": _not_checked,
+    "audit-export": _not_checked,
+    "broker-logs": _not_checked,
+    "quarantine": _quarantine_gone,
+    "checked-artefacts": _folders_gone(_artefacts),
+    "checker-memory": _checker_ended,
+    "released-artefacts": _released,
+    "pictures": _pictures,
+    "sealed-copies": _sealed_copies,
+    "attempt-bundle": _attempts_gone("key-gone-and-empty"),
+    "attempt-served": _attempts_gone("key-gone-and-empty"),
+    "attempt-outputs": _attempts_gone("key-gone-and-empty", counted=True),
+    "attempt-progress": _attempts_gone("empty"),
+    "runtime": _not_checked,
+    "node-private-folder": _ended,
+    "node-memory": _ended,
+    "sandbox-tmp": _ended,
+    "shared-memory": _ended,
+    "dask-spill": _ended,
+    "compile-caches": _ended,
+    "gpu-memory": _gpu,
+    "slurm-spool": _not_checked,
+    "slurm-output": _not_checked,
+    "slurm-accounting": _not_checked,
+}
+"""How each row of ``audit/places.py`` is looked at; a test proves that none lacks, and that each can say no."""

@@ -1,0 +1,111 @@
+"""RECEIVED: apply every rule of the policy, keep the whole decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.context import ClusterUnknownError, Context
+from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store.jobs import Job
+from hdrs_hpc.documents.models.approval import CodeApproval
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy import job as policy
+from hdrs_hpc.policy.facts import ClusterFacts, Facts
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    spec: JobSpec
+    facts: Facts
+    grant_digest: str
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Write the decision down and move on, or end as REFUSED."""
+
+    job: Job
+    decision: policy.Decision
+    grant: str
+    cluster: str
+
+    def act(self, ctx: Context) -> None:
+        codes = sorted({rule.code for rule in self.decision.broken if rule.code})
+        with ctx.db.write() as tx:
+            jobs.note_decision(tx, self.job.id, self.decision.as_dict())
+            log.append(
+                tx,
+                "job-decided",
+                self.job.subject,
+                detail={"allowed": self.decision.allowed, "grant": self.grant, "codes": codes},
+            )
+            if self.decision.allowed:
+                transition.move(tx, "job", self.job.subject, "RECEIVED", "ADMITTED", cluster=self.cluster)
+            else:
+                transition.move(
+                    tx,
+                    "job",
+                    self.job.subject,
+                    "RECEIVED",
+                    "PURGED",
+                    outcome=Outcome.REFUSED,
+                    reason=codes[0],
+                )
+
+
+class AdmitStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        with ctx.db.read() as tx:
+            spec = jobs.spec_of(tx, job)
+            project = projects.get(tx, job.project)
+            grant = projects.grant_of(tx, project)
+            root = documents.current_root(tx)
+            approvals = {}
+            for item in documents.of_kind(tx, "code-approval"):
+                approval = CodeApproval.from_payload(item.envelope.payload)
+                if approval.project == job.project:
+                    approvals[approval.bundle] = approval.reviewer
+            facts = Facts(
+                now=ctx.now(),
+                grant=grant,
+                grant_people=documents.get(tx, project.grant).people,
+                registrations=accept.registrations(tx, grant),
+                cluster=_cluster_facts(ctx, spec, grant),
+                trust_root=root.document,
+                trust_root_digest=root.digest,
+                project_state="FROZEN" if project.frozen else project.state,
+                gpu_hours_used=projects.gpu_hours_used(tx, job.project) + _promised(tx, job),
+                code_approvals=approvals,
+                opt_outs=opt_outs.stated(tx),
+            )
+        return Observed(job, spec, facts, project.grant)
+
+    def decide(self, facts: Observed) -> Admit:
+        decision = policy.decide(facts.spec, facts.job.submitter, facts.facts)
+        return Admit(facts.job, decision, facts.grant_digest, facts.facts.cluster.name)
+
+
+def _cluster_facts(ctx: Context, spec: JobSpec, grant: Grant) -> ClusterFacts:
+    name = policy.choose_cluster(spec, grant)
+    try:
+        settings = ctx.cluster_settings(name)
+    except ClusterUnknownError:
+        # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
+        return ClusterFacts(name, "cooperative", 0)
+    return ClusterFacts(name, settings.isolation, settings.max_nodes)
+
+
+def _promised(tx: Connection, job: Job) -> float:
+    """GPU-hours that jobs admitted earlier may still use beyond what they have."""
+    total = 0.0
+    for other in jobs.of_project(tx, job.project):
+        if other.id != job.id and other.state in ("ADMITTED", "STAGING", "QUEUED", "RUNNING"):
+            used = projects.gpu_hours_used(tx, job.project, other.id)
+            total += max(0.0, jobs.spec_of(tx, other).resources.gpu_hours - used)
+    return total

@@ -1,0 +1,212 @@
+"""COLLECTING: have the collector fetch and check, then show the reviewers what may be reviewed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.workers import process as workers
+from hdrs_hpc.core import ids, strict_json
+
+ENDS = {
+    "out-of-time": "time-limit",
+    "out-of-memory": "out-of-memory",
+    "too-many-processes": "too-many-processes",
+}
+"""Reason codes of the ends that the node's agent decided itself; all others are the workload's failure."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    attempt: Attempt
+    stop: Stop | None
+    work: workers.Work
+
+
+@dataclass(frozen=True)
+class StartCollector:
+    attempt: Attempt
+
+    def act(self, ctx: Context) -> None:
+        workers.start(
+            ctx.home.quarantine_dir(self.attempt.name),
+            "hdrs_hpc.broker.workers.collector",
+            *("--home", str(ctx.home.root), "--attempt", self.attempt.name),
+        )
+
+
+@dataclass(frozen=True)
+class StopCollector:
+    """It holds a key that is to die."""
+
+    attempt: Attempt
+
+    def act(self, ctx: Context) -> None:
+        workers.stop(ctx.home.quarantine_dir(self.attempt.name))
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Trouble outside: say so and try again."""
+
+    job: Job
+    attempt: Attempt
+    error: dict[str, Any]
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
+        StartCollector(self.attempt).act(ctx)
+
+
+@dataclass(frozen=True)
+class NoteEnd:
+    """The attempt brought nothing to review: its workload failed, or its node did."""
+
+    job: Job
+    attempt: Attempt
+    reason: str
+    detail: dict[str, Any]
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            log.append(
+                tx,
+                "attempt-ended",
+                {**self.job.subject, "attempt": self.attempt.name},
+                detail={"result": self.reason} | _told(self.detail),
+            )
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(
+                tx,
+                "job",
+                self.job.subject,
+                "COLLECTING",
+                "PURGING",
+                outcome=Outcome.FAILED,
+                reason=self.reason,
+                detail=self.detail,
+            )
+
+
+@dataclass(frozen=True)
+class Show:
+    """File what the checker found; what it rebuilt goes to the reviewers."""
+
+    job: Job
+    attempt: Attempt
+    result: dict[str, Any]
+
+    def act(self, ctx: Context) -> None:
+        subject = {**self.job.subject, "attempt": self.attempt.name}
+        closing, rows = self.result["closing"], self.result["artefacts"]
+        with ctx.db.write() as tx:
+            log.append(
+                tx,
+                "attempt-ended",
+                subject,
+                detail={"result": "workload-ended", "exit-code": 0, "node-seconds": closing["running-s"]},
+            )
+            log.append(
+                tx,
+                "outputs-collected",
+                subject,
+                detail={
+                    "closing-list": self.result["manifest_digest"],
+                    "artefacts": len(rows),
+                    "bytes": self.result["sealed_bytes"],
+                },
+            )
+            for row in rows:
+                self._file(tx, row)
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(tx, "job", self.job.subject, "COLLECTING", "IN_REVIEW")
+
+    def _file(self, tx: Connection, row: dict[str, Any]) -> None:
+        report_digest = f"sha256:{hashlib.sha256(strict_json.dumps(row['report'])).hexdigest()}"
+        artefacts.put(
+            tx,
+            artefacts.Artefact(
+                job=self.job.id,
+                name=row["name"],
+                cls=row["cls"],
+                media_type=row["media_type"],
+                size=row["size"],
+                rebuilt=row["rebuilt"],
+                file=row["file"],
+                report=row["report"],
+                report_digest=report_digest,
+                refused=row["refused"],
+                nonce=ids.new_id(26),
+                verdict=None,
+                release_record=None,
+            ),
+        )
+        detail = {"report": report_digest, "class": row["cls"]}
+        if row["refused"]:
+            detail |= {"verdict": "refused", "code": row["refused"]}
+        else:
+            detail |= {"verdict": "passed", "content": row["rebuilt"]}
+        log.append(tx, "artefact-checked", {**self.job.subject, "artefact": row["name"]}, detail=detail)
+
+
+class CollectStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        with ctx.db.read() as tx:
+            attempt = jobs.attempts_of(tx, job.id)[-1]
+        work = workers.observe(ctx.home.quarantine_dir(attempt.name))
+        return Observed(job, attempt, observe_stop(ctx, job), work)
+
+    def decide(
+        self, facts: Observed
+    ) -> EndJob | StartCollector | StopCollector | Retry | NoteEnd | Show | None:
+        job, attempt, work = facts.job, facts.attempt, facts.work
+        # Frozen or ended projects may still have their results reviewed; only cancel and revocation stop that.
+        if facts.stop is not None and facts.stop.final:
+            if work.running:
+                return StopCollector(attempt)
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if work.running:
+            return None
+        if work.error is not None:
+            if work.error["retry"]:
+                return Retry(job, attempt, work.error) if work.rested else None
+            return NoteEnd(job, attempt, *_why_nothing(attempt, work.error))
+        if work.result is None:
+            return StartCollector(attempt)
+        ended = work.result["closing"]["workload"]
+        if ended["ending"] == "exited" and ended["exit-code"] == 0:
+            return Show(job, attempt, work.result)
+        return NoteEnd(job, attempt, ENDS.get(ended["ending"], "workload-failed"), ended)
+
+
+def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Reason and detail for people, where the outputs can't be opened or were never sealed."""
+    stop = (attempt.progress or {}).get("stop", "none")
+    if error["code"] == "no-outputs":
+        if stop != "none":
+            return f"agent-stopped-{stop}", {}
+        state = (attempt.raw_state or "").split(" ")[0]
+        return {"TIMEOUT": "time-limit", "OUT_OF_MEMORY": "out-of-memory"}.get(state, "node-failed"), {}
+    return error["code"], {}
+
+
+def _told(detail: dict[str, Any]) -> dict[str, Any]:
+    """What of a crash goes into the log: the exception's type and a line of the researcher's own code."""
+    told: dict[str, Any] = {}
+    if detail.get("exit-code") is not None:
+        told["exit-code"] = detail["exit-code"]
+    if detail.get("exception-type"):
+        told["exception"] = detail["exception-type"]
+    if detail.get("bundle-line"):
+        told["line"] = detail["bundle-line"]["line"]
+    return told

@@ -1,0 +1,74 @@
+"""Destroying keys, and telling the log: the first never waits for the second, the second is never lost."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.store import jobs, log
+
+NEVER_MADE = "K-none"
+"""Ids of tombstones: keyd's promise that a key which never was will never be."""
+KEY_ENCRYPTION_KEY = "project"
+"""It opens nothing but other keys, and is told of by the certificate as a whole."""
+
+
+def use_key(
+    ctx: Context, purpose: Literal["stage", "select", "bundle", "collect"], project: str, holder: str
+) -> dict[str, Any]:
+    """keyd's reply with a key for a process of the data zone; that it is used is in the log before it is given."""
+    role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[purpose]
+    live = ctx.ask(m.Inspect(project))["live"]
+    with ctx.db.write() as tx:
+        for record in live:
+            wanted = (role, holder), ("deid", "project") if purpose == "stage" else None
+            if (record["role"], record["holder"]) in wanted:
+                log_made(tx, project, record["role"], record["holder"], record["id"])
+                log.append(
+                    tx, "key-used", {"project": project, "key": record["id"]}, detail={"purpose": purpose}
+                )
+    return ctx.ask(m.UseKey(purpose, project, holder))
+
+
+def destroy_keys(
+    ctx: Context, project: str, what: Literal["copies", "outputs", "all"], holder: str | None
+) -> None:
+    """Destroy, then log what keyd says is destroyed and the log does not say yet.  Idempotent."""
+    ctx.ask(m.Destroy(project, what, holder))
+    log_destroyed(ctx, project)
+
+
+def log_destroyed(ctx: Context, project: str) -> None:
+    """Catch the log up with keyd, which may have destroyed keys by itself or before a crash of ours."""
+    keystore = ctx.ask(m.Status())["keystore"]["class"]
+    destroyed = ctx.ask(m.Inspect(project))["destroyed"]
+    with ctx.db.write() as tx:
+        for record in destroyed:
+            if record["id"].startswith(NEVER_MADE) or record["role"] == KEY_ENCRYPTION_KEY:
+                continue
+            # We may have died between the key's making and its entry: the certificate names the key all the same.
+            log_made(tx, project, record["role"], record["holder"], record["id"])
+            log.append_once(
+                tx,
+                "key-destroyed",
+                {"project": project, "key": record["id"]},
+                actor=log.KEYD,
+                detail={"role": record["role"], "keystore": keystore},
+            )
+
+
+def log_made(tx: Connection, project: str, role: str, holder: str, key: str) -> None:
+    """Log once that keyd made a key.  ``holder`` is a copy, an attempt, or nobody for a key of the project."""
+    subject = {"project": project, "key": key}
+    if role == "copy":
+        event = "copy-key-created"
+        subject |= {"copy": holder}
+    elif role in ("output", "bundle"):
+        event = "output-key-created"
+        subject |= {"attempt": holder, "job": jobs.attempt(tx, holder).job}
+    else:
+        event = "project-key-created"
+    log.append_once(tx, event, subject, detail={"role": role})

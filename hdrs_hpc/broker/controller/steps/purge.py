@@ -1,0 +1,163 @@
+"""PURGING of a job: keys first, then the cluster's job, scratch, quarantine and whatever waited for review."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from connectors.clusters import JobPhase
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps import samples
+from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.controller.steps.submit import is_settled
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.store import alerts, jobs, log, transition
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import SiteError
+from hdrs_hpc.protocol import layout
+
+
+class ListingNotEmptyError(SiteError):
+    code = "listing-not-empty"
+    meaning = "Something is still there after it was unlinked."
+    remedy = "Another process may be writing; the broker unlinks again until the listing is empty."
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    attempts: tuple[Attempt, ...]
+    live_keys: bool
+    running: tuple[str, ...]
+    """Cluster jobs of this job that are not over."""
+    unsettled: bool
+    """A submission may still be on its way to the cluster."""
+
+
+@dataclass(frozen=True)
+class DestroyKeys:
+    """Takes away at once, whatever the cluster says."""
+
+    job: Job
+    attempts: tuple[Attempt, ...]
+
+    def act(self, ctx: Context) -> None:
+        for attempt in self.attempts:
+            destroy_keys(ctx, self.job.project, "outputs", attempt.name)
+
+
+@dataclass(frozen=True)
+class CancelAttempts:
+    job: Job
+    running: tuple[str, ...]
+
+    def act(self, ctx: Context) -> None:
+        assert self.job.cluster is not None
+        for cluster_job in self.running:
+            ctx.cluster(self.job.cluster, self.job.project).cancel(cluster_job)
+        with ctx.db.write() as tx:
+            alerts.put(tx, f"job/{self.job.id}", "cancelling", "waiting until the cluster's job is over")
+
+
+@dataclass(frozen=True)
+class AwaitSubmission:
+    """We died around sbatch: a cluster job that turns up later must be cancelled before anything is removed."""
+
+    moves_on: ClassVar[bool] = False
+
+    job: Job
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            alerts.put(
+                tx, f"job/{self.job.id}", "submission-uncertain", "waiting until a late arrival is excluded"
+            )
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Measure and try what lies on scratch, unlink it, list, and only then say so."""
+
+    job: Job
+    attempts: tuple[Attempt, ...]
+
+    def act(self, ctx: Context) -> None:
+        log_destroyed(ctx, self.job.project)
+        removed = []
+        for attempt in self.attempts:
+            assert self.job.cluster is not None
+            cluster = ctx.cluster(self.job.cluster, self.job.project)
+            parts = layout.attempt_parts(self.job.project, attempt.name)
+            tried = samples.try_attempt(ctx, cluster, self.job, attempt)
+            cluster.remove_tree(*parts)
+            if cluster.list_tree(*parts):
+                raise ListingNotEmptyError(where=attempt.name)
+            removed.append((attempt, tried))
+        files = size = 0
+        folders = [ctx.home.artefacts_dir(self.job.id)]
+        for attempt in self.attempts:
+            folders += [
+                ctx.home.quarantine_dir(attempt.name),
+                ctx.home.staging_dir(f"bundle-{attempt.name}"),
+                ctx.home.served_dir(attempt.name),
+            ]
+        for folder in folders:
+            found = remove_folder(folder)
+            files, size = files + found[0], size + found[1]
+        with ctx.db.write() as tx:
+            for attempt, tried in removed:
+                log.append(
+                    tx,
+                    "attempt-removed",
+                    {**self.job.subject, "attempt": attempt.name},
+                    detail={"objects": tried.objects, "bytes": tried.bytes},
+                )
+                if attempt.started_at is not None and attempt.ended_at is None:
+                    jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(ctx.now()))
+            log.append(tx, "quarantine-removed", self.job.subject, detail={"objects": files, "bytes": size})
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(tx, "job", self.job.subject, "PURGING", "PURGED")
+
+
+class PurgeStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        with ctx.db.read() as tx:
+            attempts = tuple(jobs.attempts_of(tx, job.id))
+        names = {attempt.name for attempt in attempts}
+        live = any(record["holder"] in names for record in ctx.ask(m.Inspect(job.project))["live"])
+        running: list[str] = []
+        unsettled = False
+        if names and not live:
+            assert job.cluster is not None
+            cluster = ctx.cluster(job.cluster, job.project)
+            lookup = cluster.find(sorted(names))
+            for found in lookup.jobs.values():
+                running += [item.job_id for item in found if item.phase is not JobPhase.ENDED]
+            unsettled = any(
+                not lookup.jobs[attempt.name] and not is_settled(ctx, attempt, cluster, lookup)
+                for attempt in attempts
+            )
+        return Observed(job, attempts, live, tuple(running), unsettled)
+
+    def decide(self, facts: Observed) -> DestroyKeys | CancelAttempts | AwaitSubmission | Remove:
+        if facts.live_keys:
+            return DestroyKeys(facts.job, facts.attempts)
+        if facts.running:
+            return CancelAttempts(facts.job, facts.running)
+        if facts.unsettled:
+            return AwaitSubmission(facts.job)
+        return Remove(facts.job, facts.attempts)
+
+
+def remove_folder(folder: Path) -> tuple[int, int]:
+    """Unlink a folder of the data zone; gives files and bytes that were there."""
+    files = size = 0
+    if folder.is_dir():
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                files, size = files + 1, size + path.stat().st_size
+        shutil.rmtree(folder)
+    return files, size

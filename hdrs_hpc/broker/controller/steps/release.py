@@ -1,0 +1,228 @@
+"""IN_REVIEW and RELEASING: wait for all reviewers, then let out exactly what all of them approved."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store.artefacts import Artefact, Decision
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.durable_files import replace_file
+from hdrs_hpc.core.errors import HdrsError, InternalError
+from hdrs_hpc.documents.models.release import ReleaseRecord
+from hdrs_hpc.documents.models.review import OutputDecision
+from hdrs_hpc.policy import review as policy
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    job: Job
+    stop: Stop | None
+    reviewers: int
+    shown: tuple[Artefact, ...]
+    decisions: dict[str, OutputDecision]
+    deadline: datetime | None
+    """While the project is closing: when reviews end."""
+    now: datetime
+
+
+@dataclass(frozen=True)
+class OpenDecisions:
+    """All have decided: open the decisions and settle every artefact."""
+
+    job: Job
+    verdicts: dict[str, str]
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            decided = artefacts.decisions_of(tx, self.job.id)
+            log.append(
+                tx,
+                "decisions-opened",
+                self.job.subject,
+                detail={
+                    "documents": sorted({item.document for item in decided}),
+                    "checkers": sorted({item.person for item in decided}),
+                },
+            )
+            for name, verdict in self.verdicts.items():
+                artefacts.note(tx, self.job.id, name, verdict=verdict)
+                if verdict != "release":
+                    log.append(
+                        tx,
+                        "artefact-withheld",
+                        {**self.job.subject, "artefact": name},
+                        detail={"code": "reviewers-withhold"},
+                    )
+            transition.move(tx, "job", self.job.subject, "IN_REVIEW", "RELEASING")
+
+
+class ReviewStep:
+    def observe(self, ctx: Context, job: Job) -> Reviewed:
+        with ctx.db.read() as tx:
+            project = projects.get(tx, job.project)
+            grant = projects.grant_of(tx, project)
+            shown = tuple(item for item in artefacts.of_job(tx, job.id) if item.refused is None)
+            by_person = {item.person: item.document for item in artefacts.decisions_of(tx, job.id)}
+            decisions = {
+                person: OutputDecision.from_payload(documents.get(tx, digest).envelope.payload)
+                for person, digest in by_person.items()
+            }
+        deadline = None
+        if project.closing_since is not None:
+            grace_end = clock.from_text(project.closing_since) + grant.valid.review_grace
+            deadline = min(grace_end, grant.valid.destroy_by)
+        stop = observe_stop(ctx, job)
+        return Reviewed(job, stop, grant.outputs.reviewers, shown, decisions, deadline, ctx.now())
+
+    def decide(self, facts: Reviewed) -> EndJob | OpenDecisions | None:
+        job = facts.job
+        if facts.stop is not None and facts.stop.final:
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if not facts.shown:
+            return EndJob(job, Outcome.SUCCEEDED, "nothing-releasable")
+        if facts.deadline is not None and facts.now >= facts.deadline:
+            return EndJob(job, Outcome.EXPIRED, "review-too-late")
+        if len(facts.decisions) < facts.reviewers:
+            return None
+        verdicts = {
+            item.name: policy.combine(facts.decisions, item.name, facts.reviewers) for item in facts.shown
+        }
+        return OpenDecisions(job, dict(verdicts))
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    stop: Stop | None
+    waiting: tuple[Artefact, ...]
+    """Approved, not yet out."""
+    released: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """One artefact: logged first, then signed by keyd (who reads the decisions itself), then out."""
+
+    job: Job
+    artefact: Artefact
+
+    def act(self, ctx: Context) -> None:
+        job, item = self.job, self.artefact
+        with ctx.db.read() as tx:
+            attempt = jobs.attempts_of(tx, job.id)[-1]
+            project = projects.get(tx, job.project)
+            audience = documents.current_root(tx).document.audience
+            decided = [d for d in artefacts.decisions_of(tx, job.id) if d.artefact == item.name]
+            envelopes = tuple(documents.get(tx, d.document).raw for d in decided)
+        subject = {**job.subject, "artefact": item.name}
+        with ctx.db.write() as tx:
+            log.append_once(
+                tx,
+                "artefact-released",
+                subject,
+                detail={
+                    "content": item.rebuilt,
+                    "size": item.size,
+                    "class": item.cls,
+                    "decisions": sorted(d.document for d in decided),
+                },
+            )
+            told = log.last_seq(tx, "artefact-released", subject)
+        record = _record(ctx, job, item, attempt, audience, project.grant, decided)
+        try:
+            signed = checkpoint.ask_with_proof(
+                ctx.db, ctx.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
+            )
+        except HdrsError as error:
+            if error.retry:
+                raise
+            # Such as a checker who joined the project meanwhile: nothing has left, and nothing will.
+            EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+            return
+        envelope = base64.b64decode(signed["envelope"])
+        self._publish(ctx, envelope)
+        with ctx.db.write() as tx:
+            artefacts.note(tx, job.id, item.name, release_record=_digest(record))
+
+    def _publish(self, ctx: Context, record: bytes) -> None:
+        item = self.artefact
+        source = ctx.home.artefacts_dir(self.job.id) / item.name
+        data = source.read_bytes()
+        if _digest(data) != item.rebuilt:
+            raise InternalError("an artefact changed between review and release", where=item.name)
+        folder = ctx.home.released_dir(self.job.id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in ((f"{item.name}.record.json", record), (item.name, data)):
+            replace_file(folder / name, content)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Everything approved is out."""
+
+    job: Job
+    released: int
+
+    def act(self, ctx: Context) -> None:
+        reason = "released" if self.released else "withheld"
+        EndJob(self.job, Outcome.SUCCEEDED, reason).act(ctx)
+
+
+class ReleaseStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        with ctx.db.read() as tx:
+            approved = [item for item in artefacts.of_job(tx, job.id) if item.verdict == "release"]
+        waiting = tuple(item for item in approved if item.release_record is None)
+        return Observed(job, observe_stop(ctx, job), waiting, len(approved) - len(waiting))
+
+    def decide(self, facts: Observed) -> EndJob | Release | Finish:
+        if facts.stop is not None and facts.stop.final:
+            return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
+        if facts.waiting:
+            return Release(facts.job, facts.waiting[0])
+        return Finish(facts.job, facts.released)
+
+
+def _record(
+    ctx: Context,
+    job: Job,
+    item: Artefact,
+    attempt: Attempt,
+    audience: str,
+    grant: str,
+    decided: list[Decision],
+) -> bytes:
+    return ReleaseRecord.from_value(
+        {
+            "schema": ReleaseRecord.SCHEMA,
+            "audience": audience,
+            "project": job.project,
+            "job": job.id,
+            "attempt": attempt.name,
+            "artefact": item.name,
+            "class": item.cls,
+            "file": item.file,
+            "media-type": item.media_type,
+            "content": item.rebuilt,
+            "bytes": item.size,
+            "report": item.report_digest,
+            "grant": grant,
+            "spec": job.spec,
+            "decisions": sorted(d.document for d in decided),
+            "reviewers": sorted(d.person for d in decided),
+            "released-at": clock.to_text(ctx.now()),
+        }
+    ).to_payload()
+
+
+def _digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"

@@ -1,0 +1,44 @@
+"""Somebody opted out of the data of a job whose nodes have no keys yet: it goes back and gets new copies.
+
+Its attempt is given up with its place in the cluster's queue: one that started would only wait for data that are
+being made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.keys import destroy_keys
+from hdrs_hpc.broker.controller.steps.stage import take_new_copies
+from hdrs_hpc.broker.store import alerts, jobs, log, transition
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.core import clock
+from hdrs_hpc.policy.refusals import OptOutChangedError
+
+
+@dataclass(frozen=True)
+class Restage:
+    """Key, cluster job, then the way back; each may be done twice.  What lies on scratch goes with the job's purge."""
+
+    job: Job
+    attempt: Attempt
+
+    def act(self, ctx: Context) -> None:
+        job, attempt = self.job, self.attempt
+        assert job.cluster is not None
+        destroy_keys(ctx, job.project, "outputs", attempt.name)
+        if attempt.cluster_job_id is not None:
+            ctx.cluster(job.cluster, job.project).cancel(attempt.cluster_job_id)
+        with ctx.db.write() as tx:
+            take_new_copies(tx, job)
+            if attempt.started_at is not None and attempt.ended_at is None:
+                jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(ctx.now()))
+            log.append(
+                tx,
+                "attempt-cancelled",
+                {**job.subject, "attempt": attempt.name},
+                detail={"reason": OptOutChangedError.code},
+            )
+            alerts.clear(tx, f"job/{job.id}")
+            transition.move(tx, "job", job.subject, job.state, "STAGING", reason=OptOutChangedError.code)

@@ -1,0 +1,396 @@
+"""RUNNING: hand the keys over by couriers inside the attempt's own job, then watch until it ends."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection
+
+from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.controller.steps.restage import Restage
+from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
+from hdrs_hpc.broker.controller.steps.stage import age_s
+from hdrs_hpc.broker.controller.steps.submit import Wait
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import (
+    alerts,
+    checkpoint,
+    copies,
+    documents,
+    jobs,
+    log,
+    opt_outs,
+    projects,
+    transition,
+)
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.served import Served, ServedInput
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
+from hdrs_hpc.documents.models.approval import CodeApproval
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy.refusals import OptOutChangedError
+from hdrs_hpc.protocol import handover, layout, progress, wire
+
+COURIER_TIMEOUT_S = 60.0
+FORGOTTEN_AFTER_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    attempt: Attempt
+    stop: Stop | None
+    found: ClusterJob | None
+    progress: dict[str, Any] | None
+    late: bool
+    """The hand-over should have happened by now."""
+    forgotten: bool
+    """The cluster proves that it knows no such job, and the longest time that it could run is over."""
+    choice: Choice | None = None
+    """What the attempt is served, as far as it is chosen; None with ``stop``."""
+    outdated_s: float | None = None
+    """How long ago somebody opted out of its data, or in; None while its copies are those in force."""
+    grace_s: float = 0.0
+    """How long it may run on after that."""
+
+
+@dataclass(frozen=True)
+class Bind:
+    """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+    served: Served
+
+    def act(self, ctx: Context) -> None:
+        try:
+            replies = _courier(ctx, self.job, self.attempt, self.found, "hello", None)
+        except StepFailedError:
+            raise AgentsStartingError() from None
+        hellos = [reply.hello for reply in replies]
+        if any(hello is None for hello in hellos):
+            raise AgentsStartingError("an agent did not say who it is")
+        assert self.job.cluster is not None
+        checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
+        try:
+            raw = [wire.to_bytes(hello) for hello in hellos]
+            bound = checkpoint.ask_with_proof(
+                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, raw, proof)
+            )
+        except HdrsError as error:
+            if error.retry:
+                raise
+            refuse(ctx, self.job, self.attempt, error)
+            return
+        subject = {**self.job.subject, "attempt": self.attempt.name}
+        with ctx.db.write() as tx:
+            projects.require_open(tx, self.job.project)
+            opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
+            seqs = [
+                log.append(
+                    tx,
+                    "handover-bound",
+                    {**subject, "node": node},
+                    actor=log.KEYD,
+                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
+                )
+                for node, public_key in sorted(bound["nodes"].items())
+            ]
+            jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
+
+    def _request(self, ctx: Context, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
+        job, attempt = self.job, self.attempt
+        assert job.decision is not None
+        assert job.cluster is not None
+        with ctx.db.read() as tx:
+            spec = documents.get(tx, job.spec).raw
+            parsed = jobs.spec_of(tx, job)
+            approvals = _approvals(tx, job, parsed)
+        bundled = parsed.workload.bundle is not None
+        return m.BindNodes(
+            project=job.project,
+            job=job.id,
+            attempt=attempt.name,
+            spec=spec,
+            code_approvals=approvals,
+            hellos=tuple(hellos),
+            copies=tuple(self._facts(name, one) for name, one in self.served.inputs.items()),
+            chosen=chosen,
+            bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
+            cluster=job.cluster,
+            isolation=job.decision["isolation"],
+            started_at=attempt.started_at or clock.to_text(ctx.now()),
+        )
+
+    def _facts(self, name: str, one: ServedInput) -> m.CopyFacts:
+        project = self.job.project
+        added = layout.served_parts(project, self.attempt.name, name) if one.narrowed else None
+        return m.CopyFacts(name, one.copy, layout.copy_parts(project, one.copy), one.manifest, added)
+
+
+def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
+    """The approvals of exactly this bundle in this project, at most as many as a request may bring."""
+    if spec.workload.bundle is None:
+        return ()
+    wanted = (job.project, spec.workload.bundle.digest)
+    found = []
+    for item in documents.of_kind(tx, "code-approval"):
+        approval = CodeApproval.from_payload(item.envelope.payload)
+        if (approval.project, approval.bundle) == wanted:
+            found.append(item.raw)
+    return tuple(found[-16:])
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+
+    def act(self, ctx: Context) -> None:
+        job, attempt = self.job, self.attempt
+        assert attempt.bindings is not None
+        try:
+            given = checkpoint.ask_with_proof(
+                ctx.db,
+                ctx.ask,
+                attempt.bindings["seqs"],
+                lambda proof: m.AnswerNodes(attempt.name, proof),
+            )
+        except HdrsError as error:
+            if error.retry:
+                raise
+            refuse(ctx, job, attempt, error)
+            return
+        if attempt.handover == "bound":
+            self._log_answered(ctx, given)
+        answers = {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
+        replies = _courier(ctx, job, attempt, self.found, "answers", answers)
+        refused = next((reply for reply in replies if reply.refused), None)
+        if refused is not None:
+            refuse(ctx, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
+            return
+        with ctx.db.write() as tx:
+            jobs.note_attempt(tx, attempt.name, handover="closed")
+            log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
+            alerts.clear(tx, f"job/{job.id}")
+
+    def _log_answered(self, ctx: Context, given: dict[str, Any]) -> None:
+        bound = {}
+        with ctx.db.read() as tx:
+            for seq in (self.attempt.bindings or {})["seqs"]:
+                entry = Entry.from_bytes(log.entry(tx, seq))
+                bound[entry.subject["node"]] = entry.detail["public-key"]
+        with ctx.db.write() as tx:
+            projects.require_open(tx, self.job.project)
+            opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
+            for node, digest in sorted(given["digests"].items()):
+                log.append(
+                    tx,
+                    "handover-answered",
+                    {**self.job.subject, "attempt": self.attempt.name, "node": node},
+                    actor=log.KEYD,
+                    detail={
+                        "public-key": bound[node],
+                        "answer": digest,
+                        "keys": given["keys"],
+                        "not-after": given["not_after"],
+                    },
+                )
+            jobs.note_attempt(tx, self.attempt.name, handover="answered")
+
+
+class AgentsStartingError(SiteError):
+    code = "agents-starting"
+    meaning = "The nodes check and unpack the runtime; their agents do not answer yet."
+    remedy = "Nothing to do; if it lasts longer than the site's hand-over deadline, the attempt is stopped."
+
+
+class AnswerDeclinedError(NotAllowedError):
+    code = "handover-answer-declined"
+    meaning = "An agent refused the answer it was brought."
+    remedy = "The attempt is stopped; `hdrs-hpc job show` names the reason."
+
+
+@dataclass(frozen=True)
+class NoteProgress:
+    """What the agent measured, for people to see."""
+
+    moves_on: ClassVar[bool] = False
+
+    attempt: Attempt
+    progress: dict[str, Any]
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            jobs.note_attempt(tx, self.attempt.name, progress=self.progress)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The cluster says that no process of it is left: fetch what it sealed."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob | None
+    """None where the cluster forgot it, long after its end at the latest."""
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            jobs.note_attempt(
+                tx,
+                self.attempt.name,
+                ended_at=clock.to_text(ctx.now()),
+                raw_state=self.found.raw_state if self.found else "FORGOTTEN",
+                exit_code=self.found.exit_code if self.found else None,
+            )
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(tx, "job", self.job.subject, "RUNNING", "COLLECTING")
+
+
+class RunStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        assert job.cluster is not None
+        with ctx.db.read() as tx:
+            attempt = jobs.attempts_of(tx, job.id)[-1]
+            spec = jobs.spec_of(tx, job)
+            since = opt_outs.job_outdated_since(tx, job.id)
+        outdated_s = (ctx.now() - since).total_seconds() if since else None
+        grace_s = ctx.settings.opt_out_grace_s if attempt.handover == "closed" else 0.0
+        stop = observe_stop(ctx, job)
+        if stop is not None or (outdated_s is not None and outdated_s >= grace_s):
+            # What takes away does not wait for the cluster.
+            return Observed(
+                job,
+                attempt,
+                stop,
+                None,
+                None,
+                late=False,
+                outdated_s=outdated_s,
+                grace_s=grace_s,
+                forgotten=False,
+            )
+        lookup = ctx.find(job.cluster, job.project, attempt.name)
+        found = [item for item in lookup.jobs[attempt.name] if item.job_id == attempt.cluster_job_id]
+        running_s = age_s(ctx, attempt.started_at) if attempt.started_at else 0.0
+        longest_s = spec.resources.time + ctx.settings.handover_deadline_s + FORGOTTEN_AFTER_S
+        return Observed(
+            job=job,
+            attempt=attempt,
+            stop=None,
+            found=found[0] if found else None,
+            progress=read_progress(ctx, job, attempt),
+            late=running_s > ctx.settings.handover_deadline_s,
+            outdated_s=outdated_s,
+            grace_s=grace_s,
+            forgotten=not found and lookup.absence_proven and running_s > longest_s,
+            choice=observe_choice(ctx, job, attempt),
+        )
+
+    def decide(
+        self, facts: Observed
+    ) -> EndJob | Choosing | Bind | Deliver | NoteProgress | Ended | Restage | Wait | None:
+        job, attempt, found = facts.job, facts.attempt, facts.found
+        if facts.stop:
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if facts.outdated_s is not None and facts.outdated_s >= facts.grace_s:
+            return leave_old_copies(job, attempt)
+        if facts.forgotten or (found is not None and found.phase is JobPhase.ENDED):
+            return Ended(job, attempt, found)
+        if found is None:
+            return Wait(job, "cluster-job-unseen", "the cluster does not show the job that it runs")
+        if found.phase is JobPhase.UNKNOWN:
+            return Wait(
+                job, "cluster-state-unknown", "the cluster says neither that it runs nor that it ended"
+            )
+        if found is not None and found.phase is JobPhase.RUNNING and attempt.handover != "closed":
+            if facts.late:
+                return EndJob(job, Outcome.FAILED, "handover-timeout")
+            if attempt.handover != "none":
+                return Deliver(job, attempt, found)
+            assert facts.choice is not None
+            if facts.choice.served is None:  # it was submitted by an earlier version, or has other copies now
+                return facts.choice.next()
+            return Bind(job, attempt, found, facts.choice.served)
+        if facts.progress is not None and facts.progress != attempt.progress:
+            return NoteProgress(attempt, facts.progress)
+        return None
+
+
+def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
+    """A hand-over that must not happen: log it, alarm, stop the attempt."""
+    with ctx.db.write() as tx:
+        outdated = opt_outs.job_outdated_since(tx, job.id) is not None
+        log.append(
+            tx,
+            "handover-refused",
+            {**job.subject, "attempt": attempt.name},
+            actor=log.KEYD,
+            detail={"code": error.code},
+        )
+        if error.code in ("handover-second-key", "handover-answer-declined"):
+            log.append(
+                tx,
+                "alarm",
+                {"project": job.project},
+                detail={"code": error.code, "attempt": attempt.name, "job": job.id},
+            )
+    if outdated:  # keyd destroyed the old copy's key, or refused it, before we looked
+        leave_old_copies(job, attempt).act(ctx)
+        return
+    EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+
+
+def leave_old_copies(job: Job, attempt: Attempt) -> Restage | EndJob:
+    """Somebody opted out of its data: it starts anew on the new copies, unless a node of it may have had keys."""
+    if attempt.handover in ("none", "bound"):
+        return Restage(job, attempt)
+    return EndJob(job, Outcome.CANCELLED, OptOutChangedError.code)
+
+
+def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | None:
+    """The agent's own measurements, or None while there are none worth believing."""
+    assert job.cluster is not None
+    try:
+        raw = ctx.cluster(job.cluster, job.project).read_file(
+            *layout.progress_parts(job.project, attempt.name), max_bytes=progress.MAX_BYTES
+        )
+        return wire.to_value(progress.from_bytes(raw)) if raw else None
+    except HdrsError:
+        return None  # progress is a courtesy: nothing depends on it
+
+
+def _courier(
+    ctx: Context,
+    job: Job,
+    attempt: Attempt,
+    found: ClusterJob,
+    asked: str,
+    answers: dict[str, bytes] | None,
+) -> list[handover.Reply]:
+    """One courier step on every node of the attempt; raises SiteError while agents are not there yet."""
+    assert job.cluster is not None
+    settings = ctx.cluster_settings(job.cluster)
+    request = wire.to_line(handover.Request(asked, answers))  # type: ignore[arg-type]  # one of its literals
+    try:
+        lines = ctx.cluster(job.cluster, job.project).run_in_job(
+            found.job_id,
+            layout.courier_argv(settings.node_tmp, attempt.name),
+            request,
+            max(1, len(found.nodes)),
+            COURIER_TIMEOUT_S,
+        )
+    except StepRefusedError:
+        raise StepFailedError("the job let no step in; it may be ending") from None
+    return [handover.parse_reply(line) for line in lines]

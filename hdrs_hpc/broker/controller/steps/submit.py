@@ -1,0 +1,285 @@
+"""QUEUED: exactly one Slurm job for an attempt, however often the broker dies on the way.
+
+The attempt's name is unguessable and was written down before anything was sent.  ``submit_intent_at`` is
+written before every try.  After a doubt the cluster is asked by that name: found means adopt; not found means
+submit again only when the cluster proves absence and a late arrival is excluded.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.controller.steps.keys import log_made, use_key
+from hdrs_hpc.broker.controller.steps.restage import Restage
+from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
+from hdrs_hpc.broker.controller.steps.stage import age_s
+from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.core import clock
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.protocol import batch, layout
+from hdrs_hpc.sealing.copy_builder import CopyBuilder
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: Job
+    attempt: Attempt
+    stop: Stop | None
+    found: tuple[ClusterJob, ...]
+    may_submit: bool
+    """Never tried, or absence is proven and nothing can arrive late."""
+    doubts: tuple[str, ...]
+    drained: bool
+    choice: Choice | None = None
+    """How far it is chosen what the attempt is served; None with ``stop``."""
+    outdated: bool = False
+    """Whether somebody opted out of its data, or in, since its copies were made."""
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Key, bundle, intent, sbatch: in this order, so that each can be repeated."""
+
+    job: Job
+    attempt: Attempt
+
+    def act(self, ctx: Context) -> None:
+        job, attempt = self.job, self.attempt
+        assert job.cluster is not None
+        with ctx.db.read() as tx:
+            spec = jobs.spec_of(tx, job)
+            root = documents.current_root(tx)
+            project = projects.get(tx, job.project)
+            run_until = projects.grant_of(tx, project).valid.run_until
+        _make_key(ctx, job, attempt, "output")
+        if spec.workload.bundle is not None:
+            seal_bundle(ctx, job, attempt, spec.workload.bundle.digest)
+        walltime_s = min(spec.resources.time, int((run_until - ctx.now()).total_seconds()))
+        request = self._request(ctx, spec, root.document.audience, max(60, walltime_s))
+        with ctx.db.write() as tx:
+            opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
+            jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(ctx.now()))
+        try:
+            job_id = ctx.cluster(job.cluster, job.project).submit(request)
+        except SubmissionRefusedError as error:
+            EndJob(job, Outcome.FAILED, error.code).act(ctx)
+            return
+        _note_submitted(ctx, job, attempt, job_id, adopted=False)
+
+    def _request(self, ctx: Context, spec: JobSpec, audience: str, walltime_s: int) -> JobRequest:
+        job, resources = self.job, spec.resources
+        assert job.cluster is not None
+        assert job.decision is not None
+        settings = ctx.cluster_settings(job.cluster)
+        cluster = ctx.cluster(job.cluster, job.project)
+        # The walltime is the workload's; unpacking before it and sealing after it come on top.
+        lifetime_s = walltime_s + int(ctx.settings.handover_deadline_s) + 600
+        shell = JobRequest(
+            name=self.attempt.name,
+            script=b"#",
+            nodes=resources.nodes,
+            cpus_per_task=resources.cpus_per_task,
+            mem_mb=resources.mem,
+            gres=resources.gres,
+            time_s=lifetime_s,
+        )
+        plan = batch.BatchPlan(
+            attempt=self.attempt.name,
+            project=job.project,
+            audience=audience,
+            scratch=cluster.scratch_path(),
+            node_tmp=settings.node_tmp,
+            runtime_digest=installed_runtime(ctx.home, settings.name, job.project),
+            broker_key=ctx.ask(m.SigningKeys())["handover-answer"],
+            isolation=job.decision["isolation"],
+            memory_mb=resources.mem,
+            lifetime_s=lifetime_s,
+            nodes=resources.nodes,
+            launch_prefix=cluster.launch_prefix(shell),
+        )
+        return JobRequest(**(vars(shell) | {"script": batch.render(plan)}))
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The cluster has the job: note its identity.  A second one of the same name is cancelled and alarmed."""
+
+    job: Job
+    attempt: Attempt
+    found: tuple[ClusterJob, ...]
+
+    def act(self, ctx: Context) -> None:
+        assert self.job.cluster is not None
+        first, *others = sorted(self.found, key=lambda item: (item.submit_time, item.job_id))
+        for other in others:
+            if other.phase is not JobPhase.ENDED:
+                ctx.cluster(self.job.cluster, self.job.project).cancel(other.job_id)
+        if others:
+            with ctx.db.write() as tx:
+                log.append(
+                    tx,
+                    "alarm",
+                    {"project": self.job.project},
+                    detail={"code": "duplicate-cluster-job", "attempt": self.attempt.name},
+                )
+        _note_submitted(ctx, self.job, self.attempt, first.job_id, adopted=True)
+
+
+@dataclass(frozen=True)
+class Started:
+    """The cluster runs it (or ran it): the hand-over's turn."""
+
+    job: Job
+    attempt: Attempt
+    found: ClusterJob
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            jobs.note_attempt(
+                tx,
+                self.attempt.name,
+                started_at=clock.to_text(ctx.now()),
+                submit_time=self.found.submit_time,
+                restarts=self.found.restarts,
+                raw_state=self.found.raw_state,
+            )
+            log.append(
+                tx,
+                "attempt-started",
+                {**self.job.subject, "attempt": self.attempt.name},
+                detail={"nodes": list(self.found.nodes)},
+            )
+            alerts.clear(tx, f"job/{self.job.id}")
+            transition.move(tx, "job", self.job.subject, "QUEUED", "RUNNING")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Say what is waited for."""
+
+    moves_on: ClassVar[bool] = False
+
+    job: Job
+    code: str
+    message: str
+
+    def act(self, ctx: Context) -> None:
+        with ctx.db.write() as tx:
+            alerts.put(tx, f"job/{self.job.id}", self.code, self.message)
+
+
+class SubmitStep:
+    def observe(self, ctx: Context, job: Job) -> Observed:
+        assert job.cluster is not None
+        with ctx.db.read() as tx:
+            attempt = jobs.attempts_of(tx, job.id)[-1]
+            outdated = opt_outs.job_outdated_since(tx, job.id) is not None
+        stop = observe_stop(ctx, job)
+        if stop is not None:  # what takes away does not wait for the cluster
+            return Observed(job, attempt, stop, (), False, (), False)
+        cluster = ctx.cluster(job.cluster, job.project)
+        lookup = ctx.find(job.cluster, job.project, attempt.name)
+        return Observed(
+            job=job,
+            attempt=attempt,
+            stop=None,
+            found=tuple(lookup.jobs[attempt.name]),
+            may_submit=is_settled(ctx, attempt, cluster, lookup),
+            doubts=lookup.doubts,
+            drained=ctx.drained(job.cluster),
+            choice=observe_choice(ctx, job, attempt),
+            outdated=outdated,
+        )
+
+    def decide(self, facts: Observed) -> EndJob | Choosing | Submit | Adopt | Started | Restage | Wait | None:
+        job, attempt = facts.job, facts.attempt
+        if facts.stop:
+            return EndJob(job, facts.stop.outcome, facts.stop.reason)
+        if facts.found:
+            if attempt.cluster_job_id is None:
+                return Adopt(job, attempt, facts.found)
+            if facts.outdated:
+                return Restage(job, attempt)
+            mine = [item for item in facts.found if item.job_id == attempt.cluster_job_id]
+            if mine and mine[0].phase in (JobPhase.RUNNING, JobPhase.COMPLETING, JobPhase.ENDED):
+                return Started(job, attempt, mine[0])
+            if not mine:
+                return Wait(job, "cluster-job-unseen", "the cluster shows the job's name under another id")
+            return None
+        if facts.outdated and (attempt.cluster_job_id is not None or facts.may_submit):
+            return Restage(job, attempt)
+        if attempt.cluster_job_id is not None:
+            return Wait(job, "cluster-job-unseen", "the cluster accepted the job and does not show it")
+        if facts.drained:
+            return Wait(job, "cluster-drained", "an admin stopped new work for this cluster")
+        if facts.may_submit:
+            if facts.choice is not None and facts.choice.served is None:
+                return facts.choice.next()
+            return Submit(job, attempt)
+        doubts = "; ".join(facts.doubts) or "waiting until a late arrival is excluded"
+        return Wait(job, "submission-uncertain", doubts)
+
+
+def is_settled(ctx: Context, attempt: Attempt, cluster: Cluster, lookup: Lookup) -> bool:
+    """Whether what the cluster shows of an attempt is all that there will be: nothing of it is on its way."""
+    if attempt.submit_intent_at is None or attempt.cluster_job_id is not None:
+        return True
+    return lookup.absence_proven and age_s(ctx, attempt.submit_intent_at) >= cluster.settle_s
+
+
+def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
+    """Put the researcher's code on scratch, sealed under a key of its own.  Idempotent."""
+    assert job.cluster is not None
+    _make_key(ctx, job, attempt, "bundle")
+    folder = ctx.home.staging_dir(f"bundle-{attempt.name}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        reply = use_key(ctx, "bundle", job.project, attempt.name)
+    except KeydRefusedError as error:
+        if error.code == "manifest-settled":
+            return  # sealed before; keyd remembers
+        raise
+    with ctx.db.read() as tx:
+        content = jobs.bundle(tx, digest)
+    assert content is not None
+    parts = layout.bundle_parts(job.project, attempt.name)
+    builder = CopyBuilder(
+        ctx.cluster(job.cluster, job.project).objects(*parts),
+        base64.b64decode(reply["key"]),
+        "copy",
+        job.project,
+        attempt.name,
+        folder / "journals",
+    )
+    if not builder.sealed:
+        builder.put(layout.BUNDLE_PATH, content)
+    sealed = builder.seal()
+    ctx.ask(m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest))
+
+
+def _make_key(ctx: Context, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
+    key = ctx.ask(m.CreateKey(job.project, role, attempt.name, None, None))["key"]
+    with ctx.db.write() as tx:
+        log_made(tx, job.project, role, attempt.name, key)
+
+
+def _note_submitted(ctx: Context, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:
+    with ctx.db.write() as tx:
+        jobs.note_attempt(tx, attempt.name, cluster_job_id=job_id)
+        log.append(
+            tx,
+            "attempt-submitted",
+            {**job.subject, "attempt": attempt.name},
+            detail={"cluster-job": job_id, "adopted": adopted},
+        )
+        alerts.clear(tx, f"job/{job.id}")

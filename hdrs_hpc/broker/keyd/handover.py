@@ -1,0 +1,382 @@
+"""keyd's half of the hand-over: judge an attempt by its signed documents, bind nodes, seal their orders.
+
+The other two files are ``protocol/handover.py`` (the messages) and ``node/obtain.py`` (the agent's half).
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd import served
+from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES
+from hdrs_hpc.broker.keyd.keystore import FileKeystore
+from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
+from hdrs_hpc.broker.keyd.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.policy.facts import ISOLATION_RANK
+from hdrs_hpc.protocol import handover as protocol
+from hdrs_hpc.protocol import wire
+from hdrs_hpc.protocol.ranks import plan_ranks
+from hdrs_hpc.protocol.tls import make_tls
+
+STAGE_OUT_GRACE = timedelta(minutes=10)
+"""How long after its walltime an attempt may take to seal its outputs."""
+
+
+class HandoverRefusedError(NotAllowedError):
+    code = "handover-refused"
+    meaning = "What was asked does not follow from the signed spec and the grant."
+    remedy = "Nothing was given.  The broker's log names the attempt."
+
+
+class SecondKeyError(ConflictError):
+    code = "handover-second-key"
+    meaning = "A node that already has a bound key asked with another one: somebody else may be asking."
+    remedy = "The attempt is stopped; look at the node before the project's next job."
+
+
+class IsolationProbeError(NotAllowedError):
+    code = "isolation-probe-failed"
+    meaning = "A node's own probe did not find the isolation that the grant requires."
+    remedy = "`hdrs-hpc cluster doctor` tells what is missing on the nodes; or ask for another grant."
+
+
+class Handover:
+    """Two requests: :meth:`bind`, then :meth:`answer`."""
+
+    def __init__(
+        self,
+        keystore: FileKeystore,
+        roots: RootHolder,
+        grants: GrantHolder,
+        opt_outs: OptOutHolder,
+        runtimes: RuntimeHolder,
+        sign: Callable[[str, bytes], Envelope],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._keys, self._roots, self._grants = keystore, roots, grants
+        self._opt_outs, self._runtimes = opt_outs, runtimes
+        self._sign, self._now = sign, now
+
+    def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> dict[str, Any]:
+        """Judge, then bind the first public key of every node in one transaction."""
+        spec, grant = self._judge(ask)
+        served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
+        hellos = [wire.from_bytes(protocol.Hello, raw) for raw in ask.hellos]
+        nodes = {hello.node: hello for hello in hellos}
+        if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
+            raise HandoverRefusedError("the attempt does not have the nodes that its spec asks for")
+        for hello in hellos:
+            if hello.attempt != ask.attempt:
+                raise HandoverRefusedError("an agent of another attempt answered")
+            protocol.check_node_key(hello)
+            if not protocol.satisfies(hello.probe, ask.isolation):
+                raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
+        self._check_runtimes(ask, spec, grant, hellos)
+        self._key_ids(ask)
+        with self._keys.transaction() as db:
+            known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
+            if known:
+                self._check_same(ask, known, nodes)
+            else:
+                self._check_first_job(ask)
+                not_after = clock.to_text(self._not_after(spec, grant, ask.started_at))
+                db.execute(
+                    "INSERT INTO handovers VALUES (?, ?, ?, ?, ?)",
+                    (ask.attempt, ask.job, _spec_digest(ask), wire.to_bytes(ask), not_after),
+                )
+                db.executemany(
+                    "INSERT INTO bindings VALUES (?, ?, ?, NULL)",
+                    [(ask.attempt, hello.node, wire.to_bytes(hello)) for hello in hellos],
+                )
+                db.executemany(
+                    "INSERT INTO uses VALUES (?, ?, ?, ?)",
+                    [(ask.attempt, ask.project, role, holder) for role, holder in sorted(set(_places(ask)))],
+                )
+        return {
+            "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
+            "runtimes": {node: hello.runtime for node, hello in nodes.items()},
+            "not_after": self._bound(ask.attempt)[1],
+        }
+
+    def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> dict[str, Any]:
+        """The sealed orders of all nodes, once their bindings are proven to be in the log."""
+        request, not_after = self._bound(attempt)
+        spec, grant = self._judge(request)  # again: revocation and time may have moved since
+        if clock.from_text(not_after) <= self._now():
+            raise HandoverRefusedError("the attempt's time is over")
+        bound = self._bindings(attempt)
+        hellos = [_hello(row) for row in bound]
+        self._check_runtimes(request, spec, grant, hellos)
+        _require_logged(attempt, logged, hellos)
+        answers = {row["node"]: row["answer"] for row in bound}
+        if None in answers.values():
+            answers = self._seal(request, spec, hellos, clock.from_text(not_after))
+            with self._keys.transaction() as db:
+                db.executemany(
+                    "UPDATE bindings SET answer = ? WHERE attempt = ? AND node = ?",
+                    [(raw, attempt, node) for node, raw in answers.items()],
+                )
+        return {
+            "answers": {node: base64.b64encode(raw).decode() for node, raw in answers.items()},
+            "digests": {node: f"sha256:{hashlib.sha256(raw).hexdigest()}" for node, raw in answers.items()},
+            "not_after": not_after,
+            "keys": sorted(self._key_ids(request)),
+        }
+
+    def runtimes_of(self, attempt: str) -> set[str]:
+        """Digests of the runtimes whose nodes were bound for the attempt."""
+        return {_hello(row).runtime for row in self._bindings(attempt)}
+
+    # --- inside
+
+    def _bindings(self, attempt: str) -> list[Any]:
+        with self._keys.transaction() as db:
+            return db.execute("SELECT * FROM bindings WHERE attempt = ? ORDER BY node", (attempt,)).fetchall()
+
+    def _bound(self, attempt: str) -> tuple[m.BindNodes, str]:
+        """The request that was bound, and the moment after which nothing of it is given."""
+        with self._keys.transaction() as db:
+            row = db.execute("SELECT * FROM handovers WHERE attempt = ?", (attempt,)).fetchone()
+        if row is None:
+            raise HandoverRefusedError("no node of the attempt is bound")
+        return wire.from_bytes(m.BindNodes, row["request"], MAX_MESSAGE_BYTES), row["not_after"]
+
+    def _check_same(
+        self, ask: m.BindNodes, known: dict[str, protocol.Hello], nodes: dict[str, protocol.Hello]
+    ) -> None:
+        """The first public key of a node stays the only one; so does what it was bound for."""
+        for node, hello in nodes.items():
+            if node not in known:
+                raise SecondKeyError(f"node {node} was not there before")
+            if known[node].public_key != hello.public_key:
+                raise SecondKeyError(f"node {node}")
+            if known[node].runtime != hello.runtime:
+                raise HandoverRefusedError(f"node {node} told of another runtime before")
+        before, _ = self._bound(ask.attempt)
+        if _decided(before) != _decided(ask):
+            raise HandoverRefusedError("the attempt is bound for another job")
+
+    def _check_runtimes(
+        self, ask: m.BindNodes, spec: JobSpec, grant: Grant, hellos: list[protocol.Hello]
+    ) -> None:
+        """Every node runs a runtime that is registered for the cluster, which is one that the documents name."""
+        if ask.cluster not in grant.limits.clusters or spec.resources.cluster not in (None, ask.cluster):
+            raise HandoverRefusedError("the attempt is on a cluster that the grant or the spec does not name")
+        self._runtimes.require(ask.cluster, [hello.runtime for hello in hellos])
+
+    def _check_first_job(self, ask: m.BindNodes) -> None:
+        """One spec is one job for ever: it may have several attempts, and is not replayed as another job."""
+        with self._keys.transaction() as db:
+            other = db.execute(
+                "SELECT 1 FROM handovers WHERE (job = ?) != (spec = ?)", (ask.job, _spec_digest(ask))
+            ).fetchone()
+        if other is not None:
+            raise HandoverRefusedError("the spec was used for another job, or the job for another spec")
+
+    def _judge(self, ask: m.BindNodes) -> tuple[JobSpec, Grant]:
+        """Everything that must hold of the documents at this moment."""
+        grant = self._grants.require_giving(ask.project)
+        root = self._roots.current()
+        found = trust.verify(Envelope.parse(ask.spec), "job-spec", root)
+        spec = found.document
+        if spec.audience != root.document.audience or spec.project != ask.project:
+            raise HandoverRefusedError("the spec is for another broker or project")
+        if self._now() < spec.not_before:
+            raise HandoverRefusedError("the spec is not valid yet")
+        if not set(found.people) <= set(grant.people.researchers):
+            raise HandoverRefusedError("the spec's signer is not a researcher of the project")
+        if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
+            raise HandoverRefusedError("the spec asks for more than the grant gives")
+        if ISOLATION_RANK[ask.isolation] < _required(spec, grant):
+            raise IsolationProbeError("the attempt is to run with less isolation than it must")
+        self._check_code(ask, spec, grant, root)
+        if {fact.input for fact in ask.copies} != set(spec.data):
+            raise HandoverRefusedError("the inputs are not those of the spec")
+        for fact in ask.copies:
+            about = self._keys.record(ask.project, "copy", fact.copy).about
+            dataset = spec.data[fact.input].dataset
+            # Selection and profile too: a copy made under a wider grant is not given under a narrower one.
+            if about["dataset"] != dataset or about["use"] != self._grants.require_dataset(
+                ask.project, dataset, about["version"]
+            ):
+                raise DatasetNotGrantedError(f"input {fact.input}")
+            self._opt_outs.require_current(dataset, about.get("opt_out"))
+            if "manifest_digest" not in about:
+                raise HandoverRefusedError("a copy is not sealed yet")
+        return spec, grant
+
+    def _check_code(self, ask: m.BindNodes, spec: JobSpec, grant: Grant, root: trust.VerifiedRoot) -> None:
+        work = spec.workload
+        if work.kind != "dask":
+            raise HandoverRefusedError("no such kind of workload in this version")
+        if work.builtin is not None:
+            if work.builtin not in grant.workloads.builtin or ask.bundle_parts is not None:
+                raise HandoverRefusedError("the workload is not granted")
+            return
+        if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
+            raise HandoverRefusedError("own code is not granted, or was not brought")
+        if grant.workloads.own_code == "project":
+            return
+        for raw in ask.code_approvals:
+            found = trust.verify(Envelope.parse(raw), "code-approval", root)
+            approval = found.document
+            named = (approval.project, approval.bundle, (approval.reviewer,))
+            if named == (ask.project, work.bundle.digest, found.people) and not (
+                set(found.people) & grant.everyone
+            ):
+                return
+        raise HandoverRefusedError("no approval of this bundle was brought")
+
+    def _not_after(self, spec: JobSpec, grant: Grant, started_at: str) -> datetime:
+        try:
+            started = min(clock.from_text(started_at), self._now())
+        except ValueError:
+            raise HandoverRefusedError("the attempt started at no real moment") from None
+        latest = started + timedelta(seconds=spec.resources.time) + STAGE_OUT_GRACE
+        not_after = min(latest, grant.valid.run_until).replace(microsecond=0)
+        if not_after <= self._now():
+            raise HandoverRefusedError("the attempt's time is over")
+        return not_after
+
+    def _seal(
+        self,
+        ask: m.BindNodes,
+        spec: JobSpec,
+        hellos: list[protocol.Hello],
+        not_after: datetime,
+    ) -> dict[str, bytes]:
+        audience = self._roots.current().document.audience
+        order = self._order(ask, spec, hellos, not_after)
+        sealed = {}
+        for hello in hellos:
+            answer = protocol.seal_order(audience, order, hello)
+            sealed[hello.node] = self._sign("handover-answer", wire.to_bytes(answer)).to_bytes()
+        return sealed
+
+    def _order(
+        self,
+        ask: m.BindNodes,
+        spec: JobSpec,
+        hellos: list[protocol.Hello],
+        not_after: datetime,
+    ) -> protocol.LaunchOrder:
+        by_node = sorted(hellos, key=lambda hello: hello.node)
+        tls = make_tls(ask.attempt, self._now(), not_after)
+        resources = spec.resources
+        return protocol.LaunchOrder(
+            project=ask.project,
+            attempt=ask.attempt,
+            job=ask.job,
+            workload=protocol.WorkloadOrder(
+                kind="dask",
+                builtin=spec.workload.builtin,
+                bundle=self._bundle(ask, spec),
+                entry=spec.workload.entry,
+                parameters=dict(spec.workload.parameters),
+            ),
+            inputs={
+                fact.input: dataclasses.replace(
+                    self._input(ask.project, "copy", fact.copy, fact.parts),
+                    manifest_name=f"m-{fact.served.removeprefix('sha256:')}",
+                    manifest_digest=fact.served,
+                    added=fact.added,
+                )
+                for fact in ask.copies
+            },
+            output_key=self._keys.key(ask.project, "output", ask.attempt),
+            outputs=tuple(
+                protocol.OutputOrder(name, output.class_, output.path, output.max_size)
+                for name, output in spec.outputs.items()
+            ),
+            isolation=ask.isolation,
+            ranks=plan_ranks([hello.node for hello in by_node], resources.cpus_per_task),
+            scheduler=f"tls://{by_node[0].address}:{by_node[0].port}",
+            tls=protocol.TlsOrder(tls.ca, tls.cert, tls.key),
+            not_after=clock.to_text(not_after),
+            time_s=resources.time,
+            mem_mb=resources.mem,
+            cpus=resources.cpus_per_task,
+        )
+
+    def _bundle(self, ask: m.BindNodes, spec: JobSpec) -> protocol.BundleOrder | None:
+        if spec.workload.bundle is None or ask.bundle_parts is None:
+            return None
+        sealed = self._input(ask.project, "bundle", ask.attempt, ask.bundle_parts)
+        return protocol.BundleOrder(sealed, spec.workload.bundle.digest, spec.workload.bundle.size)
+
+    def _input(self, project: str, role: str, holder: str, parts: tuple[str, ...]) -> protocol.SealedInput:
+        about = self._keys.record(project, role, holder).about
+        if "manifest_digest" not in about:
+            raise HandoverRefusedError(f"the {role} is not sealed")
+        return protocol.SealedInput(
+            parts=parts,
+            role="copy",
+            holder=holder,
+            manifest_name=about["manifest_name"],
+            manifest_digest=about["manifest_digest"],
+            key=self._keys.key(project, role, holder),
+        )
+
+    def _whole(self, ask: m.BindNodes) -> dict[str, str]:
+        """Input → digest of its copy's own manifest, which names all of it."""
+        return {
+            fact.input: self._keys.record(ask.project, "copy", fact.copy).about["manifest_digest"]
+            for fact in ask.copies
+        }
+
+    def _key_ids(self, ask: m.BindNodes) -> list[str]:
+        return [self._keys.record(ask.project, role, holder).id for role, holder in _places(ask)]
+
+
+def digest_of(public_key: bytes) -> str:
+    """``sha256:…`` of a node's public key, as the log names it."""
+    return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
+
+
+def _hello(row: Any) -> protocol.Hello:
+    return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _decided(ask: m.BindNodes) -> tuple[object, ...]:
+    """What an attempt is bound for, beside the keys of its nodes."""
+    return (ask.project, ask.job, ask.spec, ask.cluster, ask.copies)
+
+
+def _spec_digest(ask: m.BindNodes) -> str:
+    return Envelope.parse(ask.spec).digest
+
+
+def _places(ask: m.BindNodes) -> list[tuple[str, str]]:
+    """(role, holder) of every key that the attempt is to get."""
+    places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
+    return places + ([("bundle", ask.attempt)] if ask.bundle_parts is not None else [])
+
+
+def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[protocol.Hello]) -> None:
+    told = {
+        (entry.subject["node"], entry.detail["public-key"], entry.detail.get("runtime"))
+        for _, entry in logged
+        if entry.event == "handover-bound" and entry.subject["attempt"] == attempt
+    }
+    if told != {(hello.node, digest_of(hello.public_key), hello.runtime) for hello in hellos}:
+        raise NotLoggedError("not every binding is in the log")
+
+
+def _required(spec: JobSpec, grant: Grant) -> int:
+    """Rank of the least isolation that the documents ask for; unread code never runs below a sandbox."""
+    unread = spec.workload.bundle is not None and grant.workloads.own_code == "project"
+    return max(ISOLATION_RANK[grant.limits.isolation], ISOLATION_RANK["sandboxed"] if unread else 0)

@@ -1,0 +1,83 @@
+"""Which node runtimes may be given keys, as keyd holds it: what the log says last of each, cluster by cluster.
+
+An admin registers a runtime by ``cluster install`` and withdraws it by ``cluster withdraw``; both are entries of the
+log, and keyd believes them only with proof.  The entry with the higher number counts, so a registration that was
+withdrawn does not come back by being shown again.
+
+The digest that a node tells is a consistency check: an honest node with another runtime than the registered one gets
+nothing.  It is no proof, since whoever has root on a node can have it say what they like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.keyd.keystore import FileKeystore
+from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.core.errors import NotAllowedError
+
+REGISTERED, WITHDRAWN = "runtime-installed", "runtime-withdrawn"
+ADMIN = "broker/admin"
+"""The only actor whose word on runtimes counts: whoever can write the broker's home."""
+
+
+class RuntimeNotRegisteredError(NotAllowedError):
+    code = "runtime-not-registered"
+    meaning = "A node runs a runtime that no admin registered for this cluster, so it gets no key."
+    remedy = (
+        "Register the one that this version builds with `hdrs-hpc cluster install NAME`, then file a new job."
+    )
+
+
+class RuntimeWithdrawnError(NotAllowedError):
+    code = "runtime-withdrawn"
+    meaning = "A node runs a runtime that an admin withdrew, so it gets no key."
+    remedy = "Put the present one on the cluster with `hdrs-hpc cluster install NAME`, then file a new job."
+
+
+class RuntimeHolder:
+    """keyd's memory of registrations and withdrawals, kept in the keystore's file."""
+
+    def __init__(self, keystore: FileKeystore) -> None:
+        self._keys = keystore
+
+    def admit(self, logged: Iterable[tuple[int, Entry]]) -> None:
+        """Note proven registrations and withdrawals.  Idempotent; older ones than what is held change nothing.
+
+        Raises NotLoggedError for an entry that is neither, or that no admin wrote.
+        """
+        with self._keys.transaction():
+            for seq, entry in logged:
+                if entry.event not in (REGISTERED, WITHDRAWN) or entry.actor != ADMIN:
+                    raise NotLoggedError("the entry is not an admin's word on a runtime")
+                cluster, digest = entry.subject["cluster"], entry.detail["digest"]
+                held = self._held(cluster)
+                if digest not in held or held[digest][0] < seq:
+                    held[digest] = (seq, entry.event == REGISTERED)
+                    self._keys.remember(_fact(cluster), json.dumps(held, sort_keys=True))
+
+    def told(self, cluster: str) -> dict[str, dict[str, int | bool]]:
+        """Digest → number of the entry that counts, and whether it registers."""
+        return {
+            digest: {"entry": seq, "registered": registered}
+            for digest, (seq, registered) in self._held(cluster).items()
+        }
+
+    def require(self, cluster: str, digests: Iterable[str]) -> None:
+        """Raise unless each digest is registered for the cluster and was not withdrawn."""
+        held = self._held(cluster)
+        for digest in digests:
+            if digest not in held:
+                raise RuntimeNotRegisteredError(f"{digest} on {cluster}")
+            if not held[digest][1]:
+                raise RuntimeWithdrawnError(f"{digest} on {cluster}")
+
+    def _held(self, cluster: str) -> dict[str, tuple[int, bool]]:
+        found = json.loads(self._keys.fact(_fact(cluster)) or "{}")
+        return {digest: (seq, registered) for digest, (seq, registered) in found.items()}
+
+
+def _fact(cluster: str) -> str:
+    return f"runtimes/{cluster}"

@@ -1,0 +1,1 @@
+"""What people may see of the broker, read and never written."""

@@ -1,0 +1,418 @@
+"""Tables: strict CSV in, each column of one kind, counts protected, a new CSV out.
+
+*Count*: declared, non-negative whole numbers.  *Statistic*: other numbers; whole ones are declared as measures.
+*Axis*: numbers that only label rows (bin edges, years).  *Category*: few, plain labels.  Every cell of a column
+must be exactly what its kind is, in every row, whatever the row is called: nothing is guessed from most of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hdrs_hpc.broker.workers.airlock import bounds, capacity, labels, numbers
+from hdrs_hpc.broker.workers.airlock.additive import CountSheet, is_total_label
+from hdrs_hpc.broker.workers.airlock.declared import CountRules, Declared, InputFacts
+from hdrs_hpc.broker.workers.airlock.disclosure import Pattern
+from hdrs_hpc.broker.workers.airlock.identifiers import IdentifierScan
+from hdrs_hpc.broker.workers.airlock.refusal import (
+    ArtefactRefusedError,
+    Finding,
+    NothingLeftError,
+    UndeclaredCountError,
+)
+
+MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
+HIDDEN = "*"
+MAX_BYTES = 8 << 20
+MAX_ROWS = 5_000
+MAX_COLUMNS = 100
+MAX_CELL_CHARACTERS = 256
+MAX_COUNT_COLUMNS = 8
+MAX_LABEL_COLUMNS = 5
+MAX_STATISTICS = 2_000
+"""Cells of numbers that are neither counts nor labels: a summary has few, a trained model has millions."""
+
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_ .%()/\[\]-]{0,63}", re.ASCII)
+_COUNT_NAME = re.compile(
+    r"(?:n|num|number|no|count|freq|frequency|total)(?:[_ .-].*)?|.*[_ .-](?:n|num|counts?|freq|totals?)",
+    re.IGNORECASE,
+)
+_AXIS_NAME = re.compile(
+    r".*(?:bin|edge|lower|upper|low|high|from|to|start|end|year|month|week|band|bucket|threshold)(?:[_ .-].*)?",
+    re.IGNORECASE,
+)
+_RAW_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",]*)(?:,|\Z)')
+_EXTREME_NAME = re.compile(r"(?:.*[_ .-])?(?:min|max|minimum|maximum|range)(?:[_ .-].*)?", re.IGNORECASE)
+
+
+class MalformedTableError(ArtefactRefusedError):
+    code = "malformed-table"
+    meaning = "The table is not strict CSV: UTF-8, commas, one header, the same number of cells in each row."
+    remedy = "Write it with a plain CSV writer and a named header for every column (pandas: index=False)."
+
+
+class TableTooLargeError(ArtefactRefusedError):
+    code = "table-too-large"
+    meaning = "The table has more rows, columns, numbers or text than a summary needs."
+    remedy = (
+        f"At most {MAX_ROWS} rows, {MAX_COLUMNS} columns ({MAX_COUNT_COLUMNS} of counts, {MAX_LABEL_COLUMNS} of "
+        f"labels), {MAX_CELL_CHARACTERS} characters in a cell, {labels.MAX_LABEL_TEXT} in all different labels, "
+        f"{MAX_STATISTICS} numbers that are no counts."
+    )
+
+
+class FormulaError(ArtefactRefusedError):
+    code = "formula-in-table"
+    meaning = "A cell begins like a spreadsheet formula, which would run when a reviewer opens the table."
+    remedy = "Let no text begin with = + - @ or white space; negative numbers are fine."
+
+
+class TableWithoutCountsError(ArtefactRefusedError):
+    code = "table-without-counts"
+    meaning = "Without the number of people behind each row nobody can tell whether a group is too small."
+    remedy = "Add a column with the count behind each row and declare it under counts in the job spec."
+
+
+class CountNotWholeError(ArtefactRefusedError):
+    code = "count-not-whole"
+    meaning = "A declared count holds something other than non-negative whole numbers."
+    remedy = "Write plain counts, small ones too: the airlock suppresses and rounds by the grant's rule."
+
+
+class MixedColumnError(ArtefactRefusedError):
+    code = "mixed-column"
+    meaning = "A column mixes numbers with text, so no rule of rounding would reach its numbers."
+    remedy = (
+        "Leave a missing number empty (not nan or n/a), quote no number, and give categories of digits a word: "
+        "'grade 2'.  A row of totals has numbers where the others have numbers."
+    )
+
+
+class ColumnKind(StrEnum):
+    COUNT = "count"
+    STATISTIC = "statistic"
+    AXIS = "axis"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A parsed table: ``cells`` in rows, ``kinds`` in columns."""
+
+    name: str
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    kinds: tuple[ColumnKind, ...]
+    findings: tuple[Finding, ...]
+    had_byte_order_mark: bool
+    inputs: InputFacts
+
+    def of_kind(self, *kinds: ColumnKind) -> list[int]:
+        return [column for column, kind in enumerate(self.kinds) if kind in kinds]
+
+    def sheet(self) -> CountSheet:
+        """The counts with what labels them; an axis labels like a category does."""
+        counts = self.of_kind(ColumnKind.COUNT)
+        labels = self.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
+        return CountSheet(
+            name=self.name,
+            columns=tuple(self.header[column] for column in counts),
+            categories=tuple({self.header[column]: row[column] for column in labels} for row in self.cells),
+            values=np.array(
+                [[int(row[column]) for column in counts] for row in self.cells], dtype=np.int64
+            ).reshape(len(self.cells), len(counts)),
+        )
+
+
+def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Table:
+    """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one.
+
+    ``digits``: how many significant ones the grant leaves to numbers that are no counts.
+    """
+    if not declared.counts:
+        raise TableWithoutCountsError("no counts are declared for this table")
+    if len(data) > MAX_BYTES:
+        raise TableTooLargeError(f"{len(data)} bytes where {MAX_BYTES} are allowed")
+    text, marked = _decode(data)
+    header, cells, quoted = _read(text)
+    missing = [column for column in declared.counts if column not in header]
+    if missing:
+        raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
+    findings = _search(declared, header, cells)
+    kinds, more = _classify(declared, header, cells, quoted, digits)
+    table = Table(declared.name, header, cells, kinds, (*more, *findings), marked, inputs)
+    _check_size(table)
+    sheet = table.sheet()
+    _check_labels(table, sheet)
+    bounds.check(sheet, inputs)
+    return table
+
+
+def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:
+    """The new CSV and what was repaired, as numbers: which cell was the small one stays unsaid."""
+    counts = table.of_kind(ColumnKind.COUNT)
+    statistics = table.of_kind(ColumnKind.STATISTIC)
+    made = [list(row) for row in table.cells]
+    rounded = hidden_statistics = 0
+    kept, staying = [], []
+    for index, row in enumerate(made):
+        if all((index, position) in pattern.hidden for position in range(len(counts))):
+            continue  # nothing is left that says whom the row is about: its labels would be a small group's
+        kept.append(row)
+        staying.append(index)
+        for position, column in enumerate(counts):
+            if (index, position) in pattern.hidden:
+                row[column] = HIDDEN
+            else:
+                row[column] = str(rules.rounded(int(row[column])))
+                rounded += row[column] != table.cells[index][column]
+        for column in (*statistics, *table.of_kind(ColumnKind.AXIS)):
+            if not row[column]:
+                continue
+            if index in pattern.rows and column in statistics:
+                row[column] = HIDDEN
+                hidden_statistics += 1
+            else:
+                row[column] = numbers.rounded(row[column], rules.digits)
+                rounded += row[column] != table.cells[index][column]
+    if not kept:
+        raise NothingLeftError()
+    bounds.check_rows(table.sheet(), staying, rules.min_count, table.inputs)
+    # Always: the order of rows could hold a number that is hidden, or one that was written by ordering.
+    ordered = sorted(kept, key=lambda row: _neutral_order(table, row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(ordered)
+    repaired = {
+        "counts-suppressed-as-small": len(pattern.primary),
+        "counts-suppressed-to-protect-them": len(pattern.secondary),
+        "statistics-suppressed": hidden_statistics,
+        "rows-removed": len(made) - len(kept),
+        "numbers-rounded": rounded,
+        "rows-reordered": ordered != kept,
+        "byte-order-mark-removed": table.had_byte_order_mark,
+        "capacity-bits": _capacity(table, kept, rules),
+    }
+    return out.getvalue().encode("utf-8"), repaired
+
+
+def _decode(data: bytes) -> tuple[str, bool]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedTableError("not UTF-8", where=f"byte {error.start}") from None
+    marked = text.startswith("\ufeff")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    for line, part in enumerate(text.split("\n"), start=1):
+        if not part.isprintable():  # NUL, lone CR, bidirectional overrides, zero-width characters …
+            raise MalformedTableError("an invisible or control character", where=f"line {line}")
+    return text, marked
+
+
+def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], frozenset[int]]:
+    """Header, cells, and the columns with a cell below the header in quotes: those are texts, whatever they hold."""
+    rows: list[tuple[str, ...]] = []
+    quoted: set[int] = set()
+    # Each line by itself: quoted line breaks are refused, and with them rows that hide in a cell.
+    for line, part in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        if line > MAX_ROWS + 1:
+            raise TableTooLargeError(f"more than {MAX_ROWS} rows")
+        if len(part) > MAX_COLUMNS * (MAX_CELL_CHARACTERS + 3):
+            raise TableTooLargeError("a line is too long", where=f"line {line}")
+        row = _read_line(part, line)
+        if rows and len(row) != len(rows[0]):
+            raise MalformedTableError(
+                f"{len(row)} cells where the header has {len(rows[0])}", where=f"line {line}"
+            )
+        if rows and '"' in part:
+            quoted.update(at for at, raw in enumerate(_RAW_CELL.findall(part)) if raw.startswith('"'))
+        rows.append(row)
+    header, *body = rows
+    if len(header) > MAX_COLUMNS:
+        raise TableTooLargeError(f"{len(header)} columns where {MAX_COLUMNS} are allowed")
+    for position, name in enumerate(header, start=1):
+        if not _HEADER.fullmatch(name):
+            raise MalformedTableError(
+                "a header must begin with a letter and be short", where=f"column {position}"
+            )
+    if len({name.casefold() for name in header}) != len(header):
+        raise MalformedTableError("two columns have the same name", where="line 1")
+    if not body:
+        raise MalformedTableError("there are no rows below the header")
+    return header, tuple(body), frozenset(quoted)
+
+
+def _read_line(part: str, line: int) -> tuple[str, ...]:
+    try:
+        read = list(csv.reader([part], strict=True))
+    except csv.Error:
+        raise MalformedTableError("quotes that do not match", where=f"line {line}") from None
+    row = tuple(read[0]) if read else ()
+    if not row:
+        raise MalformedTableError("an empty line", where=f"line {line}")
+    for position, cell in enumerate(row, start=1):
+        where = f"line {line}, column {position}"
+        if len(cell) > MAX_CELL_CHARACTERS:
+            raise TableTooLargeError(f"more than {MAX_CELL_CHARACTERS} characters", where=where)
+        # Spreadsheets trim, and read the full-width forms as well.
+        first = unicodedata.normalize("NFKC", cell[:1])
+        if (first in ("=", "+", "-", "@") or cell[:1].isspace()) and not numbers.is_number(cell):
+            raise FormulaError(where=where)
+    return row
+
+
+def _classify(
+    declared: Declared,
+    header: tuple[str, ...],
+    cells: tuple[tuple[str, ...], ...],
+    quoted: frozenset[int],
+    digits: int,
+) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
+    kinds: list[ColumnKind] = []
+    findings: list[Finding] = []
+    for column, name in enumerate(header):
+        values = [row[column] for row in cells]
+        where = f"column {name}"
+        if name in declared.counts:
+            if column in quoted or not all(numbers.is_count(value) for value in values):
+                raise CountNotWholeError(where=where)
+            kinds.append(ColumnKind.COUNT)
+            continue
+        filled = [value for value in values if value]
+        numeric = sum(map(numbers.is_number, filled))
+        if filled and numeric == len(filled) and column not in quoted:
+            kinds.append(_numeric_kind(declared, name, filled, digits, findings))
+        elif numeric or declared.is_measure(name):
+            raise MixedColumnError(where=where)
+        else:
+            kinds.append(ColumnKind.CATEGORY)
+    return tuple(kinds), findings
+
+
+def _numeric_kind(
+    declared: Declared, name: str, filled: Sequence[str], digits: int, findings: list[Finding]
+) -> ColumnKind:
+    where = f"column {name}"
+    # By what would be released: counts written as 3.0 are counts.
+    whole = numbers.whole_once_rounded([value.removeprefix("-") for value in filled], digits)
+    if not declared.is_measure(name):
+        if _AXIS_NAME.fullmatch(name) and not _COUNT_NAME.fullmatch(name) and _steps_evenly(filled):
+            return ColumnKind.AXIS
+        if whole:
+            raise UndeclaredCountError(where=where)
+    if whole:
+        findings.append(
+            Finding("whole-numbers-not-counts", "whole numbers that were declared as a measure", where)
+        )
+    if _EXTREME_NAME.fullmatch(name):
+        findings.append(Finding("extreme-values", "a minimum or maximum is one person's value", where))
+    return ColumnKind.STATISTIC
+
+
+def _steps_evenly(filled: Sequence[str]) -> bool:
+    """Labels are evenly spaced whatever the patients were; statistics hardly ever are."""
+    values = sorted({Decimal(value) for value in filled})
+    if not 3 <= len(values) <= labels.MAX_LABELS:
+        return False
+    steps = [float(high - low) for low, high in pairwise(values)]
+    return max(steps) - min(steps) <= 1e-6 * max(steps)
+
+
+def _search(declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]) -> list[Finding]:
+    """Look for identifiers in every cell, of counts as well."""
+    scan = IdentifierScan()
+    scan.look_at_names(header, "the header")
+    for column, name in enumerate(header):
+        if name in declared.counts:
+            scan.look_at_counts((row[column] for row in cells), f"column {name}")
+        else:
+            scan.look((row[column] for row in cells), f"column {name}")
+    return scan.conclude()
+
+
+def _check_size(table: Table) -> None:
+    statistics = table.of_kind(ColumnKind.STATISTIC)
+    filled = sum(bool(row[column]) for row in table.cells for column in statistics)
+    text = sum(
+        len(label)
+        for column in table.of_kind(ColumnKind.CATEGORY)
+        for label in {row[column] for row in table.cells}
+    )
+    for found, most, what in (
+        (len(table.of_kind(ColumnKind.COUNT)), MAX_COUNT_COLUMNS, "columns of counts"),
+        (len(table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)), MAX_LABEL_COLUMNS, "columns of labels"),
+        (filled, MAX_STATISTICS, "numbers that are no counts"),
+        (text, labels.MAX_LABEL_TEXT, "characters in different labels"),
+    ):
+        if found > most:
+            raise TableTooLargeError(f"{found} {what} where {most} are allowed")
+
+
+def _check_labels(table: Table, sheet: CountSheet) -> None:
+    """Every label plain, none empty but beside a total's, and no two rows alike."""
+    totals = [sheet.total_columns(row) for row in range(len(table.cells))]
+    for column in table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS):
+        name = table.header[column]
+        needed = [
+            row[column]
+            for row, own in zip(table.cells, totals, strict=True)
+            if row[column] or name not in own
+        ]
+        if table.kinds[column] is ColumnKind.CATEGORY:
+            labels.check_column(needed, f"column {name}")
+        elif not all(needed):
+            raise labels.LabelNotPlainError(where=f"column {name}")
+    # Uneven edges of bins are no axis, but tell rows apart all the same.
+    telling = [
+        column
+        for column, name in enumerate(table.header)
+        if table.kinds[column] in (ColumnKind.CATEGORY, ColumnKind.AXIS)
+        or (table.kinds[column] is ColumnKind.STATISTIC and _AXIS_NAME.fullmatch(name))
+    ]
+    labels.check_rows(
+        [
+            tuple("" if table.header[column] in own else row[column] for column in telling)
+            for row, own in zip(table.cells, totals, strict=True)
+        ]
+    )
+
+
+def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) -> int:
+    """How many bits the new table can carry at most, see :mod:`hdrs_hpc.broker.workers.airlock.capacity`."""
+    columns = [
+        capacity.Column(
+            kind=str(kind),
+            counts_people=bounds.counts_people(table.header[column]),
+            values=tuple(row[column] for row in kept),
+        )
+        for column, kind in enumerate(table.kinds)
+    ]
+    return capacity.table_bits(table.header, columns, rules, table.inputs)
+
+
+def _neutral_order(table: Table, row: Sequence[str]) -> tuple[Any, ...]:
+    """By what labels the rows, totals last, numbers inside texts as numbers; then by what is shown."""
+    labels = table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
+    keys = [(is_total_label(row[column]), _natural(row[column])) for column in labels]
+    return (*keys, [_natural(cell) for cell in row], tuple(row))
+
+
+def _natural(text: str) -> tuple[tuple[int, Decimal, str], ...]:
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", text.casefold())
+    return tuple(
+        (0, Decimal(part), "") if index % 2 else (1, Decimal(0), part)
+        for index, part in enumerate(parts)
+        if part
+    )

@@ -1,0 +1,207 @@
+"""The collector's process: fetch one attempt's sealed outputs, open them, have a keyless process check them.
+
+``python -m hdrs_hpc.broker.workers.collector --home HOME --attempt NAME``.  What came off the cluster is opened under
+the attempt's own key, so only that attempt can have sealed it; it is parsed by the airlock's checker, never here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.controller.steps.keys import use_key
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
+from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.workers import process as workers
+from hdrs_hpc.broker.workers.airlock.check import Checked
+from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.core import durable_files
+from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
+from hdrs_hpc.documents.models.job_spec import JobSpec, Output
+from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
+from hdrs_hpc.protocol import layout, outputs, wire
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.reader import SealedCopy
+
+CHECK_TIMEOUT_S = 300.0
+MAX_OBJECTS = 10_000
+MAX_SEALED_BYTES = 4 << 30
+
+
+class NoOutputsError(NotFoundError):
+    code = "no-outputs"
+    meaning = "The attempt ended without sealing any outputs."
+    remedy = "`hdrs-hpc job show` names how it ended; submit again if the node or site was at fault."
+
+
+class OutputsTooLargeError(BadDocumentError):
+    code = "outputs-too-large"
+    meaning = "The attempt left more behind than its declared outputs can need."
+    remedy = "Nothing of it is taken; look at what the workload writes."
+
+
+def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
+    """Fetch, open, check; gives the closing list and a row for every declared output."""
+    ctx = Context.open(home)
+    try:
+        with ctx.db.read() as tx:
+            attempt = jobs.attempt(tx, attempt_name)
+            job = jobs.get(tx, attempt.job)
+            spec = jobs.spec_of(tx, job)
+            grant = projects.grant_of(tx, projects.get(tx, job.project))
+            inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
+        pointer, fetched = _fetch(ctx, job, attempt)
+        key = base64.b64decode(use_key(ctx, "collect", job.project, attempt.name)["key"])
+    finally:
+        ctx.close()
+    store = DirectoryStore(home.quarantine_dir(attempt.name) / "sealed")
+    copy = SealedCopy.open(store, key, "output", job.project, attempt.name, pointer.manifest_digest)
+    listed = outputs.parse_list(copy.read(layout.CLOSING_LIST_PATH))
+    if (listed.attempt, listed.project) != (attempt.name, job.project):
+        raise BadDocumentError("the closing list is another attempt's")
+    artefacts: list[dict[str, Any]] = []
+    if _ended_well(listed.workload):
+        rules = OutputRules.from_dict(grant.outputs.model_dump(mode="json", by_alias=True, exclude_none=True))
+        found = _open_outputs(copy, spec, listed)
+        # Secret, the same if the check runs again, and gone with the key: a commitment then says nothing more.
+        salt = hashlib.sha256(b"hdrs-hpc/commitment-salt/1\0" + key).digest()
+        checked = run_checker(CheckRequest(tuple(found), rules, salt, inputs), CHECK_TIMEOUT_S)
+        artefacts = _keep(home, job, spec, listed, checked)
+    copy.close()
+    return {
+        "closing": wire.to_value(listed),
+        "manifest_digest": pointer.manifest_digest,
+        "artefacts": artefacts,
+        "sealed_objects": fetched[0],
+        "sealed_bytes": fetched[1],
+    }
+
+
+def _fetch(ctx: Context, job: Job, attempt: Attempt) -> tuple[outputs.ClosingPointer, tuple[int, int]]:
+    """Copy the sealed objects as they are into the quarantine."""
+    assert job.cluster is not None
+    cluster = ctx.cluster(job.cluster, job.project)
+    raw = cluster.read_file(
+        *layout.closing_parts(job.project, attempt.name), max_bytes=outputs.MAX_POINTER_BYTES
+    )
+    if raw is None:
+        raise NoOutputsError()
+    pointer = outputs.parse_pointer(raw)
+    away = cluster.objects(*layout.outputs_parts(job.project, attempt.name))
+    folder = ctx.home.quarantine_dir(attempt.name) / "sealed"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    here = DirectoryStore(folder)
+    known = set(here.list())
+    count = total = 0
+    for name, size in away.sizes():
+        count, total = count + 1, total + size
+        if count > MAX_OBJECTS or total > MAX_SEALED_BYTES:
+            raise OutputsTooLargeError()
+        if name not in known:
+            here.put(name, away.get(name))
+    return pointer, (count, total)
+
+
+def _open_outputs(
+    copy: SealedCopy, spec: JobSpec, listed: outputs.ClosingList
+) -> list[tuple[Declared, bytes]]:
+    found = []
+    for item in listed.outputs:
+        output = spec.outputs.get(item.name)
+        if output is None or item.path is None or item.size_bytes > output.max_size:
+            continue
+        data = copy.read(item.path)
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != item.digest:
+            raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
+        found.append((_declared(item.name, output, spec.workload.builtin), data))
+    return found
+
+
+def _declared(name: str, output: Output, builtin: str | None) -> Declared:
+    known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
+    counts = tuple(output.counts or ())
+    return Declared(
+        name=name,
+        cls=output.class_,
+        path=output.path,
+        counts=counts,
+        data=output.data,
+        max_size=output.max_size,
+        measures=(*(output.measures or ()), *known.measures),
+        known_counts=tuple(count for count in known.counts if count not in counts),
+    )
+
+
+def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> InputFacts:
+    """From what was chosen for the attempt and the signed registrations; an attempt without a choice counts nothing."""
+    chosen = served.of_attempt(attempt)
+    sensitivities = {datasets.registration(tx, copy.dataset, copy.version).sensitivity for copy in read}
+    real = "real" in sensitivities
+    if chosen is None:
+        return InputFacts(0, 0, 0, real)
+    return InputFacts(chosen.people, chosen.items, max(chosen.instances, chosen.items), real)
+
+
+def _keep(
+    home: BrokerHome, job: Job, spec: JobSpec, listed: outputs.ClosingList, checked: Sequence[Checked]
+) -> list[dict[str, Any]]:
+    """Write the rebuilt artefacts for the reviewers; one row for every declared output."""
+    folder = home.artefacts_dir(job.id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    by_name = {item.name: item for item in checked}
+    problems = {item.name: item.problem for item in listed.outputs}
+    rows = []
+    for name, output in spec.outputs.items():
+        item = by_name.get(name)
+        if item is None:
+            problem = str(problems.get(name) or outputs.OutputProblem.MISSING)
+            report: dict[str, Any] = {"artefact": name, "refused": problem}
+            row: dict[str, Any] = {
+                "refused": problem,
+                "report": report,
+                "rebuilt": None,
+                "size": None,
+                "media_type": None,
+            }
+        else:
+            row = {
+                "refused": item.refused,
+                "report": dict(item.report),
+                "rebuilt": item.rebuilt_digest,
+                "size": len(item.rebuilt) if item.rebuilt is not None else None,
+                "media_type": item.media_type,
+            }
+            if item.rebuilt is not None and item.refused is None:
+                durable_files.replace_file(folder / name, item.rebuilt)
+        rows.append({"name": name, "cls": output.class_, "file": Path(output.path).name, **row})
+    return rows
+
+
+def _ended_well(workload: outputs.WorkloadExit) -> bool:
+    return workload.ending is outputs.Ending.EXITED and workload.exit_code == 0
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="hdrs-hpc collector")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--attempt", required=True)
+    parser.add_argument("--lock-fd", type=int, required=True)
+    arguments = parser.parse_args(argv)
+    home = BrokerHome.at(arguments.home).require()
+    folder = home.quarantine_dir(arguments.attempt)
+    return workers.run(folder, arguments.lock_fd, lambda: collect(home, arguments.attempt))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
