@@ -148,11 +148,17 @@ class SlurmCluster:
         return launch_argv(self.site, request)
 
     def run_in_job(
-        self, job_id: str, argv: Sequence[str], stdin: bytes, nodes: int, timeout_s: float
+        self,
+        job_id: str,
+        argv: Sequence[str],
+        stdin: bytes,
+        nodes: int,
+        timeout_s: float,
+        node: str | None = None,
     ) -> list[bytes]:
         if len(stdin) > MAX_STDIN_BYTES:
             raise InternalError("a step with too much to say")
-        command = SrunStepCommand(self.site, job_id, nodes, tuple(argv), timeout_s)
+        command = SrunStepCommand(self.site, job_id, nodes, tuple(argv), timeout_s, node)
         try:
             done = self.runner.run(
                 command.argv(), stdin=stdin, timeout_s=timeout_s + KILL_AFTER_S + ANSWER_MARGIN_S

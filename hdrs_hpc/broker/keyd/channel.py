@@ -7,7 +7,8 @@ import struct
 from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol import wire
 
-MAX_MESSAGE_BYTES = 32 << 20
+MAX_MESSAGE_BYTES = 64 << 20
+"""The answers of 64 nodes, each as large as it may be."""
 
 
 def send(line: Line, raw: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -39,6 +40,7 @@ from hdrs_hpc.policy.refusals import OptOutChangedError
 from hdrs_hpc.protocol import handover, layout, progress, wire
 
 COURIER_TIMEOUT_S = 60.0
+COURIERS_AT_ONCE = 8
 FORGOTTEN_AFTER_S = 3600.0
 
 
@@ -72,18 +74,17 @@ class Bind:
 
     def act(self, ctx: Context) -> None:
         try:
-            replies = _courier(ctx, self.job, self.attempt, self.found, "hello", None)
+            replies = _courier(ctx, self.job, self.attempt, self.found, handover.Request("hello"))
         except StepFailedError:
             raise AgentsStartingError() from None
-        hellos = [reply.hello for reply in replies]
-        if any(hello is None for hello in hellos):
+        hellos = tuple(reply.hello for reply in replies if reply.hello is not None)
+        if len(hellos) < len(replies):
             raise AgentsStartingError("an agent did not say who it is")
         assert self.job.cluster is not None
         checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
         try:
-            raw = [wire.to_bytes(hello) for hello in hellos]
             bound = checkpoint.ask_with_proof(
-                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, raw, proof)
+                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, hellos, proof)
             )
         except HdrsError as error:
             if error.retry:
@@ -106,7 +107,7 @@ class Bind:
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
-    def _request(self, ctx: Context, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
+    def _request(self, ctx: Context, hellos: tuple[handover.Hello, ...], chosen: m.LogProof) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
         assert job.cluster is not None
@@ -121,7 +122,7 @@ class Bind:
             attempt=attempt.name,
             spec=spec,
             code_approvals=approvals,
-            hellos=tuple(hellos),
+            hellos=hellos,
             copies=tuple(self._facts(name, one) for name, one in self.served.inputs.items()),
             chosen=chosen,
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
@@ -174,8 +175,9 @@ class Deliver:
             return
         if attempt.handover == "bound":
             self._log_answered(ctx, given)
-        answers = {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
-        replies = _courier(ctx, job, attempt, self.found, "answers", answers)
+        nodes = base64.b64decode(given["nodes"])
+        answers = {node: wire.from_value(handover.NodeAnswer, raw) for node, raw in given["answers"].items()}
+        replies = _deliver(ctx, job, attempt, self.found, answers, nodes)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
             refuse(ctx, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
@@ -371,25 +373,47 @@ def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | 
         return None  # progress is a courtesy: nothing depends on it
 
 
+def _deliver(
+    ctx: Context,
+    job: Job,
+    attempt: Attempt,
+    found: ClusterJob,
+    answers: dict[str, handover.NodeAnswer],
+    nodes: bytes,
+) -> list[handover.Reply]:
+    """A courier to each node with its own answer and the list of all nodes, a few at once.
+
+    Raises SiteError where one of them failed, after all had their turn: the next time brings the same bytes.
+    """
+
+    def bring(item: tuple[str, handover.NodeAnswer]) -> list[handover.Reply]:
+        node, answer = item
+        return _courier(ctx, job, attempt, found, handover.Request("answer", answer, nodes), node)
+
+    with ThreadPoolExecutor(COURIERS_AT_ONCE) as pool:
+        brought = [pool.submit(bring, item) for item in answers.items()]
+    return [reply for one in brought for reply in one.result()]
+
+
 def _courier(
     ctx: Context,
     job: Job,
     attempt: Attempt,
     found: ClusterJob,
-    asked: str,
-    answers: dict[str, bytes] | None,
+    request: handover.Request,
+    node: str | None = None,
 ) -> list[handover.Reply]:
-    """One courier step on every node of the attempt; raises SiteError while agents are not there yet."""
+    """One courier step on every node of the attempt, or on one; raises SiteError while agents are not there yet."""
     assert job.cluster is not None
     settings = ctx.cluster_settings(job.cluster)
-    request = wire.to_line(handover.Request(asked, answers))  # type: ignore[arg-type]  # one of its literals
     try:
         lines = ctx.cluster(job.cluster, job.project).run_in_job(
             found.job_id,
             layout.courier_argv(settings.node_tmp, attempt.name),
-            request,
-            max(1, len(found.nodes)),
+            wire.to_line(request),
+            max(1, len(found.nodes)) if node is None else 1,
             COURIER_TIMEOUT_S,
+            node,
         )
     except StepRefusedError:
         raise StepFailedError("the job let no step in; it may be ending") from None
