@@ -1,4 +1,4 @@
-"""Slurm's words for a job's state, and what each means for us.
+"""Slurm's words for a job's state, what each means for us, and how a job ended.
 
 From slurm.h's ``job_states`` and state flags, as squeue and sacct print them; what is not here is UNKNOWN,
 which keeps a job alive.
@@ -7,6 +7,7 @@ which keeps a job alive.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 from connectors.clusters.port import JobPhase
 
@@ -38,6 +39,37 @@ PHASES: dict[str, JobPhase] = {
     "REVOKED": JobPhase.ENDED,
     "TIMEOUT": JobPhase.ENDED,
 }
+
+
+class SiteEnd(StrEnum):
+    """How the cluster itself ended a job; its own code, or ours, ended it where none of these holds."""
+
+    NODE_LOST = "node-lost"
+    """A node, or Slurm on it, died."""
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled-at-site"
+    """By an admin, or with the project's account there: not through the broker."""
+    TIME_LIMIT = "time-limit"
+    OUT_OF_MEMORY = "out-of-memory"
+
+
+_ENDS: dict[str, SiteEnd] = {
+    "BOOT_FAIL": SiteEnd.NODE_LOST,
+    "LAUNCH_FAILED": SiteEnd.NODE_LOST,
+    "NODE_FAIL": SiteEnd.NODE_LOST,
+    "PREEMPTED": SiteEnd.PREEMPTED,
+    "CANCELLED": SiteEnd.CANCELLED,
+    "REVOKED": SiteEnd.CANCELLED,
+    "DEADLINE": SiteEnd.TIME_LIMIT,
+    "TIMEOUT": SiteEnd.TIME_LIMIT,
+    "OUT_OF_MEMORY": SiteEnd.OUT_OF_MEMORY,
+}
+
+
+def site_end(state: str) -> SiteEnd | None:
+    """How the cluster ended a job that is in ``state``; None where it did not."""
+    return _ENDS.get(state_word(state)) if state else None
+
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _GROUP = re.compile(r"([^\[\],]*)\[([0-9,-]+)\]([^\[\],]*)|([^\[\],]+)")

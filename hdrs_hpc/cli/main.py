@@ -10,9 +10,12 @@ from importlib.abc import MetaPathFinder
 
 import click
 
+from hdrs_hpc import __version__
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hdrs_hpc.cli.demo.play:demo", "Play the whole life of one project on this machine."),
     "login": ("hdrs_hpc.cli.login:login", "Log in to a broker with your SSH key."),
+    "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
     "spec": ("hdrs_hpc.cli.spec:spec", "Begin, check and sign a job spec."),
     "submit": ("hdrs_hpc.cli.submit:submit", "Check, sign and send a job spec."),
@@ -30,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("hdrs_hpc.cli.audit:audit", "Verify and read an exported audit log."),
     "certificate": ("hdrs_hpc.cli.certificate:certificate", "Verify and read a certificate of destruction."),
     "explain": ("hdrs_hpc.cli.explain:explain", "Tell what a reason code means and how to mend it."),
+    "completion": ("hdrs_hpc.cli.completion:completion", "Complete commands in your shell."),
     "version": ("hdrs_hpc.cli.version:version", "Tell the versions of this program and its formats."),
 }
 """Name → (``module:attribute``, short help): help is shown without importing anything."""
@@ -98,7 +102,7 @@ def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
     epilog=EXIT_CODES
     + "\n\n\b\nExample:\n  hdrs-hpc login https://broker.example.ac.uk --key ~/.ssh/id_ed25519",
 )
-@click.version_option(package_name="hdrs-hpc", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """A job broker that lets supercomputers work on sensitive imaging and pathology."""
 

@@ -74,6 +74,24 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         END,
+        "node-lost",
+        "A node of the job died, or Slurm on it did, so Slurm ended the job.",
+        "Not your code's fault: submit again; tell the site if it stays so.",
+    ),
+    (
+        END,
+        "preempted",
+        "Slurm ended the job to make room for another of higher priority.",
+        "Submit again; the site tells which partition or quality of service is not preempted.",
+    ),
+    (
+        END,
+        "cancelled-at-site",
+        "Somebody cancelled the job at the site, not through the broker: an admin, or with the project's account.",
+        "Ask the site's admins why before you submit again.",
+    ),
+    (
+        END,
         "node-failed",
         "The node ended without the agent's closing list: it crashed, or the job was killed, often for its memory.",
         "Ask for more `resources.mem` if the job needs much, and submit again; tell the site if it stays so.",
@@ -171,6 +189,12 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "cluster-job-unseen",
         "The cluster accepted the job and does not show it.",
         "It is looked for again.",
+    ),
+    (
+        WAIT,
+        "cluster-job-pending",
+        "The cluster has the job and does not run it yet; the message says why, in Slurm's sense.",
+        "Most reasons pass by themselves; the message says where somebody has to act.",
     ),
     (LOOK, "maybe-nhs-number", "Ten digits pass the NHS number's check.", "Look whether they could be one."),
     (

@@ -347,6 +347,21 @@ def test_a_person_with_two_logins_chooses_by_context(
     assert main.run(["project", "list", "--context", "nobody"]) == 5
 
 
+def test_whoami_tells_person_broker_and_trust_root(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    session = logged_in(opened, "rae")
+    assert main.run(["whoami", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["person"], told["roles"]) == ("rae", ["researcher"])
+    assert told["trust-root"] == session.root.digest
+    assert told["login-until"] is not None
+    assert main.run(["whoami"]) == 0
+    shown = capsys.readouterr().out
+    assert session.root.digest in shown and session.settings.url in shown
+    (session.state_dir / "login.json").unlink()
+    assert main.run(["whoami"]) == 0
+    assert "none, or it has run out" in capsys.readouterr().out
+
+
 def test_freeze_by_command_and_what_closing_would_destroy(
     opened: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:

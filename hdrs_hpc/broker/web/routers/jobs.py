@@ -18,6 +18,7 @@ from hdrs_hpc.broker.web.answers import DOWNLOAD, ENVELOPE
 from hdrs_hpc.broker.web.dependencies import Asker, WebHere
 from hdrs_hpc.broker.web.inputs import JobPrefix, NameInPath, NameInQuery
 from hdrs_hpc.broker.workers import process as workers
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
 
@@ -119,6 +120,8 @@ def _whole(tx: Connection, job: jobs.Job, grant: Grant, home: BrokerHome) -> mod
     return models.Job(
         **_line(tx, job),
         purpose=spec.purpose,
+        time=spec.resources.time,
+        now=clock.to_text(clock.now()),
         spec=job.spec,
         cluster=job.cluster,
         cancel_requested=job.cancel_requested,
