@@ -31,6 +31,7 @@ class Reason:
 
 
 END, WAIT, LOOK, LEFT = "end of a job", "a job waits", "finding of the output check", "output not collected"
+CODE = "finding of spec check"
 _NOTHING = "Nothing to do; it is told so that nobody wonders."
 OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "released", "What the reviewers approved has left.", "`hdrs-hpc job fetch JOB`."),
@@ -177,6 +178,25 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "handover-timeout",
         "Not every node had its keys in time.",
         "Submit again; `cluster doctor` looks for causes.",
+    ),
+    (CODE, "bundle-syntax", "Python cannot read a file of the bundle.", "Mend the line that is named."),
+    (
+        CODE,
+        "entry-not-in-module",
+        "The entry's module defines no function of that name.",
+        "Write `entry: package.module:function`.",
+    ),
+    (
+        CODE,
+        "output-not-in-spec",
+        "The code writes an output that the spec does not declare.",
+        "Declare it under `outputs:`; what is not declared is never collected.",
+    ),
+    (
+        CODE,
+        "import-unknown",
+        "The code imports what neither its bundle nor the node runtime is known to have.",
+        "Put it into the bundle, or use what nodes have. It warns only: some imports are never reached.",
     ),
     (
         WAIT,

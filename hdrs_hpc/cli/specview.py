@@ -20,6 +20,9 @@ def show_report(report: SpecReport, *, error: bool = False) -> None:
         console.print(f"[red]✗[/red] {name}{line}{where}  [bold]{item.code}[/bold]", soft_wrap=True)
         console.print(f"    {escape(item.message)}", soft_wrap=True)
         console.print(f"    [cyan]→ {escape(item.remedy)}[/cyan]", soft_wrap=True)
+    for item in report.warnings:
+        console.print(f"[yellow]![/yellow] {escape(item.where)}  {item.code}", soft_wrap=True)
+        console.print(f"    {escape(item.message)}. {escape(item.remedy)}", soft_wrap=True)
     if report.decision is not None:
         table = Table(box=None, show_header=False, padding=(0, 1))
         for rule in report.decision.rules:
