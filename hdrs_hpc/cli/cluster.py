@@ -86,10 +86,11 @@ def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bo
     from hdrs_hpc.node.runtime.build import build
 
     where = options.broker_home(home)
+    wanted = sites.projects_on(where, name, projects)  # before the build, which takes its time
     click.echo("builds the node runtime, or finds it built …", err=True)
     runtime = build(where.runtime_dir)
     installed = []
-    for project in sites.projects_on(where, name, projects):
+    for project in wanted:
         sites.install(where, name, project, runtime.path, runtime.digest)
         installed.append(project)
         if not as_json:

@@ -482,3 +482,21 @@ def test_logging_in_by_command_asks_about_the_trust_root_once(
         opened.office.root.digest,
     )
     assert len(asked) == 1
+
+
+def test_installing_on_a_cluster_without_projects_builds_nothing_and_names_the_next_command(
+    opened: Open, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hdrs_hpc.node.runtime import build
+
+    def built(*_: object) -> None:
+        raise AssertionError("half a gigabyte for nothing")
+
+    monkeypatch.setattr(build, "build", built)
+    home = opened.office.home
+    sites.add(home, sites.local_settings("elsewhere", tmp_path, "cooperative"), replace=False)
+    assert main.run(["cluster", "install", "elsewhere", "--home", str(home.root)]) == 5
+    told = capsys.readouterr().err
+    assert "no-project-on-cluster" in told
+    assert "`limits.clusters` names elsewhere" in told
+    assert "hdrs-hpc cluster install elsewhere" in told
