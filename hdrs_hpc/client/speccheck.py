@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.client import bundlecheck, specdraft
-from hdrs_hpc.client.context import Context
+from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
@@ -84,7 +84,7 @@ class SpecReport:
 
 
 def check(
-    path: Path, context: Context | None, ask: Callable[[JobSpecDraft], Context] | None = None
+    path: Path, context: SpecContext | None, ask: Callable[[JobSpecDraft], SpecContext] | None = None
 ) -> SpecReport:
     """Check a spec's form, its bundle and, with a context, every rule of the project.  Raises nothing for these.
 
@@ -145,7 +145,9 @@ def _of_code(
     return tuple(told[False]), tuple(told[True])
 
 
-def _judged(decision: job_policy.Decision, context: Context) -> tuple[job_policy.Decision, tuple[str, ...]]:
+def _judged(
+    decision: job_policy.Decision, context: SpecContext
+) -> tuple[job_policy.Decision, tuple[str, ...]]:
     """The decision without the answers that what is known here can't give, and what these would have needed."""
     left_out = [rule for rule in decision.rules if rule.code in context.untold]
     kept = tuple(rule for rule in decision.rules if rule.code not in context.untold)

@@ -20,12 +20,12 @@ from typing import Any
 
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import setup, sites
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import loop as controller
 from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home import installed_runtimes as runtime
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import artefacts, jobs, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.cli.demo.archive import Archive, make_archive
@@ -98,7 +98,7 @@ class World:
         self.archive, self.canaries = made.archive, made.canaries
         self.opted_out = made.opt_out.read_text().split()
         self.start_keyd()
-        self.ctx = Context.open(self.home)
+        self.ctx = OpenBroker.open(self.home)
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
         self.root_envelope = raw
         self.root_digest = Envelope.parse(raw).digest

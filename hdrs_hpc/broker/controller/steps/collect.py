@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from connectors.clusters import site_end
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -39,11 +39,11 @@ class Observed:
 class StartCollector:
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         workers.start(
-            ctx.home.quarantine_dir(self.attempt.name),
+            broker.home.quarantine_dir(self.attempt.name),
             "hdrs_hpc.broker.workers.collector",
-            *("--home", str(ctx.home.root), "--attempt", self.attempt.name),
+            *("--home", str(broker.home.root), "--attempt", self.attempt.name),
         )
 
 
@@ -53,8 +53,8 @@ class StopCollector:
 
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
-        workers.stop(ctx.home.quarantine_dir(self.attempt.name))
+    def act(self, broker: OpenBroker) -> None:
+        workers.stop(broker.home.quarantine_dir(self.attempt.name))
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Retry:
     attempt: Attempt
     error: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        StartCollector(self.attempt).act(ctx)
+        StartCollector(self.attempt).act(broker)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class NoteEnd:
     reason: str
     detail: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             log.append(
                 tx,
                 "attempt-ended",
@@ -109,10 +109,10 @@ class Show:
     attempt: Attempt
     result: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         subject = {**self.job.subject, "attempt": self.attempt.name}
         closing, rows = self.result["closing"], self.result["artefacts"]
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             log.append(
                 tx,
                 "attempt-ended",
@@ -163,11 +163,11 @@ class Show:
 
 
 class CollectStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
-        work = workers.observe(ctx.home.quarantine_dir(attempt.name))
-        return Observed(job, attempt, observe_stop(ctx, job), work)
+        work = workers.observe(broker.home.quarantine_dir(attempt.name))
+        return Observed(job, attempt, observe_stop(broker, job), work)
 
     def decide(
         self, facts: Observed
