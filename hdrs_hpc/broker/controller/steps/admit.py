@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.context import ClusterUnknownError, Context
-from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
@@ -75,7 +74,7 @@ class AdmitStep:
                 now=ctx.now(),
                 grant=grant,
                 grant_people=documents.get(tx, project.grant).people,
-                registrations=accept.registrations(tx, grant),
+                registrations=datasets.registrations_for(tx, grant),
                 cluster=_cluster_facts(ctx, spec, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
