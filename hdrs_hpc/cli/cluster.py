@@ -173,11 +173,11 @@ def list_(home: Path | None, as_json: bool) -> None:
     Example:
       hdrs-hpc cluster list
     """
-    from hdrs_hpc.broker import sites
+    from hdrs_hpc.broker.home import clusters
 
     where = options.broker_home(home)
-    found = sites.every(where)
-    state = {item.name: "drained" if sites.drained(where, item.name) else "open" for item in found}
+    found = clusters.every(where)
+    state = {item.name: "drained" if clusters.drained(where, item.name) else "open" for item in found}
     if as_json:
         show.emit_json(
             [

@@ -21,7 +21,7 @@ from typing import Any
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import setup, sites
 from hdrs_hpc.broker.controller import loop as controller
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import accept, bundles, opt_out, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home import installed_runtimes as runtime
 from hdrs_hpc.broker.keyd import messages as m
@@ -102,7 +102,7 @@ class World:
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
         self.root_envelope = raw
         self.root_digest = Envelope.parse(raw).digest
-        accept.accept_first_root(self.ctx.db, self.ctx.ask, raw, self.root_digest)
+        trust_root.accept_first(self.ctx.db, self.ctx.ask, raw, self.root_digest)
         self._add_cluster()
         self.versions = {
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
@@ -211,9 +211,7 @@ class World:
     def opt_out_change(self, dataset: str, action: str, patients: Iterable[str] = ()) -> bytes:
         """Bring the ids into the data zone, and sign the change that follows what is in force."""
         before = self.statements(dataset)
-        brought, _ = accept.put_opt_out_ids(
-            self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset
-        )
+        brought, _ = opt_out.put_ids(self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
         value = {
             "schema": "hdrs-hpc/opt-out-change/1",
             "audience": "demo-sde",
@@ -371,7 +369,7 @@ class World:
             path.write_text(text)
         content = bundle.pack(folder)
         digest = bundle.digest(content)
-        accept.put_bundle(self.ctx.db, content, digest)
+        bundles.put(self.ctx.db, content, digest)
         self.file(
             "code-approval",
             {

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
@@ -75,8 +74,8 @@ class AdmitStep:
                 now=broker.now(),
                 grant=grant,
                 grant_people=documents.get(tx, project.grant).people,
-                registrations=accept.registrations(tx, grant),
                 cluster=_cluster_facts(broker, spec, grant),
+                registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
                 project_state="FROZEN" if project.frozen else project.state,
