@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from connectors.clusters.endings import SiteEnd, site_end
 from connectors.clusters.port import (
     MAX_STDIN_BYTES,
     Check,
@@ -23,7 +24,6 @@ from connectors.clusters.port import (
     UnsafePathError,
 )
 from connectors.clusters.settings import ClusterSettings
-from connectors.clusters.states import SiteEnd, site_end
 from connectors.clusters.waiting import why_waits
 
 __all__ = [

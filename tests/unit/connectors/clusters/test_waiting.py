@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.clusters.states import SiteEnd, site_end
+from connectors.clusters.endings import SiteEnd, site_end
 from connectors.clusters.waiting import WAITING, why_waits
 
 
