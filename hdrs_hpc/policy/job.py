@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.documents.models.grant import Grant, Isolation
+from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy import selection
-from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
+from hdrs_hpc.policy.facts import OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
 from hdrs_hpc.policy.rules import Broken, RuleResult, judge
 
 Breaches = Iterator[Broken]
@@ -63,19 +65,17 @@ def choose_cluster(spec: JobSpec, grant: Grant) -> str:
 
 
 def isolation_offered(spec: JobSpec, facts: Facts) -> Isolation:
-    """Several nodes need a network between them, which a sandbox has not: only a fence contains them."""
-    if spec.resources.nodes > 1 and facts.cluster.isolation != "fenced":
-        return "cooperative"
-    return facts.cluster.isolation
+    return isolation.offered_to(spec.resources.nodes, facts.cluster.isolation)
 
 
 def isolation_needed(spec: JobSpec, facts: Facts) -> Isolation:
     """The strictest of what the grant, the data's sensitivity and the project's own code ask for."""
-    needed: Isolation = facts.grant.limits.isolation
-    unreviewed = spec.workload.bundle is not None and facts.grant.workloads.own_code == "project"
-    if (unreviewed or _uses_real_data(spec, facts)) and ISOLATION_RANK[needed] < ISOLATION_RANK["sandboxed"]:
-        needed = "sandboxed"
-    return needed
+    unread = spec.workload.bundle is not None and facts.grant.workloads.own_code == "project"
+    return isolation.strictest(
+        facts.grant.limits.isolation,
+        isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST,
+        isolation.LEAST_FOR_REAL_DATA if _uses_real_data(spec, facts) else isolation.WEAKEST,
+    )
 
 
 def _who_asks(spec: JobSpec, facts: Facts, needed: Isolation) -> str:
@@ -215,7 +215,7 @@ def _isolation_enough(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     if not facts.cluster.max_nodes:
         return  # named by the rule on clusters
     needed, offered = isolation_needed(spec, facts), isolation_offered(spec, facts)
-    if ISOLATION_RANK[offered] < ISOLATION_RANK[needed]:
+    if not isolation.at_least(offered, needed):
         nodes = spec.resources.nodes
         on = f"{nodes} nodes" if nodes > 1 else "1 node"
         message = (

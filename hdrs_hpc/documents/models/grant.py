@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.columns import Columns
 from hdrs_hpc.documents.models.document import Document, Items, Part, fault
 from hdrs_hpc.documents.models.selection import Selection
 from hdrs_hpc.documents.models.words import Digest, Duration, End, Line, Name, Start, Versioned, WalltimeS
 
-Isolation = Literal["cooperative", "sandboxed", "fenced"]
 OutputClass = Literal["table", "figure", "metrics", "weights"]
 Keep = Literal["release", "project"]
 
