@@ -261,7 +261,7 @@ class World:
     def grant_value(self, **changes: Any) -> dict[str, Any]:
         now = clock.now()
         value: dict[str, Any] = {
-            "schema": "hdrs-hpc/grant/1",
+            "schema": "hdrs-hpc/grant/2",
             "project": self.project,
             "version": 1,
             "title": "A trial of the whole life",
@@ -273,6 +273,10 @@ class World:
                 "destroy-by": clock.to_text(now + timedelta(days=60)),
             },
             "people": {"lead": "okafor", "researchers": ["okafor"]},
+            "lay-summary": "Computers learn from chest scans, so that they help to find disease earlier",
+            "legal-basis": {"article6": "6(1)(e)", "article9": "9(2)(j)"},
+            "use": ["DUO:0000007"],
+            "contact": "dac@north.example",
             "data": {
                 "demo-ct-mr": {
                     "version": self.versions["demo-ct-mr"],
@@ -288,6 +292,7 @@ class World:
                 "nodes": 2,
                 "time": "01:00:00",
                 "gpu-hours": 100,
+                "bundle-size": "16MiB",
             },
             "outputs": {
                 "reviewers": 2,

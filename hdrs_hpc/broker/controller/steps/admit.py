@@ -10,6 +10,7 @@ from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
+from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -96,7 +97,7 @@ def _cluster_facts(broker: OpenBroker, spec: JobSpec, grant: Grant) -> ClusterFa
         settings = broker.cluster_settings(name)
     except ClusterUnknownError:
         # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
-        return ClusterFacts(name, "cooperative", 0)
+        return ClusterFacts(name, WEAKEST, 0)
     return ClusterFacts(name, settings.isolation, settings.max_nodes)
 
 
