@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.node.runtime.build import RuntimeFile, build
-from tests.support import programs, slurm_site
+from hdrs_hpc.node.runtime.build import RuntimeFile
+from tests.support import programs, runtime_cache, slurm_site
 from tests.support.world import World, make_test_archive
 
 IN_CI = os.environ.get("CI") == "true"
@@ -40,14 +40,10 @@ def require(there: bool, missing: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def built_runtime(request: pytest.FixtureRequest) -> RuntimeFile:
-    """The node runtime of these sources, kept between sessions; older ones are removed."""
-    folder = request.config.cache.mkdir("node-runtime")
-    made = build(folder)
-    for other in folder.glob("*.tar"):
-        if other != made.path:
-            other.unlink(missing_ok=True)
-    return made
+def built_runtime(request: pytest.FixtureRequest) -> Iterator[RuntimeFile]:
+    """The node runtime of these sources, kept between sessions."""
+    with runtime_cache.borrowed(request.config.rootpath / ".pytest_cache" / "node-runtime") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
