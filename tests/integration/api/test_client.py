@@ -22,6 +22,7 @@ from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 from tests.integration.api.conftest import CLUSTER, Open
+from tests.support.client_cpu import COMMAND_S, assert_cheap
 from tests.support.office import TABLE, digest
 from tests.support.party import Party, changed
 
@@ -467,3 +468,9 @@ def test_logging_in_by_command_asks_about_the_trust_root_once(
         opened.office.root.digest,
     )
     assert len(asked) == 1
+
+
+def test_showing_a_job_is_cheap(opened: Open) -> None:
+    logged_in(opened, "rae")
+    job = opened.office.job_in_review()
+    assert_cheap(COMMAND_S, "job", "show", job)
