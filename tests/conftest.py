@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.node.runtime.build import RuntimeFile
-from tests.support import programs, runtime_cache, slurm_site
+from tests.support import programs, runtime_cache, side_by_side, slurm_site
 from tests.support.world import World, make_test_archive
 
 IN_CI = os.environ.get("CI") == "true"
@@ -104,6 +104,11 @@ def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -
     yield make
     for scratch in made:
         scratch.remove()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what a machine has once stay in one worker."""
+    side_by_side.arrange(items)
 
 
 @pytest.hookimpl(wrapper=True)
