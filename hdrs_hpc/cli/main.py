@@ -88,8 +88,13 @@ def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
     from hdrs_hpc.core.errors import NotFoundError
 
     name = (error.name or "").partition(".")[0]
-    if name in ("hdrs_hpc", "imaging", "connectors", "benchmarks", ""):
+    if name in ("hdrs_hpc", "imaging", "connectors", ""):
         return error
+    if name == "benchmarks":
+        return NotFoundError(
+            "the benchmark is no part of an installed hdrs-hpc; it comes with a clone of the repository",
+            remedy="In a clone: make bench SIZE=small.",
+        )
     return NotFoundError(
         f"this installation lacks {name}, which `hdrs-hpc {command}` needs",
         remedy=f"Install the part for it: pip install 'hdrs-hpc[{EXTRAS.get(command, 'broker')}]'",
@@ -107,18 +112,23 @@ def cli() -> None:
     """A job broker that lets supercomputers work on sensitive imaging and pathology."""
 
 
-class _NoPandas(MetaPathFinder):
-    """No command uses pandas, and pyarrow would load it (a third of a second) at the first list it is given."""
+class _LeftOut(MetaPathFinder):
+    """Refuses what no command uses and libraries would load: pyarrow loads pandas at the first list that it is given (a
+    third of a second), httpx its own command line, with rich and Pygments."""
+
+    NAMES = frozenset({"pandas", "httpx._main"})
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname == "pandas":
+        if fullname in self.NAMES:
             raise ModuleNotFoundError("not loaded by hdrs-hpc's own commands", name=fullname)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and leave with the exit code of what became of it."""
     if arguments is None:  # this process is ours
-        sys.meta_path.insert(0, _NoPandas())
+        sys.meta_path.insert(0, _LeftOut())
+        # Else pydantic reads the metadata of every installed package to find plug-ins that could watch our documents.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     argv = sys.argv[1:] if arguments is None else arguments
     sys.exit(run(argv))
 

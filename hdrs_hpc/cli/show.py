@@ -45,7 +45,7 @@ def table_lines(
     columns: Sequence[str], rows: Sequence[Sequence[object]], drop: Sequence[str], width: int | None
 ) -> Iterator[str]:
     """The lines of :func:`table` on a screen of ``width`` characters; None: as wide as they come."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
     shown = list(range(len(columns)))
     hidden = []
     for name in drop:
@@ -67,6 +67,11 @@ def table_lines(
             yield " " * before + piece
     if hidden:
         yield click.style(f"not shown (--json has it): {', '.join(hidden)}", dim=True)
+
+
+def _printable(text: str) -> str:
+    """A terminal must not obey what a name or a message holds."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _wide(columns: Sequence[str], texts: Sequence[Sequence[str]], shown: Sequence[int]) -> int:

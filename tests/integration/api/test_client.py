@@ -22,6 +22,7 @@ from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 from tests.integration.api.conftest import CLUSTER, Open
+from tests.support.client_cpu import COMMAND_S, assert_cheap
 from tests.support.office import TABLE, digest
 from tests.support.party import Party, changed
 
@@ -500,3 +501,9 @@ def test_installing_on_a_cluster_without_projects_builds_nothing_and_names_the_n
     assert "no-project-on-cluster" in told
     assert "`limits.clusters` names elsewhere" in told
     assert "hdrs-hpc cluster install elsewhere" in told
+
+
+def test_showing_a_job_is_cheap(opened: Open) -> None:
+    logged_in(opened, "rae")
+    job = opened.office.job_in_review()
+    assert_cheap(COMMAND_S, "job", "show", job)
