@@ -128,9 +128,9 @@ def as_markdown() -> str:
     lines = [
         "# Not built yet",
         "",
-        "Made from `hdrs_hpc/policy/not_built.py` by `make docs`. Formats of documents are written once and whole; what",
-        "they can say and this version does not do is refused by name (`not-built`): `spec check` tells it, `grant sign`",
-        "does before anybody signs, and the broker refuses it whatever was signed.",
+        "Made from `hdrs_hpc/policy/not_built.py` by `make docs`. Formats of documents are written once and whole;",
+        "what they can say and this version does not do is refused by name (`not-built`): `spec check` tells it,",
+        "`grant sign` does before anybody signs, and the broker refuses it whatever was signed.",
     ]
     for title, rows in (("In a job spec", IN_SPECS), ("In a grant", IN_GRANTS)):
         lines += ["", f"## {title}", "| there is no | until there is |", "| --- | --- |"]
