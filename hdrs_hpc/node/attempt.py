@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.core import clock
 from hdrs_hpc.node import collect, verdict
@@ -166,7 +167,7 @@ class Attempt:
         order, folder = self.order, self.folders.places.plan
         written = Launch(
             plan=dataclasses.replace(plan, files={}),
-            most_threads=most_threads if order.isolation == "sandboxed" else 0,
+            most_threads=most_threads if is_contained(order.isolation) else 0,
             inputs=tuple(sorted(order.inputs)),
             outputs={output.name: output.path for output in order.outputs},
             out=str(inside.out),

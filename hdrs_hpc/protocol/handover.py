@@ -30,6 +30,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation, at_least, is_contained
 from hdrs_hpc.core import curve25519, strict_json
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.protocol import wire
@@ -62,8 +63,6 @@ SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 AttemptName = Annotated[str, Pattern(r"hdrs-[0-9a-hjkmnp-tv-z]{26}")]
 Address = Annotated[str, Pattern(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")]
-Isolation = Literal["cooperative", "sandboxed"]
-ISOLATION_ORDER: tuple[Isolation, ...] = ("cooperative", "sandboxed")
 
 
 class AnswerUnreadableError(NotAllowedError):
@@ -90,7 +89,7 @@ class HandoverTooLargeError(NotAllowedError):
 class Probe:
     """What an agent found out about its own node before it asked for keys."""
 
-    level: Isolation
+    level: GivenIsolation
     """The level whose sandbox really started and held on this node."""
     reached: tuple[ReasonCode, ...]
     """What a process in that sandbox could still reach and must not: empty where it held."""
@@ -198,7 +197,7 @@ class LaunchOrder:
     shared_secret: Key32
     """Known to the nodes of this attempt and to nobody else: what they trust each other by."""
     outputs: tuple[OutputOrder, ...]
-    isolation: Isolation
+    isolation: GivenIsolation
     not_after: Moment
     time_s: Annotated[int, Between(1, 30 * 86400)]
     """How long the workload may run, counted from its start."""
@@ -386,12 +385,11 @@ def parse_request(line: bytes) -> Request:
     return wire.from_bytes(Request, line)
 
 
-def satisfies(probe: Probe, required: Isolation) -> bool:
+def satisfies(probe: Probe, required: GivenIsolation) -> bool:
     """Whether a node that reported ``probe`` may run what requires ``required``."""
-    strong_enough = ISOLATION_ORDER.index(probe.level) >= ISOLATION_ORDER.index(required)
-    if required == "cooperative":
-        return strong_enough
-    return strong_enough and not probe.reached and probe.private_memory and probe.not_dumpable
+    if not at_least(probe.level, required):
+        return False
+    return not is_contained(required) or (not probe.reached and probe.private_memory and probe.not_dumpable)
 
 
 def _digest(raw: bytes) -> str:

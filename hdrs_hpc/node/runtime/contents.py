@@ -24,7 +24,7 @@ SITE_FOLDER = "site-packages"
 SITE = STDLIB / SITE_FOLDER
 
 OUR_FOLDERS = (
-    "hdrs_hpc/catalogue/workloads",
+    "hdrs_hpc/catalogue",
     "hdrs_hpc/core",
     "hdrs_hpc/documents",
     "hdrs_hpc/node",

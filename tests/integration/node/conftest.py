@@ -21,10 +21,11 @@ import pytest
 import zarr
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
-from hdrs_hpc.node.runtime.build import RuntimeFile, build
+from hdrs_hpc.node.runtime.build import RuntimeFile
 from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress, wire
 from hdrs_hpc.protocol.handover import (
     BundleOrder,
@@ -47,13 +48,8 @@ CANARY = "CANARY-7f3a91c2d4"
 
 
 @pytest.fixture(scope="session")
-def runtime(request: pytest.FixtureRequest) -> RuntimeFile:
-    folder = request.config.cache.mkdir("node-runtime")
-    made = build(folder)
-    for other in folder.iterdir():
-        if other.suffix == ".tar" and other != made.path:
-            other.unlink()
-    return made
+def runtime(built_runtime: RuntimeFile) -> RuntimeFile:
+    return built_runtime
 
 
 def series(number: int) -> np.ndarray[Any, Any]:
@@ -87,7 +83,7 @@ class Site:
     memory: Path
     """Where a node has its local folder: on a real one often memory, here so that tests do not wait for a disk."""
     runtime: RuntimeFile
-    isolation: handover.Isolation
+    isolation: GivenIsolation
     uid: int = field(default_factory=os.getuid)
     attempt: str = field(default_factory=lambda: ids.new_secret_name("hdrs"))
     process: subprocess.Popen[bytes] | None = None
@@ -338,7 +334,7 @@ def make_site(runtime: RuntimeFile) -> Iterator[Callable[..., Site]]:
     root, memory = Path("/tmp", name), Path("/dev/shm", name)
 
     def make(
-        isolation: handover.Isolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
+        isolation: GivenIsolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
     ) -> Site:
         places = [folder / str(len(sites)) for folder in (root, memory)]
         for place in places:
