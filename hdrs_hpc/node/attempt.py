@@ -73,11 +73,6 @@ class Attempt:
     reason: Callable[[], Stop | None]
     """Whether to stop now, and why."""
 
-    @property
-    def first(self) -> bool:
-        """Whether this node collects the outputs."""
-        return self.nodes.nodes[0].node == self.given.node
-
     def run(self) -> None:
         """Run the order's workload and seal what it leaves.
 
@@ -96,7 +91,7 @@ class Attempt:
             server.close()
             for copy in inputs.values():
                 copy.close()
-        if self.first:
+        if self.nodes.nodes[0].node == self.given.node:  # the first one collects
             meter.phase = Phase.COLLECTING
             if not isinstance(ended, WorkloadExit):
                 ended = verdict.judge(ended, self.folders.places.report, code)
@@ -106,7 +101,7 @@ class Attempt:
         """What the signed spec's kind of workload makes of this node: nobody but this node's own code decides it."""
         order, workload = self.order, self.order.workload
         kind = workloads.of(workload)
-        not_after = clock.from_text(order.not_after)
+        until = clock.from_text(order.not_after)
         given = Given(
             node=self.given.node,
             nodes=tuple(Peer(listed.node, listed.address) for listed in self.nodes.nodes),
@@ -114,7 +109,7 @@ class Attempt:
             cpus=order.cpus,
             memory_mb=order.mem_mb,
             gpus=len(self.given.gpus.split(",")) if self.given.gpus else 0,
-            certificate=make_certificate(order.shared_secret, order.attempt, clock.now(), not_after),
+            certificate=make_certificate(order.shared_secret, order.attempt, clock.now(), until),
         )
         return kind.plan(kind.read(workload), given)
 
