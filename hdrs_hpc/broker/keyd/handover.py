@@ -229,6 +229,8 @@ class Handover:
             return
         if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
             raise HandoverRefusedError("own code is not granted, or was not brought")
+        if grant.limits.bundle_size is None or work.bundle.size > grant.limits.bundle_size:
+            raise HandoverRefusedError("the bundle is larger than the grant allows")
         if grant.workloads.own_code == "project":
             return
         for raw in ask.code_approvals:
