@@ -22,8 +22,15 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
+def _sandboxes() -> str:
+    from hdrs_hpc.confined import table
+
+    return table.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
+    "docs/sandboxes.md": _sandboxes,
     "docs/staging-reasons.md": _staging_reasons,
 }
 
