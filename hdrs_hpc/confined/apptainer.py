@@ -35,6 +35,9 @@ class Apptainer:
             return "apptainer-missing"
         return "processor-without-filter" if seccomp.program() is None else None
 
+    def trials(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((program, "--version") for program in PROGRAMS)
+
     def prepare(self, confined: Confined, up: int | None) -> Prepared:
         filter_code, root = seccomp.program(), confined.workbench
         program = next((path for path in PROGRAMS if Path(path).exists()), None)

@@ -33,6 +33,10 @@ class Bubblewrap:
             return "bubblewrap-missing"
         return "processor-without-filter" if seccomp.program() is None else None
 
+    def trials(self) -> tuple[tuple[str, ...], ...]:
+        words = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "/usr/bin/true")
+        return tuple((program, *words) for program in PROGRAMS)
+
     def prepare(self, confined: Confined, up: int | None) -> Prepared:
         filter_code = seccomp.program()
         program = next((path for path in PROGRAMS if Path(path).exists()), None)

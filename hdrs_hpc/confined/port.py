@@ -94,6 +94,9 @@ class Provider(Protocol):
     def missing(self) -> str | None:
         """A code that says why it can't work on this machine, as far as can be told without starting it."""
 
+    def trials(self) -> tuple[tuple[str, ...], ...]:
+        """Commands of which one succeeds where it works: for whoever looks at a machine from elsewhere."""
+
     def prepare(self, confined: Confined, up: int | None) -> Prepared:
         """``up``: a descriptor; a provider that separates writes a text that ends with ``}`` to it once the process
         is confined.  Raises SandboxFailedError."""

@@ -15,5 +15,8 @@ class ProcessLimits:
     def missing(self) -> str | None:
         return None
 
+    def trials(self) -> tuple[tuple[str, ...], ...]:
+        return ()
+
     def prepare(self, confined: Confined, up: int | None) -> Prepared:
         return Prepared(confined.command)

@@ -1,4 +1,4 @@
-"""Which sandbox gives which isolation to whom: the one list of them.  docs/security-model.md shows it.
+"""Which sandbox gives which isolation to whom: the one list of them.  docs/sandboxes.md is made from it.
 
 The node's agent takes what its site promised and then probes it.  The airlock and the stager take the strongest that
 works where they run, and their reports name it.
@@ -6,6 +6,7 @@ works where they run, and their reports name it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,11 @@ from hdrs_hpc.confined.process_limits import ProcessLimits
 from hdrs_hpc.confined.starting import works
 
 User = Literal["node", "checker", "parsers"]
-"""The workload on a node, the airlock's checker, the stager's parsers."""
+USERS: dict[User, str] = {
+    "node": "a workload on a node",
+    "checker": "the airlock's checker",
+    "parsers": "the stager's parsers",
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,41 @@ SANDBOXES = (
 """The stronger and the better tried come first."""
 
 
+def giving(user: User, level: GivenIsolation) -> tuple[Sandbox, ...]:
+    """All that give ``user`` exactly ``level``."""
+    return tuple(row for row in SANDBOXES if row.gives == level and user in row.users)
+
+
 def choose(user: User, level: GivenIsolation) -> Provider:
     """What gives ``user`` exactly ``level``, the first that is there; where none is, the first, so that it says why."""
-    fitting = [row.provider for row in SANDBOXES if row.gives == level and user in row.users]
+    fitting = [row.provider for row in giving(user, level)]
     return next((provider for provider in fitting if provider.missing() is None), fitting[0])
 
 
 def strongest(user: User) -> Provider:
     """The first that really starts here, tried once in each process."""
     return next(row.provider for row in SANDBOXES if user in row.users and works(row.provider))
+
+
+def weakest_of(names: Iterable[str]) -> str:
+    """The one of these sandboxes that gives least."""
+    order = [row.provider.name for row in SANDBOXES]
+    return max(names, key=order.index)
+
+
+def as_markdown() -> str:
+    head = ["sandbox", *USERS.values(), "tried"]
+    lines = [
+        "# Sandboxes",
+        "",
+        "Made by `make docs` from `hdrs_hpc/confined/table.py`: which sandbox gives which isolation to whom.",
+        "The first that is there is taken.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"| {' | '.join('---' for _ in head)} |",
+    ]
+    for row in SANDBOXES:
+        levels = [f"`{row.gives}`" if user in row.users else "not offered" for user in USERS]
+        tried = "by the contract suite" if row.tried else "**untried**: each job's probe decides"
+        lines.append(f"| `{row.provider.name}` | {' | '.join(levels)} | {tried} |")
+    return "\n".join([*lines, ""])
