@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
@@ -40,9 +41,7 @@ limits:
   gpu-hours: 100
 outputs:
   reviewers: 2
-  table: {{min-count: 10, round: 5}}
-  figure: {{}}
-  metrics: {{}}
+{outputs}
 """
 
 
@@ -55,6 +54,7 @@ def example(stem: str) -> str:
         end=today + timedelta(days=180),
         destroy=today + timedelta(days=210),
         zeros="0" * 64,
+        outputs="\n".join(f"  {row.name}: {row.grant_example}" for row in outputs.BUILT),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 
@@ -195,7 +196,7 @@ class OutputClassNotGrantedError(NotAllowedError):
 class OutputClassUnsupportedError(NotAllowedError):
     code = "output-class-unsupported"
     meaning = "This version has no check for artefacts of this class."
-    remedy = "Declare tables, figures and metrics."
+    remedy = f"Declare outputs of the classes {', '.join(row.name for row in outputs.BUILT)}."
 
 
 class KeepProjectUnsupportedError(NotAllowedError):
@@ -210,7 +211,7 @@ class KeepNotGrantedError(NotAllowedError):
     remedy = "Remove the output, or ask for a new version of the grant."
 
 
-class FigureOfRealDataError(NotAllowedError):
-    code = "figure-of-real-data"
-    meaning = "A figure that a workload draws of real data can hide patients' images in shades that no reviewer sees."
-    remedy = "Leave the figure out: release the table it draws and draw it outside."
+class OutputOfRealDataError(NotAllowedError):
+    code = "output-of-real-data"
+    meaning = "No output of this class is made of real data: it can hide patients' images where no reviewer sees them."
+    remedy = "Leave it out; for an image, release the table that it draws and draw it outside."

@@ -66,7 +66,7 @@ GRANT: dict[str, Any] = {
     "outputs": {
         "reviewers": 2,
         "table": {"min-count": 10, "round": 5},
-        "figure": {},
+        "image": {},
         "weights": {"keep": "project"},
     },
 }

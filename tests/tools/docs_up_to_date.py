@@ -22,9 +22,16 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
+def _output_classes() -> str:
+    from hdrs_hpc.catalogue import outputs
+
+    return outputs.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/staging-reasons.md": _staging_reasons,
+    "docs/output-classes.md": _output_classes,
 }
 
 
