@@ -145,6 +145,8 @@ class OutputClass:
     """Its rule in a new grant, as YAML."""
     spec_example: tuple[str, ...]
     """Its lines in a new spec."""
+    begins_with: bytes = b""
+    """First bytes by which its own type of file is known, where ``identify`` knows it from no other place."""
     built: bool = True
     """False: this version refuses it by name, in a spec and in a grant."""
     needs: str | None = None
