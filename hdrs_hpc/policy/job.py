@@ -255,6 +255,8 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         elif not outputs.BY_NAME[output.class_].built:
             message = f"this version can not check {output.class_}"
             yield Broken(r.OutputClassUnsupportedError, message, f"outputs.{name}.class")
+        for where, why in output.not_built():
+            yield Broken(r.OutputPartUnsupportedError, why, f"outputs.{name}.{where}")
 
 
 def _outputs_fit(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:

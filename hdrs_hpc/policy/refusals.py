@@ -211,6 +211,12 @@ class KeepNotGrantedError(NotAllowedError):
     remedy = "Remove the output, or ask for a new version of the grant."
 
 
+class OutputPartUnsupportedError(NotAllowedError):
+    code = "output-part-unsupported"
+    meaning = "The declaration of an output asks for something that this version does not do yet."
+    remedy = "Leave that part out; for a derived column, compute it from the released table."
+
+
 class OutputOfRealDataError(NotAllowedError):
     code = "output-of-real-data"
     meaning = "No output of this class is made of real data: it can hide patients' images where no reviewer sees them."

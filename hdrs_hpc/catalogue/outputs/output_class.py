@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -78,6 +78,10 @@ class Declaration(Part):
 
     class_: str
     keep: Keep = "release"
+
+    def not_built(self) -> Iterator[tuple[str, str]]:
+        """Where in the declaration, and why, this version refuses a part of it by name."""
+        yield from ()
 
     def drawn_from(self) -> str | None:
         """The output of the same spec that this one shows, which must be a table."""
