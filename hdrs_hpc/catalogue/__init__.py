@@ -1,1 +1,1 @@
-"""What varies, each variant in a file of its own and with one row in one table; nothing here does I/O."""
+"""What varies: each variant is one module and one row in one table.  Pure; most of it is standard library only."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 
@@ -119,18 +118,6 @@ class SelectionKeywordError(NotAllowedError):
     remedy = "Select by Modality, BodyPartExamined, PatientSex, Manufacturer or StudyDate."
 
 
-class InputsUnsupportedError(NotAllowedError):
-    code = "inputs-unsupported"
-    meaning = "This version can not give a job the artefacts of earlier jobs."
-    remedy = "Remove `inputs`; compute it again within the job."
-
-
-class WorkloadKindError(NotAllowedError):
-    code = "workload-kind-unsupported"
-    meaning = "This version does not run workloads of this kind."
-    remedy = "Use `kind: dask`."
-
-
 class WorkloadUnknownError(NotAllowedError):
     code = "workload-unknown"
     meaning = "There is no built-in workload of this name and version."
@@ -155,6 +142,12 @@ class CodeNotApprovedError(NotAllowedError):
     remedy = (
         "Have a code reviewer sign an approval for this digest; every change of the code needs a new one."
     )
+
+
+class BundleOverLimitError(NotAllowedError):
+    code = "bundle-over-limit"
+    meaning = "The bundle is larger than the grant lets researchers bring."
+    remedy = "Leave data and results out of the folder, or ask for a grant with a larger `bundle-size`."
 
 
 class ClusterNotGrantedError(NotAllowedError):
@@ -193,28 +186,10 @@ class OutputClassNotGrantedError(NotAllowedError):
     remedy = "Declare only classes that `hdrs-hpc project show` lists."
 
 
-class OutputClassUnsupportedError(NotAllowedError):
-    code = "output-class-unsupported"
-    meaning = "This version has no check for artefacts of this class."
-    remedy = f"Declare outputs of the classes {', '.join(row.name for row in outputs.BUILT)}."
-
-
-class KeepProjectUnsupportedError(NotAllowedError):
-    code = "keep-project-unsupported"
-    meaning = "This version can not keep artefacts inside a project."
-    remedy = "Remove the output, or declare one that may be released."
-
-
 class KeepNotGrantedError(NotAllowedError):
     code = "keep-not-granted"
     meaning = "The grant says that artefacts of this class may not leave the project."
     remedy = "Remove the output, or ask for a new version of the grant."
-
-
-class OutputPartUnsupportedError(NotAllowedError):
-    code = "output-part-unsupported"
-    meaning = "The declaration of an output asks for something that this version does not do yet."
-    remedy = "Leave that part out; for a derived column, compute it from the released table."
 
 
 class OutputOfRealDataError(NotAllowedError):

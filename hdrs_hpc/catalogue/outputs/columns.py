@@ -198,13 +198,6 @@ Columns = Annotated[
 ]
 
 
-def not_built(columns: Mapping[str, Column]) -> Iterator[tuple[str, str]]:
-    """Columns that this version refuses by name, with the reason."""
-    for name, column in columns.items():
-        if isinstance(column, DeriveColumn):
-            yield name, "this version computes no derived column"
-
-
 def names(columns: Mapping[str, Column], kind: type[Part]) -> tuple[str, ...]:
     """Columns of one kind, such as CountColumn."""
     return tuple(name for name, column in columns.items() if isinstance(column, kind))

@@ -79,8 +79,8 @@ class Declaration(Part):
     class_: str
     keep: Keep = "release"
 
-    def not_built(self) -> Iterator[tuple[str, str]]:
-        """Where in the declaration, and why, this version refuses a part of it by name."""
+    def not_built(self) -> Iterator[str]:
+        """Where in the declaration this version refuses a part of it by name."""
         yield from ()
 
     def drawn_from(self) -> str | None:

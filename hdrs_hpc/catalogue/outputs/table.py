@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hdrs_hpc.catalogue.outputs import columns, sentences
-from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, UncountedTableError
+from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, DeriveColumn, UncountedTableError
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.document import Items, fault
@@ -55,9 +55,9 @@ class NumbersDeclaration(WrittenDeclaration):
             fault(CountsMisplacedError, "`columns` declares all numbers: leave out `counts` and `measures`")
         return self
 
-    def not_built(self) -> Iterator[tuple[str, str]]:
-        for name, why in columns.not_built(self.columns or {}):
-            yield f"columns.{name}", why
+    def not_built(self) -> Iterator[str]:
+        for name in columns.names(self.columns or {}, DeriveColumn):
+            yield f"columns.{name}"
 
 
 class TableDeclaration(NumbersDeclaration):
