@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
-from hdrs_hpc.policy.facts import OUTPUT_CLASSES, WORKLOAD_KINDS
+from hdrs_hpc.policy.facts import WORKLOAD_KINDS
 from hdrs_hpc.policy.rules import Broken
 
 
@@ -58,8 +58,13 @@ def _kind(spec: JobSpec) -> Iterator[str]:
 
 def _classes(spec: JobSpec) -> Iterator[str]:
     for name, output in spec.outputs.items():
-        if output.class_ not in OUTPUT_CLASSES:
+        if not outputs.BY_NAME[output.class_].built:
             yield f"outputs.{name}.class"
+
+
+def _parts(spec: JobSpec) -> Iterator[str]:
+    for name, output in spec.outputs.items():
+        yield from (f"outputs.{name}.{where}" for where in output.not_built())
 
 
 def _kept(spec: JobSpec) -> Iterator[str]:
@@ -70,7 +75,7 @@ def _kept(spec: JobSpec) -> Iterator[str]:
 
 def _granted_classes(grant: Grant) -> Iterator[str]:
     for name in grant.outputs.classes:
-        if name not in OUTPUT_CLASSES:
+        if not outputs.BY_NAME[name].built:
             yield f"outputs.{name}"
 
 
@@ -80,8 +85,11 @@ IN_SPECS: tuple[Missing, ...] = (
         "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in WORKLOAD_KINDS)}", _kind
     ),
     Missing(
-        "check for outputs of this class", f"declare {' or '.join(sorted(OUTPUT_CLASSES))} instead", _classes
+        "check for outputs of this class",
+        f"declare {' or '.join(row.name for row in outputs.BUILT)} instead",
+        _classes,
     ),
+    Missing("derived columns", "leave the column out, and compute it from the released table", _parts),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
     ),

@@ -22,6 +22,12 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
+def _output_classes() -> str:
+    from hdrs_hpc.catalogue import outputs
+
+    return outputs.as_markdown()
+
+
 def _not_built() -> str:
     from hdrs_hpc.policy import not_built
 
@@ -39,6 +45,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/not-built.md": _not_built,
     "docs/sandboxes.md": _sandboxes,
     "docs/staging-reasons.md": _staging_reasons,
+    "docs/output-classes.md": _output_classes,
 }
 
 

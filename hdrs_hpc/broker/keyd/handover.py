@@ -27,7 +27,7 @@ from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, written
 from hdrs_hpc.protocol import handover as protocol
 from hdrs_hpc.protocol import wire
 
@@ -310,7 +310,7 @@ class Handover:
             shared_secret=os.urandom(32),
             outputs=tuple(
                 protocol.OutputOrder(name, output.class_, output.path, output.max_size)
-                for name, output in spec.outputs.items()
+                for name, output in written(spec.outputs).items()
             ),
             isolation=ask.isolation,
             not_after=clock.to_text(not_after),

@@ -15,7 +15,7 @@ from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
-FIGURE = {"class": "figure", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
+FIGURE = {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
 OWN = {"kind": "dask", "bundle": {"digest": TWOS, "size": 10240}, "entry": "cohort.main:run"}
 
 
@@ -100,7 +100,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "output-class-not-granted",
             "outputs.m.class",
         ),
-        ("outputs/f", FIGURE, "figure-of-real-data", "outputs.f.class"),
+        ("outputs/f", FIGURE, "output-of-real-data", "outputs.f.class"),
     ],
 )
 def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where):
@@ -250,6 +250,13 @@ def test_real_data_never_meets_a_root_under_which_one_person_decides(party, fact
     weak = replace(facts, trust_root=TrustRoot.from_value(party.root_value(thresholds=thresholds)))
     assert _codes(_decide(weak)) == ["real-data-needs-two"]
     assert _decide(_synthetic(weak)).allowed
+
+
+def test_a_derived_column_is_refused_by_name_until_the_broker_computes_it(facts):
+    columns = {"n": {"count": "patients"}, "share": {"derive": "share", "of": "n"}}
+    table = {"class": "table", "path": "d.csv", "columns": columns, "max-size": "1MiB"}
+    broken = _decide(facts, spec=changed(SPEC, "outputs/d", table)).broken
+    assert [(rule.code, rule.where) for rule in broken] == [("not-built", "outputs.d.columns.share")]
 
 
 def test_figures_of_data_that_are_not_real_are_still_drawn(facts):

@@ -13,9 +13,10 @@ from typing import IO, Any
 import hdrs_hpc
 from hdrs_hpc.broker.workers.airlock import framing
 from hdrs_hpc.broker.workers.airlock.check import SCHEMA, Checked, commitment, digest
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
 from hdrs_hpc.broker.workers.airlock.report import describe
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 from hdrs_hpc.confined import interpreter, starting, table
 from hdrs_hpc.confined.port import Confined, Limits, Provider
 from hdrs_hpc.confined.running import SandboxFailedError

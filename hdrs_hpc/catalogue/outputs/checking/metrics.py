@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from hdrs_hpc.broker.workers.airlock import bounds, capacity, names, numbers
-from hdrs_hpc.broker.workers.airlock.additive import CountSheet
-from hdrs_hpc.broker.workers.airlock.declared import CountRules, Declared, InputFacts
-from hdrs_hpc.broker.workers.airlock.disclosure import Pattern
-from hdrs_hpc.broker.workers.airlock.identifiers import IdentifierScan
-from hdrs_hpc.broker.workers.airlock.refusal import (
+from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, declared_columns, names, numbers
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
+from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
+from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
+from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,
     NothingLeftError,
@@ -28,7 +31,6 @@ from hdrs_hpc.broker.workers.airlock.refusal import (
 from hdrs_hpc.core import strict_json
 
 MEDIA_TYPE = "application/json"
-MAX_BYTES = 64 << 10
 MAX_ENTRIES = 64
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}", re.ASCII)
@@ -59,6 +61,8 @@ class Metrics:
     counts: tuple[str, ...]
     findings: tuple[Finding, ...]
     inputs: InputFacts
+    columns: Mapping[str, DeclaredColumn]
+    """As declared, where they were."""
 
     def sheet(self) -> CountSheet:
         return CountSheet(
@@ -71,13 +75,28 @@ class Metrics:
             row_is_group=False,
         )
 
+    def compare(self, neighbours: Mapping[str, Neighbour]) -> None:
+        """Metrics explain themselves."""
+
+    def rebuild(self, rule: CountRules, pattern: Pattern | None, out: BinaryIO) -> dict[str, Any]:
+        assert pattern is not None  # they have a sheet
+        data, repaired = rebuild(self, pattern, rule)
+        out.write(data)
+        return repaired
+
+
+def read(
+    declared: Declared, source: BinaryIO, _seen: str, rule: CountRules, inputs: InputFacts, _out: BinaryIO
+) -> Metrics:
+    return parse(declared, source.read(), rule.digits, inputs)
+
 
 def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Metrics:
     """The metrics in ``data``; raises a :class:`~hdrs_hpc.core.errors.BadDocumentError` with the reason.
 
     ``digits``: how many significant ones the grant leaves to numbers that are no counts.
     """
-    value = strict_json.loads(data, max_bytes=MAX_BYTES, max_depth=2)
+    value = strict_json.loads(data, max_bytes=declared.max_size, max_depth=2)
     if not isinstance(value, dict) or not value:
         raise MalformedMetricsError("not an object with entries")
     if len(value) > MAX_ENTRIES:
@@ -94,10 +113,19 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> M
         entries[name] = number
     if _NEGATIVE_ZERO.search(data):
         raise MalformedMetricsError("a whole number written as -0")
+    if declared.columns:
+        _check_declared(declared, entries)
     findings = _search(declared, entries)
     counts = _counts(declared, entries)
     findings += _look(declared, entries, counts, digits)
-    metrics = Metrics(declared.name, entries, counts, tuple(findings), inputs)
+    metrics = Metrics(
+        declared.name,
+        entries,
+        counts,
+        tuple(findings),
+        inputs,
+        declared.by_name(),
+    )
     bounds.check(metrics.sheet(), inputs)
     return metrics
 
@@ -118,7 +146,8 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
         else:
-            text = numbers.rounded(repr(number), rules.digits)
+            said = metrics.columns.get(name)
+            text = numbers.rounded(said.on_step(repr(number)) if said else repr(number), rules.digits)
             made[name] = float(text) if "." in text else int(text)
         rounded += made[name] is not None and made[name] != number
     repaired = {
@@ -143,9 +172,19 @@ def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding
     return scan.conclude()
 
 
+def _check_declared(declared: Declared, entries: dict[str, int | float]) -> None:
+    """Every entry is declared and what its declaration says; declared ones may be missing."""
+    by_name = declared.by_name()
+    if not entries.keys() <= by_name.keys():
+        raise declared_columns.ColumnsDifferError()
+    for name, number in entries.items():
+        by_name[name].check([repr(number)], f"entry {name}")
+
+
 def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[str, ...]:
     """Declared counts must be there; those that a built-in workload is known to write may be."""
-    found = (*declared.counts, *(name for name in declared.known_counts if name in entries))
+    needed = () if declared.columns else declared.counts
+    found = (*needed, *(name for name in (*declared.counts, *declared.known_counts) if name in entries))
     for name in found:
         number = entries.get(name)
         if not isinstance(number, int) or not numbers.is_count(str(number)):
@@ -173,3 +212,6 @@ def _look(
         message = "nothing says how many people these numbers describe"
         findings.append(Finding("metrics-without-counts", message))
     return findings
+
+
+CHECKING = Checking(MEDIA_TYPE, lambda granted: count_rules(granted, "metrics", "table"), read)
