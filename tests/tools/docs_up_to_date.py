@@ -22,8 +22,15 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
+def _metrics() -> str:
+    from hdrs_hpc.broker.web import metrics
+
+    return metrics.page()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
+    "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
 }
 
