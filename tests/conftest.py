@@ -40,9 +40,10 @@ def require(there: bool, missing: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def built_runtime(request: pytest.FixtureRequest) -> RuntimeFile:
+def built_runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RuntimeFile:
     """The node runtime of these sources, kept between sessions; older ones are removed."""
-    folder = request.config.cache.mkdir("node-runtime")
+    cache = getattr(request.config, "cache", None)  # absent with `-p no:cacheprovider`
+    folder = cache.mkdir("node-runtime") if cache else tmp_path_factory.mktemp("node-runtime")
     made = build(folder)
     for other in folder.glob("*.tar"):
         if other != made.path:
