@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
-from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
+from hdrs_hpc.broker.home import BrokerHome, BrokerSettings, clusters
 from hdrs_hpc.broker.keyd import client
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import jobs
@@ -100,7 +100,7 @@ class OpenBroker:
 
     def drained(self, name: str) -> bool:
         """Whether an admin stopped new work for the cluster."""
-        return (self.home.clusters_dir / f"{name}.drained").exists()
+        return clusters.drained(self.home, name)
 
     def close(self) -> None:
         for cluster in self._clusters.values():

@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.models.document import Items, Part
-from hdrs_hpc.documents.models.grant import Isolation
 from hdrs_hpc.documents.models.words import Digest, Moment, Name
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.client import signatures
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.client.http import BrokerRefusedError
@@ -51,7 +52,7 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
         # A cluster that the broker has no settings for offers nothing, as in its own decision.
         cluster=ClusterFacts(chosen, offer["isolation"], offer["nodes"])
         if offer
-        else ClusterFacts(chosen, "cooperative", 0),
+        else ClusterFacts(chosen, WEAKEST, 0),
         trust_root=root.document,
         trust_root_digest=root.digest,
         project_state="FROZEN" if shown["frozen"] else shown["state"],

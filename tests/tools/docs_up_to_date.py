@@ -28,8 +28,15 @@ def _metrics() -> str:
     return metrics.page()
 
 
+def _not_built() -> str:
+    from hdrs_hpc.policy import not_built
+
+    return not_built.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
+    "docs/not-built.md": _not_built,
     "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
 }

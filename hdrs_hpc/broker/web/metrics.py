@@ -19,8 +19,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.store import alerts, jobs, log
-from hdrs_hpc.broker.web import views
+from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.core import clock
 
 PREFIX = "hdrs_hpc_"
@@ -62,7 +61,7 @@ class Row:
 
 
 def _in_states(life: str) -> Callable[[Reading], Values]:
-    return lambda reading: {(state,): count for state, count in views.counts(reading.tx, life).items()}
+    return lambda reading: {(state,): count for state, count in transition.count(reading.tx, life).items()}
 
 
 def _oldest_queued_s(reading: Reading) -> Values:

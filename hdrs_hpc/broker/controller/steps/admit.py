@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
+from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -75,8 +75,8 @@ class AdmitStep:
                 now=broker.now(),
                 grant=grant,
                 grant_people=documents.get(tx, project.grant).people,
-                registrations=accept.registrations(tx, grant),
                 cluster=_cluster_facts(broker, spec, grant),
+                registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
                 project_state="FROZEN" if project.frozen else project.state,
@@ -97,7 +97,7 @@ def _cluster_facts(broker: OpenBroker, spec: JobSpec, grant: Grant) -> ClusterFa
         settings = broker.cluster_settings(name)
     except ClusterUnknownError:
         # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
-        return ClusterFacts(name, "cooperative", 0)
+        return ClusterFacts(name, WEAKEST, 0)
     return ClusterFacts(name, settings.isolation, settings.max_nodes)
 
 

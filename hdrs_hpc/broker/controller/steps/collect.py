@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from connectors.clusters import site_end
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
@@ -15,6 +16,8 @@ from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import ids, strict_json
+from hdrs_hpc.protocol import progress
+from hdrs_hpc.protocol.outputs import Ending
 
 ENDS = {
     "out-of-time": "time-limit",
@@ -186,17 +189,30 @@ class CollectStep:
         ended = work.result["closing"]["workload"]
         if ended["ending"] == "exited" and ended["exit-code"] == 0:
             return Show(job, attempt, work.result)
-        return NoteEnd(job, attempt, ENDS.get(ended["ending"], "workload-failed"), ended)
+        return NoteEnd(job, attempt, *_why_failed(attempt, ended))
+
+
+def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Reason and detail for people, of a workload that ended badly.
+
+    A signal from outside is the site's doing where the cluster says that it ended the job: the code of somebody
+    whose node died did not "end by signal 15".
+    """
+    site = site_end(attempt.raw_state or "")
+    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+        return site, {}
+    return ENDS.get(ended["ending"], "workload-failed"), ended
 
 
 def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Reason and detail for people, where the outputs can't be opened or were never sealed."""
     stop = (attempt.progress or {}).get("stop", "none")
     if error["code"] == "no-outputs":
-        if stop != "none":
+        if stop not in ("none", progress.Stop.SIGNAL):
             return f"agent-stopped-{stop}", {}
-        state = (attempt.raw_state or "").split(" ")[0]
-        return {"TIMEOUT": "time-limit", "OUT_OF_MEMORY": "out-of-memory"}.get(state, "node-failed"), {}
+        if stop == progress.Stop.SIGNAL:
+            return site_end(attempt.raw_state or "") or f"agent-stopped-{stop}", {}
+        return site_end(attempt.raw_state or "") or "node-failed", {}
     return error["code"], {}
 
 

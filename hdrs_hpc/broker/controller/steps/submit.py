@@ -11,7 +11,15 @@ import base64
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
+from connectors.clusters import (
+    Cluster,
+    ClusterJob,
+    JobPhase,
+    JobRequest,
+    Lookup,
+    SubmissionRefusedError,
+    why_waits,
+)
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.keys import log_made, use_key
 from hdrs_hpc.broker.controller.steps.restage import Restage
@@ -215,6 +223,8 @@ class SubmitStep:
                 return Started(job, attempt, mine[0])
             if not mine:
                 return Wait(job, "cluster-job-unseen", "the cluster shows the job's name under another id")
+            if mine[0].phase is JobPhase.PENDING and mine[0].reason:
+                return Wait(job, "cluster-job-pending", why_waits(mine[0].reason))
             return None
         if facts.outdated and (attempt.cluster_job_id is not None or facts.may_submit):
             return Restage(job, attempt)

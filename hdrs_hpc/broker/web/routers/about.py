@@ -5,13 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from sqlalchemy import select
 
 from hdrs_hpc import __version__
 from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.keyd import messages
-from hdrs_hpc.broker.store import alerts, documents, log
-from hdrs_hpc.broker.store.schema import trust_roots
+from hdrs_hpc.broker.store import alerts, documents, log, transition
 from hdrs_hpc.broker.web import metrics, models, permissions, views
 from hdrs_hpc.broker.web.answers import ENVELOPE
 from hdrs_hpc.broker.web.dependencies import Asker, WebHere
@@ -51,10 +49,10 @@ def trust_root(web: WebHere) -> Response:
 def trust_root_version(version: Version, web: WebHere) -> Response:
     """One version of it, so that a client can follow the succession from the one that it pinned."""
     with web.db.read() as tx:
-        row = tx.execute(select(trust_roots.c.digest).where(trust_roots.c.version == version)).first()
-        if row is None:
-            raise NotFoundError("there is no trust root of that version", where=str(version))
-        return views.envelope(documents.get(tx, row.digest).raw)
+        found = documents.root_of_version(tx, version)
+    if found is None:
+        raise NotFoundError("there is no trust root of that version", where=str(version))
+    return views.envelope(found.raw)
 
 
 @router.get("/status")
@@ -71,8 +69,8 @@ def status(web: WebHere, who: Asker) -> models.Status:
             audience=web.settings.audience,
             version=__version__,
             keyd=keyd,
-            jobs=views.counts(tx, "job"),
-            projects=views.counts(tx, "project"),
+            jobs=transition.count(tx, "job"),
+            projects=transition.count(tx, "project"),
             alerts=[models.Alert(**vars(item)) for item in alerts.every(tx)],
             log_size=log.size(tx),
         )
