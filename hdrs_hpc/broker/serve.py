@@ -166,10 +166,11 @@ def _die_with(parent: int) -> None:
 
 
 def answers(home: BrokerHome) -> bool:
-    """Whether the API of this home answers and keyd's socket is there."""
+    """Whether the API of this home answers, be it that something else is not well, and keyd's socket is there."""
     url = home.settings().url
     try:
         # Its certificate is for its clients' name of it; here the question is only whether it lives.
-        return home.keyd_socket.exists() and httpx.get(f"{url}/healthz", timeout=2, verify=False).is_success  # noqa: S501
+        found = httpx.get(f"{url}/healthz", timeout=2, verify=False)  # noqa: S501
+        return home.keyd_socket.exists() and found.status_code in (200, 503)
     except httpx.HTTPError:
         return False

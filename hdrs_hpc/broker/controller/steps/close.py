@@ -8,7 +8,7 @@ the cluster; the certificate does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
@@ -158,6 +158,8 @@ class DestroyProjectKeys:
 @dataclass(frozen=True)
 class Certify:
     """Look into every place, then sign what was found."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     project: Project
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import Connection
 
@@ -72,6 +73,8 @@ class RetireCopy:
 @dataclass(frozen=True)
 class UnlinkCopy:
     """The key is dead; measure and try what lies there, unlink it, list, and only then say so."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     copy: Copy
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.controller.steps.keys import require_living
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
@@ -66,6 +67,8 @@ class Observed:
 @dataclass(frozen=True)
 class Bind:
     """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     job: Job
     attempt: Attempt
@@ -146,7 +149,7 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
     wanted = (job.project, spec.workload.bundle.digest)
     found = []
     for item in documents.of_kind(tx, "code-approval"):
-        approval = CodeApproval.from_payload(item.envelope.payload)
+        approval = item.read(CodeApproval)
         if (approval.project, approval.bundle) == wanted:
             found.append(item.raw)
     return tuple(found[-16:])
@@ -155,6 +158,8 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
 @dataclass(frozen=True)
 class Deliver:
     """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     job: Job
     attempt: Attempt
@@ -198,6 +203,7 @@ class Deliver:
         with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
+            require_living(tx, self.job.project, given["keys"])
             for node, digest in sorted(given["digests"].items()):
                 log.append(
                     tx,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
-from sqlalchemy import Connection
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from hdrs_hpc import __version__
+from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.keyd import messages
 from hdrs_hpc.broker.store import alerts, documents, log, transition
-from hdrs_hpc.broker.web import models, permissions, views
+from hdrs_hpc.broker.web import metrics, models, permissions, views
 from hdrs_hpc.broker.web.answers import ENVELOPE
-from hdrs_hpc.broker.web.dependencies import Asker, Web, WebHere
+from hdrs_hpc.broker.web.dependencies import Asker, WebHere
 from hdrs_hpc.broker.web.inputs import Version
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError, SiteError
 
 router = APIRouter(tags=["broker"])
@@ -74,45 +76,30 @@ def status(web: WebHere, who: Asker) -> models.Status:
         )
 
 
-@health.get("/healthz", response_class=PlainTextResponse)
-def healthz(web: WebHere) -> str:
-    """200 if this process can read its database."""
+@health.get("/healthz", response_class=PlainTextResponse, responses={503: {"description": "Not healthy."}})
+def healthz(web: WebHere) -> Response:
+    """200 if this process can read its database and the controller goes on; 503 and why if not.
+
+    A cluster whose loop is stuck is told with 200: the others go on.
+    """
     with web.db.read() as tx:
         log.latest_checkpoint(tx)
-    return "ok\n"
+    controller = heartbeats.controller(web.home)
+    if controller is None:
+        return _health("the controller was never heard of", 503)
+    if controller.stale:
+        return _health(f"the controller was last heard of {controller.age_s:.0f} s ago", 503)
+    stuck = sum(beat.stale for beat in heartbeats.clusters(web.home))
+    return _health(f"degraded: the loops of {stuck} clusters are stuck" if stuck else "ok")
+
+
+def _health(said: str, status: int = 200) -> Response:
+    return PlainTextResponse(f"{said}\n", status_code=status)
 
 
 @health.get("/metrics", response_class=PlainTextResponse)
-def metrics(web: WebHere) -> Response:
+def metrics_now(web: WebHere) -> Response:
     """Prometheus text format, version 0.0.4.  Counts only: no names of projects, people or data."""
     with web.db.read() as tx:
-        text = _metrics(web, tx)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _metrics(web: Web, tx: Connection) -> str:
-    lines = []
-    for life, plural in (("job", "jobs"), ("copy", "copies"), ("project", "projects")):
-        lines += [
-            f"# HELP hdrs_hpc_{plural} Number of them in each state.",
-            f"# TYPE hdrs_hpc_{plural} gauge",
-        ]
-        lines += [
-            f'hdrs_hpc_{plural}{{state="{state}"}} {n}' for state, n in transition.count(tx, life).items()
-        ]
-    by_code: dict[str, int] = {}
-    for alert in alerts.every(tx):
-        by_code[alert.code] = by_code.get(alert.code, 0) + 1
-    lines += ["# HELP hdrs_hpc_alerts What waits for something outside.", "# TYPE hdrs_hpc_alerts gauge"]
-    lines += [f'hdrs_hpc_alerts{{code="{code}"}} {n}' for code, n in sorted(by_code.items())]
-    latest = log.latest_checkpoint(tx)
-    for name, meaning, value in (
-        ("log_entries", "Entries of the audit log.", log.size(tx)),
-        ("log_signed_entries", "Entries under the newest signed checkpoint.", latest[0] if latest else 0),
-    ):
-        lines += [
-            f"# HELP hdrs_hpc_{name} {meaning}",
-            f"# TYPE hdrs_hpc_{name} counter",
-            f"hdrs_hpc_{name} {value}",
-        ]
-    return "\n".join(lines) + "\n"
+        text = metrics.text(metrics.Reading(tx, web.home, clock.now()))
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from hdrs_hpc.broker import wake
 from hdrs_hpc.broker.filing import accept, bundles
 from hdrs_hpc.broker.web import models, permissions
 from hdrs_hpc.broker.web.answers import DSSE, takes
@@ -22,6 +23,7 @@ def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.R
     """
     with web.brake.on(address):
         receipt = accept.accept(web.db, web.ask, raw, home=web.home)
+    wake.ring(web.home)
     return models.Receipt(
         kind=receipt.kind,
         digest=receipt.digest,

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker import states
+from hdrs_hpc.broker import states, wake
 from hdrs_hpc.broker.filing import cancellation, fetching
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.store import artefacts, copies, jobs
@@ -57,6 +57,7 @@ def cancel(prefix: JobPrefix, web: WebHere, who: Asker) -> models.Job:
     if not permissions.may_cancel(who, grant):
         raise NotFoundError("there is no such job, or it is not yours", where=prefix[:40])
     cancellation.request(web.db, who.person, job.id)
+    wake.ring(web.home)
     with web.db.read() as tx:
         return _whole(tx, jobs.get(tx, job.id), grant, web.home)
 
