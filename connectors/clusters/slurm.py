@@ -81,16 +81,15 @@ class SlurmCluster:
             user=user,
             lookback_days=settings.slurm.lookback_days,
         )
-        self._ssh = SshRunner(settings.ssh, user, data_connections=1) if settings.ssh else None
-        self.runner: CommandRunner = self._ssh or HereRunner()
-        self._files: SiteFiles = (
-            SftpFiles(self._ssh, self._scratch) if self._ssh else DirectoryFiles(Path(self._scratch))
-        )
-        self._pool = (
-            SftpPool(OpenSsh(settings.ssh, user, self._ssh.back_off).open_session)
-            if settings.ssh and self._ssh
-            else None
-        )
+        self._pool: SftpPool | None = None
+        if settings.ssh is None:
+            self.runner: CommandRunner = HereRunner()
+            self._files: SiteFiles = DirectoryFiles(Path(self._scratch))
+        else:
+            openssh = OpenSsh(settings.ssh, user)
+            self.runner = SshRunner(openssh)
+            self._pool = SftpPool(openssh.open_session)
+            self._files = SftpFiles(self._pool, self.runner, self._scratch)
 
     def submit(self, request: JobRequest) -> str:
         command = SbatchCommand(self.site, request)

@@ -235,7 +235,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--document", type=Path)
     asked = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    logging.getLogger("paramiko").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     killer = Killer(Diary(asked.diary), frozenset(filter(None, asked.only.split(","))))
     if asked.settle_s is not None:
