@@ -38,9 +38,7 @@ class Context:
 
     @classmethod
     def open(cls, home: BrokerHome) -> Context:
-        db = Database(home.database)
-        db.migrate()
-        return cls(home, home.settings(), db)
+        return cls(home, home.settings(), Database(home.database))
 
     def ask(self, request: m.Ask) -> dict[str, Any]:
         """One request to keyd."""

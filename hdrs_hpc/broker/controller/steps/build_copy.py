@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.broker.context import Context
-from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_made
 from hdrs_hpc.broker.controller.steps.retire import replace, still_granted
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keys import destroy_keys, log_made
 from hdrs_hpc.broker.store import alerts, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.workers import process as workers

@@ -12,9 +12,9 @@ from typing import Any
 
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import certify
-from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.projects import Project

@@ -14,13 +14,13 @@ from typing import ClassVar, Literal
 from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
 from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.controller.steps.keys import log_made, use_key
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.keys import log_made, use_key
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
