@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 
 MAX_SETTINGS_BYTES = 256 * 1024
@@ -103,7 +104,7 @@ class ProjectAccount(_Table):
 class ClusterSettings(_Table):
     name: Name
     type: Literal["local", "slurm"]
-    isolation: Literal["cooperative", "sandboxed"]
+    isolation: GivenIsolation
     node_tmp: SitePath = "/tmp"  # noqa: S108  (the nodes' own; the agent makes a 0700 folder in it)
     max_nodes: Annotated[int, Field(ge=1, le=4096)] = 1
     local: LocalSettings | None = None

@@ -19,6 +19,7 @@ from connectors.clusters.remote import (
     SdiagCommand,
     VersionCommand,
 )
+from hdrs_hpc.catalogue.isolation import WEAKEST, is_contained
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.core.ids import new_secret_name
 
@@ -170,15 +171,15 @@ def _runtime(cluster: SlurmCluster) -> Check:
 
 
 def _sandbox(cluster: SlurmCluster) -> Check:
-    if cluster.settings.isolation == "cooperative":
-        return Check("sandbox", True, "not needed at isolation `cooperative`")
+    if not is_contained(cluster.settings.isolation):
+        return Check("sandbox", True, f"not needed at isolation `{cluster.settings.isolation}`")
     done = _run(
         cluster,
         *("/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "/usr/bin/true"),
     )
     if done.returncode == 0:
         return Check("sandbox", True, "bubblewrap works here; each job probes its own nodes again")
-    remedy = "Have bubblewrap installed and user namespaces allowed, on the nodes too; or say `cooperative`."
+    remedy = f"Have bubblewrap installed and user namespaces allowed, on the nodes too; or say `{WEAKEST}`."
     return Check("sandbox", False, done.complaint or "bubblewrap does not work on the login node", remedy)
 
 

@@ -64,8 +64,21 @@ def projects_on(home: BrokerHome, name: str, only: Sequence[str] = ()) -> list[s
         with _database(home) as db, db.read() as tx:
             found |= reading.projects_granted(tx, name)
     if not found:
-        raise NoProjectOnClusterError(where=name)
+        raise NoProjectOnClusterError(where=name, remedy=_begin_project(settings))
     return sorted(found)
+
+
+def _begin_project(settings: ClusterSettings) -> str:
+    """What makes a project that works on the cluster."""
+    if settings.type == "local":
+        return (
+            f"Custodians sign a grant whose `limits.clusters` names {settings.name} (`hdrs-hpc grant draft`, "
+            f"`grant sign`, `grant submit`); then: hdrs-hpc cluster install {settings.name}"
+        )
+    return (
+        f"Give the project its account under [projects.NAME] of the settings, then: hdrs-hpc cluster add "
+        f"SETTINGS.toml --replace, and hdrs-hpc cluster install {settings.name}"
+    )
 
 
 def install(home: BrokerHome, name: str, project: str, file: Path, digest: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hdrs_hpc.catalogue import isolation as levels
 from hdrs_hpc.cli import options, show
 
 _NAME = click.argument("name")
@@ -28,9 +29,7 @@ def cluster() -> None:
 @click.argument("file", type=options.FILE, required=False)
 @click.option("--local", "local_name", metavar="NAME", help="Instead of FILE: this machine, for trying out.")
 @click.option("--root", type=options.FOLDER, help="With --local: where jobs and scratch lie.")
-@click.option(
-    "--isolation", type=click.Choice(["cooperative", "sandboxed"]), default="cooperative", show_default=True
-)
+@click.option("--isolation", type=click.Choice(levels.GIVEN), default=levels.WEAKEST, show_default=True)
 @click.option("--replace", is_flag=True, help="Replace the settings of a cluster that is there.")
 @options.home
 @options.as_json
@@ -65,8 +64,9 @@ def add(
     show.done(
         f"{settings.name}: {settings.type}, {settings.isolation}, projects {', '.join(settings.projects) or 'any'}"
     )
-    if settings.isolation == "cooperative":
-        click.echo(f"  {click.style('!', fg='yellow')} cooperative: for trying out, never for patient data")
+    if not levels.is_contained(settings.isolation):
+        meaning = levels.level(settings.isolation).meaning
+        click.echo(f"  {click.style('!', fg='yellow')} {settings.isolation}: {meaning}")
     click.echo(f"  next: hdrs-hpc cluster install {settings.name}")
 
 
@@ -86,10 +86,11 @@ def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bo
     from hdrs_hpc.node.runtime.build import build
 
     where = options.broker_home(home)
+    wanted = sites.projects_on(where, name, projects)  # before the build, which takes its time
     click.echo("builds the node runtime, or finds it built …", err=True)
     runtime = build(where.runtime_dir)
     installed = []
-    for project in sites.projects_on(where, name, projects):
+    for project in wanted:
         sites.install(where, name, project, runtime.path, runtime.digest)
         installed.append(project)
         if not as_json:

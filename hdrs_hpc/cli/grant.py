@@ -83,8 +83,10 @@ def sign(
     """
     from hdrs_hpc.cli import grantview, signing
     from hdrs_hpc.client import consent
+    from hdrs_hpc.documents import unfilled
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.grant import Grant
+    from hdrs_hpc.policy import not_built
 
     session, root = options.login(context), options.root_of(trust, context)
     kind = KINDS["grant"]
@@ -94,6 +96,9 @@ def sign(
 
     def page(document: Document) -> None:
         assert isinstance(document, Grant)
+        # Before anybody is asked: a draft, or what leads nowhere, would gather signatures for nothing.
+        unfilled.require_filled(document.model_dump(mode="json"))
+        not_built.require_built(document)
         grantview.page(document, err=True)
 
     signing.sign_file(

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.cli import show
+from hdrs_hpc.documents.models.data_use import DUO_TERMS
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import walltime_text
+from hdrs_hpc.documents.models.words import size_text, walltime_text
 
 _MISSING = object()
 
@@ -34,7 +36,10 @@ def page(grant: Grant, *, err: bool = False) -> None:
     show.facts(
         [
             ("project", f"{grant.project}, version {grant.version}: {grant.title}"),
-            ("approved by", f"{grant.approval.body}, {grant.approval.reference}"),
+            ("for anybody", grant.lay_summary),
+            ("approved by", f"{grant.approval.body}, {grant.approval.reference}; {grant.contact}"),
+            ("lawful by", f"UK GDPR {grant.legal_basis.article6} and {grant.legal_basis.article9}"),
+            ("used for", "; ".join(f"{DUO_TERMS[term]} ({term})" for term in grant.use)),
             ("people", f"{', '.join(grant.people.researchers)}; lead {grant.people.lead}"),
             ("runs", f"{grant.valid.from_:%Y-%m-%d} to {last_day:%Y-%m-%d %H:%M} UTC"),
             ("then", f"reviews may end within {_days(grant.valid.review_grace)}"),
@@ -47,6 +52,7 @@ def page(grant: Grant, *, err: bool = False) -> None:
                 f"{show.count(limits.nodes, 'node')} and {walltime_text(limits.time)} a job, "
                 f"{limits.gpu_hours} GPU-hours in all",
             ),
+            ("also", "; ".join(_limits(grant))),
             ("may leave", "\n".join(_outputs(grant))),
             ("after", f"{show.count(rules.reviewers, 'reviewer')} from outside the project must all agree"),
         ],
@@ -134,9 +140,17 @@ def _workloads(grant: Grant) -> str:
     return ", ".join((*grant.workloads.builtin, own))
 
 
+def _limits(grant: Grant) -> list[str]:
+    limits = grant.limits
+    code = f"bundles of up to {size_text(limits.bundle_size)}" if limits.bundle_size else "no bundles"
+    talk = "nodes of a job may talk to each other" if limits.network == "job" else "no network between nodes"
+    kept = f"up to {size_text(limits.kept_size)} kept" if limits.kept_size else "nothing kept for later jobs"
+    return [code, talk if isolation.is_contained(limits.isolation) else "no sandbox", kept]
+
+
 def _outputs(grant: Grant) -> list[str]:
     rules = grant.outputs
-    lines = []
+    lines = [] if rules.bits is None else [f"{rules.bits} bits in all releases together"]
     if rules.table is not None:
         lines.append(
             f"tables: counts below {rules.table.min_count} suppressed, others rounded to {rules.table.round}"

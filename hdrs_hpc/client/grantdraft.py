@@ -7,7 +7,9 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
 from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.words import NAME_PATTERN
@@ -16,16 +18,20 @@ if TYPE_CHECKING:
     from hdrs_hpc.client.session import Session
 
 _EXAMPLE = """\
-schema: hdrs-hpc/grant/1
+schema: {schema}
 project: {project}
 version: 1
-title: What this project is about, in a line
-approval: {{body: Your Data Access Committee, reference: DAC-0000}}
+title: {title}
+approval: {{body: {committee}, reference: {reference}}}
 valid: {{from: {start}, run-until: {end}, review-grace: 14d, destroy-by: {destroy}}}
-people: {{lead: your-lead, researchers: [your-lead]}}
+people: {{lead: {lead}, researchers: [{lead}]}}
+lay-summary: {lay_summary}
+legal-basis: {{article6: 6(1)(e), article9: 9(2)(j)}}    # public task; research
+use: [DUO:0000042]        # Data Use Ontology: general research use
+contact: {contact}
 data:
-  your-dataset:
-    version: sha256:{zeros}    # `hdrs-hpc dataset list --json` shows it
+  {dataset}:
+    version: {version}    # `hdrs-hpc dataset list --json` shows it
     select: {{Modality: [CT]}}
     profile: radiology-basic@2
     max-failed: 50
@@ -33,11 +39,12 @@ workloads:
   builtin: [cohort-summary@1]
   own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
 limits:
-  clusters: [your-cluster]
-  isolation: sandboxed
+  clusters: [{cluster}]
+  isolation: {isolation}
   nodes: 1
   time: "04:00:00"
   gpu-hours: 100
+  bundle-size: 16MiB        # of the researchers' code; leave it out for own-code: none
 outputs:
   reviewers: 2
   table: {{min-count: 10, round: 5}}
@@ -50,11 +57,21 @@ def example(stem: str) -> str:
     """A whole grant with dates from today, to be filled in."""
     today = clock.now().date()
     return _EXAMPLE.format(
-        project=stem if re.fullmatch(NAME_PATTERN.strip("^$"), stem) else "your-project",
+        schema=Grant.SCHEMA,
+        project=stem if re.fullmatch(NAME_PATTERN.strip("^$"), stem) else unfilled.PROJECT,
+        title=unfilled.TITLE,
+        committee=unfilled.COMMITTEE,
+        reference=unfilled.REFERENCE,
         start=today,
         end=today + timedelta(days=180),
         destroy=today + timedelta(days=210),
-        zeros="0" * 64,
+        lead=unfilled.LEAD,
+        lay_summary=unfilled.LAY_SUMMARY,
+        contact=unfilled.CONTACT,
+        dataset=unfilled.DATASET,
+        version=unfilled.VERSION,
+        cluster=unfilled.CLUSTER,
+        isolation=LEAST_FOR_REAL_DATA,
     )
 
 

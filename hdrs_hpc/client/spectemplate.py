@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
 
@@ -45,9 +46,9 @@ def render(
     """
     return (
         "schema: hdrs-hpc/job-spec/1\n"
-        f"project: {grant.project if grant else project or 'your-project'}\n"
+        f"project: {grant.project if grant else project or unfilled.PROJECT}\n"
         f"name: {name}\n"
-        "purpose: Say in a sentence what this run is for; custodians and checkers read it\n"
+        f"purpose: {unfilled.PURPOSE}\n"
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
         f"{_OWN_CODE if own_code else _BUILTIN}"
@@ -58,7 +59,7 @@ def render(
 
 
 def _data(grant: Grant | None) -> str:
-    datasets = tuple(grant.data) if grant else ("your-dataset",)
+    datasets = tuple(grant.data) if grant else (unfilled.DATASET,)
     short = [_short(dataset) for dataset in datasets]
     names = short if len(set(short)) == len(short) else datasets
     return "".join(

@@ -57,7 +57,7 @@ class DocumentKind:
 _ROWS = (
     DocumentKind("trust-root", "custodian", "trust_root:TrustRoot", version=2),
     DocumentKind("dataset-registration", "custodian", "dataset:DatasetRegistration", version=2),
-    DocumentKind("grant", "custodian", "grant:Grant"),
+    DocumentKind("grant", "custodian", "grant:Grant", version=2),
     DocumentKind("code-approval", "code-reviewer", "approval:CodeApproval", single_signer=True),
     DocumentKind("job-spec", "researcher", "job_spec:JobSpec", single_signer=True),
     DocumentKind("output-decision", "checker", "review:OutputDecision", single_signer=True),

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
 from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
@@ -38,7 +39,6 @@ from hdrs_hpc.protocol.progress import Phase, Progress, Stop
 WAIT_S = 0.05
 EX_STOPPED = 75
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-SANDBOXES: dict[str, type[Sandbox]] = {"cooperative": CooperativeSandbox, "sandboxed": BubblewrapSandbox}
 
 
 def main(argv: list[str]) -> int:
@@ -63,7 +63,9 @@ class Agent:
         for number in ENDING:
             signal.signal(number, self._on_signal)
         self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
-        self._sandbox: Sandbox = SANDBOXES[given.isolation]()
+        self._sandbox: Sandbox = (
+            BubblewrapSandbox() if is_contained(given.isolation) else CooperativeSandbox()
+        )
         self._meter = meter.Meter()
         self._place = network.Place.find(given)
         self._handover = self._prepare(not_dumpable=not_dumpable)

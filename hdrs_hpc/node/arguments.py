@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdrs_hpc.catalogue.isolation import GIVEN, GivenIsolation
 from hdrs_hpc.core.errors import UsageError
-from hdrs_hpc.protocol.handover import Isolation
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class AgentArguments:
     private: Path
     """Folder of mode 0700 on the node's own disk: the runtime and the courier's socket."""
     broker_key: str
-    isolation: Isolation
+    isolation: GivenIsolation
     runtime: str
     memory_mb: int
     lifetime_s: int
@@ -38,21 +38,20 @@ def parse(argv: Sequence[str]) -> AgentArguments:
     """Raises UsageError; the exit of argparse would print to a Slurm log."""
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
     for kind, names in (
-        (str, ("attempt", "project", "audience", "broker-key", "isolation", "runtime")),
+        (str, ("attempt", "project", "audience", "broker-key", "runtime")),
         (Path, ("scratch", "private")),
         (int, ("memory-mb", "lifetime-s", "nodes")),
     ):
         for name in names:
             parser.add_argument(f"--{name}", required=True, type=kind)
+    parser.add_argument("--isolation", required=True, choices=GIVEN)
     try:
         found = vars(parser.parse_args(argv))
     except argparse.ArgumentError:
         raise UsageError("the agent was started with arguments it does not know") from None
-    isolation: Isolation = "sandboxed" if found.pop("isolation") == "sandboxed" else "cooperative"
     gpus = os.environ.get("HDRS_GPUS", "")
     return AgentArguments(
         **found,
-        isolation=isolation,
         node=os.environ.get("HDRS_NODE", ""),
         launch_address=os.environ.get("HDRS_LAUNCH_ADDRESS", ""),
         gpus=gpus if re.fullmatch(r"[A-Za-z0-9,/-]{1,400}", gpus, re.ASCII) else "",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.node import collect, verdict
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
@@ -148,7 +149,7 @@ class Attempt:
             threads=ranks.threads,
             workers_in_all=sum(node.workers for node in order.ranks),
             memory_mb=order.mem_mb // 2,
-            most_threads=most_threads if order.isolation == "sandboxed" else 0,
+            most_threads=most_threads if is_contained(order.isolation) else 0,
             address=self.place.address,
             scheduler=order.scheduler,
             connect_timeout_s=CONNECT_TIMEOUT_S,

@@ -6,6 +6,7 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
+from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.node.arguments import AgentArguments
 
 LOOPBACK = "127.0.0.1"
@@ -24,7 +25,7 @@ class Place:
     @classmethod
     def find(cls, given: AgentArguments) -> Place:
         """Loopback for a single node; else the address by which this node talks to the job's first one."""
-        if given.isolation == "sandboxed":
+        if is_contained(given.isolation):
             return cls(LOOPBACK, SANDBOX_PORT, None)
         address = LOOPBACK if given.nodes == 1 else _address_towards(given.launch_address or given.node)
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -12,9 +12,10 @@ import re
 import time
 from pathlib import Path
 
+from hdrs_hpc.catalogue.isolation import WEAKEST, GivenIsolation, is_contained
 from hdrs_hpc.core import seccomp
 from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
-from hdrs_hpc.protocol.handover import Isolation, Probe
+from hdrs_hpc.protocol.handover import Probe
 from hdrs_hpc.protocol.outputs import MemoryWall
 
 FOUND_NAME = "found.json"
@@ -27,7 +28,7 @@ and let something through is never asked twice."""
 
 
 def probe(
-    level: Isolation,
+    level: GivenIsolation,
     sandbox: Sandbox,
     places: Places,
     secret_paths: tuple[Path, ...],
@@ -39,15 +40,15 @@ def probe(
 ) -> Probe:
     """``secret_paths``: folders of this node that a sandboxed process must not see."""
     reached: tuple[str, ...] = ()
-    if level == "sandboxed" and seccomp.program() is None:
-        level, reached = "cooperative", ("processor-without-filter",)
-    elif level == "sandboxed":
+    if is_contained(level) and seccomp.program() is None:
+        level, reached = WEAKEST, ("processor-without-filter",)
+    elif is_contained(level):
         found, why = None, ""
         for _ in range(TRIES):
             found, why = _reached_in(sandbox, places, secret_paths)
             if found is not None:
                 break
-        level, reached = ("sandboxed", found) if found is not None else ("cooperative", (why,))
+        level, reached = (level, found) if found is not None else (WEAKEST, (why,))
     return Probe(level, reached, private_memory, not_dumpable, gpus, memory_wall)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
-from hdrs_hpc.documents.models.grant import Grant, Isolation
+from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 
-ISOLATION_RANK: dict[str, int] = {"cooperative": 1, "sandboxed": 2, "fenced": 3}
 BUILTIN_WORKLOADS = frozenset({"cohort-summary@1"})
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
-from hdrs_hpc.documents import owners
+from hdrs_hpc.documents import owners, unfilled
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.policy.facts import ISOLATION_RANK
+from hdrs_hpc.policy import not_built
 from hdrs_hpc.policy.refusals import (
     ConflictOfInterestError,
     DatasetVersionError,
@@ -49,8 +50,8 @@ class DatasetUnregisteredError(NotAllowedError):
 
 class GrantIsolationError(NotAllowedError):
     code = "grant-isolation-too-low"
-    meaning = "A grant for real data must ask for `sandboxed` or above."
-    remedy = "Set `limits.isolation: sandboxed`."
+    meaning = f"A grant for real data must ask for `{isolation.LEAST_FOR_REAL_DATA}` or above."
+    remedy = f"Set `limits.isolation: {isolation.LEAST_FOR_REAL_DATA}`."
 
 
 class GrantOverError(NotAllowedError):
@@ -211,12 +212,23 @@ def _sensitivity(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
             yield Broken(RealDataUnderDemoError, f"{name} holds real data", f"data.{name}")
         for threshold in facts.trust_root.one_person_decides:
             yield Broken(owners.OnePersonDecidesError, f"the threshold {threshold} is one", f"data.{name}")
-        if ISOLATION_RANK[grant.limits.isolation] < ISOLATION_RANK["sandboxed"]:
+        if not isolation.at_least(grant.limits.isolation, isolation.LEAST_FOR_REAL_DATA):
             yield Broken(GrantIsolationError, f"{name} holds real data", "limits.isolation")
+
+
+def _filled_in(grant: Grant, _facts: GrantFacts) -> Iterator[Broken]:
+    for where in unfilled.places(grant.model_dump(mode="json")):
+        yield Broken(unfilled.DraftUnfilledError, "it still says what a new draft says", where)
+
+
+def _only_built(grant: Grant, _facts: GrantFacts) -> Iterator[Broken]:
+    yield from not_built.in_grant(grant)
 
 
 _Rule = Callable[[Grant, GrantFacts], Iterator[Broken]]
 _RULES: tuple[tuple[str, str, _Rule], ...] = (
+    ("filled-in", "nothing of a new draft is left in it", _filled_in),
+    ("only-what-is-built", "nothing that this version does not do yet", _only_built),
     ("version-follows", "the version follows the one in force", _version),
     ("project-open", "the project is not closed", _open),
     ("addressed-here", "made for this broker", _audience),

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.documents.models.grant import Grant, Isolation
+from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.words import size_text
 from hdrs_hpc.documents.owners import OnePersonDecidesError
+from hdrs_hpc.policy import not_built, selection
 from hdrs_hpc.policy import refusals as r
-from hdrs_hpc.policy import selection
-from hdrs_hpc.policy.facts import ISOLATION_RANK, OUTPUT_CLASSES, WORKLOAD_KINDS, Facts
+from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.rules import Broken, RuleResult, judge
 
 Breaches = Iterator[Broken]
@@ -63,19 +66,17 @@ def choose_cluster(spec: JobSpec, grant: Grant) -> str:
 
 
 def isolation_offered(spec: JobSpec, facts: Facts) -> Isolation:
-    """Several nodes need a network between them, which a sandbox has not: only a fence contains them."""
-    if spec.resources.nodes > 1 and facts.cluster.isolation != "fenced":
-        return "cooperative"
-    return facts.cluster.isolation
+    return isolation.offered_to(spec.resources.nodes, facts.cluster.isolation)
 
 
 def isolation_needed(spec: JobSpec, facts: Facts) -> Isolation:
     """The strictest of what the grant, the data's sensitivity and the project's own code ask for."""
-    needed: Isolation = facts.grant.limits.isolation
-    unreviewed = spec.workload.bundle is not None and facts.grant.workloads.own_code == "project"
-    if (unreviewed or _uses_real_data(spec, facts)) and ISOLATION_RANK[needed] < ISOLATION_RANK["sandboxed"]:
-        needed = "sandboxed"
-    return needed
+    unread = spec.workload.bundle is not None and facts.grant.workloads.own_code == "project"
+    return isolation.strictest(
+        facts.grant.limits.isolation,
+        isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST,
+        isolation.LEAST_FOR_REAL_DATA if _uses_real_data(spec, facts) else isolation.WEAKEST,
+    )
 
 
 def _who_asks(spec: JobSpec, facts: Facts, needed: Isolation) -> str:
@@ -180,15 +181,12 @@ def _opt_outs_stated(spec: JobSpec, _submitter: str, facts: Facts) -> Breaches:
             )
 
 
-def _inputs_supported(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
-    for name in spec.inputs:
-        yield Broken(r.InputsUnsupportedError, f"the input {name} is an earlier artefact", f"inputs.{name}")
+def _only_built(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    yield from not_built.in_spec(spec)
 
 
 def _workload_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     workload, granted = spec.workload, facts.grant.workloads
-    if workload.kind not in WORKLOAD_KINDS:
-        yield Broken(r.WorkloadKindError, f"{workload.kind} does not run in this version", "workload.kind")
     if workload.builtin is not None:
         if workload.builtin not in facts.builtin_workloads:
             yield Broken(r.WorkloadUnknownError, f"there is no {workload.builtin}", "workload.builtin")
@@ -201,6 +199,10 @@ def _workload_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         elif granted.own_code == "reviewed" and workload.bundle.digest not in facts.code_approvals:
             message = f"no approval names {workload.bundle.digest}"
             yield Broken(r.CodeNotApprovedError, message, "workload.bundle")
+        most = facts.grant.limits.bundle_size
+        if most is not None and workload.bundle.size > most:
+            message = f"{size_text(workload.bundle.size)} where the grant allows {size_text(most)}"
+            yield Broken(r.BundleOverLimitError, message, "workload.bundle")
 
 
 def _cluster_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
@@ -215,7 +217,7 @@ def _isolation_enough(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     if not facts.cluster.max_nodes:
         return  # named by the rule on clusters
     needed, offered = isolation_needed(spec, facts), isolation_offered(spec, facts)
-    if ISOLATION_RANK[offered] < ISOLATION_RANK[needed]:
+    if not isolation.at_least(offered, needed):
         nodes = spec.resources.nodes
         on = f"{nodes} nodes" if nodes > 1 else "1 node"
         message = (
@@ -251,9 +253,6 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         if facts.grant.outputs.rule(output.class_) is None:
             message = f"the grant lets no {output.class_} out"
             yield Broken(r.OutputClassNotGrantedError, message, f"outputs.{name}.class")
-        elif output.class_ not in OUTPUT_CLASSES:
-            message = f"this version can not check {output.class_}"
-            yield Broken(r.OutputClassUnsupportedError, message, f"outputs.{name}.class")
 
 
 def _figures_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
@@ -268,11 +267,9 @@ def _figures_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
 def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     weights = facts.grant.outputs.weights
     for name, output in spec.outputs.items():
-        where = f"outputs.{name}.keep"
-        if output.keep == "project":
-            yield Broken(r.KeepProjectUnsupportedError, f"{name} is to stay in the project", where)
-        elif output.class_ == "weights" and weights is not None and weights.keep == "project":
-            yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", where)
+        stays = weights is not None and weights.keep == "project"
+        if output.class_ == "weights" and stays and output.keep != "project":
+            yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", f"outputs.{name}.keep")
 
 
 Rule = Callable[[JobSpec, str, Facts], Breaches]
@@ -286,7 +283,7 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("datasets-granted", "every dataset is granted in its registered version", _datasets_granted),
     ("selection-within-grant", "every selection is within the grant", _selections_granted),
     ("opt-outs-stated", "a custodian said of every dataset who opted out", _opt_outs_stated),
-    ("inputs-supported", "no input that this version can not give", _inputs_supported),
+    ("only-what-is-built", "nothing that this version does not do yet", _only_built),
     ("workload-granted", "the workload may run in this project", _workload_granted),
     ("cluster-granted", "the cluster is in the grant", _cluster_granted),
     ("isolation-sufficient", "the nodes give the isolation that is needed", _isolation_enough),

@@ -118,18 +118,6 @@ class SelectionKeywordError(NotAllowedError):
     remedy = "Select by Modality, BodyPartExamined, PatientSex, Manufacturer or StudyDate."
 
 
-class InputsUnsupportedError(NotAllowedError):
-    code = "inputs-unsupported"
-    meaning = "This version can not give a job the artefacts of earlier jobs."
-    remedy = "Remove `inputs`; compute it again within the job."
-
-
-class WorkloadKindError(NotAllowedError):
-    code = "workload-kind-unsupported"
-    meaning = "This version does not run workloads of this kind."
-    remedy = "Use `kind: dask`."
-
-
 class WorkloadUnknownError(NotAllowedError):
     code = "workload-unknown"
     meaning = "There is no built-in workload of this name and version."
@@ -154,6 +142,12 @@ class CodeNotApprovedError(NotAllowedError):
     remedy = (
         "Have a code reviewer sign an approval for this digest; every change of the code needs a new one."
     )
+
+
+class BundleOverLimitError(NotAllowedError):
+    code = "bundle-over-limit"
+    meaning = "The bundle is larger than the grant lets researchers bring."
+    remedy = "Leave data and results out of the folder, or ask for a grant with a larger `bundle-size`."
 
 
 class ClusterNotGrantedError(NotAllowedError):
@@ -190,18 +184,6 @@ class OutputClassNotGrantedError(NotAllowedError):
     code = "output-class-not-granted"
     meaning = "The grant lets no artefact of this class out."
     remedy = "Declare only classes that `hdrs-hpc project show` lists."
-
-
-class OutputClassUnsupportedError(NotAllowedError):
-    code = "output-class-unsupported"
-    meaning = "This version has no check for artefacts of this class."
-    remedy = "Declare tables, figures and metrics."
-
-
-class KeepProjectUnsupportedError(NotAllowedError):
-    code = "keep-project-unsupported"
-    meaning = "This version can not keep artefacts inside a project."
-    remedy = "Remove the output, or declare one that may be released."
 
 
 class KeepNotGrantedError(NotAllowedError):

@@ -11,9 +11,9 @@ import shlex
 from dataclasses import dataclass
 from importlib import resources
 
+from hdrs_hpc.catalogue.isolation import GIVEN, GivenIsolation
 from hdrs_hpc.core.errors import InternalError
 from hdrs_hpc.protocol import layout
-from hdrs_hpc.protocol.handover import Isolation
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BatchPlan:
     runtime_digest: str
     broker_key: str
     """OpenSSH line of the key that signs hand-over answers; public."""
-    isolation: Isolation
+    isolation: GivenIsolation
     memory_mb: int
     lifetime_s: int
     """The agent stops by itself after so many seconds, whatever else happens."""
@@ -47,7 +47,7 @@ _FORMS: dict[str, re.Pattern[str]] = {
     "node_tmp": _ABSOLUTE,
     "runtime_digest": re.compile(r"sha256:[0-9a-f]{64}", re.ASCII),
     "broker_key": re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]{40,200}( [A-Za-z0-9._@-]{0,80})?", re.ASCII),
-    "isolation": re.compile(r"cooperative|sandboxed", re.ASCII),
+    "isolation": re.compile("|".join(GIVEN), re.ASCII),
     "memory_mb": re.compile(r"[0-9]{1,9}", re.ASCII),
     "lifetime_s": re.compile(r"[0-9]{1,8}", re.ASCII),
     "nodes": re.compile(r"[0-9]{1,4}", re.ASCII),

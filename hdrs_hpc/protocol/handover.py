@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation, at_least, is_contained
 from hdrs_hpc.core import curve25519, strict_json
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.protocol import PROTOCOL, wire
@@ -48,8 +49,6 @@ MAX_ANSWER_BYTES = 256 << 10
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 AttemptName = Annotated[str, Pattern(r"hdrs-[0-9a-hjkmnp-tv-z]{26}")]
-Isolation = Literal["cooperative", "sandboxed"]
-ISOLATION_ORDER: tuple[Isolation, ...] = ("cooperative", "sandboxed")
 
 
 class AnswerUnreadableError(NotAllowedError):
@@ -70,7 +69,7 @@ class NodeKeyError(NotAllowedError):
 class Probe:
     """What an agent found out about its own node before it asked for keys."""
 
-    level: Isolation
+    level: GivenIsolation
     """The level whose sandbox really started and held on this node."""
     reached: tuple[ReasonCode, ...]
     """What a process in that sandbox could still reach and must not: empty where it held."""
@@ -164,7 +163,7 @@ class LaunchOrder:
     inputs: dict[Name, SealedInput]
     output_key: Key32
     outputs: tuple[OutputOrder, ...]
-    isolation: Isolation
+    isolation: GivenIsolation
     ranks: Annotated[tuple[NodeRanks, ...], Between(1, MAX_NODES)]
     scheduler: Annotated[str, Pattern(r"tls://[0-9.]{7,15}:[0-9]{1,5}")]
     tls: TlsOrder
@@ -316,12 +315,11 @@ def parse_request(line: bytes) -> Request:
     return wire.from_bytes(Request, line)
 
 
-def satisfies(probe: Probe, required: Isolation) -> bool:
+def satisfies(probe: Probe, required: GivenIsolation) -> bool:
     """Whether a node that reported ``probe`` may run what requires ``required``."""
-    strong_enough = ISOLATION_ORDER.index(probe.level) >= ISOLATION_ORDER.index(required)
-    if required == "cooperative":
-        return strong_enough
-    return strong_enough and not probe.reached and probe.private_memory and probe.not_dumpable
+    if not at_least(probe.level, required):
+        return False
+    return not is_contained(required) or (not probe.reached and probe.private_memory and probe.not_dumpable)
 
 
 def digest_of(answer: Answer) -> str:

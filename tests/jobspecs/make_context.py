@@ -41,13 +41,17 @@ REGISTERED = {
     "south-knee-mr": ("radiology", "7d" * 32, 3_090),
 }
 GRANT = """\
-schema: hdrs-hpc/grant/1
+schema: hdrs-hpc/grant/2
 project: lung-fm
 version: 1
 title: Self-supervised pretraining on chest CT and lung H&E
 approval: {body: North SDE Data Access Committee, reference: DAC-2026-0142}
 valid: {from: 2026-12-01, run-until: 2027-06-30, review-grace: 14d, destroy-by: 2027-07-31}
 people: {lead: okafor, researchers: [okafor, lindqvist]}
+lay-summary: Computers learn from chest scans, so that they help to find disease earlier
+legal-basis: {article6: 6(1)(e), article9: 9(2)(j)}
+use: [DUO:0000007, DUO:0000042]
+contact: dac@north.example
 data:
   north-chest-ct:
     version: sha256:9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c
@@ -66,12 +70,12 @@ limits:
   nodes: 8
   time: "24:00:00"
   gpu-hours: 20000
+  bundle-size: 16MiB
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
   figure: {}
   metrics: {}
-  weights: {keep: project}
 """
 TOML = """\
 # What `hdrs-hpc spec check` applies to the specs in this folder and below.

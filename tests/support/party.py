@@ -35,7 +35,7 @@ ORGANISATIONS = {
 DUTIES = ("checkpoint", "release-record", "certificate", "handover-answer")
 
 GRANT: dict[str, Any] = {
-    "schema": "hdrs-hpc/grant/1",
+    "schema": "hdrs-hpc/grant/2",
     "project": "lung-fm",
     "version": 1,
     "title": "Self-supervised pretraining on chest CT and lung H&E",
@@ -47,6 +47,10 @@ GRANT: dict[str, Any] = {
         "destroy-by": "2027-07-31",
     },
     "people": {"lead": "rae", "researchers": ["rae"]},
+    "lay-summary": "Computers learn from chest scans, so that they help to find disease earlier",
+    "legal-basis": {"article6": "6(1)(e)", "article9": "9(2)(j)"},
+    "use": ["DUO:0000007"],
+    "contact": "dac@north.example",
     "data": {
         "north-chest-ct": {
             "version": NINES,
@@ -62,12 +66,12 @@ GRANT: dict[str, Any] = {
         "nodes": 8,
         "time": "24:00:00",
         "gpu-hours": 100,
+        "bundle-size": "16MiB",
     },
     "outputs": {
         "reviewers": 2,
         "table": {"min-count": 10, "round": 5},
         "figure": {},
-        "weights": {"keep": "project"},
     },
 }
 SPEC: dict[str, Any] = {

@@ -22,8 +22,15 @@ def _staging_reasons() -> str:
     return refusals.as_markdown()
 
 
+def _not_built() -> str:
+    from hdrs_hpc.policy import not_built
+
+    return not_built.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
+    "docs/not-built.md": _not_built,
     "docs/staging-reasons.md": _staging_reasons,
 }
 

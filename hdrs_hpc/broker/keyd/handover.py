@@ -22,13 +22,13 @@ from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
 from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
+from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
-from hdrs_hpc.policy.facts import ISOLATION_RANK
 from hdrs_hpc.protocol import handover as protocol
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.ranks import plan_ranks
@@ -203,7 +203,7 @@ class Handover:
             raise HandoverRefusedError("the spec's signer is not a researcher of the project")
         if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
             raise HandoverRefusedError("the spec asks for more than the grant gives")
-        if ISOLATION_RANK[ask.isolation] < _required(spec, grant):
+        if not isolation.at_least(ask.isolation, _required(spec, grant)):
             raise IsolationProbeError("the attempt is to run with less isolation than it must")
         self._check_code(ask, spec, grant, root)
         if {fact.input for fact in ask.copies} != set(spec.data):
@@ -231,6 +231,8 @@ class Handover:
             return
         if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
             raise HandoverRefusedError("own code is not granted, or was not brought")
+        if grant.limits.bundle_size is None or work.bundle.size > grant.limits.bundle_size:
+            raise HandoverRefusedError("the bundle is larger than the grant allows")
         if grant.workloads.own_code == "project":
             return
         for raw in ask.code_approvals:
@@ -378,7 +380,9 @@ def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[
         raise NotLoggedError("not every binding is in the log")
 
 
-def _required(spec: JobSpec, grant: Grant) -> int:
-    """Rank of the least isolation that the documents ask for; unread code never runs below a sandbox."""
+def _required(spec: JobSpec, grant: Grant) -> isolation.Isolation:
+    """The least isolation that the documents ask for; unread code never runs below a sandbox."""
     unread = spec.workload.bundle is not None and grant.workloads.own_code == "project"
-    return max(ISOLATION_RANK[grant.limits.isolation], ISOLATION_RANK["sandboxed"] if unread else 0)
+    return isolation.strictest(
+        grant.limits.isolation, isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
@@ -197,7 +198,7 @@ class BindNodes:
     bundle_parts: Annotated[tuple[PathPart, ...], Between(1, 12)] | None
     cluster: Name
     """Where the attempt runs: one that the grant names, and the spec if it names any."""
-    isolation: Literal["cooperative", "sandboxed"]
+    isolation: GivenIsolation
     """The level the attempt is to run at: the cluster's, never below what the documents require."""
     started_at: Moment
 

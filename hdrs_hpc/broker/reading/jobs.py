@@ -13,6 +13,7 @@ from hdrs_hpc.broker.reading.artefacts import ArtefactBytes
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs
 from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
 
@@ -91,6 +92,8 @@ def _whole(tx: Connection, job: jobs.Job, grant: Grant, home: BrokerHome) -> mod
     return models.Job(
         **_line(tx, job),
         purpose=spec.purpose,
+        time=spec.resources.time,
+        now=clock.to_text(clock.now()),
         spec=job.spec,
         cluster=job.cluster,
         cancel_requested=job.cancel_requested,

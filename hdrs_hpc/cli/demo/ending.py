@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
+from hdrs_hpc.catalogue import isolation
+
 DONE, MIND = "[green]✓[/]", "[yellow]![/]"
 
 
@@ -22,12 +24,9 @@ def show_ending(console: Console, folder: Path, facts: dict[str, Any], seconds: 
     table.add_row(f"{DONE} approved", "grant lung-demo v1, 2 of 2 custodians")
     table.add_row(f"{DONE} staged", _staged(entries))
     table.add_row(f"{DONE} ran", _ran(facts))
-    if facts["isolation"] == "cooperative":
-        table.add_row(f"{MIND} isolation", "cooperative: for trying out, never for patient data")
-    else:
-        table.add_row(
-            f"{DONE} isolation", f"{facts['isolation']}: no network, no keys, no scratch in the sandbox"
-        )
+    level = isolation.level(facts["isolation"])
+    mark = DONE if isolation.is_contained(level.name) else MIND
+    table.add_row(f"{mark} isolation", f"{level.name}: {level.meaning}")
     table.add_row(f"{DONE} released", _released(facts, entries))
     table.add_row(f"{DONE} destroyed", _destroyed(entries))
     found, elsewhere = facts["in_source"], facts["elsewhere"]

@@ -24,6 +24,7 @@ import click
 from rich.console import Console
 from rich.rule import Rule
 
+from hdrs_hpc.catalogue import isolation as levels
 from hdrs_hpc.cli.demo.actors import Actor, Broker, Clock, CommandFailedError
 from hdrs_hpc.cli.main import missing_part
 from hdrs_hpc.core.errors import ConflictError, NotFoundError, SiteError
@@ -207,7 +208,7 @@ def _start_broker(stage: Stage) -> Broker:
 def _add_cluster(stage: Stage) -> None:
     operator = stage.people["operator"]
     if stage.cluster == "local":
-        isolation = "sandboxed" if shutil.which("bwrap") and _sandbox_works() else "cooperative"
+        isolation = levels.SANDBOXED if shutil.which("bwrap") and _sandbox_works() else levels.WEAKEST
         operator.run("cluster", "add", "--local", "here", "--root", stage.folder / "cluster",
                      "--isolation", isolation, "--home", stage.broker)  # fmt: skip
         stage.facts |= {"cluster": "here", "isolation": isolation}

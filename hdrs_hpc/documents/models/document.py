@@ -103,6 +103,7 @@ class Part(BaseModel):
         serialize_by_alias=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        defer_build=True,  # a command that reads one kind of document does not pay for the others
     )
 
 
@@ -110,6 +111,8 @@ class Document(Part):
     """A whole signed payload.  ``SCHEMA`` is the value its ``schema`` field must have."""
 
     SCHEMA: ClassVar[str]
+    SINCE_BEFORE: ClassVar[str] = ""
+    """What a document of the version before lacks, in a clause; empty where there was none."""
 
     schema_: str = Field(alias="schema")
 
@@ -129,13 +132,23 @@ class Document(Part):
             if "schema" not in value:
                 fault = finding(MissingFieldError, ("schema",), f"the first field is `schema: {cls.SCHEMA}`")
             else:
-                fault = finding(UnknownSchemaError, ("schema",), f"here `schema` must be {cls.SCHEMA}")
+                fault = finding(UnknownSchemaError, ("schema",), cls._other_schema(value["schema"]))
             # Nothing else can be judged by the rules of a format that the document does not claim.
             raise InvalidDocumentError((fault,))
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             raise InvalidDocumentError(tuple(_translate(item) for item in error.errors())) from None
+
+    @classmethod
+    def _other_schema(cls, named: Any) -> str:
+        """That it is another format; of an older version of this one, what to change."""
+        said = f"here `schema` must be {cls.SCHEMA}"
+        format_, _, version = cls.SCHEMA.rpartition("/")
+        older = {f"{format_}/{number}" for number in range(1, int(version))}
+        if cls.SINCE_BEFORE and isinstance(named, str) and named in older:
+            return f"{said}: {cls.SINCE_BEFORE}"
+        return said
 
     def to_payload(self) -> bytes:
         """Canonical bytes to be signed; ``from_payload`` gives an equal document back."""

@@ -6,13 +6,25 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.columns import Columns
+from hdrs_hpc.documents.models.data_use import DataUse, LegalBasis
 from hdrs_hpc.documents.models.document import Document, Items, Part, fault
 from hdrs_hpc.documents.models.selection import Selection
-from hdrs_hpc.documents.models.words import Digest, Duration, End, Line, Name, Start, Versioned, WalltimeS
+from hdrs_hpc.documents.models.words import (
+    Digest,
+    Duration,
+    End,
+    Line,
+    Name,
+    Prose,
+    SizeBytes,
+    Start,
+    Versioned,
+    WalltimeS,
+)
 
-Isolation = Literal["cooperative", "sandboxed", "fenced"]
 OutputClass = Literal["table", "figure", "metrics", "weights"]
 Keep = Literal["release", "project"]
 
@@ -27,6 +39,12 @@ class SupersedesError(BadDocumentError):
     code = "supersedes-mismatch"
     meaning = "The version number and the version superseded do not fit together."
     remedy = "Version 1 supersedes nothing; every later version names the digest of the one before."
+
+
+class BundleSizeError(BadDocumentError):
+    code = "bundle-size-unsaid"
+    meaning = "A grant lets researchers bring code without saying how much."
+    remedy = "Give `limits: {bundle-size: 16MiB}` where `own-code` is `reviewed` or `project`."
 
 
 class Approval(Part):
@@ -100,6 +118,12 @@ class Limits(Part):
     """Longest run of one job, in seconds."""
     gpu_hours: Annotated[int, Field(ge=0, le=1_000_000_000)]
     """For the whole project."""
+    network: Literal["none", "job"] = "none"
+    """Whether sandboxed nodes of one job may talk to each other; below a sandbox nothing keeps them apart."""
+    bundle_size: SizeBytes | None = None
+    """The largest bundle of the researchers' code; absent where they may bring none."""
+    kept_size: SizeBytes | None = None
+    """How much the project may keep for later jobs; absent for nothing."""
 
 
 class TableRule(Part):
@@ -131,6 +155,8 @@ class OutputRules(Part):
     """Which classes of artefact may be declared, and how they are checked; an absent class is not."""
 
     reviewers: Annotated[int, Field(ge=1, le=5)]
+    bits: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """How much all releases of the project may carry together; absent where it is not counted."""
     table: TableRule | None = None
     figure: FigureRule | None = None
     metrics: MetricsRule | None = None
@@ -141,9 +167,20 @@ class OutputRules(Part):
         rules = {"table": self.table, "figure": self.figure, "metrics": self.metrics, "weights": self.weights}
         return rules.get(output_class)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are granted."""
+        return tuple(
+            name for name in ("table", "figure", "metrics", "weights") if self.rule(name) is not None
+        )
+
 
 class Grant(Document):
-    SCHEMA: ClassVar[str] = "hdrs-hpc/grant/1"
+    SCHEMA: ClassVar[str] = "hdrs-hpc/grant/2"
+    SINCE_BEFORE: ClassVar[str] = (
+        "since hdrs-hpc/grant/1 a grant also says lay-summary, legal-basis, use and contact, "
+        "and limits.bundle-size where researchers bring code"
+    )
 
     project: Name
     version: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -154,6 +191,13 @@ class Grant(Document):
     approval: Approval
     valid: Valid
     people: People
+    lay_summary: Annotated[Prose, Field(min_length=20)]
+    """What the project does and why, for anybody: patients may read it."""
+    legal_basis: LegalBasis
+    use: DataUse
+    """What the data may be used for."""
+    contact: Line
+    """Whom to write to about the grant."""
     data: Annotated[dict[Name, GrantedDataset], Field(min_length=1, max_length=100)]
     workloads: Workloads
     limits: Limits
@@ -163,6 +207,12 @@ class Grant(Document):
     def _superseding(self) -> Grant:
         if (self.supersedes is None) != (self.version == 1):
             fault(SupersedesError, "version 1 supersedes nothing, every later version names the one before")
+        return self
+
+    @model_validator(mode="after")
+    def _bundles_bounded(self) -> Grant:
+        if self.workloads.own_code != "none" and self.limits.bundle_size is None:
+            fault(BundleSizeError, "researchers may bring code, and limits.bundle-size does not say how much")
         return self
 
     @property

@@ -142,6 +142,10 @@ GRANT = {
         "destroy-by": "2027-01-30T00:00:00Z",
     },
     "people": {"lead": "okafor", "researchers": ["okafor"]},
+    "lay-summary": "Computers learn from chest scans, so that they help to find disease earlier",
+    "legal-basis": {"article6": "6(1)(e)", "article9": "9(2)(j)"},
+    "use": ["DUO:0000007"],
+    "contact": "dac@north.example",
     "data": {"ct": {"version": digest("inventory"), "profile": "radiology-basic@1"}},
     "workloads": {"builtin": ["cohort-summary@1"]},
     "limits": {

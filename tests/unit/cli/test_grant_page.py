@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -24,7 +25,7 @@ def grant(**changes: object) -> Grant:
 
 
 def test_a_grant_is_one_page_that_says_what_a_custodian_must_know(capsys: pytest.CaptureFixture[str]) -> None:
-    grantview.page(grant())
+    grantview.page(grant(**{"outputs/weights": {"keep": "project"}}))
     page = capsys.readouterr().out
     assert len(page.splitlines()) < 40
     for text in (
@@ -37,6 +38,11 @@ def test_a_grant_is_one_page_that_says_what_a_custodian_must_know(capsys: pytest
         "weights: stay in the project and die with it",
         "2 reviewers",
         "at least sandboxed",
+        "help to find disease earlier",
+        "6(1)(e) and 9(2)(j)",
+        "disease specific research (DUO:0000007)",
+        "dac@north.example",
+        "bundles of up to 16MiB; no network between nodes; nothing kept",
     ):
         assert text in page, text
 
@@ -82,8 +88,8 @@ def test_the_next_version_is_written_in_the_order_in_which_people_read_grants() 
     text = grantdraft.next_version(cast(Session, session), "lung-fm")
     top = [line.partition(":")[0] for line in text.splitlines() if not line.startswith((" ", "-"))]
     assert top == [
-        "schema", "project", "version", "supersedes", "title", "approval", "valid", "people", "data",
-        "workloads", "limits", "outputs",
+        "schema", "project", "version", "supersedes", "title", "approval", "valid", "people", "lay-summary",
+        "legal-basis", "use", "contact", "data", "workloads", "limits", "outputs",
     ]  # fmt: skip
     assert text.index("from:") < text.index("run-until:") < text.index("destroy-by:")
     value, _ = strict_yaml.load(text.encode())
@@ -120,3 +126,51 @@ def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels(
         "every image is searched for text",
     ):
         assert text in page, text
+
+
+def sign(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    key = folder / "custodian"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    code = main.run(["grant", "sign", str(file), "--key", str(key), "--yes"])
+    return code, capsys.readouterr().err
+
+
+def test_an_unfilled_draft_is_not_signed_and_each_place_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = tmp_path / "lung-fm.yaml"
+    assert main.run(["grant", "draft", str(draft)]) == 0
+    code, said = sign(draft, tmp_path, capsys)
+    assert code == 3 and "draft-unfilled" in said
+    for place in ("title", "approval.body", "people.lead", "lay-summary", "contact", "data.your-dataset"):
+        assert place in said, place
+    assert not draft.with_suffix(".signed.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("limits/isolation", "fenced"),
+        ("limits/network", "job"),
+        ("limits/kept-size", "200GiB"),
+        ("outputs/bits", 50000),
+        ("outputs/weights", {"keep": "project"}),
+    ],
+)
+def test_a_grant_that_leads_nowhere_is_not_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, value: object
+) -> None:
+    file = tmp_path / "lung-fm.yaml"
+    file.write_text(grantdraft.to_yaml(changed(GRANT, where, value)))
+    code, said = sign(file, tmp_path, capsys)
+    assert code == 4 and "not-built" in said and where.replace("/", ".") in said
+    assert not (tmp_path / "lung-fm.signed.json").exists()
+
+
+def test_what_is_filled_in_and_built_is_signed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lung-fm.yaml"
+    file.write_text(grantdraft.to_yaml(GRANT))
+    code, said = sign(file, tmp_path, capsys)
+    assert code == 0, said
+    assert (tmp_path / "lung-fm.signed.json").exists()

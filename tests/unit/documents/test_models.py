@@ -45,13 +45,17 @@ outputs:
   encoder: {class: weights, path: enc.safetensors, keep: project, max-size: 2GiB}
 """
 INTERFACES_GRANT = """\
-schema: hdrs-hpc/grant/1
+schema: hdrs-hpc/grant/2
 project: lung-fm
 version: 1
 title: Self-supervised pretraining on chest CT and lung H&E
 approval: {body: North SDE Data Access Committee, reference: DAC-2026-0142}
 valid: {from: 2026-12-01, run-until: 2027-06-30, review-grace: 14d, destroy-by: 2027-07-31}
 people: {lead: okafor, researchers: [okafor, lindqvist]}
+lay-summary: Computers learn from chest scans, so that they help to find disease earlier
+legal-basis: {article6: 6(1)(e), article9: 9(2)(j)}
+use: [DUO:0000007, DUO:0000042]
+contact: dac@north.example
 data:
   north-chest-ct:
     version: sha256:9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c9c
@@ -70,6 +74,7 @@ limits:
   nodes: 8
   time: "24:00:00"
   gpu-hours: 20000
+  bundle-size: 16MiB
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
@@ -107,6 +112,25 @@ def test_the_grant_that_people_are_shown_is_read_as_they_mean_it():
     assert grant.valid.review_grace == timedelta(days=14)
     assert grant.limits.time == 86400
     assert grant.everyone == {"okafor", "lindqvist"}
+
+    assert grant.limits.bundle_size == 16 << 20
+    assert grant.limits.network == "none" and grant.limits.kept_size is None and grant.outputs.bits is None
+
+
+def test_a_grant_of_the_version_before_is_told_what_to_change():
+    with pytest.raises(InvalidDocumentError) as caught:
+        Grant.from_value({**GRANT, "schema": "hdrs-hpc/grant/1"})
+    message = caught.value.findings[0].message
+    assert "must be hdrs-hpc/grant/2" in message
+    for field in ("lay-summary", "legal-basis", "use", "contact", "limits.bundle-size"):
+        assert field in message
+
+
+@pytest.mark.parametrize("schema", ["hdrs-hpc/grant/3", "hdrs-hpc/job-spec/1", 1, None])
+def test_another_format_is_not_told_how_to_become_a_grant(schema):
+    with pytest.raises(InvalidDocumentError) as caught:
+        Grant.from_value({**GRANT, "schema": schema})
+    assert caught.value.findings[0].message == "here `schema` must be hdrs-hpc/grant/2"
 
 
 def test_every_fault_is_reported_at_once():
@@ -218,6 +242,21 @@ def test_a_spec_with_one_mistake_is_refused_for_it(path, new, code, where):
         ("people/researchers", [], "bad-value", "people.researchers"),
         ("people/researchers", "rae", "wrong-type", "people.researchers"),
         ("workloads/own-code", "all", "bad-value", "workloads.own-code"),
+        ("limits/bundle-size", ..., "bundle-size-unsaid", ""),
+        ("limits/bundle-size", 16, "wrong-type", "limits.bundle-size"),
+        ("limits/network", "all", "bad-value", "limits.network"),
+        ("lay-summary", ..., "missing-field", "lay-summary"),
+        ("lay-summary", "Research.", "bad-value", "lay-summary"),
+        ("legal-basis", ..., "missing-field", "legal-basis"),
+        ("legal-basis/article6", "6(1)(g)", "legal-basis", "legal-basis.article6"),
+        ("legal-basis/article6", "6(1)(e)\n", "legal-basis", "legal-basis.article6"),
+        ("legal-basis/article9", "9(2)(k)", "legal-basis", "legal-basis.article9"),
+        ("use", [], "data-use-term", "use"),
+        ("use", ["DUO:0000042", "DUO:0000042"], "data-use-term", "use"),
+        ("use", ["DUO:0000001"], "data-use-term", "use[0]"),
+        ("use", ["general research"], "data-use-term", "use[0]"),
+        ("contact", "", "bad-value", "contact"),
+        ("outputs/bits", 0, "bad-value", "outputs.bits"),
         ("limits/isolation", "none", "bad-value", "limits.isolation"),
         ("outputs/table/min-count", 0, "bad-value", "outputs.table.min-count"),
         ("outputs/pickle", {}, "unknown-field", "outputs.pickle"),

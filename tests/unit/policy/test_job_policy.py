@@ -85,15 +85,15 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "data.ct.select.StudyDate",
         ),
         ("data/ct/select", {"PatientID": ["1"]}, "selection-keyword-refused", "data.ct.select.PatientID"),
-        ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "inputs-unsupported", "inputs.x"),
-        ("workload/kind", "torch", "workload-kind-unsupported", "workload.kind"),
+        ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "not-built", "inputs.x"),
+        ("workload/kind", "torch", "not-built", "workload.kind"),
         ("workload/builtin", "mystery@1", "workload-unknown", "workload.builtin"),
         ("workload", OWN, "code-not-approved", "workload.bundle"),
         ("resources/cluster", "dawn", "cluster-not-granted", "resources.cluster"),
         ("resources/cluster", "local", "cluster-not-granted", "resources.cluster"),
         ("resources/nodes", 2, "isolation-insufficient", "resources.nodes"),
         ("resources/time", "1-00:00:01", "time-over-limit", "resources.time"),
-        ("outputs/cohort/keep", "project", "keep-project-unsupported", "outputs.cohort.keep"),
+        ("outputs/cohort/keep", "project", "not-built", "outputs.cohort.keep"),
         (
             "outputs/m",
             {"class": "metrics", "path": "m.json", "max-size": "1KiB"},
@@ -272,8 +272,9 @@ def test_walltime_is_clamped_to_the_projects_end(facts):
 
 def test_weights_that_must_stay_may_not_be_released(facts):
     weights = {"class": "weights", "path": "e.safetensors", "max-size": "1GiB"}
+    facts = _granting(facts, "outputs/weights", {"keep": "project"})
     codes = _codes(_decide(facts, spec=changed(SPEC, "outputs/encoder", weights)))
-    assert codes == ["output-class-unsupported", "keep-not-granted"]
+    assert codes == ["not-built", "keep-not-granted"]
 
 
 def test_the_cluster_is_the_one_named_or_the_grants_first(facts):
@@ -295,3 +296,11 @@ def test_every_reason_for_refusal_can_be_explained():
     for reason in reasons:
         assert known[reason.code] is reason
         assert reason.meaning.endswith(".") and reason.remedy.endswith(".")
+
+
+def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
+    facts = replace(_granting(facts, "limits/bundle-size", "1MiB"), code_approvals={TWOS: "di"})
+    at_the_limit = {**OWN, "bundle": {"digest": TWOS, "size": 1 << 20}}
+    assert _codes(_decide(facts, spec=changed(SPEC, "workload", at_the_limit))) == []
+    over = {**OWN, "bundle": {"digest": TWOS, "size": (1 << 20) + 1}}
+    assert _codes(_decide(facts, spec=changed(SPEC, "workload", over))) == ["bundle-over-limit"]

@@ -1,0 +1,147 @@
+"""What documents may say and this version does not do: one table, asked before anything is signed.
+
+A format is written once and whole, so that a later version needs no new one.  What is not built yet is refused by
+name in a spec's check, when a grant is signed and by the broker: nobody signs what leads nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.core.errors import NotAllowedError
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
+from hdrs_hpc.policy.facts import OUTPUT_CLASSES, WORKLOAD_KINDS
+from hdrs_hpc.policy.rules import Broken
+
+
+class NotBuiltError(NotAllowedError):
+    code = "not-built"
+    meaning = "The document asks for something that its format knows and this version does not do yet."
+    remedy = "Do as the message says; docs/not-built.md lists all of it."
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One thing that is not built: where a document asks for it, and what to do until it is."""
+
+    what: str
+    instead: str
+    asked: Callable[[Any], Iterator[str]]
+    """Places in a document that ask for it."""
+
+    def broken(self, document: Any) -> Iterator[Broken]:
+        for where in self.asked(document):
+            yield Broken(NotBuiltError, f"this version has no {self.what}: {self.instead}", where)
+
+
+def _where(place: str, asks: Callable[[Any], bool]) -> Callable[[Any], Iterator[str]]:
+    def places(document: Any) -> Iterator[str]:
+        if asks(document):
+            yield place
+
+    return places
+
+
+def _inputs(spec: JobSpec) -> Iterator[str]:
+    for name in spec.inputs:
+        yield f"inputs.{name}"
+
+
+def _kind(spec: JobSpec) -> Iterator[str]:
+    if spec.workload.kind not in WORKLOAD_KINDS:
+        yield "workload.kind"
+
+
+def _classes(spec: JobSpec) -> Iterator[str]:
+    for name, output in spec.outputs.items():
+        if output.class_ not in OUTPUT_CLASSES:
+            yield f"outputs.{name}.class"
+
+
+def _kept(spec: JobSpec) -> Iterator[str]:
+    for name, output in spec.outputs.items():
+        if output.keep == "project":
+            yield f"outputs.{name}.keep"
+
+
+def _granted_classes(grant: Grant) -> Iterator[str]:
+    for name in grant.outputs.classes:
+        if name not in OUTPUT_CLASSES:
+            yield f"outputs.{name}"
+
+
+IN_SPECS: tuple[Missing, ...] = (
+    Missing("inputs but data", "remove `inputs`, and compute it again within the job", _inputs),
+    Missing(
+        "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in WORKLOAD_KINDS)}", _kind
+    ),
+    Missing(
+        "check for outputs of this class", f"declare {' or '.join(sorted(OUTPUT_CLASSES))} instead", _classes
+    ),
+    Missing(
+        "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
+    ),
+)
+IN_GRANTS: tuple[Missing, ...] = (
+    Missing(
+        "isolation of this level",
+        f"set {' or '.join(f'`isolation: {name}`' for name in isolation.GIVEN)}",
+        _where("limits.isolation", lambda grant: not isolation.level(grant.limits.isolation).built),
+    ),
+    Missing(
+        "network between sandboxed nodes",
+        "leave `network` out; jobs in a sandbox run on one node",
+        _where("limits.network", lambda grant: grant.limits.network != "none"),
+    ),
+    Missing(
+        "artefacts kept inside a project",
+        "leave `kept-size` out",
+        _where("limits.kept-size", lambda grant: grant.limits.kept_size is not None),
+    ),
+    Missing(
+        "count of the bits that releases carry",
+        "leave `bits` out",
+        _where("outputs.bits", lambda grant: grant.outputs.bits is not None),
+    ),
+    Missing("check for outputs of this class", "leave the class out", _granted_classes),
+)
+
+
+def in_spec(spec: JobSpec | JobSpecDraft) -> Iterator[Broken]:
+    """Everything that a spec asks for and this version does not do."""
+    for row in IN_SPECS:
+        yield from row.broken(spec)
+
+
+def in_grant(grant: Grant) -> Iterator[Broken]:
+    """Everything that a grant gives and this version does not do."""
+    for row in IN_GRANTS:
+        yield from row.broken(grant)
+
+
+def as_markdown() -> str:
+    """The page of all of it, ``docs/not-built.md``."""
+    lines = [
+        "# Not built yet",
+        "",
+        "Made from `hdrs_hpc/policy/not_built.py` by `make docs`. Formats of documents are written once and whole;",
+        "what they can say and this version does not do is refused by name (`not-built`): `spec check` tells it,",
+        "`grant sign` does before anybody signs, and the broker refuses it whatever was signed.",
+    ]
+    for title, rows in (("In a job spec", IN_SPECS), ("In a grant", IN_GRANTS)):
+        lines += ["", f"## {title}", "| there is no | until there is |", "| --- | --- |"]
+        lines += [f"| {row.what} | {row.instead} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def require_built(grant: Grant) -> None:
+    """Raise NotBuiltError that names everything of a grant that leads nowhere."""
+    found = list(in_grant(grant))
+    if found:
+        raise NotBuiltError(
+            "; ".join(f"{item.where}: {item.message}" for item in found), where=found[0].where
+        )
