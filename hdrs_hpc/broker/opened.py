@@ -42,9 +42,7 @@ class OpenBroker:
 
     @classmethod
     def open(cls, home: BrokerHome) -> OpenBroker:
-        db = Database(home.database)
-        db.migrate()
-        return cls(home, home.settings(), db)
+        return cls(home, home.settings(), Database(home.database))
 
     def for_another_loop(self) -> OpenBroker:
         """The same broker for another thread, with connections and look-ups of its own."""

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import IO
 
 import httpx
 
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.web.server import check_listening
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError
@@ -65,6 +67,8 @@ def serve(home: BrokerHome, ready: Callable[[str], None] = lambda url: None) -> 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyServingError(where=str(home.root)) from None
+        with closing(Database(home.database)) as db:
+            db.migrate()  # here alone, before any process opens it
         _Supervisor(home, lambda: ready(settings.url)).run()
 
 

@@ -29,7 +29,7 @@ def _output_classes() -> str:
 
 
 def _metrics() -> str:
-    from hdrs_hpc.broker.web import metrics
+    from hdrs_hpc.broker.reading import metrics
 
     return metrics.page()
 

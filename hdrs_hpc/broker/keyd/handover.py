@@ -17,10 +17,12 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd import served
 from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES
+from hdrs_hpc.broker.keyd.grants import DatasetNotGrantedError, GrantHolder
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
+from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
-from hdrs_hpc.broker.keyd.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from hdrs_hpc.broker import wake
 from hdrs_hpc.broker.filing import accept, bundles
-from hdrs_hpc.broker.web import models, permissions
+from hdrs_hpc.broker.reading import permissions
+from hdrs_hpc.broker.web import models
 from hdrs_hpc.broker.web.answers import DSSE, takes
 from hdrs_hpc.broker.web.dependencies import Address, Asker, BundleBody, DocumentBody, WebHere
 from hdrs_hpc.core.errors import NotAllowedError

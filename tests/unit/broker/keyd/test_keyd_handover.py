@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
-from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
-from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
-from hdrs_hpc.broker.keyd.trust import (
+from hdrs_hpc.broker.keyd.grants import (
     DatasetNotGrantedError,
     ProjectFrozenError,
     ProjectNotInTimeError,
     ProjectUnknownError,
 )
+from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
+from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
+from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import sshsig, trust

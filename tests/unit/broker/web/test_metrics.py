@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from hdrs_hpc.broker.heartbeats import Pulse
-from hdrs_hpc.broker.web import metrics
+from hdrs_hpc.broker.reading import metrics
 from hdrs_hpc.core import clock
 from tests.support.office import Office
 
@@ -31,7 +31,7 @@ def test_a_metric_is_one_row(office: Office) -> None:
 
 def test_metrics_are_written_in_the_table_and_nowhere_else() -> None:
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        if path == ROOT / "hdrs_hpc/broker/web/metrics.py":
+        if path == ROOT / "hdrs_hpc/broker/reading/metrics.py":
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -144,7 +144,7 @@ def page(table: Iterable[Row] = TABLE) -> str:
     lines = [
         "# Metrics",
         "",
-        "Generated from `hdrs_hpc/broker/web/metrics.py` by `make docs`; do not edit.",
+        "Generated from `hdrs_hpc/broker/reading/metrics.py` by `make docs`; do not edit.",
         "",
         "`GET /metrics` tells them in Prometheus' text format, without a login.",
         "",
