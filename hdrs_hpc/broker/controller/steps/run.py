@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.controller.steps.keys import require_living
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.controller.steps.submit import Wait
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keys import require_living
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import (
