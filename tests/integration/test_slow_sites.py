@@ -20,7 +20,7 @@ from tests.support import proofs
 from tests.support.trials import wait_until
 from tests.support.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL: dict[str, Any] = {
     "data": {"slides": {"dataset": "demo-he"}},
