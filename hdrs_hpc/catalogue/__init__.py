@@ -1,1 +1,1 @@
-"""What varies: each variant is one file or one row here, and stands in no list elsewhere."""
+"""What varies: each variant is one module and one row in one table.  Pure; most of it is standard library only."""

@@ -37,6 +37,10 @@ class Pattern:
 
     regex: str
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The same rule in a document's model: pydantic asks any annotation for it."""
+        return handler(source) | {"pattern": rf"^(?:{self.regex})\z"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Between:
@@ -44,6 +48,13 @@ class Between:
 
     low: int
     high: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The same rule in a document's model; see :class:`Pattern`."""
+        schema = handler(source)
+        if schema["type"] in ("int", "float"):
+            return schema | {"ge": self.low, "le": self.high}
+        return schema | {"min_length": self.low, "max_length": self.high}
 
 
 Count = Annotated[int, Between(0, (1 << 63) - 1)]

@@ -24,7 +24,7 @@ SITE_FOLDER = "site-packages"
 SITE = STDLIB / SITE_FOLDER
 
 OUR_FOLDERS = (
-    "hdrs_hpc/catalogue",
+    "hdrs_hpc/catalogue/workloads",
     "hdrs_hpc/core",
     "hdrs_hpc/documents",
     "hdrs_hpc/node",
@@ -33,7 +33,13 @@ OUR_FOLDERS = (
     "hdrs_hpc/workloads",
     "imaging/reading",
 )
-OUR_FILES = ("hdrs_hpc/__init__.py", "imaging/__init__.py", "imaging/layout.py")
+OUR_FILES = (
+    "hdrs_hpc/__init__.py",
+    "hdrs_hpc/catalogue/__init__.py",
+    "hdrs_hpc/catalogue/isolation.py",
+    "imaging/__init__.py",
+    "imaging/layout.py",
+)
 
 _STDLIB_LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "venv"}

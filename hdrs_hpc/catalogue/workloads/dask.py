@@ -1,0 +1,111 @@
+"""``dask``: one function with a Dask cluster of the whole allocation, or a workload that we built in.
+
+The first node also runs the scheduler and the client, which are nearly idle while workers work.  All talk is TLS
+under the attempt's own authority, also on loopback; the code that imports Dask is ``hdrs_hpc/workloads/dask_ranks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hdrs_hpc.catalogue.workloads.kind import (
+    Builtin,
+    Entry,
+    Example,
+    Fault,
+    Kind,
+    Parameters,
+    check_entry,
+    check_parameters,
+)
+from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
+
+TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
+CONNECT_TIMEOUT_S = 120
+SINGLE_THREADED_CPUS = 8
+THREADS = 4
+
+
+@dataclass(frozen=True)
+class DaskFields:
+    builtin: Builtin | None = None
+    """A workload of ours, such as ``cohort-summary@1``; instead of a bundle."""
+    entry: Entry | None = None
+    """The function that is called with a context, in the bundle."""
+    parameters: Parameters = field(default_factory=dict)
+
+
+def rules(fields: DaskFields, has_bundle: bool) -> Iterator[Fault]:
+    if has_bundle == (fields.builtin is not None):
+        yield Fault("workload-ambiguous", "give either builtin or bundle")
+    elif has_bundle and fields.entry is None:
+        yield Fault("missing-field", "a bundle needs an entry, package.module:function")
+    elif not has_bundle and fields.entry is not None:
+        yield Fault("workload-ambiguous", "a built-in workload has its own entry")
+    if fields.entry is not None:
+        yield from check_entry(fields.entry)
+    yield from check_parameters(fields.parameters)
+
+
+def plan(fields: DaskFields, given: Given) -> Plan:
+    """Scheduler and client on the first node, workers on all.
+
+    Up to eight CPUs one single-threaded worker each: Python's own work between numpy calls then scales.  Beyond
+    that four threads a worker, since every process costs some 150 MB and connections to all others.
+    """
+    threads = 1 if given.cpus <= SINGLE_THREADED_CPUS else THREADS
+    workers = max(1, given.cpus // threads)
+    first = given.nodes[0]
+    told: dict[str, Any] = {
+        "scheduler": f"tls://{first.address}:{Rendezvous.read(given.first_told).port}",
+        "address": given.address,
+        "nodes": len(given.nodes),
+        "workers-in-all": workers * len(given.nodes),
+        "threads": threads,
+        # Half of a node's memory is for the workers: the rest holds what is served and what is written.
+        "worker-memory-bytes": (given.memory_mb // 2 << 20) * 4 // 5 // workers,
+        "connect-timeout-s": CONNECT_TIMEOUT_S,
+        "builtin": fields.builtin,
+        "entry": fields.entry,
+        "parameters": fields.parameters,
+    }
+    roles = [*(["scheduler", "client"] if given.is_first else []), *["worker"] * workers]
+    return Plan(
+        module="hdrs_hpc.workloads.dask_ranks",
+        processes=tuple(Process(role, number, told) for number, role in enumerate(roles)),
+        ends_with="client" if given.is_first else None,
+        needs=("scheduler", "worker") if given.is_first else (),
+        environment={"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
+        files={
+            TLS_CA: given.certificate.ca,
+            TLS_CERT: given.certificate.cert,
+            TLS_KEY: given.certificate.key,
+        },
+    )
+
+
+EXAMPLE = Example(
+    fields={"entry": "mine:run", "parameters": {}},
+    bundle={
+        "mine.py": '''"""Called once with a Dask cluster of the whole allocation; see docs/ai-developer.md."""
+
+
+def run(context):
+    items = {name: len(copy.items()) for name, copy in context.data.items()}
+    for name in context.output_names:
+        context.output(name).write_text("\\n".join(["input,n_items", *(f"{k},{v}" for k, v in items.items())]))
+''',
+    },
+)
+
+KIND = Kind(
+    name="dask",
+    built=True,
+    summary="One function with a Dask cluster of the whole allocation, or a built-in workload.",
+    fields=DaskFields,
+    rules=rules,
+    example=EXAMPLE,
+    plan=plan,
+)

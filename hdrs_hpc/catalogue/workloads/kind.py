@@ -1,0 +1,101 @@
+"""What a module of this folder tells of its kind of workload: one :class:`Kind`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+from hdrs_hpc.catalogue.workloads.plan import Given, Plan
+from hdrs_hpc.core import strict_json
+from hdrs_hpc.protocol import wire
+from hdrs_hpc.protocol.wire import Between, Pattern
+
+COMMON = ("kind", "bundle")
+"""Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
+MAX_PARAMETER_BYTES = 64 * 1024
+
+Builtin = Annotated[str, Pattern(r"[a-z][a-z0-9-]{0,39}@[0-9]{1,4}")]
+Entry = Annotated[str, Between(1, 200)]
+"""``package.module:function``; :func:`check_entry` tells of any other form."""
+Parameters = dict[Annotated[str, Between(1, 100)], Any]
+
+_ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule that a workload in a job spec breaks: its reason code, and a sentence for who wrote it."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """What ``spec new`` writes: the kind's own fields of ``workload:``, and a bundle that runs."""
+
+    fields: Mapping[str, Any]
+    """As written in the spec, in kebab-case; ``kind`` and ``bundle`` are put before them."""
+    bundle: Mapping[str, str]
+    """File name → text of the code; empty where the example is a built-in workload."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of workload: its part of the job spec, its rules, and what a node does for it."""
+
+    name: str
+    built: bool
+    """Whether this version runs it; a spec or grant that needs one that is not is refused by name."""
+    summary: str
+    """One sentence, for people."""
+    fields: type
+    """A frozen dataclass of the fields beside :data:`COMMON`: simple types with the bounds of ``protocol.wire``.
+
+    pydantic understands them as they are, so documents need no second list of them.
+    """
+    rules: Callable[[Any, bool], Iterable[Fault]]
+    """What is wrong with such fields, given whether there is a bundle."""
+    example: Example
+    plan: Callable[[Any, Given], Plan]
+    """What a node of an attempt runs, from the fields that the researcher signed.  Called in the node agent."""
+
+    def read(self, workload: Mapping[str, Any]) -> Any:
+        """The kind's own fields, from ``workload`` of a signed job spec; raises BadDocumentError."""
+        given = {name: value for name, value in workload.items() if name not in COMMON}
+        for item in dataclasses.fields(self.fields):
+            if item.default is not dataclasses.MISSING:
+                given.setdefault(item.name.replace("_", "-"), item.default)
+            elif item.default_factory is not dataclasses.MISSING:
+                given.setdefault(item.name.replace("_", "-"), item.default_factory())
+        return wire.from_value(self.fields, given, "workload")
+
+    def own_fields(self) -> dict[str, tuple[Any, Any]]:
+        """Name → (annotation, default) of each own field; ``...`` where it must be given.
+
+        As ``pydantic.create_model`` wants them.
+        """
+        hints = get_type_hints(self.fields, include_extras=True)
+        found: dict[str, tuple[Any, Any]] = {}
+        for item in dataclasses.fields(self.fields):
+            if item.default_factory is not dataclasses.MISSING:
+                found[item.name] = (hints[item.name], item.default_factory())
+            else:
+                missing = item.default is dataclasses.MISSING
+                found[item.name] = (hints[item.name], ... if missing else item.default)
+        return found
+
+
+def check_entry(entry: str) -> Iterable[Fault]:
+    """An entry is written ``package.module:function``."""
+    if not _ENTRY.fullmatch(entry):
+        yield Fault("bad-entry", "an entry is written package.module:function")
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> Iterable[Fault]:
+    """Parameters are small: larger content belongs into the bundle."""
+    if len(strict_json.dumps(dict(parameters))) > MAX_PARAMETER_BYTES:
+        yield Fault("parameters-too-large", f"parameters may have {MAX_PARAMETER_BYTES} bytes")

@@ -1,0 +1,108 @@
+"""The table of workload kinds: what each tells of itself, and that documents need no second list of its fields."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, Literal
+
+import pytest
+from pydantic import ConfigDict, ValidationError, create_model
+
+from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue.workloads import dask
+from hdrs_hpc.catalogue.workloads.kind import Kind
+from hdrs_hpc.catalogue.workloads.plan import Certificate, Given, Peer, Rendezvous
+from hdrs_hpc.core.errors import BadDocumentError
+
+KINDS = pytest.mark.parametrize("kind", workloads.KINDS.values(), ids=lambda kind: kind.name)
+
+
+def given(node: str = "n1", nodes: tuple[str, ...] = ("n1",), cpus: int = 2, memory_mb: int = 2048) -> Given:
+    peers = tuple(Peer(name, f"10.0.0.{at}") for at, name in enumerate(nodes, 1))
+    told = Rendezvous(8786).to_bytes()
+    return Given(node, peers, told, cpus, memory_mb, 0, Certificate("ca", "cert", "key"), "/plan")
+
+
+def fields(**changes: Any) -> dask.DaskFields:
+    return dask.DaskFields(**({"builtin": "cohort-summary@1"} | changes))
+
+
+def test_the_kinds_that_this_version_runs() -> None:
+    assert set(workloads.KINDS) == {"dask", "torch", "command"}
+    assert workloads.built() == ("dask",)
+
+
+@KINDS
+def test_the_example_of_a_kind_keeps_its_own_rules(kind: Kind) -> None:
+    bundle = {"bundle": {"digest": "sha256:" + "0" * 64, "size": 1}} if kind.example.bundle else {}
+    read = kind.read({"kind": kind.name, **bundle, **kind.example.fields})
+    assert list(kind.rules(read, bool(bundle))) == []
+
+
+@KINDS
+def test_a_document_model_is_made_of_the_fields_as_they_are(kind: Kind) -> None:
+    kebab = ConfigDict(extra="forbid", alias_generator=lambda name: name.replace("_", "-"))
+    fields: dict[str, Any] = {"kind": (Literal[kind.name], ...), **kind.own_fields()}
+    model: Any = create_model(kind.name, __config__=kebab, **fields)
+    made = model.model_validate({"kind": kind.name, **kind.example.fields})
+    assert set(model.model_json_schema()["properties"]) == {"kind", *kind.own_fields()}
+    assert made.kind == kind.name
+    with pytest.raises(ValidationError):
+        model.model_validate({"kind": kind.name, **kind.example.fields, "more": 1})
+
+
+@pytest.mark.parametrize("builtin", ["Cohort@1", "cohort-summary", "cohort-summary@1\n", "x" * 60 + "@1"])
+def test_bounds_hold_in_the_model_as_on_the_node(builtin: str) -> None:
+    model: Any = create_model("dask", **dict[str, Any](workloads.KINDS["dask"].own_fields()))
+    with pytest.raises(ValidationError):
+        model(builtin=builtin)
+    with pytest.raises(BadDocumentError):
+        workloads.KINDS["dask"].read({"kind": "dask", "builtin": builtin})
+
+
+@pytest.mark.parametrize(
+    ("changes", "has_bundle", "code"),
+    [
+        ({"builtin": None}, False, "workload-ambiguous"),
+        ({}, True, "workload-ambiguous"),
+        ({"builtin": None}, True, "missing-field"),
+        ({"entry": "mine:run"}, False, "workload-ambiguous"),
+        ({"builtin": None, "entry": "mine run"}, True, "bad-entry"),
+        ({"parameters": {"p": "x" * (64 << 10)}}, False, "parameters-too-large"),
+    ],
+)
+def test_a_broken_rule_is_told_by_its_code(changes: dict[str, Any], has_bundle: bool, code: str) -> None:
+    assert [fault.code for fault in dask.rules(fields(**changes), has_bundle)] == [code]
+
+
+@pytest.mark.parametrize("kind", ["torch", "command", "mpi", None, ["dask"]])
+def test_a_kind_that_is_not_built_is_refused_on_the_node_by_name(kind: Any) -> None:
+    with pytest.raises(workloads.WorkloadKindError):
+        workloads.of({"kind": kind})
+
+
+def test_the_first_node_runs_scheduler_and_client_and_all_run_workers() -> None:
+    plans = [dask.plan(fields(), given(node, ("n1", "n2"), cpus=16)) for node in ("n1", "n2")]
+    roles = [[process.role for process in plan.processes] for plan in plans]
+    assert roles == [["scheduler", "client", *["worker"] * 4], ["worker"] * 4]
+    assert [plan.ends_with for plan in plans] == ["client", None]
+    for plan in plans:
+        told = plan.processes[0].told
+        assert (told["scheduler"], told["workers-in-all"], told["threads"]) == ("tls://10.0.0.1:8786", 8, 4)
+        assert plan.environment["OMP_NUM_THREADS"] == "4"
+
+
+def test_few_cpus_are_single_threaded_workers() -> None:
+    roles = [process.role for process in dask.plan(fields(), given(cpus=2)).processes]
+    assert roles.count("worker") == 2
+
+
+def test_the_table_needs_nothing_but_the_standard_library() -> None:
+    code = (
+        "import sys, hdrs_hpc.catalogue.workloads\n"
+        "names = {name.split('.')[0] for name in sys.modules}\n"
+        "print(sorted(n for n in names - set(sys.stdlib_module_names) if not n.startswith('_')))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "['hdrs_hpc']"
