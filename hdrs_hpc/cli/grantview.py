@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.cli import show
 from hdrs_hpc.documents.models.data_use import DUO_TERMS
 from hdrs_hpc.documents.models.grant import Grant
@@ -149,20 +149,9 @@ def _limits(grant: Grant) -> list[str]:
 
 
 def _outputs(grant: Grant) -> list[str]:
-    rules = grant.outputs
-    lines = [] if rules.bits is None else [f"{rules.bits} bits in all releases together"]
-    if rules.table is not None:
-        lines.append(
-            f"tables: counts below {rules.table.min_count} suppressed, others rounded to {rules.table.round}"
-        )
-    if rules.figure is not None:
-        lines.append("figures: encoded anew from their pixels; none of real data")
-    if rules.metrics is not None:
-        lines.append("metrics: by the same rules as tables")
-    if rules.weights is not None:
-        stay = rules.weights.keep == "project"
-        lines.append("weights: stay in the project and die with it" if stay else "weights: may leave")
-    return lines or ["nothing"]
+    said = [] if grant.outputs.bits is None else [f"{grant.outputs.bits} bits in all releases together"]
+    rules = (grant.outputs.rule(row.name) for row in outputs.CLASSES)
+    return said + ([rule.sentence() for rule in rules if rule is not None] or ["nothing"])
 
 
 def _days(span: timedelta) -> str:

@@ -102,7 +102,7 @@ def show_(job_id: str, context: str | None, as_json: bool) -> None:
 @options.context
 @options.as_json
 def open_(artefact: str, folder: Path | None, context: str | None, as_json: bool) -> None:
-    """Fetch one artefact, exactly the bytes that would leave; show a table or metrics right here.
+    """Fetch one artefact, exactly the bytes that would leave; show it right here where it is text.
 
     The job may be left out where only one of yours has an artefact of that name.
 
@@ -110,12 +110,14 @@ def open_(artefact: str, folder: Path | None, context: str | None, as_json: bool
     Example:
       hdrs-hpc review open 7K3QW2/cohort
     """
+    from hdrs_hpc.catalogue import outputs
     from hdrs_hpc.client import reviews
 
     session = options.session(context)
     found, name = _find(session, artefact)
     item = reviews.open_artefact(session, found, name)
-    target = (folder or Path(f"review-{found['job']}")) / f"{name}{_SUFFIX.get(item.cls, '')}"
+    suffix = next(iter(outputs.BY_NAME[item.cls].suffixes), "")
+    target = (folder or Path(f"review-{found['job']}")) / f"{name}{suffix}"
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     target.write_bytes(item.content)
     if as_json:
@@ -180,9 +182,6 @@ def decide(
     signing.told(filing.file(session, signed), f"decided on job {found['job']}", as_json)
 
 
-_SUFFIX = {"table": ".csv", "figure": ".png", "metrics": ".json", "weights": ".safetensors"}
-
-
 def _verdicts(found: dict[str, Any], given: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """Artefact → verdict; naming one twice is a slip that must not decide anything."""
     waiting = [item["name"] for item in found["outputs"] if not item["refused"]]
@@ -218,7 +217,9 @@ def _find(session: Session, artefact: str) -> tuple[dict[str, Any], str]:
 
 def _preview(item: Artefact) -> None:
     """The first lines of a text artefact, control characters made visible: a terminal must not obey it."""
-    if item.cls not in ("table", "metrics"):
+    from hdrs_hpc.catalogue import outputs
+
+    if outputs.BY_NAME[item.cls].preview != "text":
         return
     lines = item.content.decode("utf-8", errors="replace").splitlines()
     click.echo()

@@ -64,7 +64,7 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
         grant=grant,
         own_code=own_code,
         project=project,
-        figures=not real,
+        real=real,
     )
     try:
         with spec_file.open("x", encoding="utf-8") as handle:

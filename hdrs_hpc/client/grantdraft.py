@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import unfilled
@@ -47,9 +48,7 @@ limits:
   bundle-size: 16MiB        # of the researchers' code; leave it out for own-code: none
 outputs:
   reviewers: 2
-  table: {{min-count: 10, round: 5}}
-  figure: {{}}
-  metrics: {{}}
+{outputs}
 """
 
 
@@ -72,6 +71,7 @@ def example(stem: str) -> str:
         version=unfilled.VERSION,
         cluster=unfilled.CLUSTER,
         isolation=LEAST_FOR_REAL_DATA,
+        outputs="\n".join(f"  {row.name}: {row.grant_example}" for row in outputs.BUILT),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
@@ -28,21 +29,15 @@ resources:                        # Slurm's words, per node
   # gres: gpu:1
   time: "{time}"{most}
 """
-_OUTPUTS = """\
-  cohort:       {class: table, path: cohort.csv, counts: [n_patients, n_series], max-size: 1MiB}
-  spacing-bins: {class: table, path: spacing-bins.csv, counts: [n_patients, n_series], max-size: 1MiB}
-  spacing:      {class: figure, path: spacing.png, data: spacing-bins, max-size: 2MiB}
-  summary:      {class: metrics, path: summary.json, counts: [n_patients, n_series], max-size: 64KiB}
-"""
 _FIRST_RUN_S = 30 * 60
 
 
 def render(
-    name: str, *, grant: Grant | None, own_code: bool, project: str | None = None, figures: bool = True
+    name: str, *, grant: Grant | None, own_code: bool, project: str | None = None, real: bool = False
 ) -> str:
     """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
 
-    ``figures``: false where any of the data are real, of which no figure is drawn.
+    ``real``: where any of the data are real, of which no output of some classes is made.
     """
     return (
         "schema: hdrs-hpc/job-spec/1\n"
@@ -54,7 +49,7 @@ def render(
         f"{_OWN_CODE if own_code else _BUILTIN}"
         f"{_resources(grant)}"
         "outputs:                          # what is not declared is never collected\n"
-        f"{_outputs(grant, figures)}"
+        f"{_outputs(grant, real)}"
     )
 
 
@@ -78,16 +73,15 @@ def _resources(grant: Grant | None) -> str:
     )
 
 
-def _outputs(grant: Grant | None, figures: bool) -> str:
-    """The outputs of the classes that may leave; a figure needs its table."""
-    lines = _OUTPUTS.splitlines(keepends=True)
-    if grant is None:
-        return _OUTPUTS
-    classes = ("table", "figure", "metrics") if figures else ("table", "metrics")
-    may_leave = {name for name in classes if grant.outputs.rule(name) is not None}
-    if "table" not in may_leave:
-        may_leave.discard("figure")
-    return "".join(line for line in lines if any(f"class: {name}," in line for name in may_leave))
+def _outputs(grant: Grant | None, real: bool) -> str:
+    """The outputs of the classes that may leave; what shows another output needs that one's class as well."""
+    rows = [row for row in outputs.BUILT if not (real and "real" in row.refused_sensitivities)]
+    if grant is not None:
+        rows = [row for row in rows if grant.outputs.rule(row.name) is not None]
+    names = {row.name for row in rows}
+    return "".join(
+        f"  {line}\n" for row in rows if row.needs is None or row.needs in names for line in row.spec_example
+    )
 
 
 def name_from(stem: str) -> str:

@@ -36,10 +36,6 @@ BUILTIN_NUMBERS: Mapping[tuple[str, str], BuiltinNumbers] = {
     ),
 }
 """By built-in workload and name of output."""
-WORKLOAD_KINDS = frozenset({"dask"})
-"""Kinds that this version runs."""
-OUTPUT_CLASSES = frozenset({"table", "figure", "metrics"})
-"""Classes that this version's airlock can check."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -255,20 +255,23 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
             yield Broken(r.OutputClassNotGrantedError, message, f"outputs.{name}.class")
 
 
-def _figures_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
-    if not _uses_real_data(spec, facts):
-        return
+def _outputs_fit(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    real, level = _uses_real_data(spec, facts), isolation_offered(spec, facts)
     for name, output in spec.outputs.items():
-        if output.class_ == "figure":
-            message = f"{name} would be drawn of real data"
-            yield Broken(r.FigureOfRealDataError, message, f"outputs.{name}.class")
+        row, where = outputs.BY_NAME[output.class_], f"outputs.{name}.class"
+        if real and "real" in row.refused_sensitivities:
+            yield Broken(
+                r.OutputOfRealDataError, f"{name}, of class {row.name}, would be made of real data", where
+            )
+        if level in row.refused_isolation and facts.cluster.max_nodes:
+            message = f"{name}, of class {row.name}, is not made at `{level}`"
+            yield Broken(r.IsolationInsufficientError, message, where)
 
 
 def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
-    weights = facts.grant.outputs.weights
     for name, output in spec.outputs.items():
-        stays = weights is not None and weights.keep == "project"
-        if output.class_ == "weights" and stays and output.keep != "project":
+        rule = facts.grant.outputs.rule(output.class_)
+        if output.keep != "project" and rule is not None and not rule.may_leave():
             yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", f"outputs.{name}.keep")
 
 
@@ -290,6 +293,6 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("resources-within-limits", "nodes and time are within the grant", _resources_within),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
     ("outputs-granted", "every class of output is granted", _outputs_granted),
-    ("no-figure-of-real-data", "no figure is drawn of real data", _figures_allowed),
+    ("outputs-fit-data", "data and isolation rule out no class of output", _outputs_fit),
     ("keep-allowed", "what is kept or released may be", _keep_allowed),
 )

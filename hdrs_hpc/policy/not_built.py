@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue import isolation, outputs, workloads
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
-from hdrs_hpc.policy.facts import OUTPUT_CLASSES, WORKLOAD_KINDS
 from hdrs_hpc.policy.rules import Broken
 
 
@@ -52,13 +51,13 @@ def _inputs(spec: JobSpec) -> Iterator[str]:
 
 
 def _kind(spec: JobSpec) -> Iterator[str]:
-    if spec.workload.kind not in WORKLOAD_KINDS:
+    if not workloads.KINDS[spec.workload.kind].built:
         yield "workload.kind"
 
 
 def _classes(spec: JobSpec) -> Iterator[str]:
     for name, output in spec.outputs.items():
-        if output.class_ not in OUTPUT_CLASSES:
+        if not outputs.BY_NAME[output.class_].built:
             yield f"outputs.{name}.class"
 
 
@@ -70,17 +69,19 @@ def _kept(spec: JobSpec) -> Iterator[str]:
 
 def _granted_classes(grant: Grant) -> Iterator[str]:
     for name in grant.outputs.classes:
-        if name not in OUTPUT_CLASSES:
+        if not outputs.BY_NAME[name].built:
             yield f"outputs.{name}"
 
 
 IN_SPECS: tuple[Missing, ...] = (
     Missing("inputs but data", "remove `inputs`, and compute it again within the job", _inputs),
     Missing(
-        "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in WORKLOAD_KINDS)}", _kind
+        "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in workloads.built())}", _kind
     ),
     Missing(
-        "check for outputs of this class", f"declare {' or '.join(sorted(OUTPUT_CLASSES))} instead", _classes
+        "check for outputs of this class",
+        f"declare {' or '.join(row.name for row in outputs.BUILT)} instead",
+        _classes,
     ),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
@@ -128,9 +129,9 @@ def as_markdown() -> str:
     lines = [
         "# Not built yet",
         "",
-        "Made from `hdrs_hpc/policy/not_built.py` by `make docs`. Formats of documents are written once and whole; what",
-        "they can say and this version does not do is refused by name (`not-built`): `spec check` tells it, `grant sign`",
-        "does before anybody signs, and the broker refuses it whatever was signed.",
+        "Made from `hdrs_hpc/policy/not_built.py` by `make docs`. Formats of documents are written once and whole;",
+        "what they can say and this version does not do is refused by name (`not-built`): `spec check` tells it,",
+        "`grant sign` does before anybody signs, and the broker refuses it whatever was signed.",
     ]
     for title, rows in (("In a job spec", IN_SPECS), ("In a grant", IN_GRANTS)):
         lines += ["", f"## {title}", "| there is no | until there is |", "| --- | --- |"]

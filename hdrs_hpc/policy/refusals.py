@@ -192,7 +192,7 @@ class KeepNotGrantedError(NotAllowedError):
     remedy = "Remove the output, or ask for a new version of the grant."
 
 
-class FigureOfRealDataError(NotAllowedError):
-    code = "figure-of-real-data"
-    meaning = "A figure that a workload draws of real data can hide patients' images in shades that no reviewer sees."
-    remedy = "Leave the figure out: release the table it draws and draw it outside."
+class OutputOfRealDataError(NotAllowedError):
+    code = "output-of-real-data"
+    meaning = "No output of this class is made of real data: it can hide patients' images where no reviewer sees them."
+    remedy = "Leave it out; for an image, release the table that it draws and draw it outside."

@@ -74,7 +74,7 @@ limits:
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
-  figure: {}
+  image: {}
   metrics: {}
 """
 TOML = """\

@@ -164,7 +164,7 @@ class Office:
                 Artefact(
                     job=job,
                     name="spacing",
-                    cls="figure",
+                    cls="image",
                     media_type=None,
                     size=None,
                     rebuilt=None,

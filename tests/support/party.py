@@ -71,7 +71,7 @@ GRANT: dict[str, Any] = {
     "outputs": {
         "reviewers": 2,
         "table": {"min-count": 10, "round": 5},
-        "figure": {},
+        "image": {},
     },
 }
 SPEC: dict[str, Any] = {

@@ -299,7 +299,7 @@ class World:
             "outputs": {
                 "reviewers": 2,
                 "table": {"min-count": 10, "round": 5},
-                "figure": {},
+                "image": {},
                 "metrics": {},
             },
         }
@@ -329,7 +329,7 @@ class World:
                     "max-size": "1MiB",
                 },
                 "spacing": {
-                    "class": "figure",
+                    "class": "image",
                     "path": "spacing.png",
                     "data": "spacing-bins",
                     "max-size": "2MiB",

@@ -28,10 +28,17 @@ def _not_built() -> str:
     return not_built.as_markdown()
 
 
+def _output_classes() -> str:
+    from hdrs_hpc.catalogue import outputs
+
+    return outputs.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
     "docs/staging-reasons.md": _staging_reasons,
+    "docs/output-classes.md": _output_classes,
 }
 
 

@@ -26,7 +26,7 @@ from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, written
 from hdrs_hpc.protocol import handover as protocol
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.ranks import plan_ranks
@@ -302,7 +302,7 @@ class Handover:
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             outputs=tuple(
                 protocol.OutputOrder(name, output.class_, output.path, output.max_size)
-                for name, output in spec.outputs.items()
+                for name, output in written(spec.outputs).items()
             ),
             isolation=ask.isolation,
             ranks=plan_ranks([hello.node for hello in by_node], resources.cpus_per_task),

@@ -24,11 +24,14 @@ from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.broker.workers.airlock.check import Checked
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
+from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
 from hdrs_hpc.core import durable_files
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
-from hdrs_hpc.documents.models.job_spec import JobSpec, Output
+from hdrs_hpc.documents.models.job_spec import JobSpec, written
 from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
 from hdrs_hpc.protocol import layout, outputs, wire
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
@@ -116,9 +119,9 @@ def _fetch(ctx: Context, job: Job, attempt: Attempt) -> tuple[outputs.ClosingPoi
 def _open_outputs(
     copy: SealedCopy, spec: JobSpec, listed: outputs.ClosingList
 ) -> list[tuple[Declared, bytes]]:
-    found = []
+    found, declared = [], written(spec.outputs)
     for item in listed.outputs:
-        output = spec.outputs.get(item.name)
+        output = declared.get(item.name)
         if output is None or item.path is None or item.size_bytes > output.max_size:
             continue
         data = copy.read(item.path)
@@ -128,17 +131,18 @@ def _open_outputs(
     return found
 
 
-def _declared(name: str, output: Output, builtin: str | None) -> Declared:
+def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
     known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
-    counts = tuple(output.counts or ())
+    numbers = output if isinstance(output, NumbersDeclaration) else None
+    counts = tuple(numbers.counts or ()) if numbers else ()
     return Declared(
         name=name,
         cls=output.class_,
         path=output.path,
         counts=counts,
-        data=output.data,
+        data=output.drawn_from(),
         max_size=output.max_size,
-        measures=(*(output.measures or ()), *known.measures),
+        measures=(*((numbers.measures if numbers else None) or ()), *known.measures),
         known_counts=tuple(count for count in known.counts if count not in counts),
     )
 
@@ -162,7 +166,7 @@ def _keep(
     by_name = {item.name: item for item in checked}
     problems = {item.name: item.problem for item in listed.outputs}
     rows = []
-    for name, output in spec.outputs.items():
+    for name, output in written(spec.outputs).items():
         item = by_name.get(name)
         if item is None:
             problem = str(problems.get(name) or outputs.OutputProblem.MISSING)

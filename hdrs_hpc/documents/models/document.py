@@ -200,10 +200,19 @@ def _field_names() -> list[str]:
     return sorted(found)
 
 
+def class_step(name: str) -> str:
+    """How pydantic's paths call the choice of a class among several models; findings leave it out."""
+    return f"[class {name}]"
+
+
+def _is_class_step(step: str | int) -> bool:
+    return isinstance(step, str) and step.startswith("[class ") and step.endswith("]")
+
+
 def _translate(error: ErrorDetails) -> Finding:
     """A pydantic error as a finding.  The path drops pydantic's own steps such as ``[key]``."""
     kind, message = error["type"], error["msg"]
-    path = tuple(step for step in error["loc"] if step != "[key]")
+    path = tuple(step for step in error["loc"] if step != "[key]" and not _is_class_step(step))
     if kind in _BY_PYDANTIC_TYPE:
         cls = _BY_PYDANTIC_TYPE[kind]
         name = str(path[-1]) if path else "?"

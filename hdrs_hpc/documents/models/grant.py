@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.catalogue.outputs.output_class import GrantRule
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.columns import Columns
 from hdrs_hpc.documents.models.data_use import DataUse, LegalBasis
@@ -24,9 +26,6 @@ from hdrs_hpc.documents.models.words import (
     Versioned,
     WalltimeS,
 )
-
-OutputClass = Literal["table", "figure", "metrics", "weights"]
-Keep = Literal["release", "project"]
 
 
 class DatesOutOfOrderError(BadDocumentError):
@@ -126,53 +125,35 @@ class Limits(Part):
     """How much the project may keep for later jobs; absent for nothing."""
 
 
-class TableRule(Part):
-    min_count: Annotated[int, Field(ge=1, le=1000)]
-    """Counts below this are suppressed."""
-    round: Annotated[int, Field(ge=1, le=1000)]
-    """Counts are rounded to a multiple of this."""
-    significant_digits: Annotated[int, Field(ge=1, le=6)] | None = None
-    """How many digits other numbers keep."""
-
-
-class FigureRule(Part):
-    """Figures are re-encoded from their pixels; no parameter yet."""
-
-
-class MetricsRule(Part):
-    """Metrics are numbers by name; what is absent here follows the table's rule."""
-
-    min_count: Annotated[int, Field(ge=1, le=1000)] | None = None
-    round: Annotated[int, Field(ge=1, le=1000)] | None = None
-    significant_digits: Annotated[int, Field(ge=1, le=6)] | None = None
-
-
-class WeightsRule(Part):
-    keep: Keep = "project"
-
-
 class OutputRules(Part):
-    """Which classes of artefact may be declared, and how they are checked; an absent class is not."""
+    """Which classes of artefact may be declared, and how they are checked; an absent class is not granted.
+
+    Every class of the catalogue has a field of its name here.
+    """
 
     reviewers: Annotated[int, Field(ge=1, le=5)]
     bits: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """How much all releases of the project may carry together; absent where it is not counted."""
-    table: TableRule | None = None
-    figure: FigureRule | None = None
-    metrics: MetricsRule | None = None
-    weights: WeightsRule | None = None
 
-    def rule(self, output_class: str) -> TableRule | FigureRule | MetricsRule | WeightsRule | None:
+    def rule(self, output_class: str) -> GrantRule | None:
         """The rule of a class, or None where the class is not granted."""
-        rules = {"table": self.table, "figure": self.figure, "metrics": self.metrics, "weights": self.weights}
-        return rules.get(output_class)
+        found: GrantRule | None = getattr(self, output_class, None)
+        return found
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that are granted."""
-        return tuple(
-            name for name in ("table", "figure", "metrics", "weights") if self.rule(name) is not None
-        )
+        return tuple(row.name for row in outputs.CLASSES if self.rule(row.name) is not None)
+
+
+if not TYPE_CHECKING:
+    OutputRules = create_model(
+        "OutputRules",
+        __base__=OutputRules,
+        __module__=__name__,
+        __doc__=OutputRules.__doc__,
+        **{row.name: (row.rule | None, None) for row in outputs.CLASSES},
+    )
 
 
 class Grant(Document):

@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import PurePosixPath
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
+from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.outputs import ClassName
+from hdrs_hpc.catalogue.outputs.output_class import Declaration, WrittenDeclaration
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, MissingFieldError, Part, fault
-from hdrs_hpc.documents.models.grant import DatesOutOfOrderError, Keep, OutputClass
+from hdrs_hpc.documents.models.document import Document, MissingFieldError, Part, class_step, fault
+from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
 from hdrs_hpc.documents.models.words import (
     Digest,
     Gres,
-    Line,
     MemoryMb,
     Moment,
     Name,
     Nonce,
     Prose,
     ShortId,
-    SizeBytes,
     Versioned,
     WalltimeS,
-    size_text,
 )
 
 MAX_VALIDITY = timedelta(days=31)
 MAX_PARAMETER_BYTES = 64 * 1024
 MAX_NODES = 64
 """As many as one key hand-over reaches."""
-MAX_ARTEFACT_BYTES: dict[str, int] = {"table": 8 << 20, "figure": 64 << 20, "metrics": 64 << 10}
-"""What the output check takes of a class; weights are not checked by this version."""
-SUFFIXES: dict[str, tuple[str, ...]] = {
-    "table": (".csv",),
-    "figure": (".png",),
-    "metrics": (".json",),
-    "weights": (".safetensors",),
-}
-
-
-class BadOutputPathError(BadDocumentError):
-    code = "output-path-refused"
-    meaning = "An output's path leaves the outputs folder, hides, or is not plain."
-    remedy = "Use a relative path of letters, digits, - _ . such as `tables/cohort.csv`, without `..`."
-
-
-class WrongSuffixError(BadDocumentError):
-    code = "output-suffix"
-    meaning = "An output's file name does not end as its class requires."
-    remedy = "Tables end in .csv, figures in .png, metrics in .json, weights in .safetensors."
 
 
 class OutputClashError(BadDocumentError):
@@ -62,24 +52,10 @@ class OutputClashError(BadDocumentError):
     remedy = "Give each output a path of its own."
 
 
-class OutputSizeError(BadDocumentError):
-    code = "output-size-limit"
-    meaning = "A table, figure or metrics file declares more than the output check takes."
-    remedy = (
-        "Declare at most 8MiB for a table, 64KiB for metrics, 64MiB for a figure; summarise before writing."
-    )
-
-
-class UndeclaredDataError(BadDocumentError):
-    code = "figure-without-data"
-    meaning = "A figure does not name a declared table as the data it was drawn from."
-    remedy = "Declare the table as an output of its own and name it in the figure's `data`."
-
-
-class CountsMisplacedError(BadDocumentError):
-    code = "counts-misplaced"
-    meaning = "`counts` and `measures` name numbers of a table or metrics; other classes have none, and none is both."
-    remedy = "Move them to the table or metrics that hold them, each number under one of the two."
+class UndeclaredTableError(BadDocumentError):
+    code = "output-without-table"
+    meaning = "An output that shows a table does not name a declared table as the data it was drawn from."
+    remedy = "Declare the table as an output of its own and name it in the drawing's `data`."
 
 
 class WorkloadChoiceError(BadDocumentError):
@@ -100,15 +76,7 @@ class ParametersTooLargeError(BadDocumentError):
     remedy = "Keep parameters below 64 KiB; put larger content into the bundle."
 
 
-_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
-
-
-def _output_path(text: str) -> str:
-    parts = text.split("/")
-    if not 1 <= len(parts) <= 5 or not all(_PATH.match(part) for part in parts):
-        fault(BadOutputPathError, "an output's path is relative, plain and without `..`")
-    return text
 
 
 def _entry(text: str) -> str:
@@ -123,9 +91,6 @@ def _parameters(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-OutputPath = Annotated[
-    str, AfterValidator(_output_path), WithJsonSchema({"type": "string", "maxLength": 500})
-]
 Entry = Annotated[
     str,
     AfterValidator(_entry),
@@ -215,49 +180,49 @@ class Resources(Part):
         return self.gpus_per_node * self.nodes * self.time / 3600
 
 
-class Output(Part):
-    """One declared artefact; what is not declared is never collected."""
+class UnknownOutput(Part):
+    """An output of no class that there is: its only fault is its class."""
 
-    class_: OutputClass
-    path: OutputPath
-    counts: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
-    """Columns of a table, or names of metrics, that count people or things of the inputs."""
-    measures: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
-    """Columns or metrics whose whole numbers measure something and count nothing; ``*_mm`` names all that end so."""
-    data: Name | None = None
-    """The table a figure was drawn from."""
-    keep: Keep = "release"
-    max_size: SizeBytes
-    """In bytes."""
+    model_config = ConfigDict(extra="ignore")
 
-    @model_validator(mode="after")
-    def _fits_class(self) -> Output:
-        if PurePosixPath(self.path).suffix not in SUFFIXES[self.class_]:
-            fault(WrongSuffixError, f"a {self.class_} ends in {' or '.join(SUFFIXES[self.class_])}")
-        if (self.counts or self.measures) and self.class_ not in ("table", "metrics"):
-            fault(CountsMisplacedError, f"a {self.class_} has no counts or measures")
-        if set(self.counts or ()) & set(self.measures or ()):
-            fault(CountsMisplacedError, "a number is a count or a measure, not both")
-        most = MAX_ARTEFACT_BYTES.get(self.class_)
-        if most is not None and self.max_size > most:
-            fault(OutputSizeError, f"a {self.class_} may declare up to {size_text(most)}")
-        if self.data is not None and self.class_ != "figure":
-            fault(BadValueError, "only a figure names the table it was drawn from")
-        return self
+    class_: ClassName
 
 
-def _fit_together(outputs: dict[str, Output]) -> dict[str, Output]:
+def _tag(value: Any) -> str:
+    name = value.get("class") if isinstance(value, dict) else getattr(value, "class_", None)
+    return class_step(name if isinstance(name, str) and name in outputs.BY_NAME else "")
+
+
+if TYPE_CHECKING:
+    Output = Declaration
+else:
+    Output = Annotated[
+        Union[
+            *(Annotated[row.declaration, Tag(class_step(row.name))] for row in outputs.CLASSES),
+            Annotated[SkipJsonSchema[UnknownOutput], Tag(class_step(""))],
+        ],
+        Discriminator(_tag),
+    ]
+"""One declared artefact, of any class of the catalogue; what is not declared is never collected."""
+
+
+def written(declared: Mapping[str, Output]) -> dict[str, WrittenDeclaration]:
+    """Of these outputs, those that the workload writes as files."""
+    return {name: output for name, output in declared.items() if isinstance(output, WrittenDeclaration)}
+
+
+def _fit_together(declared: dict[str, Output]) -> dict[str, Output]:
     # Folded, because a file system that ignores case would let one artefact pass for another.
-    paths = {name: output.path.casefold() for name, output in outputs.items()}
+    paths = {name: output.path.casefold() for name, output in written(declared).items()}
     for name, path in paths.items():
         for other, taken in paths.items():
             if other != name and (taken == path or taken.startswith(path + "/")):
                 fault(OutputClashError, f"{name} and {other} would be written to the same place")
-    for name, output in outputs.items():
-        table = outputs.get(output.data) if output.data is not None else None
-        if output.class_ == "figure" and (table is None or table.class_ != "table"):
-            fault(UndeclaredDataError, f"the figure {name} must name a declared table in its data")
-    return outputs
+    for name, output in declared.items():
+        needs, shown = outputs.BY_NAME[output.class_].needs, declared.get(output.drawn_from() or "")
+        if needs is not None and (shown is None or shown.class_ != needs):
+            fault(UndeclaredTableError, f"{name} must name a declared {needs} in its data")
+    return declared
 
 
 class _SpecFields(Document):

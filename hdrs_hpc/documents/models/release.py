@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from hdrs_hpc.catalogue.outputs import ClassName
 from hdrs_hpc.documents.models.document import Document, Items
-from hdrs_hpc.documents.models.grant import OutputClass
 from hdrs_hpc.documents.models.words import Digest, Line, Moment, Name, ShortId
 
 
@@ -20,7 +20,7 @@ class ReleaseRecord(Document):
     attempt: Line
     """Name of the attempt that made it."""
     artefact: Name
-    class_: OutputClass
+    class_: ClassName
     file: Line
     """File name under which it is fetched."""
     media_type: Line

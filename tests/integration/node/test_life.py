@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
 from hdrs_hpc.protocol.handover import OutputOrder
 
@@ -47,7 +48,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     site = make_site()
     declared = (
         OutputOrder("cohort", "table", "cohort.csv", 1 << 20),
-        OutputOrder("spacing", "figure", "spacing.png", 2 << 20),
+        OutputOrder("spacing", "image", "spacing.png", 2 << 20),
         OutputOrder("spacing-bins", "table", "spacing-bins.csv", 1 << 20),
         OutputOrder("summary", "metrics", "summary.json", 64 << 10),
     )
@@ -72,7 +73,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert summary["CT.intensity.sd"] == pytest.approx(voxels.std())
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
-    rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "figure": {}, "metrics": {}})
+    rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}, "metrics": {}})
     known = BUILTIN_NUMBERS["cohort-summary@1", "summary"]
     counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_patients", "n_series")}
     checked = check_set(

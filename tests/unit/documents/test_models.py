@@ -41,7 +41,7 @@ resources:
   time: "02:00:00"
 outputs:
   cohort:  {class: table,  path: cohort.csv, counts: [n_patients], max-size: 1MiB}
-  spacing: {class: figure, path: spacing.png, data: cohort, max-size: 2MiB}
+  spacing: {class: image, path: spacing.png, data: cohort, max-size: 2MiB}
   encoder: {class: weights, path: enc.safetensors, keep: project, max-size: 2GiB}
 """
 INTERFACES_GRANT = """\
@@ -78,11 +78,11 @@ limits:
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
-  figure: {}
+  image: {}
   metrics: {}
   weights: {keep: project}
 """
-FIGURE = {"class": "figure", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"}
+FIGURE = {"class": "image", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"}
 SPEC = changed(SPEC_OF_TABLES, "outputs/spacing", FIGURE)
 METRICS_OF_65_KIB = {"class": "metrics", "path": "m.json", "max-size": "65KiB"}
 
@@ -212,10 +212,10 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
         ("outputs/cohort", METRICS_OF_65_KIB, "output-size-limit", "outputs.cohort"),
         ("resources/nodes", 65, "bad-value", "resources.nodes"),
         ("resources/time", "30-00:00:01", "bad-walltime", "resources.time"),
-        ("outputs/spacing/data", "spacing", "figure-without-data", "outputs"),
-        ("outputs/spacing/data", ..., "figure-without-data", "outputs"),
-        ("outputs/spacing/counts", ["n"], "counts-misplaced", "outputs.spacing"),
-        ("outputs/spacing/measures", ["n"], "counts-misplaced", "outputs.spacing"),
+        ("outputs/spacing/data", "spacing", "output-without-table", "outputs"),
+        ("outputs/spacing/data", ..., "output-without-table", "outputs"),
+        ("outputs/spacing/counts", ["n"], "unknown-field", "outputs.spacing.counts"),
+        ("outputs/spacing/measures", ["n"], "unknown-field", "outputs.spacing.measures"),
         ("outputs/cohort/measures", ["n_patients"], "counts-misplaced", "outputs.cohort"),
         ("outputs/cohort/path", "spacing.png/c.csv", "output-clash", "outputs"),
         ("nonce", "ILOU5678901234567890123456", "bad-value", "nonce"),
@@ -377,16 +377,15 @@ def test_run_times_are_read_as_slurm_does():
 
 
 def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
-    from hdrs_hpc.broker.workers.airlock import declared
-    from hdrs_hpc.broker.workers.airlock.rules import metrics, table
+    from hdrs_hpc.catalogue import outputs
     from hdrs_hpc.documents.models import job_spec, words
     from hdrs_hpc.protocol import handover
 
     assert job_spec.MAX_NODES == handover.MAX_NODES == 64
-    assert job_spec.MAX_ARTEFACT_BYTES == {
-        "table": table.MAX_BYTES,
-        "metrics": metrics.MAX_BYTES,
-        "figure": declared.MAX_ARTEFACT_BYTES,
+    assert {row.name: row.max_bytes for row in outputs.BUILT} == {
+        "table": 8 << 20,
+        "metrics": 64 << 10,
+        "image": 64 << 20,
     }
     assert words.MAX_WALLTIME_S == 30 * 86400
 

@@ -15,7 +15,7 @@ from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
-FIGURE = {"class": "figure", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
+FIGURE = {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
 OWN = {"kind": "dask", "bundle": {"digest": TWOS, "size": 10240}, "entry": "cohort.main:run"}
 
 
@@ -100,7 +100,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "output-class-not-granted",
             "outputs.m.class",
         ),
-        ("outputs/f", FIGURE, "figure-of-real-data", "outputs.f.class"),
+        ("outputs/f", FIGURE, "output-of-real-data", "outputs.f.class"),
     ],
 )
 def test_one_breach_is_refused_for_its_own_reason(facts, path, new, code, where):

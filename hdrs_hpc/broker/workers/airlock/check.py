@@ -1,39 +1,38 @@
 """Check the artefacts of a job: identify, parse, apply class and grant, rebuild, report.  Pure.
 
 All artefacts of a job are checked together, because they explain each other: a count hidden in one table is
-not hidden when another shows it, and a figure is as safe as the table it draws.
+not hidden when another shows it, and an image is as safe as the table it draws.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hdrs_hpc.broker.workers.airlock import disclosure, identify
-from hdrs_hpc.broker.workers.airlock.additive import CountSheet
-from hdrs_hpc.broker.workers.airlock.declared import CountRules, Declared, InputFacts, OutputRules
-from hdrs_hpc.broker.workers.airlock.disclosure import CannotProtectError, Pattern
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.broker.workers.airlock import identify
 from hdrs_hpc.broker.workers.airlock.report import describe
-from hdrs_hpc.broker.workers.airlock.rules import figure, metrics, table
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.outputs.checking import disclosure
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
+from hdrs_hpc.catalogue.outputs.checking.contract import Neighbour, Parsed
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.disclosure import CannotProtectError, Pattern
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError
 
 SCHEMA = "hdrs-hpc/check-report/1"
-SUPPORTED = ("table", "figure", "metrics")
 MIN_SALT_BYTES = 16
-
-Parsed = table.Table | metrics.Metrics | figure.Figure
 
 
 class ClassNotSupportedError(ArtefactRefusedError):
     code = "class-not-supported"
     meaning = "This version of the airlock has no rule by which an artefact of this class could leave."
-    remedy = (
-        f"Classes with a rule: {', '.join(SUPPORTED)}.  Weights can be kept in the project (keep: project)."
-    )
+    remedy = f"Declare outputs of a class with a rule: {', '.join(row.name for row in outputs.BUILT)}."
 
 
 class ClassNotGrantedError(ArtefactRefusedError):
@@ -52,6 +51,14 @@ class ArtefactEmptyError(ArtefactRefusedError):
     code = "artefact-empty"
     meaning = "The artefact is an empty file."
     remedy = "Let the workload write it, or leave it out of the outputs."
+
+
+class ArtefactOfRealDataError(ArtefactRefusedError):
+    code = "artefact-of-real-data"
+    meaning = (
+        "No artefact of this class may leave that was made of real data: it could hide what no reviewer sees."
+    )
+    remedy = "Leave it out; for an image, release the table that it draws and draw it outside."
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def commitment(salt: bytes, data: bytes) -> str:
 
 
 def check(declared: Declared, data: bytes, rules: OutputRules, salt: bytes, inputs: InputFacts) -> Checked:
-    """Check one artefact by itself, see :func:`check_set`; a figure that draws a table is refused here."""
+    """Check one artefact by itself, see :func:`check_set`; an image that draws a table is refused here."""
     return check_set([(declared, data)], rules, salt, inputs)[0]
 
 
@@ -113,7 +120,8 @@ def check_set(
     cases = [_Case(declared, data, commitment(salt, data)) for declared, data in artefacts]
     _each(cases, lambda case: _read(case, rules, inputs))
     _protect(cases, rules)
-    _each(cases, lambda case: _check_figure_data(case, cases))
+    neighbours = {case.declared.name: case.as_neighbour() for case in cases}
+    _each(cases, lambda case: _parsed(case).compare(neighbours))
     _each(cases, lambda case: _rebuild(case, rules))
     return [_conclude(case, rules) for case in cases]
 
@@ -125,12 +133,16 @@ class _Case:
     declared: Declared
     data: bytes
     commitment: str
+    out: io.BytesIO = field(default_factory=io.BytesIO)
     parsed: Parsed | None = None
+    sheet: CountSheet | None = None
     pattern: Pattern | None = None
-    rebuilt: bytes | None = None
     media_type: str | None = None
     repaired: dict[str, Any] = field(default_factory=dict)
     refusal: BadDocumentError | None = None
+
+    def as_neighbour(self) -> Neighbour:
+        return Neighbour(self.declared.cls, self.refusal is not None, self.pattern)
 
 
 def _each(cases: Sequence[_Case], step: Callable[[_Case], None]) -> None:
@@ -144,46 +156,37 @@ def _each(cases: Sequence[_Case], step: Callable[[_Case], None]) -> None:
 
 def _read(case: _Case, rules: OutputRules, inputs: InputFacts) -> None:
     declared, data = case.declared, case.data
-    if declared.cls not in SUPPORTED:
+    row = outputs.BY_NAME.get(declared.cls)
+    if row is None or not row.built:
         raise ClassNotSupportedError(f"class {declared.cls}")
-    if not _granted(declared.cls, rules):
+    if declared.cls not in rules.rules:
         raise ClassNotGrantedError(f"class {declared.cls}")
-    if declared.cls == "figure" and inputs.real:
-        raise figure.RealFigureError()
+    if inputs.real and "real" in row.refused_sensitivities:
+        raise ArtefactOfRealDataError(f"class {declared.cls}")
     if not data:
         raise ArtefactEmptyError()
-    if len(data) > declared.max_size:
-        raise ArtefactTooLargeError(f"{len(data)} bytes where {declared.max_size} were declared")
-    seen = identify.check_type(declared.cls, data)
-    match declared.cls:
-        case "table":
-            case.parsed = table.parse(declared, data, _count_rules("table", rules).digits, inputs)
-        case "metrics":
-            case.parsed = metrics.parse(declared, data, _count_rules("metrics", rules).digits, inputs)
-        case "figure":
-            case.parsed = figure.parse(declared, data, seen)
+    most = min(declared.max_size, row.max_bytes)
+    if len(data) > most:
+        raise ArtefactTooLargeError(f"{len(data)} bytes where {most} are allowed")
+    seen = identify.check_type(row, data)
+    rule = rules.rules[declared.cls]
+    case.parsed = row.checking().read(declared, io.BytesIO(data), seen, rule, inputs, case.out)
+    case.sheet = case.parsed.sheet()
 
 
-def _granted(cls: str, rules: OutputRules) -> bool:
-    return bool(getattr(rules, cls))
-
-
-def _count_rules(cls: str, rules: OutputRules) -> CountRules:
-    found = rules.table if cls == "table" else rules.metrics
-    assert found is not None  # _read refused the class otherwise
-    return found
+def _parsed(case: _Case) -> Parsed:
+    assert case.parsed is not None  # _read refused it otherwise
+    return case.parsed
 
 
 def _protect(cases: Sequence[_Case], rules: OutputRules) -> None:
     """Protect all counts together; what can't be protected drops out and the rest is tried again."""
     while True:
         counted = {
-            case.declared.name: case
-            for case in cases
-            if case.refusal is None and isinstance(case.parsed, table.Table | metrics.Metrics)
+            case.declared.name: case for case in cases if case.refusal is None and case.sheet is not None
         }
-        sheets = [_sheet(case) for case in counted.values()]
-        floors = {name: _count_rules(case.declared.cls, rules) for name, case in counted.items()}
+        sheets = [case.sheet for case in counted.values() if case.sheet is not None]
+        floors = {name: _count_rules(case, rules) for name, case in counted.items()}
         try:
             patterns = disclosure.protect(sheets, floors)
         except CannotProtectError as error:
@@ -195,39 +198,16 @@ def _protect(cases: Sequence[_Case], rules: OutputRules) -> None:
         return
 
 
-def _sheet(case: _Case) -> CountSheet:
-    assert isinstance(case.parsed, table.Table | metrics.Metrics)
-    return case.parsed.sheet()
-
-
-def _check_figure_data(case: _Case, cases: Sequence[_Case]) -> None:
-    if not isinstance(case.parsed, figure.Figure):
-        return
-    drawn = next((other for other in cases if other.declared.name == case.declared.data), None)
-    if drawn is None or drawn.declared.cls != "table":
-        raise figure.FigureWithoutDataError("no table of this job is named under data")
-    if drawn.refusal is not None or drawn.pattern is None:
-        raise figure.FigureWithoutDataError(f"its table {drawn.declared.name} was refused")
-    if drawn.pattern.hidden:
-        raise figure.FigureShowsSuppressedError(f"its table is {drawn.declared.name}")
+def _count_rules(case: _Case, rules: OutputRules) -> CountRules:
+    rule = rules.rules[case.declared.cls]
+    assert isinstance(rule, CountRules)  # a class with counts has a rule for them
+    return rule
 
 
 def _rebuild(case: _Case, rules: OutputRules) -> None:
-    match case.parsed:
-        case table.Table() as parsed:
-            assert case.pattern is not None
-            case.media_type = table.MEDIA_TYPE
-            made = table.rebuild(parsed, case.pattern, _count_rules("table", rules))
-        case metrics.Metrics() as parsed:
-            assert case.pattern is not None
-            case.media_type = metrics.MEDIA_TYPE
-            made = metrics.rebuild(parsed, case.pattern, _count_rules("metrics", rules))
-        case figure.Figure() as parsed:
-            case.media_type = figure.MEDIA_TYPE
-            made = figure.rebuild(parsed)
-        case _:
-            raise AssertionError("an artefact that was neither parsed nor refused")
-    case.rebuilt, case.repaired = made
+    cls = case.declared.cls
+    case.media_type = outputs.BY_NAME[cls].checking().media_type
+    case.repaired = _parsed(case).rebuild(rules.rules[cls], case.pattern, case.out)
 
 
 def _conclude(case: _Case, rules: OutputRules) -> Checked:
@@ -236,7 +216,7 @@ def _conclude(case: _Case, rules: OutputRules) -> Checked:
     if not refused:
         findings += case.parsed.findings if case.parsed is not None else ()
         findings += case.pattern.findings if case.pattern is not None else ()
-    rebuilt = None if refused else case.rebuilt
+    rebuilt = None if refused else case.out.getvalue()
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "artefact": case.declared.name,

@@ -13,7 +13,8 @@ from typing import Any
 
 from hdrs_hpc.broker.workers.airlock import framing
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.core import seccomp
 
 MEMORY_BYTES = 3 << 30

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.output_class import OutputClass
 
 # (offset, magic, what it is).  Order matters only where one magic begins like another.
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -55,13 +57,13 @@ _MARKUP = re.compile(rb"\A<(!doctype|html|head|body|script|svg|\?xml|!--|[A-Za-z
 _NOTEBOOK = re.compile(rb'\A\{.*"nbformat"\s*:', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 
-EXPECTED = {"table": {"text"}, "metrics": {"text"}, "figure": {"png", "jpeg"}}
+_MAY_BE = frozenset(kind for row in outputs.BUILT for kind in row.written_in)
 
 
 class ArtefactTypeRefusedError(ArtefactRefusedError):
     code = "artefact-type-refused"
     meaning = "Files of this type can carry code, whole records or other files, so none may leave."
-    remedy = "Write CSV for a table, PNG or JPEG for a figure, flat JSON for metrics."
+    remedy = f"Write {', '.join(f'{row.format} for {row.name}' for row in outputs.BUILT)}."
 
 
 class ArtefactMistypedError(ArtefactRefusedError):
@@ -71,18 +73,18 @@ class ArtefactMistypedError(ArtefactRefusedError):
 
 
 def identify(data: bytes) -> str:
-    """``png``, ``jpeg`` or ``text``; raises ArtefactTypeRefusedError, naming what was seen, for all else."""
+    """What a class is written in, such as ``png``; raises ArtefactTypeRefusedError, naming what it is, for all else."""
     seen = _look(data)
-    if seen in ("png", "jpeg", "text"):
+    if seen in _MAY_BE:
         return seen
     raise ArtefactTypeRefusedError(f"this looks like {seen}")
 
 
-def check_type(cls: str, data: bytes) -> str:
+def check_type(row: OutputClass, data: bytes) -> str:
     """The type seen; raises unless the class may be written in it."""
     seen = identify(data)
-    if seen not in EXPECTED[cls]:
-        raise ArtefactMistypedError(f"a {cls} was declared, but this is {seen}")
+    if seen not in row.written_in:
+        raise ArtefactMistypedError(f"{row.name} was declared, but this is {seen}")
     return seen
 
 

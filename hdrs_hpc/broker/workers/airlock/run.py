@@ -16,9 +16,10 @@ from typing import IO, Any
 import hdrs_hpc
 from hdrs_hpc.broker.workers.airlock import framing
 from hdrs_hpc.broker.workers.airlock.check import SCHEMA, Checked, commitment, digest
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
 from hdrs_hpc.broker.workers.airlock.report import describe
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 from hdrs_hpc.core import die_with_parent, seccomp
 from hdrs_hpc.core.errors import BadDocumentError
 

@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
-RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}, "figure": {}})
+RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}, "image": {}})
 REAL = InputFacts(people=5_000, items=20_000, instances=100_000, real=True)
 MANY = InputFacts(people=50_000, items=50_000, instances=100_000, real=True)
 SYNTHETIC = InputFacts(people=5_000, items=20_000, instances=100_000, real=False)
@@ -151,16 +152,16 @@ def test_bits_through_a_figure_of_data_that_are_not_real() -> None:
     out = io.BytesIO()
     Image.fromarray(secret << 3).save(out, format="PNG")
     table = (Declared("d", "table", "d.csv", ("n",)), b"bin,n\na,20\nb,30\n")
-    figure = (Declared("f", "figure", "f.png", (), "d", 8 << 20), out.getvalue())
+    figure = (Declared("f", "image", "f.png", (), "d", 8 << 20), out.getvalue())
     checked = check_set([figure, table], RULES, bytes(16), SYNTHETIC)[0]
     assert checked.rebuilt is not None
     pixels = np.asarray(Image.open(io.BytesIO(checked.rebuilt)))
     assert np.array_equal(pixels >> 3, secret)
     bound = checked.report["repaired"]["capacity-bits"]
     assert secret.size * 5 <= bound
-    assert quoted("figure") == (secret.size * 5, bound)
+    assert quoted("image") == (secret.size * 5, bound)
     refused = check_set([figure, table], RULES, bytes(16), REAL)[0]
-    assert (refused.refused, refused.rebuilt) == ("figure-drawn-from-real-data", None)
+    assert (refused.refused, refused.rebuilt) == ("artefact-of-real-data", None)
 
 
 def quoted(cls: str) -> tuple[int, int]:

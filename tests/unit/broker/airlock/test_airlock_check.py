@@ -8,12 +8,13 @@ import json
 import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import check, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules, OutputRulesError
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts, OutputRulesError
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 TABLE = Declared("cohort", "table", "cohort.csv", ("n",))
 TEXT = b"site,n,mean\na,4,1.23456\nb,40,2.34567\nc,51,3.45678\n"
-GRANT = {"reviewers": 2, "table": {"min-count": 10, "round": 5}, "figure": {}, "weights": {"keep": "project"}}
+GRANT = {"reviewers": 2, "table": {"min-count": 10, "round": 5}, "image": {}, "weights": {"keep": "project"}}
 SALT = b"0123456789abcdef"
 
 
@@ -23,7 +24,7 @@ def test_class_outside_the_grant_is_refused() -> None:
         check(metrics, b'{"a":1}', OutputRules.from_dict(GRANT), SALT, AMPLE).refused == "class-not-granted"
     )
     assert (
-        check(TABLE, TEXT, OutputRules.from_dict({"figure": {}}), SALT, AMPLE).refused == "class-not-granted"
+        check(TABLE, TEXT, OutputRules.from_dict({"image": {}}), SALT, AMPLE).refused == "class-not-granted"
     )
 
 
@@ -58,7 +59,7 @@ def test_rules_that_say_nothing_clear_are_refused(bad: dict[str, object]) -> Non
 
 
 def test_declaration_round_trips_and_is_bounded() -> None:
-    declared = Declared("f", "figure", "f.png", (), "cohort", 2048)
+    declared = Declared("f", "image", "f.png", (), "cohort", 2048)
     assert Declared.from_dict(json.loads(json.dumps(declared.as_dict()))) == declared
     for change in ({"max-size": 0}, {"max-size": 1 << 40}, {"counts": ["n", "N"]}):
         with pytest.raises(OutputRulesError):

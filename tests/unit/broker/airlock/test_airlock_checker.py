@@ -17,8 +17,9 @@ import pytest
 
 from hdrs_hpc.broker.workers.airlock import framing, run
 from hdrs_hpc.broker.workers.airlock.check import check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.core import seccomp
 from tests.support import narrow
 
@@ -106,7 +107,7 @@ def test_checker_that_fails_refuses_the_whole_set(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "other"), ("refused", "some-code"), ("report/verdict", "refused"), ("report/class", "figure"),
+    [("name", "other"), ("refused", "some-code"), ("report/verdict", "refused"), ("report/class", "image"),
      ("report/rebuilt/digest", "sha256:" + "0" * 64), ("report/original/commitment", "sha256:" + "0" * 64),
      ("report/checker/sandbox", "a stronger one"), ("report", None)],
 )  # fmt: skip

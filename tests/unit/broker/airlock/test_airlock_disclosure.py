@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdrs_hpc.broker.workers.airlock.additive import is_total_label
 from hdrs_hpc.broker.workers.airlock.check import check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 SALT = bytes(range(16))

@@ -14,11 +14,12 @@ import pytest
 import zstandard
 
 from hdrs_hpc.broker.workers.airlock.check import check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
-from hdrs_hpc.broker.workers.airlock.identifiers import is_nhs_number
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.identifiers import is_nhs_number
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
-RULES = OutputRules.from_dict({"table": {}, "figure": {}, "metrics": {}})
+RULES = OutputRules.from_dict({"table": {}, "image": {}, "metrics": {}})
 
 
 def _zip() -> bytes:
@@ -76,7 +77,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("cls", ["table", "figure", "metrics"])
+@pytest.mark.parametrize("cls", ["table", "image", "metrics"])
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> None:
     checked = check_set(
@@ -88,7 +89,7 @@ def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> N
 
 def test_right_type_under_the_wrong_class_is_mistyped() -> None:
     png = b"\x89PNG\r\n\x1a\n" + bytes(16)
-    for cls, data in (("table", png), ("metrics", png), ("figure", b"site,n\na,20\n")):
+    for cls, data in (("table", png), ("metrics", png), ("image", b"site,n\na,20\n")):
         checked = check_set([(Declared("x", cls, "x", ("n",)), data)], RULES, bytes(16), AMPLE)[0]
         assert checked.refused == "artefact-mistyped"
 

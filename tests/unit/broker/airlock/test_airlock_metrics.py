@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
@@ -40,7 +41,7 @@ def rebuilt(data: bytes, counts: tuple[str, ...] = (), measures: tuple[str, ...]
         (b'{"a":' + b"9" * 10_000 + b"}", "malformed-document"),
         (b'{"a":' + b"9" * 100 + b"}", "malformed-document"),
         (b'{"a":1e99}', "malformed-metrics"),
-        (b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "document-too-large"),
+        (b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "artefact-too-large"),
         (b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", "document-too-deep"),
         (b'{"a":{"b":1}}', "malformed-metrics"),
         (b'{"a":[1]}', "malformed-metrics"),

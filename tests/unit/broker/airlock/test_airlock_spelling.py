@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from hdrs_hpc.broker.workers.airlock import labels
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
-from hdrs_hpc.broker.workers.airlock.identifiers import is_nhs_number
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking import labels
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.identifiers import is_nhs_number
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=True)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}})
@@ -231,6 +232,6 @@ def test_rows_in_which_no_count_is_left_go() -> None:
 
 
 def test_letters_of_labels_are_those_that_the_capacity_counts() -> None:
-    from hdrs_hpc.broker.workers.airlock import capacity
+    from hdrs_hpc.catalogue.outputs.checking import capacity
 
     assert sum(labels.is_plain(f"A{chr(code)}A") for code in range(0x110000)) < capacity.LABEL_CHARACTERS

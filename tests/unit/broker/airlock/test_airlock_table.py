@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdrs_hpc.broker.workers.airlock import numbers
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking import numbers
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 SALT = bytes(16)
@@ -71,7 +72,7 @@ def check(
         (b"site,n\nthe patient has had a cough for two weeks now,20\n", "free-text-in-table"),
         (b"site,n\n" + b"".join(b"s%d,20\n" % i for i in range(201)), "free-text-in-table"),
         (b"site,n\n" + b"x" * 300 + b",20\n", "table-too-large"),
-        (b"site,n\n" + b"x" * 10_000_000 + b",20\n", "table-too-large"),
+        (b"site,n\n" + b"x" * 10_000_000 + b",20\n", "artefact-too-large"),
         (b"site,n\n" + b"a,20\n" * 5001, "table-too-large"),
         (
             b"n" + b"".join(b",c%d" % i for i in range(100)) + b"\n20" + b",1.5" * 100 + b"\n",

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdrs_hpc.broker.workers.airlock.witness import Moves, find_move
+from hdrs_hpc.catalogue.outputs.checking.witness import Moves, find_move
 
 matrices = st.integers(1, 3).flatmap(
     lambda rows: st.lists(

@@ -10,27 +10,27 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _PNG_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _MAX_CHUNKS = 100_000
 
 
-class MalformedFigureError(ArtefactRefusedError):
-    code = "malformed-figure"
+class MalformedImageError(ArtefactRefusedError):
+    code = "malformed-image"
     meaning = "The image file is broken or is not built as its format says."
     remedy = "Write it again with a usual library, as a still PNG or JPEG."
 
 
 class TrailingDataError(ArtefactRefusedError):
-    code = "figure-trailing-data"
+    code = "image-trailing-data"
     meaning = "Data stands behind the end of the image: the file could be two files at once."
     remedy = "Write the image again with a usual library; nothing may be appended to it."
 
 
-class AnimatedFigureError(ArtefactRefusedError):
-    code = "figure-animated"
+class AnimatedImageError(ArtefactRefusedError):
+    code = "image-animated"
     meaning = "An animation holds more images than the one that a reviewer sees."
     remedy = "Write one still image for each artefact."
 
@@ -52,25 +52,25 @@ def reduce_png(data: bytes) -> Pixels:
     header: bytes | None = None
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
-            raise MalformedFigureError("the PNG ends before its last chunk")
+            raise MalformedImageError("the PNG ends before its last chunk")
         size = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
         end = position + 12 + size
         if end > len(data) or not kind.isalpha():
-            raise MalformedFigureError("a PNG chunk that does not fit the file")
+            raise MalformedImageError("a PNG chunk that does not fit the file")
         body = data[position + 8 : end - 4]
         if zlib.crc32(kind + body) != int.from_bytes(data[end - 4 : end], "big"):
-            raise MalformedFigureError("a PNG chunk with a wrong check sum")
+            raise MalformedImageError("a PNG chunk with a wrong check sum")
         if kind in _PNG_ANIMATION:
-            raise AnimatedFigureError("an animated PNG")
+            raise AnimatedImageError("an animated PNG")
         if (header is None) != (kind == b"IHDR"):
-            raise MalformedFigureError("the PNG's header is not its first and only one")
+            raise MalformedImageError("the PNG's header is not its first and only one")
         if kind == b"IHDR":
             header = body
         if kind in _PNG_PIXELS:
             kept.append(data[position:end])
         elif kind[:1].isupper():
-            raise MalformedFigureError("an unknown critical PNG chunk")
+            raise MalformedImageError("an unknown critical PNG chunk")
         else:
             dropped.append(kind.decode("ascii"))
             lost += end - position
@@ -78,7 +78,7 @@ def reduce_png(data: bytes) -> Pixels:
         if kind == b"IEND":
             break
     if header is None or len(header) != 13:
-        raise MalformedFigureError("no PNG header")
+        raise MalformedImageError("no PNG header")
     if position != len(data):
         raise TrailingDataError(f"{len(data) - position} bytes behind the end of the PNG")
     width, height = struct.unpack(">II", header[:8])
@@ -91,7 +91,7 @@ def reduce_jpeg(data: bytes) -> Pixels:
     width = height = 0
     for _ in range(_MAX_CHUNKS):
         if data[position : position + 1] != b"\xff":
-            raise MalformedFigureError("a JPEG marker is missing")
+            raise MalformedImageError("a JPEG marker is missing")
         while data[position + 1 : position + 2] == b"\xff":
             position += 1  # fill bytes
         marker = data[position + 1] if position + 1 < len(data) else 0
@@ -100,15 +100,15 @@ def reduce_jpeg(data: bytes) -> Pixels:
             position += 2
             break
         if marker in (0x00, 0x01, 0xD8) or 0xD0 <= marker <= 0xD7:
-            raise MalformedFigureError("a JPEG marker out of place")
+            raise MalformedImageError("a JPEG marker out of place")
         size = int.from_bytes(data[position + 2 : position + 4], "big")
         end = position + 2 + size
         if size < 2 or end > len(data):
-            raise MalformedFigureError("a JPEG segment that does not fit the file")
+            raise MalformedImageError("a JPEG segment that does not fit the file")
         segment = data[position:end]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if width or len(segment) < 9:
-                raise MalformedFigureError("a second JPEG frame header")
+                raise MalformedImageError("a second JPEG frame header")
             height, width = struct.unpack(">HH", segment[5:9])
         if (0xE0 <= marker <= 0xEF and marker != 0xEE) or marker == 0xFE:
             dropped.append("COM" if marker == 0xFE else f"APP{marker - 0xE0}")
@@ -120,9 +120,9 @@ def reduce_jpeg(data: bytes) -> Pixels:
             position = _end_of_scan(data, end)
             kept.append(data[end:position])
     else:
-        raise MalformedFigureError("too many JPEG segments")
+        raise MalformedImageError("too many JPEG segments")
     if not width or not height:
-        raise MalformedFigureError("no JPEG frame header")
+        raise MalformedImageError("no JPEG frame header")
     if position != len(data):
         raise TrailingDataError(f"{len(data) - position} bytes behind the end of the JPEG")
     return Pixels(b"".join(kept), width, height, tuple(dropped), lost)
@@ -134,7 +134,7 @@ def _end_of_scan(data: bytes, start: int) -> int:
     while True:
         position = data.find(b"\xff", position)
         if position < 0 or position + 1 >= len(data):
-            raise MalformedFigureError("the JPEG ends inside a scan")
+            raise MalformedImageError("the JPEG ends inside a scan")
         following = data[position + 1]
         if following != 0 and following != 0xFF and not 0xD0 <= following <= 0xD7:
             return position

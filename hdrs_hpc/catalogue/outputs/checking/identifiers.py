@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
 
 _TEN_DIGITS = re.compile(r"(?<![\d.])(\d{3}[ -]?\d{3}[ -]?\d{4})(?![\d.])", re.ASCII)
 _UID = re.compile(r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\w.])", re.ASCII)

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
-from hdrs_hpc.broker.workers.airlock.declared import Declared, InputFacts, OutputRules
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
-RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "figure": {}})
+RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}})
 BIG_TABLE = (Declared("data", "table", "d.csv", ("n",)), b"bin,n\na,20\nb,30\n")
 
 
 def check(
     data: bytes, *, table: tuple[Declared, bytes] | None = BIG_TABLE, draws: str | None = "data"
 ) -> Checked:
-    figure = (Declared("fig", "figure", "f.png", (), draws, 30 << 20), data)
+    figure = (Declared("fig", "image", "f.png", (), draws, 30 << 20), data)
     return check_set([figure, *([table] if table else [])], RULES, bytes(16), AMPLE)[0]
 
 
@@ -90,17 +91,17 @@ def test_image_that_is_a_zip_as_well_is_refused(form: str) -> None:
         made.writestr("records.csv", "n\n1\n")
     data = encoded(picture(), form) + archive.getvalue()
     assert zipfile.is_zipfile(io.BytesIO(data))
-    assert check(data).refused == "figure-trailing-data"
+    assert check(data).refused == "image-trailing-data"
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_one_byte_behind_the_end_is_refused(form: str) -> None:
-    assert check(encoded(picture(), form) + b"\0").refused == "figure-trailing-data"
+    assert check(encoded(picture(), form) + b"\0").refused == "image-trailing-data"
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    assert check(png(60_000, 60_000, zlib.compress(bytes(1000)))).refused == "figure-too-large"
-    assert check(png(4096, 4096, zlib.compress(bytes(1000)))).refused == "figure-too-large"
+    assert check(png(60_000, 60_000, zlib.compress(bytes(1000)))).refused == "image-too-large"
+    assert check(png(4096, 4096, zlib.compress(bytes(1000)))).refused == "image-too-large"
 
 
 def test_bomb_in_a_text_chunk_is_never_inflated() -> None:
@@ -114,27 +115,27 @@ def test_bomb_in_a_text_chunk_is_never_inflated() -> None:
 def test_pixels_that_inflate_far_beyond_the_image_are_cut_or_refused() -> None:
     row = b"\0" + b"\xff" * 24
     checked = check(png(8, 8, zlib.compress(row * 8 + bytes(20_000_000), 9)))
-    assert checked.refused in (None, "malformed-figure")
+    assert checked.refused in (None, "malformed-image")
     if checked.rebuilt is not None:
         assert len(checked.rebuilt) < 1000
 
 
 def test_animation_is_refused() -> None:
     frames = [picture(), Image.new("RGB", (64, 48), "black")]
-    assert check(encoded(frames[0], save_all=True, append_images=frames[1:])).refused == "figure-animated"
+    assert check(encoded(frames[0], save_all=True, append_images=frames[1:])).refused == "image-animated"
 
 
 def test_second_header_and_unknown_critical_chunk_are_refused() -> None:
     row = zlib.compress((b"\0" + b"\xff" * 24) * 8)
     other = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0))
-    assert check(png(8, 8, row, other)).refused == "malformed-figure"
-    assert check(png(8, 8, row, chunk(b"EVIL", b"x"))).refused == "malformed-figure"
+    assert check(png(8, 8, row, other)).refused == "malformed-image"
+    assert check(png(8, 8, row, chunk(b"EVIL", b"x"))).refused == "malformed-image"
 
 
 def test_wrong_check_sum_is_refused() -> None:
     data = bytearray(encoded(picture()))
     data[40] ^= 1
-    assert check(bytes(data)).refused == "malformed-figure"
+    assert check(bytes(data)).refused == "malformed-image"
 
 
 def test_bits_hidden_in_the_low_bits_of_pixels_are_gone() -> None:
@@ -173,7 +174,7 @@ def test_scan_like_texture_is_pointed_out_and_a_plot_is_not() -> None:
     noise = np.random.default_rng(1).normal(0, 6, (256, 256))
     scan = np.clip(120 + 60 * np.sin(x / 30) * np.cos(y / 40) + noise, 0, 255).astype(np.uint8)
     codes = [finding["code"] for finding in check(encoded(Image.fromarray(scan))).report["findings"]]
-    assert codes == ["figure-looks-like-an-image"]
+    assert codes == ["image-looks-like-a-scan"]
     page = picture((640, 480))
     page.paste(Image.fromarray(scan), (300, 100))
     assert check(encoded(page)).report["findings"]
@@ -194,30 +195,30 @@ def plot() -> bytes:
 
 
 def test_figure_needs_its_table() -> None:
-    assert check(encoded(picture()), draws=None).refused == "figure-data-missing"
-    assert check(encoded(picture()), draws="other").refused == "figure-data-missing"
-    assert check(encoded(picture()), table=None).refused == "figure-data-missing"
-    assert check(encoded(picture()), draws="fig").refused == "figure-data-missing"
+    assert check(encoded(picture()), draws=None).refused == "image-data-missing"
+    assert check(encoded(picture()), draws="other").refused == "image-data-missing"
+    assert check(encoded(picture()), table=None).refused == "image-data-missing"
+    assert check(encoded(picture()), draws="fig").refused == "image-data-missing"
 
 
 def test_figure_of_a_refused_table_is_refused() -> None:
     broken = (BIG_TABLE[0], b"bin,n\na,=1\n")
-    assert check(encoded(picture()), table=broken).refused == "figure-data-missing"
+    assert check(encoded(picture()), table=broken).refused == "image-data-missing"
 
 
 def test_figure_of_a_table_with_suppressed_counts_is_refused() -> None:
     small = (BIG_TABLE[0], b"bin,n\na,4\nb,30\nc,40\n")
-    assert check(encoded(picture()), table=small).refused == "figure-shows-suppressed"
+    assert check(encoded(picture()), table=small).refused == "image-shows-suppressed"
 
 
 def test_figure_is_refused_when_another_table_has_its_counts_suppressed() -> None:
     """The drawn table has no small count itself, but shows what guards the small count of another."""
-    figure = (Declared("fig", "figure", "f.png", (), "data", 1 << 20), encoded(picture()))
+    figure = (Declared("fig", "image", "f.png", (), "data", 1 << 20), encoded(picture()))
     drawn = (Declared("data", "table", "d.csv", ("n",)), b"site,n\nb,40\nc,50\n")
     whole = (Declared("whole", "table", "w.csv", ("n",)), b"site,n\na,4\nb,40\nc,50\nTotal,94\n")
     checked = check_set([figure, drawn, whole], RULES, bytes(16), AMPLE)
     assert checked[1].rebuilt == b"site,n\nc,50\n"
-    assert checked[0].refused == "figure-shows-suppressed"
+    assert checked[0].refused == "image-shows-suppressed"
 
 
 @settings(max_examples=60, deadline=None)

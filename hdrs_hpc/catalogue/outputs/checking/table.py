@@ -11,21 +11,22 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from hdrs_hpc.broker.workers.airlock import bounds, capacity, labels, numbers
-from hdrs_hpc.broker.workers.airlock.additive import CountSheet, is_total_label
-from hdrs_hpc.broker.workers.airlock.declared import CountRules, Declared, InputFacts
-from hdrs_hpc.broker.workers.airlock.disclosure import Pattern
-from hdrs_hpc.broker.workers.airlock.identifiers import IdentifierScan
-from hdrs_hpc.broker.workers.airlock.refusal import (
+from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, labels, numbers
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, is_total_label
+from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
+from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,
     NothingLeftError,
@@ -34,7 +35,6 @@ from hdrs_hpc.broker.workers.airlock.refusal import (
 
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
 HIDDEN = "*"
-MAX_BYTES = 8 << 20
 MAX_ROWS = 5_000
 MAX_COLUMNS = 100
 MAX_CELL_CHARACTERS = 256
@@ -134,6 +134,21 @@ class Table:
             ).reshape(len(self.cells), len(counts)),
         )
 
+    def compare(self, neighbours: Mapping[str, Neighbour]) -> None:
+        """A table explains itself."""
+
+    def rebuild(self, rule: CountRules, pattern: Pattern | None, out: BinaryIO) -> dict[str, Any]:
+        assert pattern is not None  # it has a sheet
+        data, repaired = rebuild(self, pattern, rule)
+        out.write(data)
+        return repaired
+
+
+def read(
+    declared: Declared, source: BinaryIO, _seen: str, rule: CountRules, inputs: InputFacts, _out: BinaryIO
+) -> Table:
+    return parse(declared, source.read(), rule.digits, inputs)
+
 
 def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Table:
     """The table in ``data``; raises an :class:`ArtefactRefusedError` with the reason it may not be one.
@@ -142,8 +157,6 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
     """
     if not declared.counts:
         raise TableWithoutCountsError("no counts are declared for this table")
-    if len(data) > MAX_BYTES:
-        raise TableTooLargeError(f"{len(data)} bytes where {MAX_BYTES} are allowed")
     text, marked = _decode(data)
     header, cells, quoted = _read(text)
     missing = [column for column in declared.counts if column not in header]
@@ -390,7 +403,7 @@ def _check_labels(table: Table, sheet: CountSheet) -> None:
 
 
 def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) -> int:
-    """How many bits the new table can carry at most, see :mod:`hdrs_hpc.broker.workers.airlock.capacity`."""
+    """How many bits the new table can carry at most, see :mod:`hdrs_hpc.catalogue.outputs.checking.capacity`."""
     columns = [
         capacity.Column(
             kind=str(kind),
@@ -416,3 +429,6 @@ def _natural(text: str) -> tuple[tuple[int, Decimal, str], ...]:
         for index, part in enumerate(parts)
         if part
     )
+
+
+CHECKING = Checking(MEDIA_TYPE, lambda granted: count_rules(granted, "table"), read)

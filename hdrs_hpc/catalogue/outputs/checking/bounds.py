@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from hdrs_hpc.broker.workers.airlock.additive import CountSheet
-from hdrs_hpc.broker.workers.airlock.declared import InputFacts
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
+from hdrs_hpc.catalogue.outputs.checking.declared import InputFacts
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 
 _PEOPLE = re.compile(
     r"(?:.*[_ .:-])?(?:patients?|people|persons?|subjects?|participants?|individuals?|donors?|women|men)(?:[_ .:-].*)?",

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hdrs_hpc.broker.workers.airlock import additive
-from hdrs_hpc.broker.workers.airlock.additive import CellId, CountSheet, Relation
-from hdrs_hpc.broker.workers.airlock.declared import CountRules
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError, Finding
-from hdrs_hpc.broker.workers.airlock.witness import Moves, find_move
+from hdrs_hpc.catalogue.outputs.checking import additive
+from hdrs_hpc.catalogue.outputs.checking.additive import CellId, CountSheet, Relation
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.catalogue.outputs.checking.witness import Moves, find_move
 
 _MAX_LINKED_CELLS = 4_000
 _MAX_WORK = 80_000_000

@@ -13,7 +13,8 @@ from hdrs_hpc.core.errors import BadDocumentError
 
 DEFAULT_MIN_COUNT = 10
 DEFAULT_ROUND = 5
-MAX_ARTEFACT_BYTES = 64 << 20
+MOST_BYTES = 1 << 36
+"""Of a declaration; what the check takes of a class stands with the class."""
 
 
 class OutputRulesError(BadDocumentError):
@@ -62,8 +63,8 @@ class Declared:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OutputRulesError(f"an output's declaration lacks or mistypes something: {error}") from None
-        if not 0 < made.max_size <= MAX_ARTEFACT_BYTES:
-            raise OutputRulesError(f"max-size must be 1 to {MAX_ARTEFACT_BYTES} bytes", where=made.name)
+        if not 0 < made.max_size <= MOST_BYTES:
+            raise OutputRulesError(f"max-size must be 1 to {MOST_BYTES} bytes", where=made.name)
         if len({column.casefold() for column in made.counts}) != len(made.counts):
             raise OutputRulesError("a count is named twice", where=made.name)
         return made
@@ -146,36 +147,20 @@ class CountRules:
         return (count + self.round_to // 2) // self.round_to * self.round_to
 
 
-@dataclass(frozen=True)
-class OutputRules:
-    """The grant's ``outputs`` section: a class that is not named there may not leave."""
+def mapping_of(granted: Mapping[str, Any], cls: str) -> Mapping[str, Any]:
+    """The grant's rule for ``cls``; raises OutputRulesError where it is no mapping."""
+    value = granted[cls]
+    if not isinstance(value, Mapping):
+        raise OutputRulesError(f"the rule for {cls} must be a mapping")
+    return value
 
-    table: CountRules | None = None
-    figure: bool = False
-    metrics: CountRules | None = None
 
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> OutputRules:
-        """From the grant's ``outputs``: ``{reviewers, table: {...}, figure: {}, metrics: {}, ...}``.
-
-        Metrics without numbers of their own take the table's: one count is as small as the other.
-        """
-        for name in ("table", "figure", "metrics"):
-            if name in value and not isinstance(value[name], Mapping):
-                raise OutputRulesError(f"the rule for {name} must be a mapping")
-        table = CountRules.from_dict(value["table"]) if "table" in value else None
-        metrics = CountRules.from_dict(value["metrics"], table) if "metrics" in value else None
-        return cls(table=table, figure="figure" in value, metrics=metrics)
-
-    def as_dict(self) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        if self.table is not None:
-            made["table"] = self.table.as_dict()
-        if self.figure:
-            made["figure"] = {}
-        if self.metrics is not None:
-            made["metrics"] = self.metrics.as_dict()
-        return made
+def count_rules(granted: Mapping[str, Any], cls: str, like: str | None = None) -> CountRules:
+    """The rule of a class that holds counts; what it leaves out is as for ``like``, where that is granted."""
+    fallback = (
+        CountRules.from_dict(mapping_of(granted, like)) if like is not None and like in granted else None
+    )
+    return CountRules.from_dict(mapping_of(granted, cls), fallback)
 
 
 def _whole(value: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from hdrs_hpc.broker.workers.airlock import bounds, capacity, names, numbers
-from hdrs_hpc.broker.workers.airlock.additive import CountSheet
-from hdrs_hpc.broker.workers.airlock.declared import CountRules, Declared, InputFacts
-from hdrs_hpc.broker.workers.airlock.disclosure import Pattern
-from hdrs_hpc.broker.workers.airlock.identifiers import IdentifierScan
-from hdrs_hpc.broker.workers.airlock.refusal import (
+from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, names, numbers
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
+from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
+from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,
     NothingLeftError,
@@ -28,7 +30,6 @@ from hdrs_hpc.broker.workers.airlock.refusal import (
 from hdrs_hpc.core import strict_json
 
 MEDIA_TYPE = "application/json"
-MAX_BYTES = 64 << 10
 MAX_ENTRIES = 64
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}", re.ASCII)
@@ -71,13 +72,28 @@ class Metrics:
             row_is_group=False,
         )
 
+    def compare(self, neighbours: Mapping[str, Neighbour]) -> None:
+        """Metrics explain themselves."""
+
+    def rebuild(self, rule: CountRules, pattern: Pattern | None, out: BinaryIO) -> dict[str, Any]:
+        assert pattern is not None  # they have a sheet
+        data, repaired = rebuild(self, pattern, rule)
+        out.write(data)
+        return repaired
+
+
+def read(
+    declared: Declared, source: BinaryIO, _seen: str, rule: CountRules, inputs: InputFacts, _out: BinaryIO
+) -> Metrics:
+    return parse(declared, source.read(), rule.digits, inputs)
+
 
 def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> Metrics:
     """The metrics in ``data``; raises a :class:`~hdrs_hpc.core.errors.BadDocumentError` with the reason.
 
     ``digits``: how many significant ones the grant leaves to numbers that are no counts.
     """
-    value = strict_json.loads(data, max_bytes=MAX_BYTES, max_depth=2)
+    value = strict_json.loads(data, max_bytes=declared.max_size, max_depth=2)
     if not isinstance(value, dict) or not value:
         raise MalformedMetricsError("not an object with entries")
     if len(value) > MAX_ENTRIES:
@@ -173,3 +189,6 @@ def _look(
         message = "nothing says how many people these numbers describe"
         findings.append(Finding("metrics-without-counts", message))
     return findings
+
+
+CHECKING = Checking(MEDIA_TYPE, lambda granted: count_rules(granted, "metrics", "table"), read)

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hdrs_hpc.broker.workers.airlock import bounds
-from hdrs_hpc.broker.workers.airlock.declared import CountRules, InputFacts
+from hdrs_hpc.catalogue.outputs.checking import bounds
+from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, InputFacts
 
 LABEL_CHARACTERS = 264
 """What a label may be written in, or its end; counted by a test."""

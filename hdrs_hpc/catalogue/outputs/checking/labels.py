@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from hdrs_hpc.broker.workers.airlock.additive import is_total_label
-from hdrs_hpc.broker.workers.airlock.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 
 MAX_CHARACTERS = 64
 MAX_WORDS = 8

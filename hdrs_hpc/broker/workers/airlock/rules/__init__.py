@@ -1,1 +1,0 @@
-"""One module a class of artefact: how it is parsed, what is repaired, how it is built anew."""
