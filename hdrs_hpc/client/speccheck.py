@@ -15,6 +15,8 @@ from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.policy import job as job_policy
+from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.not_built import NotBuiltError
 from hdrs_hpc.policy.refusals import ProjectUnknownError
 
 _LINE = re.compile(r"line ([0-9]+)")
@@ -64,7 +66,8 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
-        refused = self.decision is not None or self.findings[0].code == ProjectUnknownError.code
+        named = {ProjectUnknownError.code, NotBuiltError.code}
+        refused = self.decision is not None or self.findings[0].code in named
         return NotAllowedError.exit_code if refused else BadDocumentError.exit_code
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def check(
             context = ask(written.draft)
         if context is None:
             specdraft.pack(written)
-            return SpecReport(path, (), None, None)
+            return SpecReport(path, _not_built(written), None, None)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
@@ -119,6 +122,17 @@ def check(
     )
     broker = context.root.document.audience if place is None else None
     return SpecReport(path, broken, decision, place, broker, untold)
+
+
+def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What no project could run, told without any."""
+    by_text = {path_text(step): line for step, line in written.lines.items()}
+    return tuple(
+        LocatedFinding(
+            item.error.code, item.where, _line_of(item.where, by_text), item.message, item.error.remedy
+        )
+        for item in not_built.in_spec(written.draft)
+    )
 
 
 def _judged(decision: job_policy.Decision, context: Context) -> tuple[job_policy.Decision, tuple[str, ...]]:

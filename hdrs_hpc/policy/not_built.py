@@ -73,6 +73,11 @@ def _granted_classes(grant: Grant) -> Iterator[str]:
             yield f"outputs.{name}"
 
 
+def _sweep(spec: JobSpec) -> Iterator[str]:
+    if spec.workload.sweep:
+        yield "workload.sweep"
+
+
 IN_SPECS: tuple[Missing, ...] = (
     Missing("inputs but data", "remove `inputs`, and compute it again within the job", _inputs),
     Missing(
@@ -85,6 +90,25 @@ IN_SPECS: tuple[Missing, ...] = (
     ),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
+    ),
+    Missing("sweeps", "submit one spec for each value", _sweep),
+    Missing(
+        "wheels in bundles",
+        "use what the runtime holds",
+        _where("workload.bundle", lambda spec: getattr(spec.workload.bundle, "wheels", None) is not None),
+    ),
+    Missing(
+        "new attempts of a job",
+        "leave `attempts` out, and submit again what a node's failure ended",
+        _where("attempts", lambda spec: spec.attempts is not None),
+    ),
+    Missing(
+        "checkpoints", "leave them out", _where("checkpoints", lambda spec: spec.checkpoints is not None)
+    ),
+    Missing(
+        "curves while a job runs",
+        "leave `progress` out; phase and time are told",
+        _where("progress", lambda spec: bool(spec.progress)),
     ),
 )
 IN_GRANTS: tuple[Missing, ...] = (

@@ -17,7 +17,7 @@ from hdrs_hpc.documents.models import Grant, InvalidDocumentError, JobSpec, JobS
 from hdrs_hpc.documents.models.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
 INTERFACES_SPEC = """\
-schema: hdrs-hpc/job-spec/1
+schema: hdrs-hpc/job-spec/2
 project: lung-fm
 name: spacing-and-stain
 purpose: Check spacing and stain balance before pretraining
@@ -158,7 +158,7 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
 @pytest.mark.parametrize(
     ("path", "new", "code", "where"),
     [
-        ("schema", "hdrs-hpc/job-spec/2", "unknown-schema", "schema"),
+        ("schema", "hdrs-hpc/job-spec/1", "unknown-schema", "schema"),
         ("schema", ..., "missing-field", "schema"),
         ("name", "-x", "bad-name", "name"),
         ("name", "a" * 41, "bad-name", "name"),
