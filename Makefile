@@ -8,6 +8,8 @@ DIR ?= demo-site
 CLUSTER ?= local
 OUT ?= results.json
 SIZE ?= full
+WORKERS ?= 3
+TESTS := tests/unit tests/contract tests/integration tests/site tests/faults
 ONLY ?=
 SLIDE ?=
 
@@ -33,8 +35,8 @@ demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTE
 	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
 
 test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are named loudly where missing
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration/imaging
-	$(BIN)/pytest tests/integration tests/site tests/faults --ignore=tests/integration/imaging
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not alone" $(TESTS)
+	$(BIN)/pytest -n0 -m alone $(TESTS)
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready
 	$(UV) pip install --quiet --compile-bytecode --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock

@@ -1,3 +1,3 @@
 """hdrs-hpc: a job broker between hospitals' imaging archives and supercomputers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.node.runtime.build import RuntimeFile, build
-from tests.support import programs, slurm_site
+from hdrs_hpc.node.runtime.build import RuntimeFile
+from tests.support import programs, runtime_cache, side_by_side, slurm_site
 from tests.support.world import World, make_test_archive
 
 IN_CI = os.environ.get("CI") == "true"
@@ -40,14 +40,10 @@ def require(there: bool, missing: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def built_runtime(request: pytest.FixtureRequest) -> RuntimeFile:
-    """The node runtime of these sources, kept between sessions; older ones are removed."""
-    folder = request.config.cache.mkdir("node-runtime")
-    made = build(folder)
-    for other in folder.glob("*.tar"):
-        if other != made.path:
-            other.unlink(missing_ok=True)
-    return made
+def built_runtime(request: pytest.FixtureRequest) -> Iterator[RuntimeFile]:
+    """The node runtime of these sources, kept between sessions."""
+    with runtime_cache.borrowed(request.config.rootpath / ".pytest_cache" / "node-runtime") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +104,11 @@ def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -
     yield make
     for scratch in made:
         scratch.remove()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what a machine has once stay in one worker."""
+    side_by_side.arrange(items)
 
 
 @pytest.hookimpl(wrapper=True)

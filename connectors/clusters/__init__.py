@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from connectors.clusters.endings import SiteEnd, site_end
 from connectors.clusters.port import (
     MAX_STDIN_BYTES,
     Check,
@@ -23,6 +24,7 @@ from connectors.clusters.port import (
     UnsafePathError,
 )
 from connectors.clusters.settings import ClusterSettings
+from connectors.clusters.waiting import why_waits
 
 __all__ = [
     "MAX_STDIN_BYTES",
@@ -37,12 +39,15 @@ __all__ = [
     "Lookup",
     "NoSuchJobError",
     "SiteCommandError",
+    "SiteEnd",
     "StepFailedError",
     "StepRefusedError",
     "SubmissionRefusedError",
     "SubmissionUncertainError",
     "UnsafePathError",
     "open_cluster",
+    "site_end",
+    "why_waits",
 ]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
 from connectors.clusters.port import JobPhase
 
 PHASES: dict[str, JobPhase] = {
@@ -39,8 +41,12 @@ PHASES: dict[str, JobPhase] = {
     "TIMEOUT": JobPhase.ENDED,
 }
 
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
-_GROUP = re.compile(r"([^\[\],]*)\[([0-9,-]+)\]([^\[\],]*)|([^\[\],]+)")
+_NO_NODES = ("", "None assigned", "(null)", "None")
+_GROUP = re.compile(r"(?:[A-Za-z0-9._-]|\[[0-9,-]+\])+")
+"""One node or one folded range: names and numbers only, since ClusterShell also knows @groups and operators."""
+_BETWEEN_GROUPS = re.compile(r",(?![^\[]*\])")
+_BRACKET = re.compile(r"\[([0-9,-]+)\]")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 MAX_HOSTS = 100_000
 
 
@@ -54,22 +60,32 @@ def state_word(text: str) -> str:
 
 
 def expand_hosts(text: str) -> tuple[str, ...]:
-    """``n[1-2,07],m`` as n1, n2, n07, m; () for Slurm's ways of saying none, or what can't be understood."""
-    if text.strip() in ("", "None assigned", "(null)", "None"):
+    """``n[1-2,07],m`` as n1, n2, n07, m; () for Slurm's ways of saying none, or what can't be understood.
+
+    Dimensions multiply: ``x[0-1]c[0-3]`` is eight nodes.  What a list would unfold to is counted first, since
+    ClusterShell unfolds at once, and ``n[1-99999999]`` would cost minutes and gigabytes.
+    """
+    text = text.strip()
+    if text in _NO_NODES:
         return ()
-    hosts: list[str] = []
-    for before, ranges, after, plain in _GROUP.findall(text.strip()):
-        if plain:
-            hosts.append(plain)
-            continue
-        for piece in ranges.split(","):
-            found = _RANGE.fullmatch(piece)
-            if found is None:
-                return ()
-            first, last = found.group(1), found.group(2) or found.group(1)
-            if len(hosts) + int(last) - int(first) > MAX_HOSTS:
-                return ()
-            hosts += [
-                f"{before}{number:0{len(first)}d}{after}" for number in range(int(first), int(last) + 1)
-            ]
-    return tuple(hosts)
+    groups = _BETWEEN_GROUPS.split(text)
+    if not all(map(_GROUP.fullmatch, groups)) or sum(map(_count, groups)) > MAX_HOSTS:
+        return ()
+    try:
+        # Group by group, so that the order stays Slurm's.  Groups of nodes are never looked up on this machine.
+        unfolded = [NodeSet(group, resolver=RESOLVER_NOGROUP) for group in groups]
+    except NodeSetException:
+        return ()
+    return tuple(dict.fromkeys(host for nodes in unfolded for host in nodes))
+
+
+def _count(group: str) -> int:
+    """At most how many names one group unfolds to; more than MAX_HOSTS for a range that is none."""
+    count = 1
+    for ranges in _BRACKET.findall(group):
+        found = [_RANGE.fullmatch(piece) for piece in ranges.split(",")]
+        count *= sum(
+            max(int(one[2] or one[1]) - int(one[1]) + 1, 0) if one is not None else MAX_HOSTS + 1
+            for one in found
+        )
+    return count

@@ -92,6 +92,9 @@ PROJECT = _table(
 
 LIVES: dict[str, dict[str, State]] = {"job": JOB, "copy": COPY, "project": PROJECT}
 
+OWN_FAILURES = frozenset({"workload-failed", "time-limit", "out-of-memory", "too-many-processes"})
+"""Ends of a job that its own code caused."""
+
 TES: dict[str, str] = {
     "RECEIVED": "QUEUED",
     "ADMITTED": "QUEUED",
@@ -114,7 +117,7 @@ def tes_state(state: str, outcome: str | None, reason: str | None) -> str:
     if outcome == Outcome.SUCCEEDED:
         return "COMPLETE"
     if outcome == Outcome.FAILED:
-        return "EXECUTOR_ERROR" if reason in ("workload-failed", "time-limit") else "SYSTEM_ERROR"
+        return "EXECUTOR_ERROR" if reason in OWN_FAILURES else "SYSTEM_ERROR"
     return "SYSTEM_ERROR"
 
 

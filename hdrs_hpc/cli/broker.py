@@ -76,7 +76,7 @@ def trust(file: Path, root_digest: str, home: Path | None, as_json: bool) -> Non
       hdrs-hpc broker trust root.json --root-digest sha256:9f2c…
     """
     from hdrs_hpc.broker import setup
-    from hdrs_hpc.broker.filing import accept
+    from hdrs_hpc.broker.filing import trust_root
     from hdrs_hpc.broker.store.database import Database
     from hdrs_hpc.documents.trust import load_root
 
@@ -86,7 +86,7 @@ def trust(file: Path, root_digest: str, home: Path | None, as_json: bool) -> Non
     setup.check_audience(where, root)
     db = Database(where.database)
     with setup.keyd_of(where) as ask:
-        accept.accept_first_root(db, ask, raw, root_digest)
+        trust_root.accept_first(db, ask, raw, root_digest)
     db.close()
     if as_json:
         show.emit_json({"digest": root.digest, "version": root.document.version, "people": list(root.people)})

@@ -27,11 +27,31 @@ def close(
 ) -> None:
     """Sign and file a closure."""
     session = options.session(context)
+    _require_open(session.api.get(f"/v1/projects/{name}"), action)
     if action == "freeze":
         click.echo("Running jobs are cancelled. `hdrs-hpc project unfreeze` lifts a freeze.", err=True)
     else:
         _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
     _sign_and_send(session, name, {"action": action, "reason": reason}, key, yes, context, as_json)
+
+
+def _require_open(project: dict[str, Any], action: str) -> None:
+    """Nobody signs what can change nothing any more."""
+    from hdrs_hpc.core.errors import ConflictError
+
+    name, state = project["name"], project["state"]
+    if state == "CLOSED":
+        raise ConflictError(
+            f"the project is closed already, so there is nothing to {action}",
+            where=name,
+            remedy=f"`hdrs-hpc project certificate {name}` fetches the proof of what was destroyed.",
+        )
+    if state == "CLOSING" and action in ("freeze", "close"):
+        raise ConflictError(
+            f"the project is closing already, so there is nothing to {action}",
+            where=name,
+            remedy=f"`hdrs-hpc project show {name}` tells how far it is.",
+        )
 
 
 def unfreeze(

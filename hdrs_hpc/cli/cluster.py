@@ -86,10 +86,11 @@ def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bo
     from hdrs_hpc.node.runtime.build import build
 
     where = options.broker_home(home)
+    wanted = sites.projects_on(where, name, projects)  # before the build, which takes its time
     click.echo("builds the node runtime, or finds it built …", err=True)
     runtime = build(where.runtime_dir)
     installed = []
-    for project in sites.projects_on(where, name, projects):
+    for project in wanted:
         sites.install(where, name, project, runtime.path, runtime.digest)
         installed.append(project)
         if not as_json:
@@ -172,11 +173,11 @@ def list_(home: Path | None, as_json: bool) -> None:
     Example:
       hdrs-hpc cluster list
     """
-    from hdrs_hpc.broker import sites
+    from hdrs_hpc.broker.home import clusters
 
     where = options.broker_home(home)
-    found = sites.every(where)
-    state = {item.name: "drained" if sites.drained(where, item.name) else "open" for item in found}
+    found = clusters.every(where)
+    state = {item.name: "drained" if clusters.drained(where, item.name) else "open" for item in found}
     if as_json:
         show.emit_json(
             [

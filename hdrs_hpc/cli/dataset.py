@@ -256,6 +256,7 @@ def list_(context: str | None, as_json: bool) -> None:
         ("dataset", "owner", "kind", "sensitivity", "items", "version"),
         rows,
         empty="No dataset is registered.",
+        drop=("version", "owner"),
     )
 
 

@@ -45,14 +45,14 @@ def list_(project: str | None, state: str | None, context: str | None, as_json: 
             j["id"],
             j["project"],
             j["name"],
-            j["state"],
-            j["outcome"],
-            j["reason"] or j["waits-for"],
+            " ".join(filter(None, (j["state"], j["outcome"]))),
             j["received-at"],
+            j["reason"] or j["waits-for"],
         )
         for j in found
     ]
-    show.table(("job", "project", "name", "state", "outcome", "why", "received"), rows, empty="No job yet.")
+    columns = ("job", "project", "name", "state", "received", "why")
+    show.table(columns, rows, empty="No job yet.", drop=("received", "project", "name"))
 
 
 @job.command("show")
@@ -181,7 +181,7 @@ def _page(found: dict[str, Any]) -> None:
             else ""
         )
         ended = f", ended {attempt['ended-at']}" if attempt["ended-at"] else ""
-        told = f"{attempt['state'] or 'not yet seen'}{items}{ended}"
+        told = f"{watching.attempt_state(found, attempt)}{items}{ended}"
         click.echo(f"  attempt {attempt['number']}: {attempt['cluster-job'] or '-'} {told}")
     if found["artefacts"]:
         click.echo()

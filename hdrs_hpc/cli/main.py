@@ -10,9 +10,12 @@ from importlib.abc import MetaPathFinder
 
 import click
 
+from hdrs_hpc import __version__
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hdrs_hpc.cli.demo.play:demo", "Play the whole life of one project on this machine."),
     "login": ("hdrs_hpc.cli.login:login", "Log in to a broker with your SSH key."),
+    "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
     "spec": ("hdrs_hpc.cli.spec:spec", "Begin, check and sign a job spec."),
     "submit": ("hdrs_hpc.cli.submit:submit", "Check, sign and send a job spec."),
@@ -30,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("hdrs_hpc.cli.audit:audit", "Verify and read an exported audit log."),
     "certificate": ("hdrs_hpc.cli.certificate:certificate", "Verify and read a certificate of destruction."),
     "explain": ("hdrs_hpc.cli.explain:explain", "Tell what a reason code means and how to mend it."),
+    "completion": ("hdrs_hpc.cli.completion:completion", "Complete commands in your shell."),
     "version": ("hdrs_hpc.cli.version:version", "Tell the versions of this program and its formats."),
 }
 """Name → (``module:attribute``, short help): help is shown without importing anything."""
@@ -84,8 +88,13 @@ def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
     from hdrs_hpc.core.errors import NotFoundError
 
     name = (error.name or "").partition(".")[0]
-    if name in ("hdrs_hpc", "imaging", "connectors", "benchmarks", ""):
+    if name in ("hdrs_hpc", "imaging", "connectors", ""):
         return error
+    if name == "benchmarks":
+        return NotFoundError(
+            "the benchmark is no part of an installed hdrs-hpc; it comes with a clone of the repository",
+            remedy="In a clone: make bench SIZE=small.",
+        )
     return NotFoundError(
         f"this installation lacks {name}, which `hdrs-hpc {command}` needs",
         remedy=f"Install the part for it: pip install 'hdrs-hpc[{EXTRAS.get(command, 'broker')}]'",
@@ -98,23 +107,28 @@ def missing_part(error: ModuleNotFoundError, command: str) -> Exception:
     epilog=EXIT_CODES
     + "\n\n\b\nExample:\n  hdrs-hpc login https://broker.example.ac.uk --key ~/.ssh/id_ed25519",
 )
-@click.version_option(package_name="hdrs-hpc", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """A job broker that lets supercomputers work on sensitive imaging and pathology."""
 
 
-class _NoPandas(MetaPathFinder):
-    """No command uses pandas, and pyarrow would load it (a third of a second) at the first list it is given."""
+class _LeftOut(MetaPathFinder):
+    """Refuses what no command uses and libraries would load: pyarrow loads pandas at the first list that it is given (a
+    third of a second), httpx its own command line, with rich and Pygments."""
+
+    NAMES = frozenset({"pandas", "httpx._main"})
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname == "pandas":
+        if fullname in self.NAMES:
             raise ModuleNotFoundError("not loaded by hdrs-hpc's own commands", name=fullname)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and leave with the exit code of what became of it."""
     if arguments is None:  # this process is ours
-        sys.meta_path.insert(0, _NoPandas())
+        sys.meta_path.insert(0, _LeftOut())
+        # Else pydantic reads the metadata of every installed package to find plug-ins that could watch our documents.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     argv = sys.argv[1:] if arguments is None else arguments
     sys.exit(run(argv))
 

@@ -37,7 +37,17 @@ def list_(context: str | None, as_json: bool) -> None:
     if as_json:
         show.emit_json(found)
         return
-    rows = [(p["name"], _state(p), p["days-left"], _gpu_hours(p), p["jobs"], p["title"]) for p in found]
+    rows = [
+        (
+            p["name"],
+            _state(p),
+            None if p["state"] in ("CLOSING", "CLOSED") else p["days-left"],
+            _gpu_hours(p),
+            p["jobs"],
+            p["title"],
+        )
+        for p in found
+    ]
     show.table(
         ("project", "state", "days left", "GPU-hours left", "jobs", "title"),
         rows,
@@ -65,7 +75,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
         [
             ("project", f"{found['name']}: {found['title']}"),
             ("state", _state(found)),
-            ("runs until", f"{found['run-until']} ({found['days-left']} days left)"),
+            ("runs until", _runs_until(found)),
             ("destroyed by", found["destroy-by"]),
             ("people", f"{', '.join(found['researchers'])}; lead {found['lead']}"),
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
@@ -215,6 +225,12 @@ def _state(found: dict[str, Any]) -> str:
         if found["frozen"] and found["state"] in ("APPROVED", "ACTIVE")
         else found["state"]
     )
+
+
+def _runs_until(found: dict[str, Any]) -> str:
+    if found["state"] in ("CLOSING", "CLOSED"):
+        return f"nothing any more; it was granted until {found['run-until']}"
+    return f"{found['run-until']} ({show.count(found['days-left'], 'day')} left)"
 
 
 def _gpu_hours(found: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ class Reason:
 
 
 END, WAIT, LOOK, LEFT = "end of a job", "a job waits", "finding of the output check", "output not collected"
+CODE = "finding of spec check"
 _NOTHING = "Nothing to do; it is told so that nobody wonders."
 OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "released", "What the reviewers approved has left.", "`hdrs-hpc job fetch JOB`."),
@@ -71,6 +72,24 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "too-many-processes",
         "Your code had as many processes and threads on a node as it may have: 512, and 64 for each of its CPUs.",
         "Start fewer at a time; a program that forks without end looks like this.",
+    ),
+    (
+        END,
+        "node-lost",
+        "A node of the job died, or Slurm on it did, so Slurm ended the job.",
+        "Not your code's fault: submit again; tell the site if it stays so.",
+    ),
+    (
+        END,
+        "preempted",
+        "Slurm ended the job to make room for another of higher priority.",
+        "Submit again; the site tells which partition or quality of service is not preempted.",
+    ),
+    (
+        END,
+        "cancelled-at-site",
+        "Somebody cancelled the job at the site, not through the broker: an admin, or with the project's account.",
+        "Ask the site's admins why before you submit again.",
     ),
     (
         END,
@@ -160,6 +179,25 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "Not every node had its keys in time.",
         "Submit again; `cluster doctor` looks for causes.",
     ),
+    (CODE, "bundle-syntax", "Python cannot read a file of the bundle.", "Mend the line that is named."),
+    (
+        CODE,
+        "entry-not-in-module",
+        "The entry's module defines no function of that name.",
+        "Write `entry: package.module:function`.",
+    ),
+    (
+        CODE,
+        "output-not-in-spec",
+        "The code writes an output that the spec does not declare.",
+        "Declare it under `outputs:`; what is not declared is never collected.",
+    ),
+    (
+        CODE,
+        "import-unknown",
+        "The code imports what neither its bundle nor the node runtime is known to have.",
+        "Put it into the bundle, or use what nodes have. It warns only: some imports are never reached.",
+    ),
     (
         WAIT,
         "cluster-drained",
@@ -171,6 +209,12 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "cluster-job-unseen",
         "The cluster accepted the job and does not show it.",
         "It is looked for again.",
+    ),
+    (
+        WAIT,
+        "cluster-job-pending",
+        "The cluster has the job and does not run it yet; the message says why, in Slurm's sense.",
+        "Most reasons pass by themselves; the message says where somebody has to act.",
     ),
     (LOOK, "maybe-nhs-number", "Ten digits pass the NHS number's check.", "Look whether they could be one."),
     (

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
+import click
 
 from hdrs_hpc.audit.report import Mark, Report
 
-_SIGNS = {Mark.PROVEN: "[green]✓[/]", Mark.NOTE: "[yellow]![/]", Mark.NOT_PROVEN: "[dim]?[/]"}
+_SIGNS = {
+    Mark.PROVEN: click.style("✓", fg="green"),
+    Mark.NOTE: click.style("!", fg="yellow"),
+    Mark.NOT_PROVEN: click.style("?", dim=True),
+}
 
 
 def show(report: Report) -> None:
     """One line a finding, then the verdict."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"[bold]{escape(report.about)}[/]")
+    click.secho(report.about, bold=True)
     for line in report.lines:
-        console.print(f"{_SIGNS[line.mark]} {escape(line.text)}")
+        click.echo(f"{_SIGNS[line.mark]} {line.text}")
     verdict = "verified" if report.anchored else "verified, self-consistent only"
-    console.print(f"[bold green]{verdict}[/]   (? = what this can not prove)")
+    click.echo(f"{click.style(verdict, fg='green', bold=True)}   (? = what this can not prove)")

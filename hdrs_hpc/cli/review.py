@@ -57,7 +57,7 @@ def list_(context: str | None, as_json: bool) -> None:
         for r in found
     ]
     columns = ("job", "project", "name", "artefacts", "you", "decided", "since")
-    show.table(columns, rows, empty="Nothing waits for you.")
+    show.table(columns, rows, empty="Nothing waits for you.", drop=("since", "project"))
 
 
 @review.command("show")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 DONE = click.style("✓", fg="green")
+NARROWEST_LAST_COLUMN = 20
+"""A last column with less room than this is not wrapped: it would be read with more pain than a long line."""
 
 
 def emit_json(value: Any) -> None:
@@ -21,21 +25,61 @@ def done(text: str, *, err: bool = False) -> None:
     click.echo(f"{DONE} {text}", err=err)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """A plain table; ``empty`` is said where there is no row."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, drop: Sequence[str] = ()
+) -> None:
+    """A plain table; ``empty`` is said where there is no row.
+
+    Where it is wider than the screen, the columns named in ``drop`` are left out in that order, and told; then the
+    last column is wrapped.  Where nobody looks, such as in a pipe, nothing is left out or wrapped.
+    """
     if not rows:
         click.echo(empty)
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in table_lines(columns, rows, drop, width):
+        click.echo(line)
 
-    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        made.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    # Where nobody looks, such as in a pipe, nothing is cut off to fit a screen.
-    width = None if sys.stdout.isatty() else 240
-    Console(highlight=False, width=width).print(made)
+
+def table_lines(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], drop: Sequence[str], width: int | None
+) -> Iterator[str]:
+    """The lines of :func:`table` on a screen of ``width`` characters; None: as wide as they come."""
+    texts = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
+    shown = list(range(len(columns)))
+    hidden = []
+    for name in drop:
+        if width is None or _wide(columns, texts, shown) <= width:
+            break
+        shown.remove(columns.index(name))
+        hidden.append(name)
+    sizes = [_size(columns, texts, index) for index in shown]
+    head = "  ".join(columns[index].ljust(size) for index, size in zip(shown, sizes, strict=True))
+    yield click.style(head.rstrip(), bold=True)
+    before = sum(sizes[:-1]) + 2 * (len(sizes) - 1)
+    room = None if width is None or width - before < NARROWEST_LAST_COLUMN else width - before
+    for row in texts:
+        cells = [row[index].ljust(size) for index, size in zip(shown[:-1], sizes[:-1], strict=True)]
+        last = row[shown[-1]]
+        pieces = textwrap.wrap(last, room) if room is not None and len(last) > room else [last]
+        yield "  ".join([*cells, *pieces[:1]]).rstrip()
+        for piece in pieces[1:]:
+            yield " " * before + piece
+    if hidden:
+        yield click.style(f"not shown (--json has it): {', '.join(hidden)}", dim=True)
+
+
+def _printable(text: str) -> str:
+    """A terminal must not obey what a name or a message holds."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _wide(columns: Sequence[str], texts: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
+    return sum(_size(columns, texts, index) for index in shown) + 2 * (len(shown) - 1)
+
+
+def _size(columns: Sequence[str], texts: Sequence[Sequence[str]], index: int) -> int:
+    return max(len(columns[index]), *(len(row[index]) for row in texts))
 
 
 def facts(pairs: Sequence[tuple[str, object]], *, err: bool = False) -> None:

@@ -78,6 +78,8 @@ def _sign(
     if not report.ok:
         specview.show_report(report, error=True)
         ctx.exit(report.exit_code)
+    for item in report.warnings:
+        click.echo(f"! {item.where}: {item.message}", err=True)
     for text in report.untold:
         click.echo(f"not applied here, the broker will: {text}", err=True)
     drafted = specdraft.build(spec_file, session.root)

@@ -33,7 +33,7 @@ def watch(
 ) -> int:
     """Follow a job until it is in one of the states ``until``; gives the exit code of what became of it."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     console = Console(stderr=True, highlight=False)
     columns = (
@@ -41,7 +41,6 @@ def watch(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[told]}"),
-        TimeElapsedColumn(),
     )
     last: tuple[str, str | None] | None = None
     with Progress(*columns, console=console, transient=True) as progress:
@@ -161,13 +160,49 @@ def _line(job: dict[str, Any]) -> str:
 
 def _draw(progress: Any, bar: Any, job: dict[str, Any]) -> None:
     done, total, size = _measured(job)
+    lasted_s = lasted(job)
+    told = [f"{done}/{total} items", show.size(size)] if total else []
+    if job["state"] == "RUNNING":
+        told.append(f"{duration(lasted_s)} of at most {duration(job['time'])}")
+    elif job["state"] == "STAGING" and 0 < done < total:
+        told.append(f"about {duration(lasted_s * (total - done) / done)} left")
+    else:
+        told.append(duration(lasted_s))
     progress.update(
         bar,
         description=f"{job['state']} {_DOING.get(job['state'], '')}",
-        total=total or None,
-        completed=done,
-        told=f"{done}/{total} items, {show.size(size)}" if total else "",
+        total=total or (job["time"] if job["state"] == "RUNNING" else None),
+        completed=done if total else min(lasted_s, job["time"]),
+        told=", ".join(told),
     )
+
+
+def lasted(job: dict[str, Any]) -> float:
+    """Seconds that the job has been in its state, by the broker's clock: this machine's may be wrong."""
+    from hdrs_hpc.core import clock
+
+    return max(0.0, (clock.from_text(job["now"]) - clock.from_text(job["changed-at"])).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``7 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60 % 60, whole // 3600 % 24, whole // 86400
+    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
+    return " ".join([f"{number} {unit}" for number, unit in parts if number][:2])
+
+
+def attempt_state(job: dict[str, Any], attempt: dict[str, Any]) -> str:
+    """What became of an attempt, in Slurm's words, but where these would hide that it failed.
+
+    The agent ends well although the workload did not, so that it can seal what it has to tell: for Slurm that is
+    COMPLETED.
+    """
+    if attempt["state"] == "COMPLETED" and job["outcome"] == "FAILED":
+        return "FAILED (Slurm's job ended in order)"
+    return attempt["state"] or "not yet seen"
 
 
 def _measured(job: dict[str, Any]) -> tuple[int, int, int]:

@@ -63,7 +63,7 @@ class _ContextFile(Part):
 
 
 @dataclass(frozen=True)
-class Context:
+class SpecContext:
     """What the rules need besides the spec, each document with its signatures verified."""
 
     file: Path | None
@@ -85,7 +85,7 @@ def find(start: Path) -> Path | None:
     return None
 
 
-def load(file: Path) -> Context:
+def load(file: Path) -> SpecContext:
     """Read a context and verify the documents it names.  Raises ContextUnusableError, or what they break."""
     settings = _read_settings(file)
     named = settings.context
@@ -117,7 +117,7 @@ def load(file: Path) -> Context:
         gpu_hours_used=named.gpu_hours_used,
         code_approvals=approvals,
     )
-    return Context(file, root, named.person, facts, _UNTOLD)
+    return SpecContext(file, root, named.person, facts, _UNTOLD)
 
 
 def _read_settings(file: Path) -> _ContextFile:

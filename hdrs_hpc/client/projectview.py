@@ -1,7 +1,7 @@
 """A project as the broker shows it to one of its people: enough to apply the rules before anything is signed.
 
 What decides is the broker, later and with more at hand; here its answers are only told early.  What it does not
-show to a researcher is named in :attr:`Context.untold`, and the rules that need it are left out.
+show to a researcher is named in :attr:`SpecContext.untold`, and the rules that need it are left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.client import signatures
-from hdrs_hpc.client.context import Context
+from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.client.session import NotLoggedInError, Session
 from hdrs_hpc.core import clock
@@ -28,7 +28,7 @@ _UNTOLD = {
 }
 
 
-def context(session: Session, project: str, cluster: str | None) -> Context:
+def context(session: Session, project: str, cluster: str | None) -> SpecContext:
     """The rules' context as the broker shows it; ``cluster``: the one that the spec names.
 
     Raises ProjectUnknownError for a project that is not there or not theirs, NotLoggedInError, SiteError.
@@ -59,7 +59,7 @@ def context(session: Session, project: str, cluster: str | None) -> Context:
         gpu_hours_used=shown["gpu-hours-used"],
         opt_outs=frozenset(name for name, data in shown["data"].items() if data["opt-outs-stated"]),
     )
-    return Context(None, root, session.settings.person, facts, _UNTOLD)
+    return SpecContext(None, root, session.settings.person, facts, _UNTOLD)
 
 
 def grant_to_begin_with(session: Session, project: str | None) -> tuple[Grant, bool] | None:

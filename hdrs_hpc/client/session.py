@@ -110,6 +110,15 @@ class Session:
             raise NotLoggedInError(f"the login ran out at {kept['expires']}")
         return str(kept["token"])
 
+    @property
+    def login_expires(self) -> str | None:
+        """Until when the login kept here is good, None where there is none or it has run out; no network."""
+        try:
+            expires = str(json.loads((self.state_dir / "login.json").read_bytes())["expires"])
+        except FileNotFoundError:
+            return None
+        return expires if clock.from_text(expires) > clock.now() else None
+
     def keep_login(self, token: str, expires: str) -> None:
         _write(self.state_dir / "login.json", json.dumps({"token": token, "expires": expires}).encode())
 

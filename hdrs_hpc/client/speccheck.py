@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.client import specdraft
-from hdrs_hpc.client.context import Context
+from hdrs_hpc.client import bundlecheck, specdraft
+from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
@@ -18,6 +18,7 @@ from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
 from hdrs_hpc.policy.not_built import NotBuiltError
 from hdrs_hpc.policy.refusals import ProjectUnknownError
+from hdrs_hpc.protocol import bundle as bundles
 
 _LINE = re.compile(r"line ([0-9]+)")
 # A spec that is only checked is never sent, so its nonce may be anybody's.
@@ -56,6 +57,8 @@ class SpecReport:
     """The broker whose answers were used where no context is near."""
     untold: tuple[str, ...] = ()
     """What could not be judged here, so that only the broker's decision tells."""
+    warnings: tuple[LocatedFinding, ...] = ()
+    """What may be a fault of the bundle's code."""
 
     @property
     def ok(self) -> bool:
@@ -79,11 +82,12 @@ class SpecReport:
             "context": str(self.context_file) if self.context_file else None,
             "broker": self.broker,
             "not-applied": list(self.untold),
+            "warnings": [item.as_dict() for item in self.warnings],
         }
 
 
 def check(
-    path: Path, context: Context | None, ask: Callable[[JobSpecDraft], Context] | None = None
+    path: Path, context: SpecContext | None, ask: Callable[[JobSpecDraft], SpecContext] | None = None
 ) -> SpecReport:
     """Check a spec's form, its bundle and, with a context, every rule of the project.  Raises nothing for these.
 
@@ -102,11 +106,13 @@ def check(
     except BadDocumentError as error:
         return SpecReport(path, (_unreadable(error),), None, place)
     try:
+        faults, warnings = _of_code(written)
+        if faults:
+            return SpecReport(path, faults, None, place, warnings=warnings)
         if context is None and ask is not None:
             context = ask(written.draft)
         if context is None:
-            specdraft.pack(written)
-            return SpecReport(path, _not_built(written), None, None)
+            return SpecReport(path, _not_built(written), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
@@ -121,7 +127,7 @@ def check(
         for rule in decision.broken
     )
     broker = context.root.document.audience if place is None else None
-    return SpecReport(path, broken, decision, place, broker, untold)
+    return SpecReport(path, broken, decision, place, broker, untold, warnings)
 
 
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
@@ -135,7 +141,26 @@ def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
     )
 
 
-def _judged(decision: job_policy.Decision, context: Context) -> tuple[job_policy.Decision, tuple[str, ...]]:
+def _of_code(
+    written: specdraft.WrittenSpec,
+) -> tuple[tuple[LocatedFinding, ...], tuple[LocatedFinding, ...]]:
+    """Faults and warnings of the bundle's code, by its own files and lines.  Raises BadDocumentError."""
+    packed, draft = specdraft.pack(written), written.draft
+    if packed is None or draft.workload.entry is None:
+        return (), ()
+    folder = str(draft.workload.bundle).rstrip("/")
+    found = bundlecheck.check(bundles.read(packed).files, draft.workload.entry, list(draft.outputs))
+    line = written.lines.get(("workload", "bundle"))
+    told: tuple[list[LocatedFinding], list[LocatedFinding]] = ([], [])
+    for item in found:
+        where = f"{folder}/{item.file}" + (f":{item.line}" if item.line else "")
+        told[item.warning].append(LocatedFinding(item.code, where, line, item.message, item.remedy))
+    return tuple(told[False]), tuple(told[True])
+
+
+def _judged(
+    decision: job_policy.Decision, context: SpecContext
+) -> tuple[job_policy.Decision, tuple[str, ...]]:
     """The decision without the answers that what is known here can't give, and what these would have needed."""
     left_out = [rule for rule in decision.rules if rule.code in context.untold]
     kept = tuple(rule for rule in decision.rules if rule.code not in context.untold)

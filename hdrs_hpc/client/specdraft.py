@@ -132,9 +132,12 @@ def _digest_of(written: WrittenSpec, name: str) -> dict[str, Any]:
 def pack(written: WrittenSpec) -> bytes | None:
     """The bundle's tar, read back as the broker will; None for a built-in workload."""
     workload = written.draft.workload
-    if workload.bundle is None or workload.entry is None:
+    if workload.bundle is None:
         return None
     packed = bundles.pack(written.path.parent / workload.bundle)
+    if workload.entry is None:
+        bundles.read(packed)
+        return packed
     module = workload.entry.partition(":")[0].replace(".", "/")
     if not {f"{module}.py", f"{module}/__init__.py"} & set(bundles.read(packed).files):
         raise EntryNotInBundleError(f"there is no {module}.py in {workload.bundle}")

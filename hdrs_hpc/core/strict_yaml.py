@@ -35,6 +35,12 @@ class YamlFeatureError(BadDocumentError):
     remedy = "Write the value out in full."
 
 
+class TabIndentError(BadDocumentError):
+    code = "yaml-tab"
+    meaning = "A line is indented by a tab, which YAML forbids."
+    remedy = "Use spaces: two for each level."
+
+
 def load(
     raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
 ) -> tuple[Any, dict[Path, int]]:
@@ -54,6 +60,8 @@ def load(
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
+        if mark and ("\t" in _indent_of(text, mark.line) or "'\\t'" in str(error.problem)):
+            raise TabIndentError("a tab where spaces belong", where=where) from None
         raise MalformedDocumentError(str(error.problem or error.context or "not YAML"), where=where) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise MalformedDocumentError(type(error).__name__) from None
@@ -63,6 +71,13 @@ def load(
     value = _build(root, (), lines)
     check_text(value)
     return value, lines
+
+
+def _indent_of(text: str, line: int) -> str:
+    """What stands before the first word of a line, counted from 0."""
+    lines = text.splitlines()
+    found = lines[line] if line < len(lines) else ""
+    return found[: len(found) - len(found.lstrip())]
 
 
 def _yaml() -> YAML:

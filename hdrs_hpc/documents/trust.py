@@ -11,28 +11,29 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import ANYONE, BROKER, KINDS, DocumentKind
-from hdrs_hpc.documents.models import (
-    Certificate,
-    Checkpoint,
-    Closure,
-    CodeApproval,
-    DatasetRegistration,
-    Document,
-    Grant,
-    JobSpec,
-    Login,
-    OptOutChange,
-    OutputDecision,
-    ReleaseRecord,
-    TrustRoot,
-)
-from hdrs_hpc.documents.models.trust_root import KeyRecord
+from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.documents.models.trust_root import KeyRecord, TrustRoot
+
+if TYPE_CHECKING:
+    from hdrs_hpc.documents.models import (
+        Certificate,
+        Checkpoint,
+        Closure,
+        CodeApproval,
+        DatasetRegistration,
+        Grant,
+        JobSpec,
+        Login,
+        OptOutChange,
+        OutputDecision,
+        ReleaseRecord,
+    )
 
 
 class WrongPayloadTypeError(BadDocumentError):

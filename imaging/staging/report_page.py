@@ -1,16 +1,22 @@
-"""The staging report as one HTML page: charts are inline SVG, nothing is loaded, no image of a patient is shown."""
+"""The staging report as one HTML page: the numbers are made here, the page is ``pages/staging-report.html``.
+
+Every value is escaped by Jinja2; charts are inline SVG, nothing is loaded, no image of a patient is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from html import escape
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import jinja2
 
 from imaging.staging.notes import NOTES
 from imaging.staging.refusals import REASONS, UNLISTED
 from imaging.staging.report import StageReport, by_cause
 
 _SHOWN_NUMBERS = 40
-_TEAL, _AMBER, _RED = "#0b6e69", "#b7791f", "#b3392f"
+_COLOURS = {"staged": "#0b6e69", "ruled": "#b7791f", "failed": "#b3392f"}
 _POLICY = {
     "refuse": "Images that may carry burned-in text were refused.",
     "hold": "Images that may carry burned-in text were held for a person.",
@@ -20,27 +26,26 @@ _POLICY = {
 
 def page(report: StageReport) -> str:
     """The whole page."""
-    causes = by_cause(report)
-    ruled = sum(causes[False].values())
-    return _PAGE.format(
-        style=_STYLE,
-        headline=_headline(report),
-        tiles="".join(
-            _tile(value, label)
-            for value, label in (
-                (f"{report.items_in:,}", f"files in, {size(report.bytes_in)}"),
-                (f"{report.staged_items:,}", "files staged"),
-                (f"{report.patients:,}", "patients"),
-                (size(report.image_bytes), "of image data"),
-                (f"{ruled:,}", "kept out by rule"),
-                (f"{report.failed:,}", "failed"),
-            )
+    ruled = sum(by_cause(report)[False].values())
+    return _template().render(
+        report=report,
+        colours=_COLOURS,
+        headline=f"{counted(report.staged.items())} of {counted([('patients', report.patients)])}",
+        tiles=(
+            (f"{report.items_in:,}", f"files in, {size(report.bytes_in)}"),
+            (f"{report.staged_items:,}", "files staged"),
+            (f"{report.patients:,}", "patients"),
+            (size(report.image_bytes), "of image data"),
+            (f"{ruled:,}", "kept out by rule"),
+            (f"{report.failed:,}", "failed"),
         ),
-        balance=_balance(report.staged_items, ruled, report.failed),
-        groups=_groups(report),
-        refused=_refused(report),
-        notes=_notes(report),
-        how=_how(report),
+        balance_title=f"{report.staged_items} staged, {ruled} kept out by rule, {report.failed} failed",
+        balance=tuple(_balance(report.staged_items, ruled, report.failed)),
+        groups=tuple(_groups(report)),
+        refused=tuple(_refused(report)),
+        notes=tuple(_notes(report)),
+        opt_out=_opt_out(report),
+        how=tuple(_how(report)),
     )
 
 
@@ -59,169 +64,93 @@ def counted(staged: Iterable[tuple[str, int]]) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _headline(report: StageReport) -> str:
-    return f"{counted(report.staged.items())} of {counted([('patients', report.patients)])}"
+@cache
+def _template() -> jinja2.Template:
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("imaging.staging", "pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return pages.get_template("staging-report.html")
 
 
-def _tile(value: str, label: str) -> str:
-    return f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>"
-
-
-def _balance(staged: int, ruled: int, failed: int) -> str:
-    """One bar: what became of all files."""
+def _balance(staged: int, ruled: int, failed: int) -> Iterator[dict[str, Any]]:
+    """Pieces of one bar, 1,000 wide: what became of all files."""
     total = max(staged + ruled + failed, 1)
-    at, bars = 0.0, ""
-    for count, colour in ((staged, _TEAL), (ruled, _AMBER), (failed, _RED)):
+    at = 0.0
+    labels = {"staged": "staged", "ruled": "kept out by rule", "failed": "failed"}
+    for (what, label), count in zip(labels.items(), (staged, ruled, failed), strict=True):
         width = 1000 * count / total
-        bars += f'<rect x="{at:.2f}" width="{width:.2f}" height="18" fill="{colour}"/>'
+        yield {"at": at, "width": width, "colour": _COLOURS[what], "label": label, "percent": width / 10}
         at += width
-    legend = "".join(
-        f'<span><i style="background:{colour}"></i>{label} {100 * count / total:.1f} %</span>'
-        for count, colour, label in (
-            (staged, _TEAL, "staged"),
-            (ruled, _AMBER, "kept out by rule"),
-            (failed, _RED, "failed"),
-        )
-    )
-    title = f"{staged} staged, {ruled} kept out by rule, {failed} failed"
-    return (
-        f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" role="img"><title>{title}</title>{bars}</svg>'
-        f'<p class="legend">{legend}</p>'
-    )
 
 
-def _bar(share: float, colour: str) -> str:
-    return (
-        f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" class="bar" aria-hidden="true">'
-        f'<rect width="{max(100 * share, 0.5):.2f}" height="10" fill="{colour}"/></svg>'
-    )
+def _bar(share: float) -> float:
+    """The width of a bar that is 100 wide when full; one that is nearly empty is still seen."""
+    return max(100 * share, 0.5)
 
 
-def _groups(report: StageReport) -> str:
-    if not report.groups:
-        return "<p>Nothing was staged.</p>"
-    largest = max(max(group.image_bytes for group in report.groups), 1)
-    rows = "".join(
-        f"<tr><td>{escape(group.kind)}<td>{escape(group.modality) or '–'}<td class=n>{group.items:,}"
-        f"<td class=n>{group.source_items:,}<td class=n>{size(group.image_bytes)}"
-        f"<td>{_bar(group.image_bytes / largest, _TEAL)}</tr>"
-        for group in report.groups
-    )
-    return (
-        "<table><thead><tr><th>kind<th>modality<th class=n>items<th class=n>from files<th class=n>image data<th>"
-        f"</tr></thead><tbody>{rows}</tbody></table>"
-    )
+def _groups(report: StageReport) -> Iterator[dict[str, Any]]:
+    largest = max((group.image_bytes for group in report.groups), default=0) or 1
+    for group in report.groups:
+        yield {
+            "kind": group.kind,
+            "modality": group.modality,
+            "count": f"{group.items:,}",
+            "source_items": f"{group.source_items:,}",
+            "image_bytes": size(group.image_bytes),
+            "share": _bar(group.image_bytes / largest),
+        }
 
 
-def _refused(report: StageReport) -> str:
-    if not report.refused:
-        return "<p>Nothing was refused.</p>"
-    most = max(len(numbers) for numbers in report.refused.values())
-    parts = []
+def _refused(report: StageReport) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Title and rows of each table: what failed first, the most frequent reason first."""
     for failed, title in ((True, "Failed: broken or unreadable"), (False, "Kept out by rule")):
         codes = [code for code in report.refused if REASONS[code].failed == failed]
         if codes:
-            rows = "".join(
-                _refusal(code, report.refused[code], most, report.named(code))
-                for code in sorted(codes, key=lambda code: (-len(report.refused[code]), code))
+            yield (
+                title,
+                [
+                    _refusal(report, code)
+                    for code in sorted(codes, key=lambda code: (-len(report.refused[code]), code))
+                ],
             )
-            parts.append(
-                f"<h3>{title}</h3><table><thead><tr><th>why<th class=n>files<th><th>what to do<th>item numbers"
-                f"</tr></thead><tbody>{rows}</tbody></table>"
-            )
-    return "".join(parts)
 
 
-def _refusal(code: str, numbers: tuple[int, ...], most: int, named: Mapping[str, int]) -> str:
-    reason = REASONS[code]
-    details = "; ".join(f"{escape(name)}: {count:,}" for name, count in named.items())
+def _refusal(report: StageReport, code: str) -> dict[str, Any]:
+    reason, numbers = REASONS[code], report.refused[code]
+    most = max(len(numbers) for numbers in report.refused.values())
     listed = ", ".join(map(str, numbers[:_SHOWN_NUMBERS])) + (" …" if len(numbers) > _SHOWN_NUMBERS else "")
-    colour = _RED if reason.failed else _AMBER
-    return (
-        f"<tr><td><code>{escape(code)}</code><br>{escape(reason.meaning)}"
-        f"{f'<br>{details}' if details else ''}<td class=n>{len(numbers):,}"
-        f"<td>{_bar(len(numbers) / most, colour)}<td>{escape(reason.remedy)}"
-        f"<td class=numbers>{'counted only' if code in UNLISTED else listed}</tr>"
-    )
+    return {
+        "code": code,
+        "meaning": reason.meaning,
+        "details": "; ".join(f"{name}: {count:,}" for name, count in report.named(code).items()),
+        "count": f"{len(numbers):,}",
+        "share": _bar(len(numbers) / most),
+        "colour": _COLOURS["failed" if reason.failed else "ruled"],
+        "remedy": reason.remedy,
+        "numbers": "counted only" if code in UNLISTED else listed,
+    }
 
 
-def _notes(report: StageReport) -> str:
-    if not report.notes:
-        return ""
-    rows = "".join(
-        f"<tr><td class=n>{count:,}<td>{escape(NOTES.get(note, note))}<td><code>{escape(note)}</code></tr>"
-        for note, count in sorted(report.notes.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
-    return f"<h2>Worth a look</h2><table><tbody>{rows}</tbody></table>"
+def _notes(report: StageReport) -> Iterator[tuple[str, str, str]]:
+    for note, count in sorted(report.notes.items(), key=lambda pair: (-pair[1], pair[0])):
+        yield f"{count:,}", NOTES.get(note, note), note
 
 
-def _how(report: StageReport) -> str:
-    facts = [
-        ("Profile", escape(report.profile)),
-        ("Dataset version", f"<code>{escape(report.inventory)}</code>"),
-        ("Opt-out list", _opt_out(report)),
-        ("Burned-in text", _POLICY[str(report.policy["burned-in"])]),
-        ("Search for text", "in every image" if report.policy["find-text"] else "not switched on"),
-        ("Rules for text", f"version {escape(str(report.policy['text-rules']))}"),
-        ("Faces", "removed from head scans" if report.policy["deface"] else "left as they are"),
-        ("Files were parsed under", escape(report.isolation)),
-    ]
+def _how(report: StageReport) -> Iterator[tuple[str, str]]:
+    yield "Burned-in text", _POLICY[str(report.policy["burned-in"])]
+    yield "Search for text", "in every image" if report.policy["find-text"] else "not switched on"
+    yield "Rules for text", f"version {report.policy['text-rules']}"
+    yield "Faces", "removed from head scans" if report.policy["deface"] else "left as they are"
+    yield "Files were parsed under", report.isolation
     if report.seconds:
         rate = f"{report.items_in / report.seconds:,.0f} files/s, {size(report.bytes_in / report.seconds)}/s"
-        facts.append(("Time", f"{report.seconds:,.1f} s ({report.reading_s:,.1f} s reading headers); {rate}"))
-        facts.append(("Workers", escape(report.workers)))
-    return "<dl>" + "".join(f"<dt>{name}<dd>{text}" for name, text in facts) + "</dl>"
+        yield "Time", f"{report.seconds:,.1f} s ({report.reading_s:,.1f} s reading headers); {rate}"
+        yield "Workers", report.workers
 
 
 def _opt_out(report: StageReport) -> str:
     told = report.opt_out
     length = f"up to {told['about']:,} patients" if told["about"] else "nobody opted out"
-    reason = f": {escape(str(told['nobody']))}" if "nobody" in told else ""
-    return f"{length}{reason}, <code>{escape(str(told['list']))}</code>"
-
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1c2b2a; max-width: 68rem;
-  margin: 2.5rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.1rem; font-weight: 600; color: #5b6b6a; margin: 0; }
-h1 + p { font-size: 1.9rem; line-height: 1.25; margin: .1rem 0 1.4rem; font-weight: 600; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .6rem; margin: 0 0 1.2rem; }
-.tiles div { background: #f2f6f5; border-radius: .5rem; padding: .7rem .9rem; }
-.tiles b { display: block; font-size: 1.35rem; } .tiles span, .legend { color: #5b6b6a; font-size: .9rem; }
-svg { display: block; width: 100%; height: 18px; border-radius: 4px; }
-svg.bar { width: 8rem; height: 10px; border-radius: 2px; margin-top: .45rem; }
-.legend span { margin-right: 1.2rem; } .legend i { display: inline-block; width: .8em; height: .8em;
-  border-radius: 2px; margin-right: .4em; }
-table { border-collapse: collapse; width: 100%; }
-th { text-align: left; font-weight: 600; color: #5b6b6a; font-size: .9rem; }
-td, th { padding: .4rem .7rem .4rem 0; vertical-align: top; } tbody tr { border-top: 1px solid #dfe7e6; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:has(br) { width: 30%; }
-.numbers { font-size: .85rem; color: #5b6b6a; max-width: 16rem; overflow-wrap: anywhere; }
-code { font-size: .87em; background: #f2f6f5; padding: .05em .3em; border-radius: 3px; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; }
-dt { color: #5b6b6a; } dd { margin: 0; }
-footer { margin-top: 2.5rem; color: #5b6b6a; font-size: .9rem; border-top: 1px solid #dfe7e6; padding-top: .8rem; }
-@media print { body { margin: 0; } .tiles div { border: 1px solid #dfe7e6; } }
-"""
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Staging report</title><style>{style}</style></head><body>
-<h1>Staging report</h1>
-<p>{headline}</p>
-<div class="tiles">{tiles}</div>
-{balance}
-<h2>What came in</h2>
-{groups}
-<h2>Not in the copy</h2>
-{refused}
-{notes}
-<h2>How</h2>
-{how}
-<footer>Item numbers are rows of the registered inventory, counted from 1. This page holds counts and reasons;
-pictures for review are in the sealed copy alone.</footer>
-</body></html>
-"""
+    return f"{length}: {told['nobody']}" if "nobody" in told else length

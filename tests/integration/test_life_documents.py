@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import bundles, cancellation
 from hdrs_hpc.broker.store import documents, jobs
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.envelope import Envelope
@@ -116,7 +116,7 @@ def bundle_never_uploaded(world: World) -> bytes:
 
 def bundle_of_another_size(world: World) -> bytes:
     content = packed(world, {"mine.py": "def run(ctx): pass\n"})
-    accept.put_bundle(world.ctx.db, content, bundle.digest(content))
+    bundles.put(world.ctx.db, content, bundle.digest(content))
     work = {"kind": "dask", "bundle": {"digest": bundle.digest(content), "size": 1}, "entry": "mine:run"}
     return world.signed("job-spec", world.spec_value(workload=work), "okafor")
 
@@ -126,7 +126,7 @@ def bundle_under_our_names(world: World) -> bytes:
     (folder / "imaging").mkdir(parents=True, exist_ok=True)
     (folder / "imaging" / "__init__.py").write_text("")
     content = raw_tar(folder)
-    accept.put_bundle(world.ctx.db, content, bundle.digest(content))
+    bundles.put(world.ctx.db, content, bundle.digest(content))
     named = {"digest": bundle.digest(content), "size": len(content)}
     work = {"kind": "dask", "bundle": named, "entry": "imaging:run"}
     return world.signed("job-spec", world.spec_value(workload=work), "okafor")
@@ -248,7 +248,7 @@ def test_the_same_bytes_are_one_job_and_the_same_nonce_is_none(world: World) -> 
     assert proofs.refusal(lambda: world.file_raw(replayed)) == ["replayed"]
     with world.ctx.db.read() as tx:
         assert [job.id for job in jobs.of_project(tx, world.project)] == [first.job]
-    accept.request_cancel(world.ctx.db, "okafor", str(first.job))
+    cancellation.request(world.ctx.db, "okafor", str(first.job))
     ended = world.run_job(str(first.job), "PURGED", timeout_s=60)
     assert (ended.outcome, ended.reason) == ("CANCELLED", "cancelled")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import cancellation
 from hdrs_hpc.broker.store import artefacts, jobs
 from hdrs_hpc.protocol import layout
 from tests.support import proofs
@@ -150,7 +150,7 @@ def test_one_dissenting_reviewer_withholds(world: World) -> None:
 def test_a_researcher_cancels_a_running_job(world: World) -> None:
     job = run(world, "import time\ndef run(context):\n    time.sleep(600)\n", {"t": table("t.csv")})
     world.run_until(lambda: phase(world, job) == "running", 60)
-    accept.request_cancel(world.ctx.db, "okafor", job)
+    cancellation.request(world.ctx.db, "okafor", job)
     ended = world.run_job(job, "PURGED", timeout_s=30)
     assert (ended.outcome, ended.reason) == ("CANCELLED", "cancelled")
     name = attempt_of(world, job)

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clusters.slurm import SlurmCluster
-from hdrs_hpc.broker import context
-from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker import opened
 from hdrs_hpc.broker.controller import loop as controller
 from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import client, master, server
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.keyd.master import MasterFile
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.documents.envelope import Envelope
@@ -142,11 +142,11 @@ def name_of(action: Any) -> str:
 def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
     act = controller.act
 
-    def killing_act(action: Any, ctx: Context) -> None:
+    def killing_act(action: Any, broker: OpenBroker) -> None:
         with killer.around(name_of(action)):
-            act(action, ctx)
+            act(action, broker)
 
-    open_cluster = context.open_cluster
+    open_cluster = opened.open_cluster
 
     def killing_cluster(*args: Any) -> Any:
         cluster = open_cluster(*args)
@@ -155,8 +155,8 @@ def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
         return cluster
 
     patch(controller, "act", killing_act)
-    patch(context, "open_cluster", killing_cluster)
-    patch(Context, "ask", killer.after("keyd", Context.ask))
+    patch(opened, "open_cluster", killing_cluster)
+    patch(OpenBroker, "ask", killer.after("keyd", OpenBroker.ask))
     patch(Database, "write", killer.after_block("commit", Database.write))
     patch(workers, "start", killer.after("start", workers.start))
     patch(Path, "replace", killer.after("rename", Path.replace))

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from hdrs_hpc.broker import setup
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import accept, opt_out, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages
 from hdrs_hpc.broker.keyd.keyd import Keyd
@@ -74,7 +74,7 @@ class Office:
             **{"broker-keys": {duty: [line] for duty, line in lines.items()}}
         )
         self.root = self.party.sign("trust-root", self.root_value, "ada", "bob")
-        accept.accept_first_root(self.db, self.ask, self.root.to_bytes(), self.root.digest)
+        trust_root.accept_first(self.db, self.ask, self.root.to_bytes(), self.root.digest)
         self.accept("dataset-registration", REGISTRATION, "ada", "bob")
         self.state_opt_outs(REGISTRATION["name"], "A1")
         self.grants = {"lung-fm": self._grant("lung-fm", "rae"), "skin-fm": self._grant("skin-fm", "sam")}
@@ -97,7 +97,7 @@ class Office:
     def state_opt_outs(self, dataset: str, *patients: str) -> None:
         """A custodian's first statement of who opted out."""
         raw = OptOutIds.new(patients).to_bytes()
-        brought, _ = accept.put_opt_out_ids(self.db, self.home, raw, dataset)
+        brought, _ = opt_out.put_ids(self.db, self.home, raw, dataset)
         value = OTHERS["opt-out-change"][1] | {"dataset": dataset, "ids": brought.digest}
         self.accept("opt-out-change", value, "ada")
 

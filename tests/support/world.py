@@ -20,12 +20,12 @@ from typing import Any
 
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import setup, sites
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import loop as controller
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import accept, bundles, opt_out, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home import installed_runtimes as runtime
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import artefacts, jobs, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.cli.demo.archive import Archive, make_archive
@@ -98,11 +98,11 @@ class World:
         self.archive, self.canaries = made.archive, made.canaries
         self.opted_out = made.opt_out.read_text().split()
         self.start_keyd()
-        self.ctx = Context.open(self.home)
+        self.ctx = OpenBroker.open(self.home)
         raw = self.signed("trust-root", self.trust_root(), "abara", "bell")
         self.root_envelope = raw
         self.root_digest = Envelope.parse(raw).digest
-        accept.accept_first_root(self.ctx.db, self.ctx.ask, raw, self.root_digest)
+        trust_root.accept_first(self.ctx.db, self.ctx.ask, raw, self.root_digest)
         self._add_cluster()
         self.versions = {
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
@@ -211,9 +211,7 @@ class World:
     def opt_out_change(self, dataset: str, action: str, patients: Iterable[str] = ()) -> bytes:
         """Bring the ids into the data zone, and sign the change that follows what is in force."""
         before = self.statements(dataset)
-        brought, _ = accept.put_opt_out_ids(
-            self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset
-        )
+        brought, _ = opt_out.put_ids(self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
         value = {
             "schema": "hdrs-hpc/opt-out-change/1",
             "audience": "demo-sde",
@@ -376,7 +374,7 @@ class World:
             path.write_text(text)
         content = bundle.pack(folder)
         digest = bundle.digest(content)
-        accept.put_bundle(self.ctx.db, content, digest)
+        bundles.put(self.ctx.db, content, digest)
         self.file(
             "code-approval",
             {

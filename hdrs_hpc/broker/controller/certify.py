@@ -17,12 +17,12 @@ from typing import Any
 
 from connectors.clusters import JobPhase
 from hdrs_hpc.audit import places
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import processes
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.samples import Tried
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, artefacts, checkpoint, copies, documents, jobs, log, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -87,15 +87,15 @@ class Found:
     size: int | None = None
 
 
-Finder = Callable[[Context, Subject], Found]
+Finder = Callable[[OpenBroker, Subject], Found]
 
 
-def issue(ctx: Context, project: Project) -> None:
+def issue(broker: OpenBroker, project: Project) -> None:
     """Verify, sign, log, close.  Idempotent up to the last transaction, which ends the project's life."""
-    subject = look_up(ctx, project)
-    rows = look(ctx, subject)
+    subject = look_up(broker, project)
+    rows = look(broker, subject)
     _require_complete(rows)
-    with ctx.db.write() as tx:
+    with broker.db.write() as tx:
         said = {
             entry.detail["place"]: dict(entry.detail)
             for entry in log.of_event(tx, "place-verified")
@@ -105,13 +105,13 @@ def issue(ctx: Context, project: Project) -> None:
             detail = _place_detail(name, found)
             if said.get(name) != detail:  # the same as before a crash or a refusal is not said again
                 log.append(tx, "place-verified", {"project": project.name}, detail=detail)
-    checkpoint.sign(ctx.db, ctx.ask)
-    payload = _payload(ctx, subject, rows)
-    envelope = base64.b64decode(ctx.ask(m.SignCertificate(payload))["envelope"])
+    checkpoint.sign(broker.db, broker.ask)
+    payload = _payload(broker, subject, rows)
+    envelope = base64.b64decode(broker.ask(m.SignCertificate(payload))["envelope"])
     certificate = Certificate.from_payload(payload)
     digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
-    path = ctx.home.certificate_file(project.name)
-    with ctx.db.write() as tx:
+    path = broker.home.certificate_file(project.name)
+    with broker.db.write() as tx:
         documents.put(tx, digest, "certificate", envelope, ())
         log.append(
             tx,
@@ -126,13 +126,13 @@ def issue(ctx: Context, project: Project) -> None:
         transition.move(tx, "project", {"project": project.name}, "CLOSING", "CLOSED", certificate=digest)
         alerts.clear(tx, f"project/{project.name}")
         replace_file(path, envelope)
-    checkpoint.sign(ctx.db, ctx.ask)
+    checkpoint.sign(broker.db, broker.ask)
 
 
-def look_up(ctx: Context, project: Project) -> Subject:
+def look_up(broker: OpenBroker, project: Project) -> Subject:
     """What the database, keyd and the log know of the project."""
-    held = ctx.ask(m.Inspect(project.name))
-    with ctx.db.read() as tx:
+    held = broker.ask(m.Inspect(project.name))
+    with broker.db.read() as tx:
         listed = jobs.of_project(tx, project.name)
         pairs = tuple((attempt, job) for job in listed for attempt in jobs.attempts_of(tx, job.id))
         staged = tuple(copies.of_project(tx, project.name))
@@ -159,12 +159,12 @@ def look_up(ctx: Context, project: Project) -> Subject:
     )
 
 
-def look(ctx: Context, subject: Subject) -> dict[str, Found]:
+def look(broker: OpenBroker, subject: Subject) -> dict[str, Found]:
     """The row of every place, by looking; one that is not empty or can't be looked at says so and raises nothing."""
     rows = {}
     for name in places.PLACES:
         try:
-            rows[name] = FINDERS[name](ctx, subject)
+            rows[name] = FINDERS[name](broker, subject)
         except (PlaceNotEmptyError, KeyStillThereError) as error:
             rows[name] = Found(FOUND, f"looked, and it is not as it must be: {error.message}")
         except HdrsError as error:
@@ -198,10 +198,10 @@ def _is_verified(name: str, found: Found) -> bool:
     )
 
 
-def _check_keys(ctx: Context, subject: Subject) -> int:
+def _check_keys(broker: OpenBroker, subject: Subject) -> int:
     """keyd lists no key, and when asked for each it refuses; gives how many it was asked for."""
     name = subject.project.name
-    held = ctx.ask(m.Inspect(name))
+    held = broker.ask(m.Inspect(name))
     if held["live"] or held["project_key"]:
         raise KeyStillThereError("keyd lists a key of the project")
     asked: list[m.UseKey] = [m.UseKey("stage", name, copy.id) for copy in subject.copies]
@@ -212,7 +212,7 @@ def _check_keys(ctx: Context, subject: Subject) -> int:
     ]
     for ask in asked:
         try:
-            ctx.ask(ask)
+            broker.ask(ask)
         except KeydRefusedError:
             continue
         raise KeyStillThereError("keyd gave a key of the project", where=ask.purpose)
@@ -234,9 +234,9 @@ def _amount(found: Found) -> dict[str, int]:
     return {name: number for name, number in told.items() if number is not None}
 
 
-def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
+def _payload(broker: OpenBroker, subject: Subject, rows: dict[str, Found]) -> bytes:
     project = subject.project
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         root = documents.current_root(tx)
         size = log.size(tx)
         head = log.root(tx, size)
@@ -244,8 +244,8 @@ def _payload(ctx: Context, subject: Subject, rows: dict[str, Found]) -> bytes:
         for entry in log.of_event(tx, "handover-bound"):
             if entry.subject["project"] == project.name and "runtime" in entry.detail:
                 runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
-    keystore = ctx.ask(m.Status())["keystore"]
-    now = clock.to_text(ctx.now())
+    keystore = broker.ask(m.Status())["keystore"]
+    now = clock.to_text(broker.now())
     value: dict[str, Any] = {
         "schema": Certificate.SCHEMA,
         "audience": root.document.audience,
@@ -357,17 +357,17 @@ def _checks(subject: Subject, rows: dict[str, Found]) -> list[dict[str, str]]:
 # --- one finder a place
 
 
-def _outside(_ctx: Context, _subject: Subject) -> Found:
+def _outside(_broker: OpenBroker, _subject: Subject) -> Found:
     return Found(
         "outside", "not looked at: it belongs to the hospital and stays, whatever becomes of the project"
     )
 
 
-def _not_checked(_ctx: Context, _subject: Subject) -> Found:
+def _not_checked(_broker: OpenBroker, _subject: Subject) -> Found:
     return Found("not-checked", "not looked at: by design it has no field in which patient data could stand")
 
 
-def _ended(ctx: Context, subject: Subject) -> Found:
+def _ended(broker: OpenBroker, subject: Subject) -> Found:
     """Every cluster job of the project is over, so are the processes, mounts and memory that it had."""
     if not subject.attempts:
         return Found("never-made", "the database knows no attempt of the project")
@@ -376,7 +376,7 @@ def _ended(ctx: Context, subject: Subject) -> Found:
         by_cluster.setdefault(job.cluster or "", []).append(attempt.name)
     ended = forgotten = 0
     for cluster, names in by_cluster.items():
-        lookup = ctx.cluster(cluster, subject.project.name).find(sorted(names))
+        lookup = broker.cluster(cluster, subject.project.name).find(sorted(names))
         for found in lookup.jobs.values():
             if any(item.phase is not JobPhase.ENDED for item in found):
                 raise PlaceNotEmptyError(
@@ -388,7 +388,7 @@ def _ended(ctx: Context, subject: Subject) -> Found:
     return Found("ended", f"{how}; nobody looked on the nodes", ended)
 
 
-def _gpu(_ctx: Context, subject: Subject) -> Found:
+def _gpu(_broker: OpenBroker, subject: Subject) -> Found:
     if not subject.attempts:
         return Found("never-made", "the database knows no attempt of the project")
     return Found(
@@ -397,11 +397,11 @@ def _gpu(_ctx: Context, subject: Subject) -> Found:
     )
 
 
-def _stager_ended(_ctx: Context, subject: Subject) -> Found:
+def _stager_ended(_broker: OpenBroker, subject: Subject) -> Found:
     return _processes_gone([copy.id for copy in subject.copies], "copies", "parsers end with their stager")
 
 
-def _checker_ended(_ctx: Context, subject: Subject) -> Found:
+def _checker_ended(_broker: OpenBroker, subject: Subject) -> Found:
     return _processes_gone(
         [attempt.name for attempt, _ in subject.attempts], "attempts", "a checker ends with its collector"
     )
@@ -419,18 +419,18 @@ def _processes_gone(names: list[str], what: str, children: str) -> Found:
     return Found("ended", how)
 
 
-def _key_store(ctx: Context, subject: Subject) -> Found:
-    asked = _check_keys(ctx, subject)
+def _key_store(broker: OpenBroker, subject: Subject) -> Found:
+    asked = _check_keys(broker, subject)
     count = len(subject.key_ends)
     how = f"keyd lists no key of the project and refused each of {asked} that it was asked for; {count} were destroyed"
     return Found("empty", how, count)
 
 
-def _sealed_copies(ctx: Context, subject: Subject) -> Found:
-    listed = _list_scratch(ctx, subject, "copies", {copy.cluster for copy in subject.copies})
+def _sealed_copies(broker: OpenBroker, subject: Subject) -> Found:
+    listed = _list_scratch(broker, subject, "copies", {copy.cluster for copy in subject.copies})
     if not subject.copies:
         return Found("never-made", "the database knows no copy of the project")
-    asked = _check_keys(ctx, subject)
+    asked = _check_keys(broker, subject)
     missing = [copy.id for copy in subject.copies if copy.id not in subject.copies_tried]
     if missing:
         raise PlaceNotEmptyError(f"{len(missing)} copies were never looked at before they were unlinked")
@@ -440,14 +440,14 @@ def _sealed_copies(ctx: Context, subject: Subject) -> Found:
 
 
 def _attempts_gone(result: str, *, counted: bool = False) -> Finder:
-    def find(ctx: Context, subject: Subject) -> Found:
+    def find(broker: OpenBroker, subject: Subject) -> Found:
         clusters = {job.cluster for _, job in subject.attempts if job.cluster}
-        listed = _list_scratch(ctx, subject, "attempts", clusters)
+        listed = _list_scratch(broker, subject, "attempts", clusters)
         if not subject.attempts:
             return Found("never-made", "the database knows no attempt of the project")
         how = listed
         if result == "key-gone-and-empty":
-            how = f"keyd refused {_check_keys(ctx, subject)} keys; {listed}"
+            how = f"keyd refused {_check_keys(broker, subject)} keys; {listed}"
         if not counted:
             return Found(result, how)
         missing = [
@@ -464,58 +464,58 @@ def _attempts_gone(result: str, *, counted: bool = False) -> Finder:
     return find
 
 
-def _list_scratch(ctx: Context, subject: Subject, folder: str, clusters: set[str]) -> str:
+def _list_scratch(broker: OpenBroker, subject: Subject, folder: str, clusters: set[str]) -> str:
     """List a folder of the project on each cluster; raises when anything but folders is there."""
     name = subject.project.name
     for cluster in clusters:
-        left = ctx.cluster(cluster, name).list_tree(*layout.project_parts(name), folder)
+        left = broker.cluster(cluster, name).list_tree(*layout.project_parts(name), folder)
         _require_empty([path for path in left if not path.endswith("/")], f"{folder} on {cluster}")
     return f"{folder}/ was listed on {len(clusters)} clusters and held no file"
 
 
-def _folders_gone(folders: Callable[[Context, Subject], list[Path]], result: str = "empty") -> Finder:
-    def find(ctx: Context, subject: Subject) -> Found:
-        expected = folders(ctx, subject)
+def _folders_gone(folders: Callable[[OpenBroker, Subject], list[Path]], result: str = "empty") -> Finder:
+    def find(broker: OpenBroker, subject: Subject) -> Found:
+        expected = folders(broker, subject)
         if not expected:
             return Found("never-made", "the database knows nothing of the project that could have made it")
         _require_empty([path.name for path in expected if path.exists()], "the data zone")
         how = f"looked for {len(expected)} names in the data zone; none is there"
         if result == "key-gone-and-empty":
-            how = f"keyd refused {_check_keys(ctx, subject)} keys; {how}"
+            how = f"keyd refused {_check_keys(broker, subject)} keys; {how}"
         return Found(result, how)
 
     return find
 
 
-def _quarantine_gone(ctx: Context, subject: Subject) -> Found:
-    found = _folders_gone(_quarantine, "key-gone-and-empty")(ctx, subject)
+def _quarantine_gone(broker: OpenBroker, subject: Subject) -> Found:
+    found = _folders_gone(_quarantine, "key-gone-and-empty")(broker, subject)
     if found.result == "never-made":
         return found
     how = f"{found.how}; counted with it: what waited for review"
     return replace(found, how=how, count=subject.quarantine[0], size=subject.quarantine[1])
 
 
-def _staging(ctx: Context, subject: Subject) -> list[Path]:
-    found = [ctx.home.staging_dir(copy.id) for copy in subject.copies]
-    found += [ctx.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
-    return found + [ctx.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
+def _staging(broker: OpenBroker, subject: Subject) -> list[Path]:
+    found = [broker.home.staging_dir(copy.id) for copy in subject.copies]
+    found += [broker.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
+    return found + [broker.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
 
 
-def _selectable(ctx: Context, subject: Subject) -> list[Path]:
-    whole = [ctx.home.selectable_file(copy.id) for copy in subject.copies]
+def _selectable(broker: OpenBroker, subject: Subject) -> list[Path]:
+    whole = [broker.home.selectable_file(copy.id) for copy in subject.copies]
     return whole + [path.with_name(f".{path.name}.partial") for path in whole]
 
 
-def _quarantine(ctx: Context, subject: Subject) -> list[Path]:
-    return [ctx.home.quarantine_dir(attempt.name) for attempt, _ in subject.attempts]
+def _quarantine(broker: OpenBroker, subject: Subject) -> list[Path]:
+    return [broker.home.quarantine_dir(attempt.name) for attempt, _ in subject.attempts]
 
 
-def _artefacts(ctx: Context, subject: Subject) -> list[Path]:
-    return [ctx.home.artefacts_dir(job.id) for job in subject.jobs]
+def _artefacts(broker: OpenBroker, subject: Subject) -> list[Path]:
+    return [broker.home.artefacts_dir(job.id) for job in subject.jobs]
 
 
-def _pictures(ctx: Context, _subject: Subject) -> Found:
-    folder = ctx.home.root / "pictures"
+def _pictures(broker: OpenBroker, _subject: Subject) -> Found:
+    folder = broker.home.root / "pictures"
     _require_empty([path.name for path in folder.rglob("*")] if folder.exists() else [], "pictures")
     return Found(
         "never-made",
@@ -523,15 +523,15 @@ def _pictures(ctx: Context, _subject: Subject) -> Found:
     )
 
 
-def _released(ctx: Context, subject: Subject) -> Found:
+def _released(broker: OpenBroker, subject: Subject) -> Found:
     """Every file there is one that was released, with its record beside it."""
     count = size = 0
     for job in subject.jobs:
-        folder = ctx.home.released_dir(job.id)
+        folder = broker.home.released_dir(job.id)
         found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
         if not found:
             continue
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             names = {item.name for item in artefacts.of_job(tx, job.id) if item.release_record is not None}
         allowed = names | {f"{name}.record.json" for name in names}
         _require_empty(sorted(found.keys() - allowed), "released, without a release record,")

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps import Action, Step, Table
 from hdrs_hpc.broker.controller.steps.admit import AdmitStep
 from hdrs_hpc.broker.controller.steps.build_copy import BuildCopyStep
@@ -28,6 +27,7 @@ from hdrs_hpc.broker.controller.steps.run import RunStep
 from hdrs_hpc.broker.controller.steps.stage import AwaitCopiesStep, WantCopiesStep
 from hdrs_hpc.broker.controller.steps.submit import SubmitStep
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, projects
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
@@ -55,98 +55,98 @@ JOB_STEPS: Table[Job] = {
 }
 
 
-def act(action: Action, ctx: Context) -> None:
+def act(action: Action, broker: OpenBroker) -> None:
     """The one place where anything happens: the kill trials wrap this."""
-    action.act(ctx)
+    action.act(broker)
 
 
-def tick(ctx: Context) -> int:
+def tick(broker: OpenBroker) -> int:
     """Give every living thing one turn; the number of actions that moved something on."""
-    ctx.forget_lookups()
-    if not _log_holds(ctx):
-        return _turns_of_projects(ctx)
-    done = _turns_of_projects(ctx)
-    with ctx.db.read() as tx:
+    broker.forget_lookups()
+    if not _log_holds(broker):
+        return _turns_of_projects(broker)
+    done = _turns_of_projects(broker)
+    with broker.db.read() as tx:
         making = copies.active(tx)
     for copy in making:
-        done += _turn(ctx, COPY_STEPS, copy, f"copy/{copy.id}")
-    with ctx.db.read() as tx:
+        done += _turn(broker, COPY_STEPS, copy, f"copy/{copy.id}")
+    with broker.db.read() as tx:
         living = jobs.active(tx)
     for job in living:
-        done += _turn(ctx, JOB_STEPS, job, f"job/{job.id}")
+        done += _turn(broker, JOB_STEPS, job, f"job/{job.id}")
     return done
 
 
-def _turns_of_projects(ctx: Context) -> int:
-    with ctx.db.read() as tx:
+def _turns_of_projects(broker: OpenBroker) -> int:
+    with broker.db.read() as tx:
         every_project = projects.every(tx)
-    return sum(_turn(ctx, PROJECT_STEPS, project, f"project/{project.name}") for project in every_project)
+    return sum(_turn(broker, PROJECT_STEPS, project, f"project/{project.name}") for project in every_project)
 
 
-def _log_holds(ctx: Context) -> bool:
+def _log_holds(broker: OpenBroker) -> bool:
     """Whether keyd signs the log as it is.
 
     Where it does not, the database was put back from a backup: what it says of jobs and copies is not how things
     are, and keyd gives nothing.  Projects still end in time, because their keys die with them.
     """
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         if documents.first_root_digest(tx) is None:
             return True
     try:
-        checkpoint.sign(ctx.db, ctx.ask)
+        checkpoint.sign(broker.db, broker.ask)
     except HdrsError as error:
         logger.error("%s: %s", BROKER, error.code)
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             alerts.put(tx, BROKER, error.code, error.message)
         return False
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         waiting = alerts.find(tx, BROKER) is not None
     if waiting:
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             alerts.clear(tx, BROKER)
     return True
 
 
-def _turn(ctx: Context, table: Table[Any], row: Any, about: str) -> int:
+def _turn(broker: OpenBroker, table: Table[Any], row: Any, about: str) -> int:
     step: Step[Any] | None = table.get(row.state)
     if step is None:
         return 0
     try:
-        action = step.decide(step.observe(ctx, row))
+        action = step.decide(step.observe(broker, row))
         if action is not None:
-            act(action, ctx)
+            act(action, broker)
     except StateMovedError:
         return 0  # web or another turn was first; the next tick sees the new state
     except HdrsError as error:
-        _note_trouble(ctx, about, error)
+        _note_trouble(broker, about, error)
         return 0
     except Exception as error:
         # Our own bug: one job that meets it must not stop the others.  Its text may hold anything, so only its
         # kind and place are told.
-        _note_trouble(ctx, about, InternalError(f"{type(error).__name__} at {errors.raised_at(error)}"))
+        _note_trouble(broker, about, InternalError(f"{type(error).__name__} at {errors.raised_at(error)}"))
         return 0
-    _note_no_trouble(ctx, about)
+    _note_no_trouble(broker, about)
     if action is None:
         return 0
     logger.info("%s: %s", about, type(action).__name__)
     return 1 if getattr(action, "moves_on", True) else 0
 
 
-def _note_trouble(ctx: Context, about: str, error: HdrsError) -> None:
+def _note_trouble(broker: OpenBroker, about: str, error: HdrsError) -> None:
     """What waits, waits visibly."""
     level = logging.WARNING if isinstance(error, SiteError) else logging.ERROR
     logger.log(level, "%s: %s", about, error.code)
-    ctx.troubles[about] = error.code
-    with ctx.db.write() as tx:
+    broker.troubles[about] = error.code
+    with broker.db.write() as tx:
         alerts.put(tx, about, error.code, error.message)
 
 
-def _note_no_trouble(ctx: Context, about: str) -> None:
+def _note_no_trouble(broker: OpenBroker, about: str) -> None:
     """Take back what an earlier turn could not do; alerts that a step put itself are the step's to clear."""
-    code = ctx.troubles.pop(about, None)
+    code = broker.troubles.pop(about, None)
     if code is None:
         return
-    with ctx.db.write() as tx:
+    with broker.db.write() as tx:
         found = alerts.find(tx, about)
         if found is not None and found.code == code:
             alerts.clear(tx, about)
@@ -154,23 +154,23 @@ def _note_no_trouble(ctx: Context, about: str) -> None:
 
 def run(home: BrokerHome) -> None:
     """Tick until SIGTERM.  A second controller on the same home waits for the first one's end."""
-    ctx = Context.open(home)
+    broker = OpenBroker.open(home)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lock = (home.root / "controller.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process, however that ended
-    with ctx.db.write() as tx:
+    with broker.db.write() as tx:
         alerts.clear_all(tx)  # every turn looks at the facts anew; what is still so is said again
     quiet = 0
     try:
         while not stop.is_set():
-            quiet = 0 if tick(ctx) else quiet + 1
+            quiet = 0 if tick(broker) else quiet + 1
             # Quick after a change, since one step usually makes the next possible; jitter spreads the load.
-            pause = ctx.settings.tick_s * (0.1 if quiet < 3 else random.uniform(0.8, 1.2))  # noqa: S311
+            pause = broker.settings.tick_s * (0.1 if quiet < 3 else random.uniform(0.8, 1.2))  # noqa: S311
             stop.wait(pause)
     finally:
-        ctx.close()
+        broker.close()
 
 
 def main(argv: Iterable[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import datasets
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,31 @@ def registrations_of(tx: Connection, name: str) -> list[DatasetRegistration]:
 def versions_of(tx: Connection, name: str) -> list[Dataset]:
     rows = tx.execute(select(datasets).where(datasets.c.name == name))
     return [Dataset(**row._mapping) for row in rows]
+
+
+def is_registered(tx: Connection, name: str, version: str) -> bool:
+    wanted = select(datasets.c.name).where(datasets.c.name == name, datasets.c.version == version)
+    return tx.execute(wanted).first() is not None
+
+
+def put(tx: Connection, digest: str, registration: DatasetRegistration) -> None:
+    """Keep the row of an accepted registration, whose document has this digest."""
+    tx.execute(
+        insert(datasets).values(
+            name=registration.name,
+            version=registration.version,
+            registration=digest,
+            kind=registration.kind,
+            sensitivity=registration.sensitivity,
+            items=registration.items,
+        )
+    )
+
+
+def registrations_for(tx: Connection, grant: Grant) -> dict[str, DatasetRegistration]:
+    """The registrations of exactly the versions that the grant names, by dataset; none for an unregistered one."""
+    return {
+        name: registration(tx, name, granted.version)
+        for name, granted in grant.data.items()
+        if is_registered(tx, name, granted.version)
+    }

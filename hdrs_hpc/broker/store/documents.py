@@ -78,6 +78,16 @@ def current_root(tx: Connection) -> trust.VerifiedRoot:
     return trust.load_root(get(tx, row.digest).raw, row.digest)
 
 
+def put_root(tx: Connection, root: trust.VerifiedRoot) -> None:
+    """Put an accepted trust root in force."""
+    tx.execute(insert(trust_roots).values(version=root.document.version, digest=root.digest))
+
+
+def root_of_version(tx: Connection, version: int) -> Accepted | None:
+    row = tx.execute(select(trust_roots.c.digest).where(trust_roots.c.version == version)).first()
+    return get(tx, row.digest) if row else None
+
+
 def first_root_digest(tx: Connection) -> str | None:
     row = tx.execute(select(trust_roots).order_by(trust_roots.c.version).limit(1)).first()
     return row.digest if row else None

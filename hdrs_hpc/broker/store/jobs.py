@@ -80,6 +80,19 @@ def by_spec(tx: Connection, digest: str) -> Job | None:
     return Job(**row._mapping) if row else None
 
 
+def nonce_used(tx: Connection, submitter: str, nonce: str) -> bool:
+    wanted = select(jobs.c.id).where(jobs.c.submitter == submitter, jobs.c.nonce == nonce)
+    return tx.execute(wanted).first() is not None
+
+
+def free_id(tx: Connection) -> str:
+    """A new id that no job has."""
+    while True:
+        candidate = ids.new_id()
+        if tx.execute(select(jobs.c.id).where(jobs.c.id == candidate)).first() is None:
+            return candidate
+
+
 def active(tx: Connection) -> list[Job]:
     rows = tx.execute(select(jobs).where(jobs.c.state != "PURGED").order_by(jobs.c.received_at, jobs.c.id))
     return [Job(**row._mapping) for row in rows]

@@ -15,6 +15,8 @@ from hdrs_hpc.core.errors import InternalError
 
 CONTROLLER = "broker/controller"
 WEB = "broker/web"
+ADMIN = "broker/admin"
+"""Whoever can write the broker's home."""
 KEYD = "broker/keyd"
 """The actors that are processes of the broker; people stand under their ids."""
 

@@ -59,6 +59,10 @@ def grant_of(tx: Connection, project: Project) -> Grant:
     return Grant.from_payload(documents.get(tx, project.grant).envelope.payload)
 
 
+def supersede_grant(tx: Connection, name: str, digest: str, version: int) -> None:
+    tx.execute(update(projects).where(projects.c.name == name).values(grant=digest, version=version))
+
+
 def freeze(tx: Connection, name: str) -> None:
     tx.execute(update(projects).where(projects.c.name == name).values(frozen=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from hdrs_hpc.broker import states
 from hdrs_hpc.broker.store import log
@@ -72,3 +72,11 @@ def move(
 
 def _now() -> str:
     return clock.to_text(clock.now())
+
+
+def count(tx: Connection, life: str) -> dict[str, int]:
+    """How many are in each state of a life; states that none is in count 0."""
+    table, _ = _TABLES[life]
+    rows = tx.execute(select(table.c.state, func.count().label("n")).group_by(table.c.state))
+    found = {row.state: row.n for row in rows}
+    return {state: found.get(state, 0) for state in states.LIVES[life]}

@@ -248,6 +248,8 @@ class JobLine(Answer):
 
 class Job(JobLine):
     purpose: str
+    time: int = Field(description="`resources.time` in seconds: how long the workload may run.")
+    now: str = Field(description="The broker's clock at this answer.")
     spec: str
     cluster: str | None
     cancel_requested: bool

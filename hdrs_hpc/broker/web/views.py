@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fastapi.responses import Response
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from hdrs_hpc.broker import states
-from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs, projects, schema
+from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs, projects
 from hdrs_hpc.broker.store.alerts import Alert
 from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.web import permissions
@@ -15,8 +14,6 @@ from hdrs_hpc.broker.web.permissions import Who
 from hdrs_hpc.core import ids
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
-
-_TABLES = {"job": schema.jobs, "copy": schema.copies, "project": schema.projects}
 
 
 def envelope(raw: bytes) -> Response:
@@ -96,11 +93,3 @@ def alerts_about(tx: Connection, found: jobs.Job) -> list[Alert]:
     if found.state != "PURGED":
         about |= {f"copy/{copy.id}" for copy in copies.of_job(tx, found.id).values()}
     return [item for item in alerts.every(tx) if item.about in about]
-
-
-def counts(tx: Connection, life: str) -> dict[str, int]:
-    """How many are in each state; states that none is in count 0."""
-    table = _TABLES[life]
-    rows = tx.execute(select(table.c.state, func.count().label("n")).group_by(table.c.state))
-    found = {row.state: row.n for row in rows}
-    return {state: found.get(state, 0) for state in states.LIVES[life]}

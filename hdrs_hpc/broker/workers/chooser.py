@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.keys import use_key
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home.selectable import read_selectable
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, jobs
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.workers import process as workers
@@ -67,17 +67,17 @@ class _Input:
 
 def choose(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
     """What the controller notes: input → copy, manifest, whether narrowed, items; and the totals."""
-    with closing(Context.open(home)) as ctx:
-        with ctx.db.read() as tx:
+    with closing(OpenBroker.open(home)) as broker:
+        with broker.db.read() as tx:
             attempt = jobs.attempt(tx, attempt_name)
             job = jobs.get(tx, attempt.job)
             spec = jobs.spec_of(tx, job)
             uses = copies.of_job(tx, job.id)
         assert job.cluster is not None
         # What an earlier try left: nobody was told of it.
-        ctx.cluster(job.cluster, job.project).remove_tree(*layout.served_parts(job.project, attempt_name))
-        inputs = [_open(ctx, name, copy, spec.data[name]) for name, copy in uses.items()]
-        chosen = {one.name: _images(ctx, one) for one in inputs}
+        broker.cluster(job.cluster, job.project).remove_tree(*layout.served_parts(job.project, attempt_name))
+        inputs = [_open(broker, name, copy, spec.data[name]) for name, copy in uses.items()]
+        chosen = {one.name: _images(broker, one) for one in inputs}
         people = {row["patient"] for rows in chosen.values() for row in rows if row["patient"] is not None}
         unknown = sum(row["patient"] is None for rows in chosen.values() for row in rows)
         narrowed = any(one.narrower for one in inputs)
@@ -88,7 +88,7 @@ def choose(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             if one.narrower or (narrowed and one.tables):
                 # No row has the attributes that a selection names, so a table's own selection chooses none.
                 whose = frozenset() if one.narrower else frozenset(people)
-                manifest, rows = _narrow(ctx, attempt_name, one, chosen[one.name], whose)
+                manifest, rows = _narrow(broker, attempt_name, one, chosen[one.name], whose)
             else:
                 unknown += rows  # of a whole table: whose its rows are was not looked at
             table_rows += rows
@@ -109,28 +109,28 @@ def choose(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
     }
 
 
-def _open(ctx: Context, name: str, copy: Copy, use: DataUse) -> _Input:
+def _open(broker: OpenBroker, name: str, copy: Copy, use: DataUse) -> _Input:
     assert copy.manifest_digest is not None
-    key = base64.b64decode(use_key(ctx, "select", copy.project, copy.id)["key"])
-    objects = ctx.cluster(copy.cluster, copy.project).objects(*layout.copy_parts(copy.project, copy.id))
+    key = base64.b64decode(use_key(broker, "select", copy.project, copy.id)["key"])
+    objects = broker.cluster(copy.cluster, copy.project).objects(*layout.copy_parts(copy.project, copy.id))
     whole = SealedCopy.open(objects, key, "copy", copy.project, copy.id, copy.manifest_digest)
     told = index.from_bytes(whole.read(INDEX))
     columns = ["item", "kind", "patient", "shape", "source_items"]
     return _Input(name, copy, use, key, whole, told.select(columns).to_pylist())
 
 
-def _images(ctx: Context, one: _Input) -> list[dict[str, Any]]:
+def _images(broker: OpenBroker, one: _Input) -> list[dict[str, Any]]:
     """Rows of the index of the images that the input's selection chooses."""
     if not one.narrower:
         return one.images
-    items = selectable.from_bytes(read_selectable(ctx.home, one.key, one.copy.project, one.copy.id))
+    items = selectable.from_bytes(read_selectable(broker.home, one.key, one.copy.project, one.copy.id))
     asked = Selection.parse(one.use.model_dump(mode="json")["select"])
     chosen = {item.item for item in selectable.chosen(items, asked)}
     return [row for row in one.images if row["item"] in chosen]
 
 
 def _narrow(
-    ctx: Context, attempt: str, one: _Input, images: list[dict[str, Any]], patients: frozenset[str]
+    broker: OpenBroker, attempt: str, one: _Input, images: list[dict[str, Any]], patients: frozenset[str]
 ) -> tuple[str, int]:
     """Digest of the narrower manifest, and the rows that its tables have; writes nothing where nothing was chosen."""
     copy = one.copy
@@ -138,7 +138,7 @@ def _narrow(
     rows = {item: count for item, (_, count) in tables.items()}
     if not images and not sum(rows.values()):
         return str(copy.manifest_digest), 0
-    cluster = ctx.cluster(copy.cluster, copy.project)
+    cluster = broker.cluster(copy.cluster, copy.project)
     narrowed = NarrowedCopy(
         cluster.objects(*layout.copy_parts(copy.project, copy.id)),
         cluster.objects(*layout.served_parts(copy.project, attempt, one.name)),

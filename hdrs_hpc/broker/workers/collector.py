@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.keys import use_key
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -56,18 +56,18 @@ class OutputsTooLargeError(BadDocumentError):
 
 def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
     """Fetch, open, check; gives the closing list and a row for every declared output."""
-    ctx = Context.open(home)
+    broker = OpenBroker.open(home)
     try:
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             attempt = jobs.attempt(tx, attempt_name)
             job = jobs.get(tx, attempt.job)
             spec = jobs.spec_of(tx, job)
             grant = projects.grant_of(tx, projects.get(tx, job.project))
             inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
-        pointer, fetched = _fetch(ctx, job, attempt)
-        key = base64.b64decode(use_key(ctx, "collect", job.project, attempt.name)["key"])
+        pointer, fetched = _fetch(broker, job, attempt)
+        key = base64.b64decode(use_key(broker, "collect", job.project, attempt.name)["key"])
     finally:
-        ctx.close()
+        broker.close()
     store = DirectoryStore(home.quarantine_dir(attempt.name) / "sealed")
     copy = SealedCopy.open(store, key, "output", job.project, attempt.name, pointer.manifest_digest)
     listed = outputs.parse_list(copy.read(layout.CLOSING_LIST_PATH))
@@ -91,10 +91,10 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
     }
 
 
-def _fetch(ctx: Context, job: Job, attempt: Attempt) -> tuple[outputs.ClosingPointer, tuple[int, int]]:
+def _fetch(broker: OpenBroker, job: Job, attempt: Attempt) -> tuple[outputs.ClosingPointer, tuple[int, int]]:
     """Copy the sealed objects as they are into the quarantine."""
     assert job.cluster is not None
-    cluster = ctx.cluster(job.cluster, job.project)
+    cluster = broker.cluster(job.cluster, job.project)
     raw = cluster.read_file(
         *layout.closing_parts(job.project, attempt.name), max_bytes=outputs.MAX_POINTER_BYTES
     )
@@ -102,7 +102,7 @@ def _fetch(ctx: Context, job: Job, attempt: Attempt) -> tuple[outputs.ClosingPoi
         raise NoOutputsError()
     pointer = outputs.parse_pointer(raw)
     away = cluster.objects(*layout.outputs_parts(job.project, attempt.name))
-    folder = ctx.home.quarantine_dir(attempt.name) / "sealed"
+    folder = broker.home.quarantine_dir(attempt.name) / "sealed"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     here = DirectoryStore(folder)
     known = set(here.list())

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.opening import open_source
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.keys import use_key
 from hdrs_hpc.broker.home import BrokerHome, opt_out_lists
 from hdrs_hpc.broker.home.opt_out_lists import PatientList
 from hdrs_hpc.broker.home.selectable import keep_selectable
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, opt_outs
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import durable_files, strict_json
@@ -55,9 +55,9 @@ class CohortMissingError(NotFoundError):
 
 def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
     """Stage and seal one copy; gives what the controller notes of it."""
-    ctx = Context.open(home)
+    broker = OpenBroker.open(home)
     try:
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             copy = copies.get(tx, copy_id)
             registration = datasets.registration(tx, copy.dataset, copy.version)
             said = opt_outs.of_dataset(tx, copy.dataset)
@@ -65,9 +65,9 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
-        keys = use_key(ctx, "stage", copy.project, copy.id)
+        keys = use_key(broker, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
-        cluster = ctx.cluster(copy.cluster, copy.project)
+        cluster = broker.cluster(copy.cluster, copy.project)
         key = base64.b64decode(keys["key"])
         builder = CopyBuilder(
             cluster.objects(*layout.copy_parts(copy.project, copy.id)),
@@ -118,7 +118,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             told = report.as_dict()
         sealed = builder.seal()
     finally:
-        ctx.close()
+        broker.close()
     return {
         "manifest_name": sealed.manifest_name,
         "manifest_digest": sealed.manifest_digest,

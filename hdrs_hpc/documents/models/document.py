@@ -103,6 +103,7 @@ class Part(BaseModel):
         serialize_by_alias=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        defer_build=True,  # a command that reads one kind of document does not pay for the others
     )
 
 

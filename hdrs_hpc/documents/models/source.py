@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError, UsageError
 from hdrs_hpc.documents.models.document import BadValueError, Items, Part, fault
@@ -224,7 +224,7 @@ Place = Annotated[
     FolderPlace | ZipPlace | DicomdirPlace | DicomwebPlace | DimsePlace | S3Place | SftpPlace,
     Field(discriminator="type"),
 ]
-_PLACE: TypeAdapter[Place] = TypeAdapter(Place)
+_PLACE: TypeAdapter[Place] = TypeAdapter(Place, config=ConfigDict(defer_build=True))
 
 
 def place_from_value(value: dict[str, Any]) -> Place:

@@ -23,6 +23,7 @@ from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.documents.unfilled import PURPOSE
 from tests.integration.api.conftest import CLUSTER, Open
+from tests.support.client_cpu import COMMAND_S, assert_cheap
 from tests.support.office import TABLE, digest
 from tests.support.party import Party, changed
 
@@ -348,6 +349,21 @@ def test_a_person_with_two_logins_chooses_by_context(
     assert main.run(["project", "list", "--context", "nobody"]) == 5
 
 
+def test_whoami_tells_person_broker_and_trust_root(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    session = logged_in(opened, "rae")
+    assert main.run(["whoami", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["person"], told["roles"]) == ("rae", ["researcher"])
+    assert told["trust-root"] == session.root.digest
+    assert told["login-until"] is not None
+    assert main.run(["whoami"]) == 0
+    shown = capsys.readouterr().out
+    assert session.root.digest in shown and session.settings.url in shown
+    (session.state_dir / "login.json").unlink()
+    assert main.run(["whoami"]) == 0
+    assert "none, or it has run out" in capsys.readouterr().out
+
+
 def test_freeze_by_command_and_what_closing_would_destroy(
     opened: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -469,3 +485,27 @@ def test_logging_in_by_command_asks_about_the_trust_root_once(
         opened.office.root.digest,
     )
     assert len(asked) == 1
+
+
+def test_installing_on_a_cluster_without_projects_builds_nothing_and_names_the_next_command(
+    opened: Open, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hdrs_hpc.node.runtime import build
+
+    def built(*_: object) -> None:
+        raise AssertionError("half a gigabyte for nothing")
+
+    monkeypatch.setattr(build, "build", built)
+    home = opened.office.home
+    sites.add(home, sites.local_settings("elsewhere", tmp_path, "cooperative"), replace=False)
+    assert main.run(["cluster", "install", "elsewhere", "--home", str(home.root)]) == 5
+    told = capsys.readouterr().err
+    assert "no-project-on-cluster" in told
+    assert "`limits.clusters` names elsewhere" in told
+    assert "hdrs-hpc cluster install elsewhere" in told
+
+
+def test_showing_a_job_is_cheap(opened: Open) -> None:
+    logged_in(opened, "rae")
+    job = opened.office.job_in_review()
+    assert_cheap(COMMAND_S, "job", "show", job)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import sampled_from
 from schemathesis import checks
 
-from hdrs_hpc.broker.web import floods
+from hdrs_hpc.broker.web import rate_limits
 from hdrs_hpc.broker.web.app import routes
 from tests.support.office import Office
 
@@ -30,7 +30,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     office = Office(Path(tmp_path_factory.mktemp("office")))
     office.job_in_review()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(floods, "MAX_REFUSALS", 10**6)  # else most answers would be 429
+        patch.setattr(rate_limits, "MAX_REFUSALS", 10**6)  # else most answers would be 429
         yield office
     office.db.close()
 

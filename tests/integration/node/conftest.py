@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
-from hdrs_hpc.node.runtime.build import RuntimeFile, build
+from hdrs_hpc.node.runtime.build import RuntimeFile
 from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress, ranks, tls, wire
 from hdrs_hpc.protocol.handover import (
     BundleOrder,
@@ -47,13 +47,8 @@ CANARY = "CANARY-7f3a91c2d4"
 
 
 @pytest.fixture(scope="session")
-def runtime(request: pytest.FixtureRequest) -> RuntimeFile:
-    folder = request.config.cache.mkdir("node-runtime")
-    made = build(folder)
-    for other in folder.iterdir():
-        if other.suffix == ".tar" and other != made.path:
-            other.unlink()
-    return made
+def runtime(built_runtime: RuntimeFile) -> RuntimeFile:
+    return built_runtime
 
 
 def series(number: int) -> np.ndarray[Any, Any]:

@@ -26,6 +26,7 @@ from hdrs_hpc.cli.certificate import certificate
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.trust import SignerUnknownError
+from tests.support.client_cpu import COMMAND_S, assert_cheap
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -303,3 +304,13 @@ class TestCommands:
         assert {entry["subject"]["job"] for entry in json.loads(shown.output)} == {"7K3QW2"}
         text = CliRunner().invoke(certificate, ["show", str(site / "certificate.json")])
         assert text.exit_code == 0 and "sealed-copies" in text.output
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+def test_verifying_is_cheap(closed: tuple[Life, bytes], tmp_path: Path, with_log: bool) -> None:
+    life, raw = closed
+    (tmp_path / "certificate.json").write_bytes(raw)
+    (tmp_path / "root.json").write_bytes(life.root)
+    log = ["--audit", life.write(tmp_path / "audit")] if with_log else []
+    trust = ["--trust", tmp_path / "root.json"]
+    assert_cheap(COMMAND_S, "certificate", "verify", tmp_path / "certificate.json", *trust, *log)

@@ -145,6 +145,8 @@ def test_a_part_that_is_not_installed_is_named_with_its_remedy(capsys: pytest.Ca
     assert "'hdrs-hpc[broker]'" in vars(error)["remedy"]
     demo = main.missing_part(ModuleNotFoundError("no", name="wsidicom_data"), "demo")
     assert "pip install 'hdrs-hpc[demo]'" in vars(demo)["remedy"]
+    bench = main.missing_part(ModuleNotFoundError("no", name="benchmarks"), "bench")
+    assert "clone" in str(bench)
     own = ModuleNotFoundError("no", name="hdrs_hpc.no_such")
     assert main.missing_part(own, "broker") is own
 

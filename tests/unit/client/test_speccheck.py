@@ -252,3 +252,26 @@ def test_a_context_with_another_trust_root_than_the_pinned_one_is_refused(home, 
     with pytest.raises(HdrsError) as caught:
         context.load(home / "hdrs-hpc.toml")
     assert caught.value.code == "trust-root-mismatch"
+
+
+def test_faults_of_the_code_are_told_with_their_own_file_and_line(home):
+    code = home / "work/code/cohort/main.py"
+    code.write_text("import torch\n\n\ndef run(context):\n    context.output('cohrt')\n")
+    report = _check(home)
+    assert [(item.code, item.where, item.line) for item in report.findings] == [
+        ("output-not-in-spec", "./code/cohort/main.py:5", 9)
+    ]
+    assert [(item.code, item.where) for item in report.warnings] == [
+        ("import-unknown", "./code/cohort/main.py:1")
+    ]
+    assert report.exit_code == 3 and report.as_dict()["warnings"][0]["code"] == "import-unknown"
+    code.write_text("import torch\n\n\ndef run(context):\n    context.output('cohort')\n")
+    report = _check(home)
+    assert report.ok and report.decision is not None and len(report.warnings) == 1
+
+
+def test_every_finding_of_code_is_explained():
+    from hdrs_hpc.cli import reasons
+
+    known = {item.code for item in reasons.known()}
+    assert {"bundle-syntax", "entry-not-in-module", "output-not-in-spec", "import-unknown"} <= known

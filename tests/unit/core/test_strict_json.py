@@ -92,3 +92,11 @@ def test_yaml_names_the_line_of_a_number_out_of_range() -> None:
     with pytest.raises(BadDocumentError) as caught:
         strict_yaml.load(b"a: 1\nb:\n  - 1e999\n")
     assert caught.value.where == "line 3"
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "a:\n  - \t- 1\n"])
+def test_yaml_says_of_a_tab_that_spaces_belong_there(text: str) -> None:
+    with pytest.raises(BadDocumentError) as caught:
+        strict_yaml.load(text.encode())
+    assert caught.value.code == "yaml-tab"
+    assert "spaces" in caught.value.remedy

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.opened import OpenBroker
 
 
 class Action(Protocol):
     """One effect.  ``act`` may raise SiteError to be tried again at a later tick."""
 
-    def act(self, ctx: Context) -> None: ...
+    def act(self, broker: OpenBroker) -> None: ...
 
 
 class Step[Row](Protocol):
     """The owner of one state."""
 
-    def observe(self, ctx: Context, row: Row) -> Any:
+    def observe(self, broker: OpenBroker, row: Row) -> Any:
         """Facts as they are now: database, keyd, scratch, Slurm.  No effect."""
         ...
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import ClusterUnknownError, Context
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
@@ -36,9 +35,9 @@ class Admit:
     grant: str
     cluster: str
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         codes = sorted({rule.code for rule in self.decision.broken if rule.code})
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             jobs.note_decision(tx, self.job.id, self.decision.as_dict())
             log.append(
                 tx,
@@ -61,8 +60,8 @@ class Admit:
 
 
 class AdmitStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             spec = jobs.spec_of(tx, job)
             project = projects.get(tx, job.project)
             grant = projects.grant_of(tx, project)
@@ -73,11 +72,11 @@ class AdmitStep:
                 if approval.project == job.project:
                     approvals[approval.bundle] = approval.reviewer
             facts = Facts(
-                now=ctx.now(),
+                now=broker.now(),
                 grant=grant,
                 grant_people=documents.get(tx, project.grant).people,
-                registrations=accept.registrations(tx, grant),
-                cluster=_cluster_facts(ctx, spec, grant),
+                cluster=_cluster_facts(broker, spec, grant),
+                registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
                 project_state="FROZEN" if project.frozen else project.state,
@@ -92,10 +91,10 @@ class AdmitStep:
         return Admit(facts.job, decision, facts.grant_digest, facts.facts.cluster.name)
 
 
-def _cluster_facts(ctx: Context, spec: JobSpec, grant: Grant) -> ClusterFacts:
+def _cluster_facts(broker: OpenBroker, spec: JobSpec, grant: Grant) -> ClusterFacts:
     name = policy.choose_cluster(spec, grant)
     try:
-        settings = ctx.cluster_settings(name)
+        settings = broker.cluster_settings(name)
     except ClusterUnknownError:
         # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
         return ClusterFacts(name, WEAKEST, 0)

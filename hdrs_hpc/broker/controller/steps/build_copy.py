@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_made
 from hdrs_hpc.broker.controller.steps.retire import replace, still_granted
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.workers import process as workers
@@ -35,13 +35,13 @@ class Begin:
 
     copy: Copy
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         copy = self.copy
-        key = ctx.ask(m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version, copy.opt_out))[
-            "key"
-        ]
-        deid = ctx.ask(m.CreateKey(copy.project, "deid", "project", None, None))["key"]
-        with ctx.db.write() as tx:
+        key = broker.ask(
+            m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version, copy.opt_out)
+        )["key"]
+        deid = broker.ask(m.CreateKey(copy.project, "deid", "project", None, None))["key"]
+        with broker.db.write() as tx:
             log_made(tx, copy.project, "copy", copy.id, key)
             log_made(tx, copy.project, "deid", "project", deid)
             transition.move(tx, "copy", copy.subject, "PENDING", "STAGING")
@@ -51,11 +51,11 @@ class Begin:
 class StartStager:
     copy: Copy
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         workers.start(
-            ctx.home.staging_dir(self.copy.id),
+            broker.home.staging_dir(self.copy.id),
             "hdrs_hpc.broker.workers.stager",
-            *("--home", str(ctx.home.root), "--copy", self.copy.id),
+            *("--home", str(broker.home.root), "--copy", self.copy.id),
         )
 
 
@@ -66,10 +66,10 @@ class Retry:
     copy: Copy
     error: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(tx, f"copy/{self.copy.id}", self.error["code"], self.error["message"])
-        StartStager(self.copy).act(ctx)
+        StartStager(self.copy).act(broker)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class StopStager:
 
     copy: Copy
 
-    def act(self, ctx: Context) -> None:
-        workers.stop(ctx.home.staging_dir(self.copy.id))
+    def act(self, broker: OpenBroker) -> None:
+        workers.stop(broker.home.staging_dir(self.copy.id))
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,12 @@ class Seal:
     copy: Copy
     result: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         copy, made = self.copy, self.result
-        ctx.ask(m.NoteManifest(copy.project, "copy", copy.id, made["manifest_name"], made["manifest_digest"]))
-        with ctx.db.write() as tx:
+        broker.ask(
+            m.NoteManifest(copy.project, "copy", copy.id, made["manifest_name"], made["manifest_digest"])
+        )
+        with broker.db.write() as tx:
             opt_outs.require_current(tx, [copy])
             log.append(
                 tx,
@@ -138,11 +140,11 @@ class Fail:
     reason: str
     where: str | None = None
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         copy = self.copy
         logger.error("copy/%s: %s at %s", copy.id, self.reason, self.where)
-        destroy_keys(ctx, copy.project, "copies", copy.id)
-        with ctx.db.write() as tx:
+        destroy_keys(broker, copy.project, "copies", copy.id)
+        with broker.db.write() as tx:
             log.append(tx, "copy-failed", copy.subject, detail={"code": self.reason})
             transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason=self.reason)
             if self.reason == OptOutChangedError.code:
@@ -151,12 +153,14 @@ class Fail:
 
 
 class BuildCopyStep:
-    def observe(self, ctx: Context, copy: Copy) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, copy: Copy) -> Observed:
+        with broker.db.read() as tx:
             project = projects.get(tx, copy.project)
             granted = still_granted(projects.grant_of(tx, project), copy)
             outdated = opt_outs.outdated_since(tx, copy) is not None
-        return Observed(copy, project.open, granted, outdated, workers.observe(ctx.home.staging_dir(copy.id)))
+        return Observed(
+            copy, project.open, granted, outdated, workers.observe(broker.home.staging_dir(copy.id))
+        )
 
     def decide(self, facts: Observed) -> Begin | StartStager | StopStager | Retry | Seal | Fail | None:
         copy, work = facts.copy, facts.work

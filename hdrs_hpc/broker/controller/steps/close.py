@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.projects import Project
@@ -44,20 +44,20 @@ class TellKeyd:
 
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        checkpoint.tell_keyd(ctx.db, ctx.ask, self.project.name)
-        with ctx.db.read() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        checkpoint.tell_keyd(broker.db, broker.ask, self.project.name)
+        with broker.db.read() as tx:
             data = projects.grant_of(tx, self.project).data
         for dataset in data:
-            checkpoint.tell_opt_outs(ctx.db, ctx.ask, dataset)
+            checkpoint.tell_opt_outs(broker.db, broker.ask, dataset)
 
 
 @dataclass(frozen=True)
 class Begin:
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             transition.move(tx, "project", {"project": self.project.name}, "APPROVED", "ACTIVE")
 
 
@@ -67,8 +67,8 @@ class End:
 
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             transition.move(
                 tx,
                 "project",
@@ -77,13 +77,13 @@ class End:
                 "CLOSING",
                 reason="ended",
                 closing_reason="ended",
-                closing_since=clock.to_text(ctx.now()),
+                closing_since=clock.to_text(broker.now()),
             )
 
 
 class OpenStep:
-    def observe(self, ctx: Context, project: Project) -> Opened:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, project: Project) -> Opened:
+        with broker.db.read() as tx:
             grant = projects.grant_of(tx, project)
             changed, old, unused = (
                 superseded(tx, grant),
@@ -94,16 +94,16 @@ class OpenStep:
             # One look-up at most turns: closures are read only of a project that was unfrozen once.
             unfrozen = log.has(tx, "project-unfrozen", {"project": project.name})
             lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
-        held = ctx.ask(m.HeldGrant(project.name))
+        held = broker.ask(m.HeldGrant(project.name))
         known = (
             held["grant"] == project.grant
             and lifted.keys() <= set(held["unfrozen"])
             and all(
-                ctx.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
+                broker.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
                 for dataset, statement in said.items()
             )
         )
-        now = ctx.now()
+        now = broker.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
         return Opened(project, grant, known, started, ended, tuple(changed), tuple(old), tuple(unused))
 
@@ -139,10 +139,10 @@ class DestroyCopyKeys:
 
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        destroy_keys(ctx, self.project.name, "copies", None)
-        with ctx.db.write() as tx:
-            projects.note_copy_keys_destroyed(tx, self.project.name, clock.to_text(ctx.now()))
+    def act(self, broker: OpenBroker) -> None:
+        destroy_keys(broker, self.project.name, "copies", None)
+        with broker.db.write() as tx:
+            projects.note_copy_keys_destroyed(tx, self.project.name, clock.to_text(broker.now()))
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class DestroyProjectKeys:
 
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        destroy_keys(ctx, self.project.name, "all", None)
+    def act(self, broker: OpenBroker) -> None:
+        destroy_keys(broker, self.project.name, "all", None)
 
 
 @dataclass(frozen=True)
@@ -161,18 +161,18 @@ class Certify:
 
     project: Project
 
-    def act(self, ctx: Context) -> None:
-        log_destroyed(ctx, self.project.name)
-        TellKeyd(self.project).act(ctx)  # which signs only for the grant that it holds to
-        certify.issue(ctx, self.project)
+    def act(self, broker: OpenBroker) -> None:
+        log_destroyed(broker, self.project.name)
+        TellKeyd(self.project).act(broker)  # which signs only for the grant that it holds to
+        certify.issue(broker, self.project)
 
 
 class ClosingStep:
-    def observe(self, ctx: Context, project: Project) -> Closing:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, project: Project) -> Closing:
+        with broker.db.read() as tx:
             listed = [job for job in jobs.of_project(tx, project.name) if job.state != "PURGED"]
             staged = copies.of_project(tx, project.name)
-        held = ctx.ask(m.Inspect(project.name))
+        held = broker.ask(m.Inspect(project.name))
         return Closing(
             project=project,
             copy_keys_live=(

@@ -8,13 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import Context
+from connectors.clusters import site_end
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import ids, strict_json
+from hdrs_hpc.protocol import progress
+from hdrs_hpc.protocol.outputs import Ending
 
 ENDS = {
     "out-of-time": "time-limit",
@@ -36,11 +39,11 @@ class Observed:
 class StartCollector:
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         workers.start(
-            ctx.home.quarantine_dir(self.attempt.name),
+            broker.home.quarantine_dir(self.attempt.name),
             "hdrs_hpc.broker.workers.collector",
-            *("--home", str(ctx.home.root), "--attempt", self.attempt.name),
+            *("--home", str(broker.home.root), "--attempt", self.attempt.name),
         )
 
 
@@ -50,8 +53,8 @@ class StopCollector:
 
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
-        workers.stop(ctx.home.quarantine_dir(self.attempt.name))
+    def act(self, broker: OpenBroker) -> None:
+        workers.stop(broker.home.quarantine_dir(self.attempt.name))
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,10 @@ class Retry:
     attempt: Attempt
     error: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        StartCollector(self.attempt).act(ctx)
+        StartCollector(self.attempt).act(broker)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class NoteEnd:
     reason: str
     detail: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             log.append(
                 tx,
                 "attempt-ended",
@@ -106,10 +109,10 @@ class Show:
     attempt: Attempt
     result: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         subject = {**self.job.subject, "attempt": self.attempt.name}
         closing, rows = self.result["closing"], self.result["artefacts"]
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             log.append(
                 tx,
                 "attempt-ended",
@@ -160,11 +163,11 @@ class Show:
 
 
 class CollectStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
-        work = workers.observe(ctx.home.quarantine_dir(attempt.name))
-        return Observed(job, attempt, observe_stop(ctx, job), work)
+        work = workers.observe(broker.home.quarantine_dir(attempt.name))
+        return Observed(job, attempt, observe_stop(broker, job), work)
 
     def decide(
         self, facts: Observed
@@ -186,17 +189,30 @@ class CollectStep:
         ended = work.result["closing"]["workload"]
         if ended["ending"] == "exited" and ended["exit-code"] == 0:
             return Show(job, attempt, work.result)
-        return NoteEnd(job, attempt, ENDS.get(ended["ending"], "workload-failed"), ended)
+        return NoteEnd(job, attempt, *_why_failed(attempt, ended))
+
+
+def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Reason and detail for people, of a workload that ended badly.
+
+    A signal from outside is the site's doing where the cluster says that it ended the job: the code of somebody
+    whose node died did not "end by signal 15".
+    """
+    site = site_end(attempt.raw_state or "")
+    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+        return site, {}
+    return ENDS.get(ended["ending"], "workload-failed"), ended
 
 
 def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Reason and detail for people, where the outputs can't be opened or were never sealed."""
     stop = (attempt.progress or {}).get("stop", "none")
     if error["code"] == "no-outputs":
-        if stop != "none":
+        if stop not in ("none", progress.Stop.SIGNAL):
             return f"agent-stopped-{stop}", {}
-        state = (attempt.raw_state or "").split(" ")[0]
-        return {"TIMEOUT": "time-limit", "OUT_OF_MEMORY": "out-of-memory"}.get(state, "node-failed"), {}
+        if stop == progress.Stop.SIGNAL:
+            return site_end(attempt.raw_state or "") or f"agent-stopped-{stop}", {}
+        return site_end(attempt.raw_state or "") or "node-failed", {}
     return error["code"], {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdrs_hpc.broker.context import Context
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import projects, transition
 from hdrs_hpc.broker.store.jobs import Job
@@ -19,8 +19,8 @@ class EndJob:
     reason: str
     detail: dict[str, object] | None = None
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             transition.move(
                 tx,
                 "job",
@@ -46,9 +46,9 @@ class Stop:
         return self.reason in ("cancelled", "grant-revoked")
 
 
-def observe_stop(ctx: Context, job: Job) -> Stop | None:
+def observe_stop(broker: OpenBroker, job: Job) -> Stop | None:
     """Whether somebody cancelled the job, or its project may not be given anything any more."""
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         project = projects.get(tx, job.project)
         run_until = projects.grant_of(tx, project).valid.run_until
     if project.closing_reason == "revoked":
@@ -57,6 +57,6 @@ def observe_stop(ctx: Context, job: Job) -> Stop | None:
         return Stop(Outcome.CANCELLED, "cancelled")
     if not project.open:
         return Stop(Outcome.CANCELLED, "project-frozen")
-    if ctx.now() >= run_until:
+    if broker.now() >= run_until:
         return Stop(Outcome.EXPIRED, "project-ended")
     return None

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import jobs, log
 
 NEVER_MADE = "K-none"
@@ -17,12 +17,12 @@ KEY_ENCRYPTION_KEY = "project"
 
 
 def use_key(
-    ctx: Context, purpose: Literal["stage", "select", "bundle", "collect"], project: str, holder: str
+    broker: OpenBroker, purpose: Literal["stage", "select", "bundle", "collect"], project: str, holder: str
 ) -> dict[str, Any]:
     """keyd's reply with a key for a process of the data zone; that it is used is in the log before it is given."""
     role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[purpose]
-    live = ctx.ask(m.Inspect(project))["live"]
-    with ctx.db.write() as tx:
+    live = broker.ask(m.Inspect(project))["live"]
+    with broker.db.write() as tx:
         for record in live:
             wanted = (role, holder), ("deid", "project") if purpose == "stage" else None
             if (record["role"], record["holder"]) in wanted:
@@ -30,22 +30,22 @@ def use_key(
                 log.append(
                     tx, "key-used", {"project": project, "key": record["id"]}, detail={"purpose": purpose}
                 )
-    return ctx.ask(m.UseKey(purpose, project, holder))
+    return broker.ask(m.UseKey(purpose, project, holder))
 
 
 def destroy_keys(
-    ctx: Context, project: str, what: Literal["copies", "outputs", "all"], holder: str | None
+    broker: OpenBroker, project: str, what: Literal["copies", "outputs", "all"], holder: str | None
 ) -> None:
     """Destroy, then log what keyd says is destroyed and the log does not say yet.  Idempotent."""
-    ctx.ask(m.Destroy(project, what, holder))
-    log_destroyed(ctx, project)
+    broker.ask(m.Destroy(project, what, holder))
+    log_destroyed(broker, project)
 
 
-def log_destroyed(ctx: Context, project: str) -> None:
+def log_destroyed(broker: OpenBroker, project: str) -> None:
     """Catch the log up with keyd, which may have destroyed keys by itself or before a crash of ours."""
-    keystore = ctx.ask(m.Status())["keystore"]["class"]
-    destroyed = ctx.ask(m.Inspect(project))["destroyed"]
-    with ctx.db.write() as tx:
+    keystore = broker.ask(m.Status())["keystore"]["class"]
+    destroyed = broker.ask(m.Inspect(project))["destroyed"]
+    with broker.db.write() as tx:
         for record in destroyed:
             if record["id"].startswith(NEVER_MADE) or record["role"] == KEY_ENCRYPTION_KEY:
                 continue

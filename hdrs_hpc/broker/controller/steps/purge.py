@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from connectors.clusters import JobPhase
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.controller.steps.submit import is_settled
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
@@ -44,9 +44,9 @@ class DestroyKeys:
     job: Job
     attempts: tuple[Attempt, ...]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         for attempt in self.attempts:
-            destroy_keys(ctx, self.job.project, "outputs", attempt.name)
+            destroy_keys(broker, self.job.project, "outputs", attempt.name)
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class CancelAttempts:
     job: Job
     running: tuple[str, ...]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         assert self.job.cluster is not None
         for cluster_job in self.running:
-            ctx.cluster(self.job.cluster, self.job.project).cancel(cluster_job)
-        with ctx.db.write() as tx:
+            broker.cluster(self.job.cluster, self.job.project).cancel(cluster_job)
+        with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", "cancelling", "waiting until the cluster's job is over")
 
 
@@ -70,8 +70,8 @@ class AwaitSubmission:
 
     job: Job
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(
                 tx, f"job/{self.job.id}", "submission-uncertain", "waiting until a late arrival is excluded"
             )
@@ -84,30 +84,30 @@ class Remove:
     job: Job
     attempts: tuple[Attempt, ...]
 
-    def act(self, ctx: Context) -> None:
-        log_destroyed(ctx, self.job.project)
+    def act(self, broker: OpenBroker) -> None:
+        log_destroyed(broker, self.job.project)
         removed = []
         for attempt in self.attempts:
             assert self.job.cluster is not None
-            cluster = ctx.cluster(self.job.cluster, self.job.project)
+            cluster = broker.cluster(self.job.cluster, self.job.project)
             parts = layout.attempt_parts(self.job.project, attempt.name)
-            tried = samples.try_attempt(ctx, cluster, self.job, attempt)
+            tried = samples.try_attempt(broker, cluster, self.job, attempt)
             cluster.remove_tree(*parts)
             if cluster.list_tree(*parts):
                 raise ListingNotEmptyError(where=attempt.name)
             removed.append((attempt, tried))
         files = size = 0
-        folders = [ctx.home.artefacts_dir(self.job.id)]
+        folders = [broker.home.artefacts_dir(self.job.id)]
         for attempt in self.attempts:
             folders += [
-                ctx.home.quarantine_dir(attempt.name),
-                ctx.home.staging_dir(f"bundle-{attempt.name}"),
-                ctx.home.served_dir(attempt.name),
+                broker.home.quarantine_dir(attempt.name),
+                broker.home.staging_dir(f"bundle-{attempt.name}"),
+                broker.home.served_dir(attempt.name),
             ]
         for folder in folders:
             found = remove_folder(folder)
             files, size = files + found[0], size + found[1]
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             for attempt, tried in removed:
                 log.append(
                     tx,
@@ -116,28 +116,28 @@ class Remove:
                     detail={"objects": tried.objects, "bytes": tried.bytes},
                 )
                 if attempt.started_at is not None and attempt.ended_at is None:
-                    jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(ctx.now()))
+                    jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(broker.now()))
             log.append(tx, "quarantine-removed", self.job.subject, detail={"objects": files, "bytes": size})
             alerts.clear(tx, f"job/{self.job.id}")
             transition.move(tx, "job", self.job.subject, "PURGING", "PURGED")
 
 
 class PurgeStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
         names = {attempt.name for attempt in attempts}
-        live = any(record["holder"] in names for record in ctx.ask(m.Inspect(job.project))["live"])
+        live = any(record["holder"] in names for record in broker.ask(m.Inspect(job.project))["live"])
         running: list[str] = []
         unsettled = False
         if names and not live:
             assert job.cluster is not None
-            cluster = ctx.cluster(job.cluster, job.project)
-            lookup = cluster.find(sorted(names))
+            cluster = broker.cluster(job.cluster, job.project)
+            lookup = broker.look_up(job.cluster, job.project, sorted(names))
             for found in lookup.jobs.values():
                 running += [item.job_id for item in found if item.phase is not JobPhase.ENDED]
             unsettled = any(
-                not lookup.jobs[attempt.name] and not is_settled(ctx, attempt, cluster, lookup)
+                not lookup.jobs[attempt.name] and not is_settled(broker, attempt, cluster, lookup)
                 for attempt in attempts
             )
         return Observed(job, attempts, live, tuple(running), unsettled)

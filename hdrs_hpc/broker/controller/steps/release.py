@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
 from hdrs_hpc.broker.store.artefacts import Artefact, Decision
@@ -41,8 +41,8 @@ class OpenDecisions:
     job: Job
     verdicts: dict[str, str]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             decided = artefacts.decisions_of(tx, self.job.id)
             log.append(
                 tx,
@@ -66,8 +66,8 @@ class OpenDecisions:
 
 
 class ReviewStep:
-    def observe(self, ctx: Context, job: Job) -> Reviewed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Reviewed:
+        with broker.db.read() as tx:
             project = projects.get(tx, job.project)
             grant = projects.grant_of(tx, project)
             shown = tuple(item for item in artefacts.of_job(tx, job.id) if item.refused is None)
@@ -80,8 +80,8 @@ class ReviewStep:
         if project.closing_since is not None:
             grace_end = clock.from_text(project.closing_since) + grant.valid.review_grace
             deadline = min(grace_end, grant.valid.destroy_by)
-        stop = observe_stop(ctx, job)
-        return Reviewed(job, stop, grant.outputs.reviewers, shown, decisions, deadline, ctx.now())
+        stop = observe_stop(broker, job)
+        return Reviewed(job, stop, grant.outputs.reviewers, shown, decisions, deadline, broker.now())
 
     def decide(self, facts: Reviewed) -> EndJob | OpenDecisions | None:
         job = facts.job
@@ -115,16 +115,16 @@ class Release:
     job: Job
     artefact: Artefact
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         job, item = self.job, self.artefact
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
             project = projects.get(tx, job.project)
             audience = documents.current_root(tx).document.audience
             decided = [d for d in artefacts.decisions_of(tx, job.id) if d.artefact == item.name]
             envelopes = tuple(documents.get(tx, d.document).raw for d in decided)
         subject = {**job.subject, "artefact": item.name}
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             log.append_once(
                 tx,
                 "artefact-released",
@@ -137,29 +137,29 @@ class Release:
                 },
             )
             told = log.last_seq(tx, "artefact-released", subject)
-        record = _record(ctx, job, item, attempt, audience, project.grant, decided)
+        record = _record(broker, job, item, attempt, audience, project.grant, decided)
         try:
             signed = checkpoint.ask_with_proof(
-                ctx.db, ctx.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
+                broker.db, broker.ask, [told], lambda proof: m.SignRelease(record, envelopes, proof)
             )
         except HdrsError as error:
             if error.retry:
                 raise
             # Such as a checker who joined the project meanwhile: nothing has left, and nothing will.
-            EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+            EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(broker)
             return
         envelope = base64.b64decode(signed["envelope"])
-        self._publish(ctx, envelope)
-        with ctx.db.write() as tx:
+        self._publish(broker, envelope)
+        with broker.db.write() as tx:
             artefacts.note(tx, job.id, item.name, release_record=_digest(record))
 
-    def _publish(self, ctx: Context, record: bytes) -> None:
+    def _publish(self, broker: OpenBroker, record: bytes) -> None:
         item = self.artefact
-        source = ctx.home.artefacts_dir(self.job.id) / item.name
+        source = broker.home.artefacts_dir(self.job.id) / item.name
         data = source.read_bytes()
         if _digest(data) != item.rebuilt:
             raise InternalError("an artefact changed between review and release", where=item.name)
-        folder = ctx.home.released_dir(self.job.id)
+        folder = broker.home.released_dir(self.job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in ((f"{item.name}.record.json", record), (item.name, data)):
             replace_file(folder / name, content)
@@ -172,17 +172,17 @@ class Finish:
     job: Job
     released: int
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         reason = "released" if self.released else "withheld"
-        EndJob(self.job, Outcome.SUCCEEDED, reason).act(ctx)
+        EndJob(self.job, Outcome.SUCCEEDED, reason).act(broker)
 
 
 class ReleaseStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             approved = [item for item in artefacts.of_job(tx, job.id) if item.verdict == "release"]
         waiting = tuple(item for item in approved if item.release_record is None)
-        return Observed(job, observe_stop(ctx, job), waiting, len(approved) - len(waiting))
+        return Observed(job, observe_stop(broker, job), waiting, len(approved) - len(waiting))
 
     def decide(self, facts: Observed) -> EndJob | Release | Finish:
         if facts.stop is not None and facts.stop.final:
@@ -193,7 +193,7 @@ class ReleaseStep:
 
 
 def _record(
-    ctx: Context,
+    broker: OpenBroker,
     job: Job,
     item: Artefact,
     attempt: Attempt,
@@ -219,7 +219,7 @@ def _record(
             "spec": job.spec,
             "decisions": sorted(d.document for d in decided),
             "reviewers": sorted(d.person for d in decided),
-            "released-at": clock.to_text(ctx.now()),
+            "released-at": clock.to_text(broker.now()),
         }
     ).to_payload()
 

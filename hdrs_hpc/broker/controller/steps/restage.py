@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys
 from hdrs_hpc.broker.controller.steps.stage import take_new_copies
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
@@ -24,16 +24,16 @@ class Restage:
     job: Job
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt
         assert job.cluster is not None
-        destroy_keys(ctx, job.project, "outputs", attempt.name)
+        destroy_keys(broker, job.project, "outputs", attempt.name)
         if attempt.cluster_job_id is not None:
-            ctx.cluster(job.cluster, job.project).cancel(attempt.cluster_job_id)
-        with ctx.db.write() as tx:
+            broker.cluster(job.cluster, job.project).cancel(attempt.cluster_job_id)
+        with broker.db.write() as tx:
             take_new_copies(tx, job)
             if attempt.started_at is not None and attempt.ended_at is None:
-                jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(ctx.now()))
+                jobs.note_attempt(tx, attempt.name, ended_at=clock.to_text(broker.now()))
             log.append(
                 tx,
                 "attempt-cancelled",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.keys import destroy_keys
 from hdrs_hpc.broker.controller.steps.purge import ListingNotEmptyError, remove_folder
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.documents.models.grant import Grant, GrantedDataset
@@ -60,10 +60,10 @@ class RetireCopy:
     copy: Copy
     reason: str = "copy-superseded"
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         copy = self.copy
-        destroy_keys(ctx, copy.project, "copies", copy.id)
-        with ctx.db.write() as tx:
+        destroy_keys(broker, copy.project, "copies", copy.id)
+        with broker.db.write() as tx:
             transition.move(tx, "copy", copy.subject, "READY", "DESTROYED", reason=self.reason)
             if self.reason == OptOutChangedError.code:
                 replace(tx, copy)
@@ -75,17 +75,17 @@ class UnlinkCopy:
 
     copy: Copy
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         copy = self.copy
-        destroy_keys(ctx, copy.project, "copies", copy.id)
-        cluster = ctx.cluster(copy.cluster, copy.project)
+        destroy_keys(broker, copy.project, "copies", copy.id)
+        cluster = broker.cluster(copy.cluster, copy.project)
         parts = layout.copy_parts(copy.project, copy.id)
-        tried = samples.try_copy(ctx, cluster, copy)
+        tried = samples.try_copy(broker, cluster, copy)
         cluster.remove_tree(*parts)
         if cluster.list_tree(*parts):
             raise ListingNotEmptyError(where=copy.id)
-        remove_folder(ctx.home.staging_dir(copy.id))
-        with ctx.db.write() as tx:
+        remove_folder(broker.home.staging_dir(copy.id))
+        with broker.db.write() as tx:
             # After a crash in between, the second unlink finds less: what was there is in the log before the first.
             log.append(
                 tx, "copy-removed", copy.subject, detail={"objects": tried.objects, "bytes": tried.bytes}

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from connectors.clusters import ClusterJob, JobPhase, StepFailedError, StepRefusedError
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.controller.steps.submit import Wait
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import (
     alerts,
@@ -70,28 +70,28 @@ class Bind:
     found: ClusterJob
     served: Served
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         try:
-            replies = _courier(ctx, self.job, self.attempt, self.found, "hello", None)
+            replies = _courier(broker, self.job, self.attempt, self.found, "hello", None)
         except StepFailedError:
             raise AgentsStartingError() from None
         hellos = [reply.hello for reply in replies]
         if any(hello is None for hello in hellos):
             raise AgentsStartingError("an agent did not say who it is")
         assert self.job.cluster is not None
-        checkpoint.tell_runtimes(ctx.db, ctx.ask, self.job.cluster)
+        checkpoint.tell_runtimes(broker.db, broker.ask, self.job.cluster)
         try:
             raw = [wire.to_bytes(hello) for hello in hellos]
             bound = checkpoint.ask_with_proof(
-                ctx.db, ctx.ask, self.served.seqs, lambda proof: self._request(ctx, raw, proof)
+                broker.db, broker.ask, self.served.seqs, lambda proof: self._request(broker, raw, proof)
             )
         except HdrsError as error:
             if error.retry:
                 raise
-            refuse(ctx, self.job, self.attempt, error)
+            refuse(broker, self.job, self.attempt, error)
             return
         subject = {**self.job.subject, "attempt": self.attempt.name}
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             seqs = [
@@ -106,11 +106,11 @@ class Bind:
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
-    def _request(self, ctx: Context, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
+    def _request(self, broker: OpenBroker, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
         assert job.cluster is not None
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             spec = documents.get(tx, job.spec).raw
             parsed = jobs.spec_of(tx, job)
             approvals = _approvals(tx, job, parsed)
@@ -127,7 +127,7 @@ class Bind:
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
             cluster=job.cluster,
             isolation=job.decision["isolation"],
-            started_at=attempt.started_at or clock.to_text(ctx.now()),
+            started_at=attempt.started_at or clock.to_text(broker.now()),
         )
 
     def _facts(self, name: str, one: ServedInput) -> m.CopyFacts:
@@ -157,41 +157,41 @@ class Deliver:
     attempt: Attempt
     found: ClusterJob
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt
         assert attempt.bindings is not None
         try:
             given = checkpoint.ask_with_proof(
-                ctx.db,
-                ctx.ask,
+                broker.db,
+                broker.ask,
                 attempt.bindings["seqs"],
                 lambda proof: m.AnswerNodes(attempt.name, proof),
             )
         except HdrsError as error:
             if error.retry:
                 raise
-            refuse(ctx, job, attempt, error)
+            refuse(broker, job, attempt, error)
             return
         if attempt.handover == "bound":
-            self._log_answered(ctx, given)
+            self._log_answered(broker, given)
         answers = {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
-        replies = _courier(ctx, job, attempt, self.found, "answers", answers)
+        replies = _courier(broker, job, attempt, self.found, "answers", answers)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
-            refuse(ctx, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
+            refuse(broker, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
             return
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             jobs.note_attempt(tx, attempt.name, handover="closed")
             log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
             alerts.clear(tx, f"job/{job.id}")
 
-    def _log_answered(self, ctx: Context, given: dict[str, Any]) -> None:
+    def _log_answered(self, broker: OpenBroker, given: dict[str, Any]) -> None:
         bound = {}
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             for seq in (self.attempt.bindings or {})["seqs"]:
                 entry = Entry.from_bytes(log.entry(tx, seq))
                 bound[entry.subject["node"]] = entry.detail["public-key"]
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             for node, digest in sorted(given["digests"].items()):
@@ -231,8 +231,8 @@ class NoteProgress:
     attempt: Attempt
     progress: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             jobs.note_attempt(tx, self.attempt.name, progress=self.progress)
 
 
@@ -245,12 +245,12 @@ class Ended:
     found: ClusterJob | None
     """None where the cluster forgot it, long after its end at the latest."""
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             jobs.note_attempt(
                 tx,
                 self.attempt.name,
-                ended_at=clock.to_text(ctx.now()),
+                ended_at=clock.to_text(broker.now()),
                 raw_state=self.found.raw_state if self.found else "FORGOTTEN",
                 exit_code=self.found.exit_code if self.found else None,
             )
@@ -259,15 +259,15 @@ class Ended:
 
 
 class RunStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
         assert job.cluster is not None
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
             spec = jobs.spec_of(tx, job)
             since = opt_outs.job_outdated_since(tx, job.id)
-        outdated_s = (ctx.now() - since).total_seconds() if since else None
-        grace_s = ctx.settings.opt_out_grace_s if attempt.handover == "closed" else 0.0
-        stop = observe_stop(ctx, job)
+        outdated_s = (broker.now() - since).total_seconds() if since else None
+        grace_s = broker.settings.opt_out_grace_s if attempt.handover == "closed" else 0.0
+        stop = observe_stop(broker, job)
         if stop is not None or (outdated_s is not None and outdated_s >= grace_s):
             # What takes away does not wait for the cluster.
             return Observed(
@@ -281,21 +281,21 @@ class RunStep:
                 grace_s=grace_s,
                 forgotten=False,
             )
-        lookup = ctx.find(job.cluster, job.project, attempt.name)
+        lookup = broker.find(job.cluster, job.project, attempt.name)
         found = [item for item in lookup.jobs[attempt.name] if item.job_id == attempt.cluster_job_id]
-        running_s = age_s(ctx, attempt.started_at) if attempt.started_at else 0.0
-        longest_s = spec.resources.time + ctx.settings.handover_deadline_s + FORGOTTEN_AFTER_S
+        running_s = age_s(broker, attempt.started_at) if attempt.started_at else 0.0
+        longest_s = spec.resources.time + broker.settings.handover_deadline_s + FORGOTTEN_AFTER_S
         return Observed(
             job=job,
             attempt=attempt,
             stop=None,
             found=found[0] if found else None,
-            progress=read_progress(ctx, job, attempt),
-            late=running_s > ctx.settings.handover_deadline_s,
+            progress=read_progress(broker, job, attempt),
+            late=running_s > broker.settings.handover_deadline_s,
             outdated_s=outdated_s,
             grace_s=grace_s,
             forgotten=not found and lookup.absence_proven and running_s > longest_s,
-            choice=observe_choice(ctx, job, attempt),
+            choice=observe_choice(broker, job, attempt),
         )
 
     def decide(
@@ -328,9 +328,9 @@ class RunStep:
         return None
 
 
-def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
+def refuse(broker: OpenBroker, job: Job, attempt: Attempt, error: HdrsError) -> None:
     """A hand-over that must not happen: log it, alarm, stop the attempt."""
-    with ctx.db.write() as tx:
+    with broker.db.write() as tx:
         outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         log.append(
             tx,
@@ -347,9 +347,9 @@ def refuse(ctx: Context, job: Job, attempt: Attempt, error: HdrsError) -> None:
                 detail={"code": error.code, "attempt": attempt.name, "job": job.id},
             )
     if outdated:  # keyd destroyed the old copy's key, or refused it, before we looked
-        leave_old_copies(job, attempt).act(ctx)
+        leave_old_copies(job, attempt).act(broker)
         return
-    EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(ctx)
+    EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(broker)
 
 
 def leave_old_copies(job: Job, attempt: Attempt) -> Restage | EndJob:
@@ -359,11 +359,11 @@ def leave_old_copies(job: Job, attempt: Attempt) -> Restage | EndJob:
     return EndJob(job, Outcome.CANCELLED, OptOutChangedError.code)
 
 
-def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | None:
+def read_progress(broker: OpenBroker, job: Job, attempt: Attempt) -> dict[str, Any] | None:
     """The agent's own measurements, or None while there are none worth believing."""
     assert job.cluster is not None
     try:
-        raw = ctx.cluster(job.cluster, job.project).read_file(
+        raw = broker.cluster(job.cluster, job.project).read_file(
             *layout.progress_parts(job.project, attempt.name), max_bytes=progress.MAX_BYTES
         )
         return wire.to_value(progress.from_bytes(raw)) if raw else None
@@ -372,7 +372,7 @@ def read_progress(ctx: Context, job: Job, attempt: Attempt) -> dict[str, Any] | 
 
 
 def _courier(
-    ctx: Context,
+    broker: OpenBroker,
     job: Job,
     attempt: Attempt,
     found: ClusterJob,
@@ -381,10 +381,10 @@ def _courier(
 ) -> list[handover.Reply]:
     """One courier step on every node of the attempt; raises SiteError while agents are not there yet."""
     assert job.cluster is not None
-    settings = ctx.cluster_settings(job.cluster)
+    settings = broker.cluster_settings(job.cluster)
     request = wire.to_line(handover.Request(asked, answers))  # type: ignore[arg-type]  # one of its literals
     try:
-        lines = ctx.cluster(job.cluster, job.project).run_in_job(
+        lines = broker.cluster(job.cluster, job.project).run_in_job(
             found.job_id,
             layout.courier_argv(settings.node_tmp, attempt.name),
             request,

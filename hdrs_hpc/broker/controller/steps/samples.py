@@ -13,8 +13,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from connectors.clusters import Cluster
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import log
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -58,23 +58,25 @@ def of_attempts(tx: Connection, project: str) -> dict[str, Tried]:
     return _logged(tx, ATTEMPT_TRIED, "attempt", project)
 
 
-def try_copy(ctx: Context, cluster: Cluster, copy: Copy) -> Tried:
+def try_copy(broker: OpenBroker, cluster: Cluster, copy: Copy) -> Tried:
     """Measure and try a copy whose key is dead, once; raises :class:`SampleOpensError`."""
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         known = of_copies(tx, copy.project).get(copy.id)
     if known is not None:
         return known
     parts = layout.copy_parts(copy.project, copy.id)
     names = [copy.manifest_name] if copy.manifest_name else []
-    found = _Trial(ctx, "copy", copy.project, copy.id).run(cluster, parts, [(cluster.objects(*parts), names)])
-    with ctx.db.write() as tx:
+    found = _Trial(broker, "copy", copy.project, copy.id).run(
+        cluster, parts, [(cluster.objects(*parts), names)]
+    )
+    with broker.db.write() as tx:
         log.append_once(tx, COPY_TRIED, copy.subject, detail=found.as_detail())
     return found
 
 
-def try_attempt(ctx: Context, cluster: Cluster, job: Job, attempt: Attempt) -> Tried:
+def try_attempt(broker: OpenBroker, cluster: Cluster, job: Job, attempt: Attempt) -> Tried:
     """The same for an attempt: the manifests of its outputs and of its bundle."""
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         known = of_attempts(tx, job.project).get(attempt.name)
     if known is not None:
         return known
@@ -84,24 +86,24 @@ def try_attempt(ctx: Context, cluster: Cluster, job: Job, attempt: Attempt) -> T
     manifests = [name for name in code.list() if name.startswith("m-")][:MAX_BUNDLE_MANIFESTS]
     parts = layout.attempt_parts(project, name)
     # A bundle is sealed like a copy, under its own key, for the attempt.
-    outputs_tried = _Trial(ctx, "output", project, name).run(
+    outputs_tried = _Trial(broker, "output", project, name).run(
         cluster, parts, [(away, _pointed(cluster, project, name))]
     )
-    bundle_tried = _Trial(ctx, "copy", project, name).run(None, parts, [(code, manifests)])
+    bundle_tried = _Trial(broker, "copy", project, name).run(None, parts, [(code, manifests)])
     found = Tried(
         outputs_tried.objects,
         outputs_tried.bytes,
         outputs_tried.samples + bundle_tried.samples,
         max(outputs_tried.keys, bundle_tried.keys),
     )
-    with ctx.db.write() as tx:
+    with broker.db.write() as tx:
         log.append_once(tx, ATTEMPT_TRIED, {**job.subject, "attempt": name}, detail=found.as_detail())
     return found
 
 
 @dataclass(frozen=True)
 class _Trial:
-    ctx: Context
+    broker: OpenBroker
     role: Literal["copy", "output"]
     project: str
     holder: str
@@ -129,7 +131,7 @@ class _Trial:
         if size < HEADER_BYTES + TAG_BYTES or len(head) != min(size, SEGMENT_BYTES):
             return None
         try:
-            answer: dict[str, Any] = self.ctx.ask(
+            answer: dict[str, Any] = self.broker.ask(
                 m.TrySample(self.role, self.project, self.holder, head, size)
             )
         except HdrsError as error:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, log, projects
 from hdrs_hpc.broker.store import served as served_store
@@ -30,11 +30,11 @@ class StartChooser:
 
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         workers.start(
-            ctx.home.served_dir(self.attempt.name),
+            broker.home.served_dir(self.attempt.name),
             "hdrs_hpc.broker.workers.chooser",
-            *("--home", str(ctx.home.root), "--attempt", self.attempt.name),
+            *("--home", str(broker.home.root), "--attempt", self.attempt.name),
         )
 
 
@@ -48,10 +48,10 @@ class RetryChooser:
     attempt: Attempt
     error: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        StartChooser(self.attempt).act(ctx)
+        StartChooser(self.attempt).act(broker)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class NoteServed:
     attempt: Attempt
     result: dict[str, Any]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         subject = {**self.job.subject, "attempt": self.attempt.name}
         inputs = {name: ServedInput(**one) for name, one in self.result["inputs"].items()}
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             seqs = tuple(
                 log.append(
@@ -125,9 +125,9 @@ class Choice:
         return chosen == {name: copy.id for name, copy in self.uses.items()}
 
 
-def observe_choice(ctx: Context, job: Job, attempt: Attempt) -> Choice:
+def observe_choice(broker: OpenBroker, job: Job, attempt: Attempt) -> Choice:
     """A choice that was made of other copies than the job's present ones is none."""
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         uses = copies.of_job(tx, job.id)
     served = served_store.of_attempt(attempt)
     return Choice(
@@ -135,5 +135,5 @@ def observe_choice(ctx: Context, job: Job, attempt: Attempt) -> Choice:
         attempt,
         uses,
         served if served is not None and served.fits(uses) else None,
-        workers.observe(ctx.home.served_dir(attempt.name)),
+        workers.observe(broker.home.served_dir(attempt.name)),
     )

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -27,8 +27,8 @@ class WantCopies:
 
     job: Job
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             spec = jobs.spec_of(tx, self.job)
             grant = projects.grant_of(tx, projects.get(tx, self.job.project))
             assert self.job.cluster is not None
@@ -68,8 +68,8 @@ class TakeNewCopies:
 
     job: Job
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             take_new_copies(tx, self.job)
 
 
@@ -79,9 +79,9 @@ class MakeAttempt:
 
     job: Job
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         assert self.job.decision is not None
-        with ctx.db.write() as tx:
+        with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             spec = jobs.spec_of(tx, self.job)
@@ -112,8 +112,8 @@ class Observed:
 
 
 class WantCopiesStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        return Observed(job, observe_stop(ctx, job), ())
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        return Observed(job, observe_stop(broker, job), ())
 
     def decide(self, facts: Observed) -> EndJob | WantCopies:
         if facts.stop:
@@ -122,11 +122,11 @@ class WantCopiesStep:
 
 
 class AwaitCopiesStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
-        with ctx.db.read() as tx:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        with broker.db.read() as tx:
             found = tuple(copies.of_job(tx, job.id).values())
             outdated = opt_outs.job_outdated_since(tx, job.id) is not None
-        return Observed(job, observe_stop(ctx, job), found, outdated)
+        return Observed(job, observe_stop(broker, job), found, outdated)
 
     def decide(self, facts: Observed) -> EndJob | MakeAttempt | TakeNewCopies | None:
         if facts.stop:
@@ -158,6 +158,6 @@ def recipe(granted: GrantedDataset, chosen: Mapping[str, Values]) -> str:
     return strict_json.dumps(narrowed.model_dump(mode="json", by_alias=True, exclude={"version"})).decode()
 
 
-def age_s(ctx: Context, since: str) -> float:
+def age_s(broker: OpenBroker, since: str) -> float:
     """Seconds since a moment in the database."""
-    return (ctx.now() - clock.from_text(since)).total_seconds()
+    return (broker.now() - clock.from_text(since)).total_seconds()

@@ -11,8 +11,15 @@ import base64
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from connectors.clusters import Cluster, ClusterJob, JobPhase, JobRequest, Lookup, SubmissionRefusedError
-from hdrs_hpc.broker.context import Context
+from connectors.clusters import (
+    Cluster,
+    ClusterJob,
+    JobPhase,
+    JobRequest,
+    Lookup,
+    SubmissionRefusedError,
+    why_waits,
+)
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.keys import log_made, use_key
 from hdrs_hpc.broker.controller.steps.restage import Restage
@@ -21,6 +28,7 @@ from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -53,37 +61,37 @@ class Submit:
     job: Job
     attempt: Attempt
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt
         assert job.cluster is not None
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             spec = jobs.spec_of(tx, job)
             root = documents.current_root(tx)
             project = projects.get(tx, job.project)
             run_until = projects.grant_of(tx, project).valid.run_until
-        _make_key(ctx, job, attempt, "output")
+        _make_key(broker, job, attempt, "output")
         if spec.workload.bundle is not None:
-            seal_bundle(ctx, job, attempt, spec.workload.bundle.digest)
-        walltime_s = min(spec.resources.time, int((run_until - ctx.now()).total_seconds()))
-        request = self._request(ctx, spec, root.document.audience, max(60, walltime_s))
-        with ctx.db.write() as tx:
+            seal_bundle(broker, job, attempt, spec.workload.bundle.digest)
+        walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
+        request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
+        with broker.db.write() as tx:
             opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
-            jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(ctx.now()))
+            jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(broker.now()))
         try:
-            job_id = ctx.cluster(job.cluster, job.project).submit(request)
+            job_id = broker.cluster(job.cluster, job.project).submit(request)
         except SubmissionRefusedError as error:
-            EndJob(job, Outcome.FAILED, error.code).act(ctx)
+            EndJob(job, Outcome.FAILED, error.code).act(broker)
             return
-        _note_submitted(ctx, job, attempt, job_id, adopted=False)
+        _note_submitted(broker, job, attempt, job_id, adopted=False)
 
-    def _request(self, ctx: Context, spec: JobSpec, audience: str, walltime_s: int) -> JobRequest:
+    def _request(self, broker: OpenBroker, spec: JobSpec, audience: str, walltime_s: int) -> JobRequest:
         job, resources = self.job, spec.resources
         assert job.cluster is not None
         assert job.decision is not None
-        settings = ctx.cluster_settings(job.cluster)
-        cluster = ctx.cluster(job.cluster, job.project)
+        settings = broker.cluster_settings(job.cluster)
+        cluster = broker.cluster(job.cluster, job.project)
         # The walltime is the workload's; unpacking before it and sealing after it come on top.
-        lifetime_s = walltime_s + int(ctx.settings.handover_deadline_s) + 600
+        lifetime_s = walltime_s + int(broker.settings.handover_deadline_s) + 600
         shell = JobRequest(
             name=self.attempt.name,
             script=b"#",
@@ -99,8 +107,8 @@ class Submit:
             audience=audience,
             scratch=cluster.scratch_path(),
             node_tmp=settings.node_tmp,
-            runtime_digest=installed_runtime(ctx.home, settings.name, job.project),
-            broker_key=ctx.ask(m.SigningKeys())["handover-answer"],
+            runtime_digest=installed_runtime(broker.home, settings.name, job.project),
+            broker_key=broker.ask(m.SigningKeys())["handover-answer"],
             isolation=job.decision["isolation"],
             memory_mb=resources.mem,
             lifetime_s=lifetime_s,
@@ -118,21 +126,21 @@ class Adopt:
     attempt: Attempt
     found: tuple[ClusterJob, ...]
 
-    def act(self, ctx: Context) -> None:
+    def act(self, broker: OpenBroker) -> None:
         assert self.job.cluster is not None
         first, *others = sorted(self.found, key=lambda item: (item.submit_time, item.job_id))
         for other in others:
             if other.phase is not JobPhase.ENDED:
-                ctx.cluster(self.job.cluster, self.job.project).cancel(other.job_id)
+                broker.cluster(self.job.cluster, self.job.project).cancel(other.job_id)
         if others:
-            with ctx.db.write() as tx:
+            with broker.db.write() as tx:
                 log.append(
                     tx,
                     "alarm",
                     {"project": self.job.project},
                     detail={"code": "duplicate-cluster-job", "attempt": self.attempt.name},
                 )
-        _note_submitted(ctx, self.job, self.attempt, first.job_id, adopted=True)
+        _note_submitted(broker, self.job, self.attempt, first.job_id, adopted=True)
 
 
 @dataclass(frozen=True)
@@ -143,12 +151,12 @@ class Started:
     attempt: Attempt
     found: ClusterJob
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             jobs.note_attempt(
                 tx,
                 self.attempt.name,
-                started_at=clock.to_text(ctx.now()),
+                started_at=clock.to_text(broker.now()),
                 submit_time=self.found.submit_time,
                 restarts=self.found.restarts,
                 raw_state=self.found.raw_state,
@@ -173,31 +181,31 @@ class Wait:
     code: str
     message: str
 
-    def act(self, ctx: Context) -> None:
-        with ctx.db.write() as tx:
+    def act(self, broker: OpenBroker) -> None:
+        with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", self.code, self.message)
 
 
 class SubmitStep:
-    def observe(self, ctx: Context, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
         assert job.cluster is not None
-        with ctx.db.read() as tx:
+        with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
             outdated = opt_outs.job_outdated_since(tx, job.id) is not None
-        stop = observe_stop(ctx, job)
+        stop = observe_stop(broker, job)
         if stop is not None:  # what takes away does not wait for the cluster
             return Observed(job, attempt, stop, (), False, (), False)
-        cluster = ctx.cluster(job.cluster, job.project)
-        lookup = ctx.find(job.cluster, job.project, attempt.name)
+        cluster = broker.cluster(job.cluster, job.project)
+        lookup = broker.find(job.cluster, job.project, attempt.name)
         return Observed(
             job=job,
             attempt=attempt,
             stop=None,
             found=tuple(lookup.jobs[attempt.name]),
-            may_submit=is_settled(ctx, attempt, cluster, lookup),
+            may_submit=is_settled(broker, attempt, cluster, lookup),
             doubts=lookup.doubts,
-            drained=ctx.drained(job.cluster),
-            choice=observe_choice(ctx, job, attempt),
+            drained=broker.drained(job.cluster),
+            choice=observe_choice(broker, job, attempt),
             outdated=outdated,
         )
 
@@ -215,6 +223,8 @@ class SubmitStep:
                 return Started(job, attempt, mine[0])
             if not mine:
                 return Wait(job, "cluster-job-unseen", "the cluster shows the job's name under another id")
+            if mine[0].phase is JobPhase.PENDING and mine[0].reason:
+                return Wait(job, "cluster-job-pending", why_waits(mine[0].reason))
             return None
         if facts.outdated and (attempt.cluster_job_id is not None or facts.may_submit):
             return Restage(job, attempt)
@@ -230,31 +240,31 @@ class SubmitStep:
         return Wait(job, "submission-uncertain", doubts)
 
 
-def is_settled(ctx: Context, attempt: Attempt, cluster: Cluster, lookup: Lookup) -> bool:
+def is_settled(broker: OpenBroker, attempt: Attempt, cluster: Cluster, lookup: Lookup) -> bool:
     """Whether what the cluster shows of an attempt is all that there will be: nothing of it is on its way."""
     if attempt.submit_intent_at is None or attempt.cluster_job_id is not None:
         return True
-    return lookup.absence_proven and age_s(ctx, attempt.submit_intent_at) >= cluster.settle_s
+    return lookup.absence_proven and age_s(broker, attempt.submit_intent_at) >= cluster.settle_s
 
 
-def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
+def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> None:
     """Put the researcher's code on scratch, sealed under a key of its own.  Idempotent."""
     assert job.cluster is not None
-    _make_key(ctx, job, attempt, "bundle")
-    folder = ctx.home.staging_dir(f"bundle-{attempt.name}")
+    _make_key(broker, job, attempt, "bundle")
+    folder = broker.home.staging_dir(f"bundle-{attempt.name}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        reply = use_key(ctx, "bundle", job.project, attempt.name)
+        reply = use_key(broker, "bundle", job.project, attempt.name)
     except KeydRefusedError as error:
         if error.code == "manifest-settled":
             return  # sealed before; keyd remembers
         raise
-    with ctx.db.read() as tx:
+    with broker.db.read() as tx:
         content = jobs.bundle(tx, digest)
     assert content is not None
     parts = layout.bundle_parts(job.project, attempt.name)
     builder = CopyBuilder(
-        ctx.cluster(job.cluster, job.project).objects(*parts),
+        broker.cluster(job.cluster, job.project).objects(*parts),
         base64.b64decode(reply["key"]),
         "copy",
         job.project,
@@ -264,17 +274,19 @@ def seal_bundle(ctx: Context, job: Job, attempt: Attempt, digest: str) -> None:
     if not builder.sealed:
         builder.put(layout.BUNDLE_PATH, content)
     sealed = builder.seal()
-    ctx.ask(m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest))
+    broker.ask(
+        m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest)
+    )
 
 
-def _make_key(ctx: Context, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
-    key = ctx.ask(m.CreateKey(job.project, role, attempt.name, None, None))["key"]
-    with ctx.db.write() as tx:
+def _make_key(broker: OpenBroker, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
+    key = broker.ask(m.CreateKey(job.project, role, attempt.name, None, None))["key"]
+    with broker.db.write() as tx:
         log_made(tx, job.project, role, attempt.name, key)
 
 
-def _note_submitted(ctx: Context, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:
-    with ctx.db.write() as tx:
+def _note_submitted(broker: OpenBroker, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:
+    with broker.db.write() as tx:
         jobs.note_attempt(tx, attempt.name, cluster_job_id=job_id)
         log.append(
             tx,

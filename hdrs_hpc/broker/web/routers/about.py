@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from hdrs_hpc import __version__
 from hdrs_hpc.broker.keyd import messages
-from hdrs_hpc.broker.store import alerts, documents, log
-from hdrs_hpc.broker.store.schema import trust_roots
+from hdrs_hpc.broker.store import alerts, documents, log, transition
 from hdrs_hpc.broker.web import models, permissions, views
 from hdrs_hpc.broker.web.answers import ENVELOPE
 from hdrs_hpc.broker.web.dependencies import Asker, Web, WebHere
@@ -48,10 +47,10 @@ def trust_root(web: WebHere) -> Response:
 def trust_root_version(version: Version, web: WebHere) -> Response:
     """One version of it, so that a client can follow the succession from the one that it pinned."""
     with web.db.read() as tx:
-        row = tx.execute(select(trust_roots.c.digest).where(trust_roots.c.version == version)).first()
-        if row is None:
-            raise NotFoundError("there is no trust root of that version", where=str(version))
-        return views.envelope(documents.get(tx, row.digest).raw)
+        found = documents.root_of_version(tx, version)
+    if found is None:
+        raise NotFoundError("there is no trust root of that version", where=str(version))
+    return views.envelope(found.raw)
 
 
 @router.get("/status")
@@ -68,8 +67,8 @@ def status(web: WebHere, who: Asker) -> models.Status:
             audience=web.settings.audience,
             version=__version__,
             keyd=keyd,
-            jobs=views.counts(tx, "job"),
-            projects=views.counts(tx, "project"),
+            jobs=transition.count(tx, "job"),
+            projects=transition.count(tx, "project"),
             alerts=[models.Alert(**vars(item)) for item in alerts.every(tx)],
             log_size=log.size(tx),
         )
@@ -98,7 +97,9 @@ def _metrics(web: Web, tx: Connection) -> str:
             f"# HELP hdrs_hpc_{plural} Number of them in each state.",
             f"# TYPE hdrs_hpc_{plural} gauge",
         ]
-        lines += [f'hdrs_hpc_{plural}{{state="{state}"}} {n}' for state, n in views.counts(tx, life).items()]
+        lines += [
+            f'hdrs_hpc_{plural}{{state="{state}"}} {n}' for state, n in transition.count(tx, life).items()
+        ]
     by_code: dict[str, int] = {}
     for alert in alerts.every(tx):
         by_code[alert.code] = by_code.get(alert.code, 0) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import accept, bundles
 from hdrs_hpc.broker.web import models, permissions
 from hdrs_hpc.broker.web.answers import DSSE, takes
 from hdrs_hpc.broker.web.dependencies import Address, Asker, BundleBody, DocumentBody, WebHere
@@ -39,5 +39,5 @@ def upload_bundle(web: WebHere, who: Asker, raw: BundleBody) -> models.Bundle:
         raise NotAllowedError("only researchers have code to upload")
     digest = bundle.digest(raw)
     bundle.read(raw, digest)
-    accept.put_bundle(web.db, raw, digest)
+    bundles.put(web.db, raw, digest)
     return models.Bundle(digest=digest, size=len(raw))

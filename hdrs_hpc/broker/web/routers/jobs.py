@@ -9,15 +9,16 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker import states
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import cancellation, fetching
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.store import artefacts, copies, jobs, log
+from hdrs_hpc.broker.store import artefacts, copies, jobs
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.web import models, permissions, views
 from hdrs_hpc.broker.web.answers import DOWNLOAD, ENVELOPE
 from hdrs_hpc.broker.web.dependencies import Asker, WebHere
 from hdrs_hpc.broker.web.inputs import JobPrefix, NameInPath, NameInQuery
 from hdrs_hpc.broker.workers import process as workers
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
 
@@ -55,7 +56,7 @@ def cancel(prefix: JobPrefix, web: WebHere, who: Asker) -> models.Job:
         job, grant = views.job(tx, who, prefix)
     if not permissions.may_cancel(who, grant):
         raise NotFoundError("there is no such job, or it is not yours", where=prefix[:40])
-    accept.request_cancel(web.db, who.person, job.id)
+    cancellation.request(web.db, who.person, job.id)
     with web.db.read() as tx:
         return _whole(tx, jobs.get(tx, job.id), grant, web.home)
 
@@ -69,9 +70,7 @@ def artefact(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> R
     if item.file is None or not path.is_file():
         raise NotFoundError("the artefact is not released, or there is none of that name", where=name)
     raw = path.read_bytes()
-    with web.db.write() as tx:
-        subject = {**job.subject, "artefact": item.name, "person": who.person}
-        log.append(tx, "artefact-fetched", subject, actor=who.person)
+    fetching.note_fetched(web.db, job, item.name, who.person)
     return views.download(raw, item.media_type, item.file)
 
 
@@ -119,6 +118,8 @@ def _whole(tx: Connection, job: jobs.Job, grant: Grant, home: BrokerHome) -> mod
     return models.Job(
         **_line(tx, job),
         purpose=spec.purpose,
+        time=spec.resources.time,
+        now=clock.to_text(clock.now()),
         spec=job.spec,
         cluster=job.cluster,
         cancel_requested=job.cancel_requested,

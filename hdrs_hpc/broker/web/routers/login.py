@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import login as filed_login
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.web import models
 from hdrs_hpc.broker.web.answers import DSSE, takes
@@ -32,7 +32,7 @@ def login(web: WebHere, address: Address, raw: DocumentBody) -> models.LoggedIn:
     The challenge is void after the first answer to it, right or wrong.
     """
     with web.brake.on(address):
-        person = accept.login(web.db, raw, _challenge(web, raw))
+        person = filed_login.accept(web.db, raw, _challenge(web, raw))
     with web.db.read() as tx:
         found = documents.current_root(tx).document.people.get(person)
     if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import opt_out
 from hdrs_hpc.broker.store import copies, datasets, jobs, opt_outs, projects
 from hdrs_hpc.broker.web import models, permissions
 from hdrs_hpc.broker.web.answers import takes
@@ -50,7 +50,7 @@ def bring_ids(dataset: NameInPath, web: WebHere, who: Asker, raw: OptOutIdsBody)
     """Keep a file of ids in the data zone until a signed change names its digest; tells which are on the list."""
     with web.db.read() as tx:
         _require(tx, who, dataset)
-    found, listed = accept.put_opt_out_ids(web.db, web.home, raw, dataset)
+    found, listed = opt_out.put_ids(web.db, web.home, raw, dataset)
     return models.OptOutIds(digest=found.digest, count=len(found.ids), listed=listed)
 
 

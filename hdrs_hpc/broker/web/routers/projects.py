@@ -6,9 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker import sites
-from hdrs_hpc.broker.filing import accept
-from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.home import BrokerHome, clusters
 from hdrs_hpc.broker.store import (
     artefacts,
     copies,
@@ -101,7 +99,7 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
     left = grant.valid.run_until - clock.now()
     versions = {(item.name, item.version): item for item in datasets.every(tx)}
     stated = opt_outs.stated(tx)
-    registered = accept.registrations(tx, grant)
+    registered = datasets.registrations_for(tx, grant)
     data = {}
     for name, granted in grant.data.items():
         known = versions.get((name, granted.version))
@@ -147,8 +145,8 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
 def _offers(home: BrokerHome, grant: Grant) -> dict[str, models.ClusterOffer]:
     return {
         item.name: models.ClusterOffer(
-            isolation=item.isolation, nodes=item.max_nodes, drained=sites.drained(home, item.name)
+            isolation=item.isolation, nodes=item.max_nodes, drained=clusters.drained(home, item.name)
         )
-        for item in sites.every(home)
+        for item in clusters.every(home)
         if item.name in grant.limits.clusters
     }

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.filing import accept
+from hdrs_hpc.broker.filing import accept, bundles, trust_root
+from hdrs_hpc.broker.filing import login as filed_login
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydUnreachableError
 from hdrs_hpc.broker.store import checkpoint, documents, projects
@@ -224,7 +225,7 @@ def test_a_spec_whose_bundle_was_not_brought_or_is_another(desk: Desk) -> None:
     spec = desk.spec(workload=work)
     assert desk.refused(lambda: desk.file("job-spec", spec, "rae")) == "bundle-missing"
     with pytest.raises(HdrsError) as refused:
-        accept.put_bundle(desk.db, b"x" * 1024, TWOS)
+        bundles.put(desk.db, b"x" * 1024, TWOS)
     assert refused.value.code == "bundle-digest-mismatch"
     assert desk.count("bundles") == 0
 
@@ -296,7 +297,7 @@ def test_nothing_is_believed_or_logged_before_there_is_a_root(tmp_path: Path) ->
         with pytest.raises(HdrsError):
             desk.take(desk.party.signed(kind).to_bytes())
     with pytest.raises(HdrsError):
-        accept.login(desk.db, desk.party.signed("login").to_bytes(), "x")
+        filed_login.accept(desk.db, desk.party.signed("login").to_bytes(), "x")
     with pytest.raises(HdrsError):
         desk.take(b"no envelope")
     assert desk.entries() == []
@@ -308,7 +309,7 @@ def test_the_first_root_is_pinned_by_a_digest_that_came_another_way(tmp_path: Pa
     desk = Desk(tmp_path / "home")
     raw = desk.party.signed("trust-root").to_bytes()
     with pytest.raises(HdrsError) as refused:
-        accept.accept_first_root(desk.db, desk.ask, raw, ONES)
+        trust_root.accept_first(desk.db, desk.ask, raw, ONES)
     assert refused.value.code == "trust-root-mismatch"
     assert (desk.count("documents"), desk.entries(), desk.ask(m.Status())["root"]) == (0, [], None)
 

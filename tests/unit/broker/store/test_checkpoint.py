@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.context import Context
 from hdrs_hpc.broker.controller import loop as controller
 from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, LogRolledBackError
+from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, checkpoint, documents, log
 from hdrs_hpc.broker.store.checkpoint import LogBusyError
 from hdrs_hpc.core.errors import HdrsError
@@ -154,10 +154,10 @@ def test_a_proof_that_was_overtaken_is_made_anew(desk: Desk) -> None:
 
 
 @pytest.fixture
-def ctx(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def ctx(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenBroker]:
     desk.home.settings_file.write_text('audience = "north-sde"\n')
-    made = Context(desk.home, desk.home.settings(), desk.db)
-    monkeypatch.setattr(Context, "ask", lambda _self, request: desk.ask(request))
+    made = OpenBroker(desk.home, desk.home.settings(), desk.db)
+    monkeypatch.setattr(OpenBroker, "ask", lambda _self, request: desk.ask(request))
     yield made
     made.close()
 
@@ -174,7 +174,7 @@ def take_backup(desk: Desk) -> bytes:
     return desk.home.database.read_bytes()
 
 
-def test_a_controller_on_a_restored_database_alarms_and_moves_no_job(desk: Desk, ctx: Context) -> None:
+def test_a_controller_on_a_restored_database_alarms_and_moves_no_job(desk: Desk, ctx: OpenBroker) -> None:
     desk.file("job-spec", desk.spec(), "rae")
     backup = take_backup(desk)
     desk.file("job-spec", desk.spec(), "rae")
@@ -197,7 +197,7 @@ def test_a_controller_on_a_restored_database_alarms_and_moves_no_job(desk: Desk,
     assert "RECEIVED" not in {row[6] for row in desk.contents()["jobs"]}
 
 
-def test_a_revocation_reaches_keyd_even_through_a_restored_database(desk: Desk, ctx: Context) -> None:
+def test_a_revocation_reaches_keyd_even_through_a_restored_database(desk: Desk, ctx: OpenBroker) -> None:
     desk.ask(m.CreateKey(PROJECT, "output", "A1", None, None))
     backup = take_backup(desk)
     say(desk)
@@ -210,7 +210,9 @@ def test_a_revocation_reaches_keyd_even_through_a_restored_database(desk: Desk, 
     assert [key["role"] for key in desk.ask(m.Inspect(PROJECT))["live"]] == []
 
 
-def test_a_controller_started_anew_proves_the_log_before_anything_is_given(desk: Desk, ctx: Context) -> None:
+def test_a_controller_started_anew_proves_the_log_before_anything_is_given(
+    desk: Desk, ctx: OpenBroker
+) -> None:
     desk.keyd.close()
     desk.keyd = Keyd.open(desk.home)
     assert not desk.ask(m.Status())["giving"]

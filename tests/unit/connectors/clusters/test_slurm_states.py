@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.clusters.port import JobPhase
-from connectors.clusters.states import expand_hosts, phase_of, state_word
+from connectors.clusters.states import MAX_HOSTS, expand_hosts, phase_of, state_word
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,29 @@ def test_an_unknown_state_never_ends_a_job(text: str) -> None:
         ("(null)", ()),
         ("n[1-]", ()),
         ("n[1-99999999]", ()),
+        ("n[1-1000]x[1-1000]", ()),
+        ("x[0-1]c[1-2]b0,login", ("x0c1b0", "x0c2b0", "x1c1b0", "x1c2b0", "login")),
+        ("n[1-2,2],n1", ("n1", "n2")),
+        ("n[1-2", ()),
+        ("n1,,n2", ()),
     ],
 )
 def test_host_lists_unfold_in_order(text: str, hosts: tuple[str, ...]) -> None:
     assert expand_hosts(text) == hosts
 
 
+@pytest.mark.parametrize(
+    "text", ["@all", "n[1-4]!n2", "n[1-4]&n2", "n[1-4]^n2", "n[1-10/2]", "n 1", "n1\nn2", "@g:a"]
+)
+def test_groups_and_operators_of_node_sets_are_not_understood(text: str) -> None:
+    assert expand_hosts(text) == ()
+
+
 @given(st.text(alphabet="n[]-,0123456789a ", max_size=40))
 def test_no_host_list_breaks_the_parser(text: str) -> None:
     assert len(expand_hosts(text)) <= 200_000
+
+
+def test_a_list_of_many_ranges_is_counted_before_it_is_unfolded() -> None:
+    assert expand_hosts(",".join(f"a{number}[1-99999]" for number in range(1000))) == ()
+    assert len(expand_hosts(f"n[1-{MAX_HOSTS}]")) == MAX_HOSTS

@@ -1,20 +1,20 @@
-"""What the controller's steps work with: home, database, keyd and clusters."""
+"""One broker, opened by one of its processes: home, settings, database, the way to keyd, clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
-from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
+from hdrs_hpc.broker.home import BrokerHome, BrokerSettings, clusters
 from hdrs_hpc.broker.keyd import client
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.core.errors import NotFoundError, SiteError
 
 
 class ClusterUnknownError(NotFoundError):
@@ -24,8 +24,8 @@ class ClusterUnknownError(NotFoundError):
 
 
 @dataclass
-class Context:
-    """One process's view of one broker."""
+class OpenBroker:
+    """What the controller's steps and the processes that they start work with."""
 
     home: BrokerHome
     settings: BrokerSettings
@@ -35,9 +35,10 @@ class Context:
     """What could not be done at its last turn, and the reason code; the controller's own memory."""
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     _lookups: dict[tuple[str, str], Lookup] = field(default_factory=dict)
+    _failed_lookups: dict[tuple[str, str], SiteError] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, home: BrokerHome) -> Context:
+    def open(cls, home: BrokerHome) -> OpenBroker:
         db = Database(home.database)
         db.migrate()
         return cls(home, home.settings(), db)
@@ -66,16 +67,32 @@ class Context:
         if known is None or attempt not in known.jobs:
             with self.db.read() as tx:
                 names = jobs.attempts_at(tx, name, project)
-            known = self._lookups[key] = self.cluster(name, project).find(sorted({*names, attempt}))
+            known = self._lookups[key] = self.look_up(name, project, sorted({*names, attempt}))
         return known
+
+    def look_up(self, name: str, project: str, attempts: Sequence[str]) -> Lookup:
+        """What the cluster shows of these attempts now.
+
+        A failure is raised again to all who ask in the same tick: a command that hangs is waited for once, and not
+        once a job.
+        """
+        key = (name, project)
+        if key in self._failed_lookups:
+            raise self._failed_lookups[key].with_traceback(None)
+        try:
+            return self.cluster(name, project).find(attempts)
+        except SiteError as error:
+            self._failed_lookups[key] = error
+            raise
 
     def forget_lookups(self) -> None:
         """At the begin of a tick: what a cluster showed before is no longer to be believed."""
         self._lookups.clear()
+        self._failed_lookups.clear()
 
     def drained(self, name: str) -> bool:
         """Whether an admin stopped new work for the cluster."""
-        return (self.home.clusters_dir / f"{name}.drained").exists()
+        return clusters.drained(self.home, name)
 
     def close(self) -> None:
         for cluster in self._clusters.values():

@@ -1,0 +1,72 @@
+"""A job spec: it becomes one job."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from hdrs_hpc.broker.filing.case import Became, Case
+from hdrs_hpc.broker.store import jobs, projects, transition
+from hdrs_hpc.broker.store.documents import Accepted
+from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import ConflictError, NotFoundError
+from hdrs_hpc.documents import trust
+from hdrs_hpc.policy.refusals import SpecExpiredError, SpecNotYetValidError, WrongAudienceError
+from hdrs_hpc.protocol import bundle
+
+
+class ReplayedError(ConflictError):
+    code = "replayed"
+    meaning = "Another spec of this person bears the same nonce."
+    remedy = "Sign again: every signature gets a nonce of its own."
+
+
+class BundleMissingError(NotFoundError):
+    code = "bundle-missing"
+    meaning = "The bundle that the spec names was not uploaded, or has other bytes than were signed."
+    remedy = "Submit with `hdrs-hpc submit`, which uploads the bundle first."
+
+
+def file(case: Case) -> Became:
+    found = trust.verify(case.envelope, "job-spec", case.root)
+    spec = found.document
+    submitter = found.people[0]
+    project = projects.get(case.tx, spec.project)
+    if submitter not in projects.grant_of(case.tx, project).people.researchers:
+        # The same words as for a project that does not exist: strangers learn nothing.
+        raise NotFoundError("there is no such project, or it is not yours", where=spec.project)
+    if spec.audience != case.root.document.audience:
+        raise WrongAudienceError()
+    now = clock.now()
+    if now < spec.not_before:
+        raise SpecNotYetValidError()
+    if now >= spec.expires:
+        raise SpecExpiredError()
+    if jobs.nonce_used(case.tx, submitter, spec.nonce):
+        raise ReplayedError()
+    if spec.workload.bundle is not None:
+        content = jobs.bundle(case.tx, spec.workload.bundle.digest)
+        if content is None or len(content) != spec.workload.bundle.size:
+            raise BundleMissingError()
+        bundle.read(content, spec.workload.bundle.digest)
+    case.file("job-spec", found.people)
+    job = jobs.free_id(case.tx)
+    transition.begin(
+        case.tx,
+        "job",
+        {
+            "id": job,
+            "project": spec.project,
+            "submitter": submitter,
+            "spec": found.digest,
+            "nonce": spec.nonce,
+            "name": spec.name,
+            "cancel_requested": False,
+        },
+    )
+    case.log("job-received", submitter, {"project": spec.project, "job": job}, {"submitter": submitter})
+    return Became(spec.project, job)
+
+
+def what_it_became(tx: Connection, known: Accepted) -> Became:
+    job = jobs.by_spec(tx, known.digest)
+    return Became(job.project, job.id) if job else Became()

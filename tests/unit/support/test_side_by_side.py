@@ -1,0 +1,59 @@
+"""Tests that share what a machine has once are never run by two workers at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[3]
+FOLDERS = ("site", "faults", "integration/node", "contract", "integration/test_demo.py")
+COLLECT = """
+import json, sys, pytest
+
+class Seen:
+    def pytest_collection_finish(self, session):
+        found = [(item.get_closest_marker("xdist_group").args[0], item.nodeid) for item in session.items]
+        print(json.dumps(found), file=sys.stderr)
+
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Seen()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, list[str]]:
+    """Group → its tests, in the order in which groups begin."""
+    argv = [sys.executable, "-c", COLLECT, *(f"tests/{name}" for name in FOLDERS)]
+    done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=True)
+    found: dict[str, list[str]] = {}
+    for group, test in json.loads(done.stderr.splitlines()[-1]):
+        found.setdefault(group, []).append(test)
+    return found
+
+
+def test_whatever_uses_slurm_is_one_group_that_begins_first(groups: dict[str, list[str]]) -> None:
+    assert next(iter(groups)) == "slurm"
+    slurm = groups["slurm"]
+    for test in (
+        "tests/site/test_slurm_ssh.py::test_a_connection_that_died_is_made_anew",
+        "tests/faults/test_canaries.py::test_slurm_life",
+        "tests/integration/test_demo.py::test_the_demo_on_real_slurm_over_ssh",
+    ):
+        assert test in slurm
+    others = [test for name, tests in groups.items() if name != "slurm" for test in tests]
+    assert [test for test in others if "slurm" in test and "site" not in test] == []
+
+
+def test_a_file_stays_together_and_lives_run_beside_each_other(groups: dict[str, list[str]]) -> None:
+    assert groups["tests/faults/test_canaries.py"] == ["tests/faults/test_canaries.py::test_local_life"]
+    assert "tests/faults/test_kill_local.py" in groups
+    assert "tests/integration/test_demo.py" in groups
+
+
+def test_what_the_kernel_counts_for_one_account_is_one_group(groups: dict[str, list[str]]) -> None:
+    files = {test.partition("::")[0] for test in groups["node"]}
+    assert len(files) > 5
+    assert all(file.startswith("tests/integration/node/") for file in files)
