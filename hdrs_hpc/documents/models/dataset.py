@@ -15,6 +15,9 @@ Sensitivity = Literal["synthetic", "public", "real"]
 
 class DatasetRegistration(Document):
     SCHEMA: ClassVar[str] = "hdrs-hpc/dataset-registration/2"
+    SINCE_BEFORE: ClassVar[str] = (
+        "since hdrs-hpc/dataset-registration/1 it names its owner, an organisation"
+    )
 
     name: Name
     owner: Name
