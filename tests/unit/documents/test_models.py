@@ -14,6 +14,7 @@ from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models import Grant, InvalidDocumentError, JobSpec, JobSpecDraft
+from hdrs_hpc.documents.models.dataset import counted
 from hdrs_hpc.documents.models.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
 INTERFACES_SPEC = """\
@@ -401,3 +402,9 @@ def test_a_registration_states_where_data_lie():
     assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "ftp")) == [
         ("bad-value", "source")
     ]
+
+
+def test_a_registration_says_that_its_number_counts_files_and_no_patients():
+    assert counted("radiology", 84_211).startswith("84,211 files that the scan listed; staging makes series")
+    assert counted("pathology", 1).startswith("1 file that the scan listed")
+    assert "none of them is one patient" in counted("table", 2)
