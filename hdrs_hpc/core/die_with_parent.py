@@ -21,16 +21,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 EXIT_NOT_STARTED = 126
 """The command could not be started, or its parent had died before."""
 SWEEP_S = 0.01
+CORE_LIMIT = 1
+"""For RLIMIT_CORE, in bytes: a core file is always larger, so there is none; and where core_pattern is a pipe,
+which ignores a limit of 0, the kernel takes exactly 1 for "no dump" (fs/coredump.c; man 5 core)."""
 # linux/prctl.h, linux/mount.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x4000, 0x40000, 2, 4, 8
@@ -45,18 +49,24 @@ def guarded(
     clear: bool = False,
     dispensable: bool = False,
     tell: int | None = None,
+    limits: Mapping[str, int] | None = None,
+    parent: int | None = None,
 ) -> list[str]:
-    """``command`` under a guard that is bound to this process.
+    """``command`` under a guard that is bound to this process, or to ``parent``, which must be the guard's own.
 
     The command's first word is a path.  ``namespace``: as process 1 of a PID namespace, where that can be had.
     ``clear``: with an empty environment
     (the guard itself may need ``LD_LIBRARY_PATH``).  ``dispensable``: the kernel ends it before others where memory
     is short.  ``tell``: an inherited descriptor to which the guard writes the command's pid as a line.
+    ``limits``: hard limits of the command by their names in the module ``resource``; a limit that is lower already
+    stays.  With them, even if there are none, the command leaves no core file.
     """
     chosen = {"namespace": namespace, "forward": forward, "clear": clear, "dispensable": dispensable}
     words = [f"--{name}" for name in _OPTIONS if chosen[name]]
     words += [] if tell is None else [f"--tell={tell}"]
-    return [sys.executable, "-I", "-S", "-B", __file__, str(os.getpid()), *words, "--", *command]
+    if limits is not None:
+        words += [f"--limit={name}:{value}" for name, value in {"RLIMIT_CORE": CORE_LIMIT, **limits}.items()]
+    return [sys.executable, "-I", "-S", "-B", __file__, str(parent or os.getpid()), *words, "--", *command]
 
 
 def environment() -> dict[str, str]:
@@ -148,12 +158,22 @@ def _become(
             if "--dispensable" in options:
                 with contextlib.suppress(OSError):
                     os.write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), b"1000")
+            for option in options:
+                if option.startswith("--limit="):
+                    _limit(*option.partition("=")[2].split(":"))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             os.execve(command[0], list(command), {} if "--clear" in options else environ)  # noqa: S606
     except OSError:
         pass
     finally:
         os._exit(code)
+
+
+def _limit(name: str, value: str) -> None:
+    what = getattr(resource, name)
+    _, hard = resource.getrlimit(what)
+    least = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+    resource.setrlimit(what, (least, least))
 
 
 def _environ() -> dict[bytes, bytes]:

@@ -10,18 +10,12 @@ Numbers: x86-64 from the kernel's ``arch/x86/entry/syscalls/syscall_64.tbl``, 64
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import platform
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-CORE_LIMIT = 1
-"""For RLIMIT_CORE, in bytes: a core file is always larger, so there is none; and where core_pattern is a pipe,
-which ignores a limit of 0, the kernel takes exactly 1 for "no dump" (fs/coredump.c; man 5 core)."""
 
 _LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h, 32-bit words
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
@@ -116,11 +110,12 @@ _Line = tuple[int, int, int, int]
 """struct sock_filter: code, jump if true, jump if false, operand."""
 
 
-def program(machine: str | None = None, *, keep_core_limit: bool = False) -> bytes | None:
+def program(machine: str | None = None) -> bytes | None:
     """The filter in the form that bwrap's ``--seccomp`` reads (struct sock_filter[]), or None.
 
     None: the machine (default: this one) is not known here, so nothing on it may be called a sandbox.
-    ``keep_core_limit``: RLIMIT_CORE stays what it was when the sandbox began (see :data:`CORE_LIMIT`).
+    RLIMIT_CORE stays what it was when the sandbox began: a process that lowered ``die_with_parent.CORE_LIMIT`` to 0
+    would bring dumps into a pipe back.
     """
     found = _MACHINES.get(machine or platform.machine())
     if found is None:
@@ -134,31 +129,13 @@ def program(machine: str | None = None, *, keep_core_limit: bool = False) -> byt
     code += _only(nr["socket"], [_argument(0), *families, _fail(errno.EAFNOSUPPORT)])
     for name in ("clone", "unshare"):
         code += _only(nr[name], [_argument(0), (_JSET, 0, 1, _CLONE_NEWUSER), _fail(errno.EPERM)])
-    if keep_core_limit:
-        code += _only(nr["setrlimit"], [_argument(0), (_JEQ, 0, 1, _RLIMIT_CORE), _fail(errno.EPERM)])
-        # Asking for the limit, where the pointer to the new one is null, harms nobody.
-        asked = [_argument(1), (_JEQ, 0, 5, _RLIMIT_CORE)]
-        given = [_argument(2), (_JEQ, 0, 2, 0), _argument(2, high=True), (_JEQ, 1, 0, 0), _fail(errno.EPERM)]
-        code += _only(nr["prlimit64"], [*asked, *given])
+    code += _only(nr["setrlimit"], [_argument(0), (_JEQ, 0, 1, _RLIMIT_CORE), _fail(errno.EPERM)])
+    # Asking for the limit, where the pointer to the new one is null, harms nobody.
+    asked = [_argument(1), (_JEQ, 0, 5, _RLIMIT_CORE)]
+    given = [_argument(2), (_JEQ, 0, 2, 0), _argument(2, high=True), (_JEQ, 1, 0, 0), _fail(errno.EPERM)]
+    code += _only(nr["prlimit64"], [*asked, *given])
     code += [(_RET, 0, 0, _ALLOW)]
     return b"".join(struct.pack("<HBBI", *line) for line in code)
-
-
-@contextlib.contextmanager
-def filtered(command: Sequence[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """A bubblewrap command with the filter, and the descriptors to hand over to it (Popen's ``pass_fds``).
-
-    A command that is no bubblewrap's, and any on a machine without a filter, comes back as it is.
-    """
-    filter_code = program() if Path(command[0]).name == "bwrap" else None
-    if filter_code is None:
-        yield list(command), ()
-        return
-    fd = memory_file(filter_code)
-    try:
-        yield [command[0], "--seccomp", str(fd), *command[1:]], (fd,)
-    finally:
-        os.close(fd)
 
 
 def memory_file(content: bytes) -> int:

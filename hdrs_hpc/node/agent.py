@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from hdrs_hpc.catalogue.isolation import is_contained
+from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
 from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
@@ -27,9 +27,7 @@ from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.obtain import CourierSocket, Handover
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.probe import probe
-from hdrs_hpc.node.sandbox import Sandbox, SandboxFailedError
-from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
-from hdrs_hpc.node.sandbox.cooperative import CooperativeSandbox
+from hdrs_hpc.node.sandbox import Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.bundle import BundleDigestError
@@ -63,9 +61,7 @@ class Agent:
         for number in ENDING:
             signal.signal(number, self._on_signal)
         self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
-        self._sandbox: Sandbox = (
-            BubblewrapSandbox() if is_contained(given.isolation) else CooperativeSandbox()
-        )
+        self._sandbox = Sandbox(given.isolation)
         self._meter = meter.Meter()
         self._place = network.Place.find(given)
         self._handover = self._prepare(not_dumpable=not_dumpable)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdrs_hpc.catalogue.isolation import is_contained
+from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.node import collect, verdict
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
@@ -17,7 +18,7 @@ from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.meter import Meter, replace
 from hdrs_hpc.node.network import Place
 from hdrs_hpc.node.private_memory import PrivateMemory
-from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
+from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import bundle, layout, wire
 from hdrs_hpc.protocol.handover import LaunchOrder, SealedInput
@@ -134,7 +135,7 @@ class Attempt:
             try:
                 return self._wait(running, watch)
             finally:
-                running.kill()
+                self.sandbox.end(running)
                 meter.workload_ended()
                 meter.pids = list
         finally:
@@ -174,11 +175,11 @@ class Attempt:
 
     def _start(self, argv: tuple[str, ...], env: dict[str, str]) -> Running:
         """A sandbox that held when it was probed is tried once more before the attempt is given up."""
-        places, limits = self.folders.places, Limits(gpus=self.given.gpus)
+        places, gpus = self.folders.places, self.given.gpus
         try:
-            return self.sandbox.start(argv, env, places, limits)
+            return self.sandbox.start(argv, env, places, gpus)
         except SandboxFailedError:
-            return self.sandbox.start(argv, env, places, limits)
+            return self.sandbox.start(argv, env, places, gpus)
 
     def _wait(self, running: Running, watch: Watch) -> int | WorkloadExit:
         deadline = time.monotonic() + self.order.time_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.core import die_with_parent
 
 # linux/prctl.h
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 3, 4, 36
@@ -21,7 +21,7 @@ def harden() -> bool:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     # A hard limit of 0 can't be raised; a site that sets it writes no core files, piped ones it may.
-    limit = 0 if hard == 0 else seccomp.CORE_LIMIT
+    limit = 0 if hard == 0 else die_with_parent.CORE_LIMIT
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
     libc = ctypes.CDLL(None, use_errno=True)
     # In a user namespace of our own we hold every capability; none is needed once memory is mounted, and with

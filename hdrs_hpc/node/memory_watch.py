@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from hdrs_hpc.core.die_with_parent import descendants
-from hdrs_hpc.node.sandbox.processes import memory_bytes
+from hdrs_hpc.node.processes import memory_bytes
 
 LOOK_S = 0.1
 SLOWEST_SHARE = 10

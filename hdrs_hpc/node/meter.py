@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hdrs_hpc.node.sandbox.processes import memory_bytes
+from hdrs_hpc.node.processes import memory_bytes
 from hdrs_hpc.protocol import progress
 from hdrs_hpc.protocol.progress import Phase, Progress, Stop
 

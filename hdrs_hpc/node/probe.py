@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 from hdrs_hpc.catalogue.isolation import WEAKEST, GivenIsolation, is_contained
-from hdrs_hpc.core import seccomp
-from hdrs_hpc.node.sandbox import Limits, Places, Running, Sandbox, SandboxFailedError
+from hdrs_hpc.confined.running import SandboxFailedError
+from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.protocol.handover import Probe
 from hdrs_hpc.protocol.outputs import MemoryWall
 
 FOUND_NAME = "found.json"
 MAX_FOUND_BYTES = 4096
+CODE = re.compile(r"[a-z][a-z0-9-]{0,59}", re.ASCII)
 TIMEOUT_S = 120.0
 """Of one try.  On two cores with eight busy processes a try took up to 7 s, and nodes can be busier."""
 TRIES = 3
@@ -40,9 +41,7 @@ def probe(
 ) -> Probe:
     """``secret_paths``: folders of this node that a sandboxed process must not see."""
     reached: tuple[str, ...] = ()
-    if is_contained(level) and seccomp.program() is None:
-        level, reached = WEAKEST, ("processor-without-filter",)
-    elif is_contained(level):
+    if is_contained(level):
         found, why = None, ""
         for _ in range(TRIES):
             found, why = _reached_in(sandbox, places, secret_paths)
@@ -71,10 +70,11 @@ def _reached_in(
     )
     env = {"LD_LIBRARY_PATH": str(inside.runtime / "lib")}
     try:
-        running = sandbox.start(argv, env, places, Limits(gpus=""))
-        code = _wait(running)
+        code = _run(sandbox, argv, env, places)
         raw = (places.report / FOUND_NAME).read_bytes()[:MAX_FOUND_BYTES] if code == 0 else b"null"
-    except (SandboxFailedError, FileNotFoundError):
+    except SandboxFailedError as failed:
+        return None, failed.message if CODE.fullmatch(failed.message) else "sandbox-failed"
+    except FileNotFoundError:
         return None, "sandbox-failed"
     finally:
         (places.plan / "question.json").unlink()
@@ -82,12 +82,13 @@ def _reached_in(
     found = json.loads(raw)
     if not isinstance(found, list):
         return None, "sandbox-too-slow" if code is None else "sandbox-failed"
-    return tuple(sorted(code for code in found if re.fullmatch(r"[a-z][a-z0-9-]{0,59}", code))), ""
+    return tuple(sorted(code for code in found if CODE.fullmatch(code))), ""
 
 
-def _wait(running: Running) -> int | None:
+def _run(sandbox: Sandbox, argv: tuple[str, ...], env: dict[str, str], places: Places) -> int | None:
+    running = sandbox.start(argv, env, places, gpus="")
     deadline = time.monotonic() + TIMEOUT_S
     while (code := running.poll()) is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    running.kill()
+    sandbox.end(running)
     return code

@@ -22,6 +22,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
+from hdrs_hpc.confined import table
 from imaging.staging import sandbox
 from imaging.staging.items import Bench
 from imaging.staging.scheduling import BenchSpec, ClusterTls, Scheduler, WorkersLostError
@@ -49,7 +50,7 @@ class _Cluster:
         return ours
 
     def isolation(self) -> str:
-        return str(max(self._client.run(sandbox.isolation).values()))  # "process-limits" sorts last
+        return table.weakest_of(self._client.run(sandbox.isolation).values())
 
 
 def _hand_over(theirs: distributed.Future, ours: Future[Any]) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Generator
 
-from hdrs_hpc.core import die_with_parent, seccomp
+from hdrs_hpc.confined import starting
+from hdrs_hpc.confined.port import Confined, Provider
+from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.core.line import Line
-from imaging.staging import sandbox, wire
+from imaging.staging import wire
 from imaging.staging.refusals import Refused
 
 MAX_HEADER_BYTES = 128 << 20
@@ -41,18 +42,15 @@ class ParserProcess:
     """Requests are answered in their order.  They may be asked ahead, as many as the caller can keep open: they wait
     in our memory, not in a buffer of the kernel, and go out while answers are listened to."""
 
-    def __init__(self, argv: list[str], timeout_s: float) -> None:
+    def __init__(self, provider: Provider, confined: Confined, timeout_s: float) -> None:
+        """Raises :class:`ParserStartError`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, seccomp.filtered(argv) as (command, given):
-            self._process = subprocess.Popen(
-                die_with_parent.guarded(command, namespace=True),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=sandbox.parser_environment(),
-                cwd="/",
-                pass_fds=given,
-            )
+        with theirs:
+            try:
+                self._run = starting.start(provider, confined, stdin=theirs.fileno())
+            except SandboxFailedError:
+                ours.close()
+                raise ParserStartError() from None
         self._sock = ours
         self._line = Line(ours)
         self._served = 0
@@ -70,7 +68,7 @@ class ParserProcess:
         """Whether it may be asked about further files."""
         fresh = self._served < _RECYCLE_AFTER and time.monotonic() < self._until
         # One that "answered" before it was asked would be sent a descriptor that means another file by then.
-        return fresh and not self._line.unsent_bytes and self._process.poll() is None
+        return fresh and not self._line.unsent_bytes and self._run.poll() is None
 
     def ask(self, request: bytes, handle: int) -> None:
         """Queue a request about the open file ``handle``, which has to stay open until it is answered.
@@ -99,13 +97,12 @@ class ParserProcess:
 
     def kill(self) -> None:
         """End the process; whoever listens hears that it is gone."""
-        self._process.terminate()
+        self._run.process.terminate()
 
     def stop(self) -> None:
         """End the process and forget it."""
         self._sock.close()
-        self._process.terminate()
-        self._process.wait()
+        self._run.kill()
 
     def _receive(self, until: float) -> Answer:
         (length,) = struct.unpack(">I", self._line.receive(4, until))

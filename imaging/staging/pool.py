@@ -12,6 +12,8 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from hdrs_hpc.confined import table
+from hdrs_hpc.confined.port import Provider
 from imaging.staging import sandbox
 from imaging.staging.parser_process import Answer, ParserProcess, ParserStartError
 from imaging.staging.refusals import PARSER_FAILURES, Refused
@@ -24,17 +26,22 @@ AHEAD = 16
 
 
 class ParserPool:
-    """``size`` parsers, lent to one caller at a time each; thread-safe.  Use as a context manager."""
+    """``size`` parsers, lent to one caller at a time each; thread-safe.  Use as a context manager.
+
+    Each in the strongest sandbox that works here, if ``provider`` names no other.
+    """
 
     def __init__(
         self,
         size: int,
         *,
         timeout_s: float = ITEM_TIMEOUT_S,
-        argv: Sequence[str] | None = None,
+        command: Sequence[str] = sandbox.COMMAND,
+        provider: Provider | None = None,
     ) -> None:
         self.timeout_s = timeout_s
-        self._argv = list(argv) if argv is not None else sandbox.parser_argv()
+        self._confined = sandbox.parser(tuple(command))
+        self._provider = provider
         self._starter = ThreadPoolExecutor(1, "parser-starter")
         self._idle: queue.SimpleQueue[ParserProcess | Future[ParserProcess] | None] = queue.SimpleQueue()
         self._size = size
@@ -176,7 +183,11 @@ class ParserPool:
             self._idle.put(parser)
 
     def _begin(self) -> Future[ParserProcess]:
-        return self._starter.submit(ParserProcess, self._argv, self.timeout_s)
+        return self._starter.submit(self._start_one)
+
+    def _start_one(self) -> ParserProcess:
+        provider = self._provider or table.strongest("parsers")
+        return ParserProcess(provider, self._confined, self.timeout_s)
 
     def _stop(self, parser: ParserProcess) -> None:
         parser.stop()

@@ -31,6 +31,8 @@ def killed_while_starting(kind: str, kill: str, trials: int, settle_s: float = 2
     [
         pytest.param("sandboxed", "parent", marks=pytest.mark.root_parts),
         pytest.param("sandboxed", "guard", marks=pytest.mark.root_parts),
+        pytest.param("workload", "parent", marks=pytest.mark.root_parts),
+        pytest.param("workload", "guard", marks=pytest.mark.root_parts),
         pytest.param("parsers", "parent", marks=pytest.mark.root_parts),
         pytest.param("parsers", "guard", marks=pytest.mark.root_parts),
         pytest.param("checker", "parent", marks=pytest.mark.root_parts),

@@ -23,22 +23,16 @@ from connectors.clusters import local_supervisor
 from connectors.clusters.commands import HereRunner
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.broker.workers.airlock import run as airlock
-from hdrs_hpc.core import die_with_parent, seccomp
+from hdrs_hpc.confined import starting, table
+from hdrs_hpc.confined.bubblewrap import Bubblewrap
+from hdrs_hpc.confined.port import Confined
+from hdrs_hpc.core import die_with_parent
+from hdrs_hpc.node.sandbox import Places, Sandbox
 from imaging.staging.pool import ParserPool
 
 LONGEST_START_S = 0.25
 SETTLE_S = 20.0
-SANDBOX = [
-    "/usr/bin/bwrap",
-    "--unshare-all",
-    "--die-with-parent",
-    "--ro-bind",
-    "/",
-    "/",
-    "--",
-    "/bin/sleep",
-    "600",
-]
+SLEEPER = Confined(("/usr/bin/sleep", "600"), {}, Path("/"))
 
 
 def _orphaned() -> None:
@@ -47,7 +41,7 @@ def _orphaned() -> None:
 
 
 def _sandboxed() -> None:
-    subprocess.Popen(die_with_parent.guarded(SANDBOX, namespace=True), stdin=subprocess.DEVNULL)
+    starting.start(Bubblewrap(), SLEEPER)
 
 
 def _plain() -> None:
@@ -60,13 +54,16 @@ def _parsers() -> None:
 
 
 def _checker() -> None:
-    with seccomp.filtered(airlock.checker_command()) as (command, given):
-        subprocess.Popen(
-            die_with_parent.guarded(command, namespace=True),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=given,
-        )
+    confined = airlock.checker()
+    starting.start(table.strongest("checker"), confined, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _workload() -> None:
+    """As an agent starts it: by a process that becomes the guard, and waits until it is confined."""
+    with tempfile.TemporaryDirectory() as name:
+        places = Places(*[Path(name)] * 8)
+        Sandbox("sandboxed").start(("/usr/bin/sleep", "600"), {}, places, gpus="")
+        time.sleep(600)
 
 
 def _command() -> None:
@@ -93,6 +90,7 @@ def _job() -> None:
 KINDS: dict[str, Callable[[], None]] = {
     "orphaned": _orphaned,
     "sandboxed": _sandboxed,
+    "workload": _workload,
     "plain": _plain,
     "parsers": _parsers,
     "checker": _checker,
@@ -146,7 +144,7 @@ def main(kind: str, trials: int, kill: str, settle_s: float) -> None:
     global SETTLE_S
     SETTLE_S = settle_s
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-    airlock.bubblewrap()
+    table.strongest("checker")
     seed = random.randrange(1 << 30)
     rng = random.Random(seed)
     done = [trial(KINDS[kind], rng, kill=kill) for _ in range(trials)]

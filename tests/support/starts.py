@@ -19,8 +19,7 @@ from pathlib import Path
 from hdrs_hpc.node import hardening, private_memory
 from hdrs_hpc.node.attempt import AttemptFolders
 from hdrs_hpc.node.probe import probe
-from hdrs_hpc.node.sandbox import Limits
-from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
+from hdrs_hpc.node.sandbox import Sandbox
 from hdrs_hpc.protocol.handover import satisfies
 
 
@@ -57,7 +56,7 @@ def _start(runtime: Path, folder: Path) -> str:
     not_dumpable = hardening.harden()
     hardening.adopt_orphans()
     folders = AttemptFolders.make(memory, runtime)
-    sandbox = BubblewrapSandbox()
+    sandbox = Sandbox("sandboxed")
     found = probe(
         "sandboxed",
         sandbox,
@@ -70,10 +69,10 @@ def _start(runtime: Path, folder: Path) -> str:
     )
     if not satisfies(found, "sandboxed"):
         return str(found)
-    running = sandbox.start(("/usr/bin/true",), {}, folders.places, Limits(""))
+    running = sandbox.start(("/usr/bin/true",), {}, folders.places, gpus="")
     while (code := running.poll()) is None:
         time.sleep(0.01)
-    running.kill()
+    sandbox.end(running)
     return "" if code == 0 else f"exit code {code}"
 
 

@@ -34,9 +34,16 @@ def _output_classes() -> str:
     return outputs.as_markdown()
 
 
+def _sandboxes() -> str:
+    from hdrs_hpc.confined import table
+
+    return table.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
+    "docs/sandboxes.md": _sandboxes,
     "docs/staging-reasons.md": _staging_reasons,
     "docs/output-classes.md": _output_classes,
 }

@@ -24,9 +24,10 @@ import click
 from rich.console import Console
 from rich.rule import Rule
 
-from hdrs_hpc.catalogue import isolation as levels
 from hdrs_hpc.cli.demo.actors import Actor, Broker, Clock, CommandFailedError
 from hdrs_hpc.cli.main import missing_part
+from hdrs_hpc.confined import table
+from hdrs_hpc.confined.starting import works
 from hdrs_hpc.core.errors import ConflictError, NotFoundError, SiteError
 
 MARKER = ".hdrs-hpc-demo"
@@ -208,7 +209,8 @@ def _start_broker(stage: Stage) -> Broker:
 def _add_cluster(stage: Stage) -> None:
     operator = stage.people["operator"]
     if stage.cluster == "local":
-        isolation = levels.SANDBOXED if shutil.which("bwrap") and _sandbox_works() else levels.WEAKEST
+        tried = [row for row in table.SANDBOXES if row.tried and works(row.provider)]
+        isolation = tried[0].gives  # some machines have bubblewrap and no unprivileged user namespaces
         operator.run("cluster", "add", "--local", "here", "--root", stage.folder / "cluster",
                      "--isolation", isolation, "--home", stage.broker)  # fmt: skip
         stage.facts |= {"cluster": "here", "isolation": isolation}
@@ -223,12 +225,6 @@ def _add_cluster(stage: Stage) -> None:
     projects = ("--project", PROJECT)
     operator.run("cluster", "install", stage.facts["cluster"], *projects, "--home", stage.broker)
     operator.run("cluster", "doctor", stage.facts["cluster"], *projects, "--home", stage.broker)
-
-
-def _sandbox_works() -> bool:
-    """Some machines have bubblewrap and no unprivileged user namespaces."""
-    argv = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
-    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
 
 
 def _approve(stage: Stage) -> None:

@@ -25,6 +25,7 @@ SITE = STDLIB / SITE_FOLDER
 
 OUR_FOLDERS = (
     "hdrs_hpc/catalogue/workloads",
+    "hdrs_hpc/confined",
     "hdrs_hpc/core",
     "hdrs_hpc/documents",
     "hdrs_hpc/node",

@@ -13,6 +13,7 @@ from archive import REPO, SHARED, instance, real, series, write
 from pydicom.uid import RLELossless
 
 from connectors.sources.folder import FolderSource
+from hdrs_hpc.confined.process_limits import ProcessLimits
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from imaging.staging import index, inventory
@@ -57,7 +58,7 @@ class Staged:
         code = FAULTY.format(
             root=str(REPO), operations=operations, canary=CANARY.encode(), how=how, once=once
         )
-        parsers = ParserPool(2, timeout_s=4, argv=[sys.executable, "-c", code])
+        parsers = ParserPool(2, timeout_s=4, command=[sys.executable, "-c", code], provider=ProcessLimits())
         source = FolderSource(archive)
         table = inventory.scan(source)
         self.paths: list[str] = table.column("path").to_pylist()

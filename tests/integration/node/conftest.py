@@ -21,6 +21,7 @@ import pytest
 import zarr
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
@@ -64,7 +65,7 @@ class Site:
     memory: Path
     """Where a node has its local folder: on a real one often memory, here so that tests do not wait for a disk."""
     runtime: RuntimeFile
-    isolation: handover.Isolation
+    isolation: GivenIsolation
     uid: int = field(default_factory=os.getuid)
     attempt: str = field(default_factory=lambda: ids.new_secret_name("hdrs"))
     process: subprocess.Popen[bytes] | None = None
@@ -316,7 +317,7 @@ def make_site(runtime: RuntimeFile) -> Iterator[Callable[..., Site]]:
     root, memory = Path("/tmp", name), Path("/dev/shm", name)
 
     def make(
-        isolation: handover.Isolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
+        isolation: GivenIsolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
     ) -> Site:
         places = [folder / str(len(sites)) for folder in (root, memory)]
         for place in places:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core import seccomp
 from hdrs_hpc.core.die_with_parent import descendants
 from hdrs_hpc.node import probe_inside
 from hdrs_hpc.node.probe import probe
-from hdrs_hpc.node.sandbox import Limits, Places, SandboxFailedError
-from hdrs_hpc.node.sandbox.bubblewrap import BubblewrapSandbox
+from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.protocol.handover import OutputOrder, WorkloadOrder, satisfies
 
 from .conftest import CANARY, Site
@@ -194,8 +194,11 @@ def test_a_sandbox_without_its_filter_is_told_in_the_hello(
     command = [*bare, str(folder / "question.json"), str(folder / "found.json")]
     subprocess.run(command, check=True)
     unfiltered = set(json.loads((folder / "found.json").read_text()))
-    with seccomp.filtered(command) as (filtered, given):
-        subprocess.run(filtered, check=True, pass_fds=given)
+    program = seccomp.program()
+    assert program is not None
+    fd = seccomp.memory_file(program)
+    subprocess.run([command[0], "--seccomp", str(fd), *command[1:]], check=True, pass_fds=(fd,))
+    os.close(fd)
     found = set(json.loads((folder / "found.json").read_text()))
     assert "nested-user-namespace" in unfiltered
     assert not found & {"vsock", "kernel-keyring", "nested-user-namespace"}
@@ -204,9 +207,17 @@ def test_a_sandbox_without_its_filter_is_told_in_the_hello(
 def test_a_node_with_an_unknown_processor_offers_no_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "ppc64le")
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import platform, runpy, sys\nplatform.machine = lambda: 'ppc64le'\n"
+        "sys.argv[1:] = sys.argv[5:]\nrunpy.run_module('hdrs_hpc.node.confine', None, '__main__', True)\n"
+    )
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {start} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     places = Places(*[tmp_path] * 8)
-    sandbox = BubblewrapSandbox()
+    sandbox = Sandbox("sandboxed")
     found = probe(
         *("sandboxed", sandbox, places, ()),
         private_memory=True,
@@ -217,7 +228,7 @@ def test_a_node_with_an_unknown_processor_offers_no_sandbox(
     assert (found.level, found.reached) == ("cooperative", ("processor-without-filter",))
     assert not satisfies(found, "sandboxed")
     with pytest.raises(SandboxFailedError):
-        sandbox.start(("/bin/true",), {}, places, Limits(""))
+        sandbox.start(("/bin/true",), {}, places, gpus="")
 
 
 def test_an_order_that_requires_more_than_the_node_gives_starts_nothing(

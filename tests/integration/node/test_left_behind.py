@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hdrs_hpc.protocol.handover import Isolation, OutputOrder
+from hdrs_hpc.catalogue.isolation import GivenIsolation
+from hdrs_hpc.protocol.handover import OutputOrder
 
 from .conftest import Site
 
@@ -62,7 +63,7 @@ def run(ctx):
 @pytest.mark.parametrize("kind", LEAVING)
 def test_it_costs_that_output_and_no_other(kind: str, make_site: Callable[..., Site]) -> None:
     code, problem = LEAVING[kind]
-    isolation: Isolation = "sandboxed" if Path("/usr/bin/bwrap").exists() else "cooperative"
+    isolation: GivenIsolation = "sandboxed" if Path("/usr/bin/bwrap").exists() else "cooperative"
     site = make_site(isolation, memory_mb=512)
     bad = "way/bad" if kind == "way-without-mode" else "bad"
     declared = (OutputOrder("good", "table", "good", 1000), OutputOrder("bad", "table", bad, 1000))

@@ -12,6 +12,9 @@ import psutil
 import pytest
 from archive import real
 
+from hdrs_hpc.confined import starting
+from hdrs_hpc.confined.bubblewrap import Bubblewrap
+from hdrs_hpc.confined.process_limits import ProcessLimits
 from imaging.staging import sandbox
 from imaging.staging.pool import ParserPool, ParserStartError, as_descriptor
 from imaging.staging.refusals import Refused
@@ -44,7 +47,9 @@ time.sleep(600)
 @pytest.fixture
 def fake() -> Iterator[ParserPool]:
     root = str(Path(__file__).resolve().parents[3])
-    with ParserPool(1, timeout_s=3, argv=[sys.executable, "-c", FAKE.format(root=root)]) as pool:
+    with ParserPool(
+        1, timeout_s=3, command=[sys.executable, "-c", FAKE.format(root=root)], provider=ProcessLimits()
+    ) as pool:
         yield pool
 
 
@@ -112,7 +117,9 @@ def test_of_many_files_asked_about_at_once_only_the_guilty_one_is_blamed(
     words: list[str], refused: dict[int, str]
 ) -> None:
     root = str(Path(__file__).resolve().parents[3])
-    with ParserPool(1, timeout_s=3, argv=[sys.executable, "-c", MANY.format(root=root)]) as pool:
+    with ParserPool(
+        1, timeout_s=3, command=[sys.executable, "-c", MANY.format(root=root)], provider=ProcessLimits()
+    ) as pool:
         outcomes = pool.ask_each([as_descriptor(word.encode()) for word in words], "any")
     for place, (word, outcome) in enumerate(zip(words, outcomes, strict=True)):
         if isinstance(outcome, Refused):
@@ -149,7 +156,10 @@ def test_requests_and_answers_that_fit_into_no_buffer_pass_each_other(
     root = str(Path(__file__).resolve().parents[3])
     argv = [sys.executable, "-c", TALKATIVE.format(paths=[root], kind=kind, times=times)]
     began = time.monotonic()
-    with narrow.sockets(narrow.KINDS[kind]), ParserPool(1, timeout_s=30, argv=argv) as pool:
+    with (
+        narrow.sockets(narrow.KINDS[kind]),
+        ParserPool(1, timeout_s=30, command=argv, provider=ProcessLimits()) as pool,
+    ):
         files = [as_descriptor(bytes([65 + number])) for number in range(20)]
         outcomes = pool.ask_each(files, "any", padding="x" * request_bytes)
         one = list(pool.ask(files[0], "any", padding="x" * request_bytes))
@@ -185,7 +195,10 @@ def test_a_parser_that_is_lost_once_costs_nothing_and_no_answer_comes_twice(
 ) -> None:
     root = str(Path(__file__).resolve().parents[3])
     argv = [sys.executable, "-c", ONCE.format(root=root, folder=str(tmp_path))]
-    with ParserPool(1, timeout_s=2, argv=argv) as pool, as_descriptor(word.encode()) as file:
+    with (
+        ParserPool(1, timeout_s=2, command=argv, provider=ProcessLimits()) as pool,
+        as_descriptor(word.encode()) as file,
+    ):
         found = [header for header, _ in pool.ask(file, "any")]
     assert found == [b'{"number": 0}', b'{"number": 1}', b'{"number": 2}']
 
@@ -193,7 +206,7 @@ def test_a_parser_that_is_lost_once_costs_nothing_and_no_answer_comes_twice(
 def test_a_file_is_asked_about_again_in_a_process_that_has_read_no_other(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[3])
     argv = [sys.executable, "-c", STARTS.format(root=root, folder=str(tmp_path))]
-    with ParserPool(1, timeout_s=2, argv=argv) as pool:
+    with ParserPool(1, timeout_s=2, command=argv, provider=ProcessLimits()) as pool:
         files = [as_descriptor(word) for word in (b"1", b"2", b"hang", b"4")]
         outcomes = pool.ask_each(files, "any")
     told = [outcome[0][0] for outcome in outcomes]  # type: ignore[index]  # none is refused
@@ -237,21 +250,26 @@ def test_a_parser_that_answers_before_it_was_asked_is_sent_no_descriptor_later()
     """A descriptor's number may mean another file by then."""
     root = str(Path(__file__).resolve().parents[3])
     argv = [sys.executable, "-c", EARLY.format(root=root)]
-    with narrow.sockets(narrow.NarrowSocket), ParserPool(1, timeout_s=5, argv=argv) as pool:
+    with (
+        narrow.sockets(narrow.NarrowSocket),
+        ParserPool(1, timeout_s=5, command=argv, provider=ProcessLimits()) as pool,
+    ):
         before: set[int] = set()
         for _ in range(3):
             with as_descriptor(b"some") as file:
                 assert list(pool.ask(file, "x" * 100_000)) == [(b'{"early": true}', bytearray())]
             (parser,) = pool._living
             assert not parser.usable()
-            assert parser._process.pid not in before
-            before.add(parser._process.pid)
+            assert parser._run.process.pid not in before
+            before.add(parser._run.process.pid)
 
 
 def test_a_pool_closed_by_an_error_leaves_nobody_waiting() -> None:
     root = str(Path(__file__).resolve().parents[3])
     heard: list[object] = []
-    pool = ParserPool(1, timeout_s=60, argv=[sys.executable, "-c", MANY.format(root=root)])
+    pool = ParserPool(
+        1, timeout_s=60, command=[sys.executable, "-c", MANY.format(root=root)], provider=ProcessLimits()
+    )
 
     def wait() -> None:
         heard.append(pool.ask_each([as_descriptor(b"hang")], "any")[0])
@@ -276,7 +294,7 @@ def test_a_caller_that_stops_listening_does_not_poison_the_next(fake: ParserPool
 
 
 def test_a_parser_that_does_not_start_is_a_clear_error() -> None:
-    with ParserPool(1, argv=["/bin/false"]) as pool, pytest.raises(ParserStartError):
+    with ParserPool(1, command=["/bin/false"]) as pool, pytest.raises(ParserStartError):
         ask(pool, "header")
 
 
@@ -311,7 +329,7 @@ def test_a_parser_outlives_the_thread_that_first_asked_for_it() -> None:
 
 
 def test_a_running_parser_is_filtered_and_leaves_no_core() -> None:
-    if sandbox.bubblewrap() is None:
+    if not starting.works(Bubblewrap()):
         pytest.skip("bubblewrap does not work here")
     before = children()
     with ParserPool(1) as pool:
@@ -330,17 +348,12 @@ def test_a_processor_without_a_filter_has_no_sandbox_and_the_report_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "ppc64le")
-    sandbox.bubblewrap.cache_clear()
-    try:
-        assert sandbox.isolation() == "process-limits"
-    finally:
-        sandbox.bubblewrap.cache_clear()
+    assert sandbox.isolation() == "process-limits"
 
 
 def test_the_parsers_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDRS_CANARY", "sensitive")
-    assert "sensitive" not in str(sandbox.parser_environment())
-    assert "sensitive" not in str(sandbox.parser_argv())
+    assert "sensitive" not in str(sandbox.parser())
 
 
 PROBE = """
@@ -360,7 +373,7 @@ print(found, os.getpid())
 
 @pytest.mark.root_parts
 def test_a_parser_under_bubblewrap_sees_no_network_no_home_and_no_archive(tmp_path: Path) -> None:
-    if sandbox.bubblewrap() is None:
+    if not starting.works(Bubblewrap()):
         if os.environ.get("CI") == "true":
             pytest.fail("bubblewrap does not work here")
         pytest.skip("bubblewrap does not work here")
@@ -370,13 +383,7 @@ def test_a_parser_under_bubblewrap_sees_no_network_no_home_and_no_archive(tmp_pa
     with socket.create_server(("127.0.0.1", 0)) as server:
         paths = [str(tmp_path), "/etc/passwd", "/run", "/home", "/var", str(Path(__file__).resolve())]
         probe = PROBE.format(paths=paths, port=server.getsockname()[1])
-        argv = sandbox.parser_argv()
-        at = argv.index("--")
-        done = subprocess.run(
-            [*argv[: at + 1], sys.executable, "-c", probe],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-    assert done.stdout.startswith("[] 2")  # nothing found; process 2 of a process namespace of its own
+        confined = sandbox.parser((sys.executable, "-c", probe))
+        started = starting.start(Bubblewrap(), confined, stdout=subprocess.PIPE)
+        said, _ = started.process.communicate(timeout=60)
+    assert said.startswith(b"[] 2")  # nothing found; process 2 of a process namespace of its own

@@ -101,10 +101,9 @@ def test_it_works_in_the_parsers_sandbox(tmp_path: Path) -> None:
     dataset = instance(BACKGROUNDS[0])
     dataset.PixelData = one.frame.astype(np.uint16).tobytes()
     path = write(dataset, tmp_path / "one.dcm")
-    argv = sandbox.parser_argv()
-    assert argv[-2:] == ["-m", "imaging.staging.parser"]
-    argv = [*argv[:-2], "-c", OPERATION]
-    with ParserPool(1, argv=argv) as pool, path.open("rb") as file:
+    assert sandbox.COMMAND[-2:] == ("-m", "imaging.staging.parser")
+    command = [*sandbox.COMMAND[:-2], "-c", OPERATION]
+    with ParserPool(1, command=command) as pool, path.open("rb") as file:
         ((header, _),) = list(pool.ask(file, "text", frames=[0]))
     answer = json.loads(header)
     assert answer["loaded"] == []

@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 from hdrs_hpc.core import die_with_parent
-from hdrs_hpc.node.sandbox import processes
+from hdrs_hpc.node import processes
 
 SUBREAPER = textwrap.dedent(
     """

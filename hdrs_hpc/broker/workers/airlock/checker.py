@@ -1,7 +1,8 @@
 """The process that opens what a workload wrote: no keys, no network, no files, hard limits.
 
 ``python -m hdrs_hpc.broker.workers.airlock.checker``: a framed request on stdin, a framed answer on stdout (see
-:mod:`framing`).  It puts the limits on itself before it reads; the sandbox around it is :mod:`run`'s.
+:mod:`framing`).  Sandbox and limits are put around it by :mod:`run`, but for the one that would stop the sandbox's own
+start: before it reads, it gives up the right to start processes and threads.
 """
 
 from __future__ import annotations
@@ -15,26 +16,11 @@ from hdrs_hpc.broker.workers.airlock import framing
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.core import seccomp
-
-MEMORY_BYTES = 3 << 30
-CPU_SECONDS = 300
-OPEN_FILES = 64
 
 
-def limit_process() -> None:
-    """Hard limits: memory, processor time, no file written, no process or thread started, no core dump."""
-    for what, value in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, seccomp.CORE_LIMIT),  # not 0: piped dumps ignore that
-        (resource.RLIMIT_NPROC, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(what, (limit, limit))
+def start_nothing() -> None:
+    """No process or thread can be started after this."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def answer(request: bytes) -> bytes:
@@ -61,7 +47,7 @@ def _result(checked: Checked, sandbox: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    limit_process()
+    start_nothing()
     sys.stdout.buffer.write(answer(sys.stdin.buffer.read()))
     sys.stdout.buffer.flush()
 

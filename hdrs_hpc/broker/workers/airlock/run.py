@@ -1,14 +1,11 @@
-"""Start the checker process, in bubblewrap where the machine has it, and take its answer with care."""
+"""Start the checker process, in the strongest sandbox that works here, and take its answer with care."""
 
 from __future__ import annotations
 
-import functools
 import io
-import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,11 +17,12 @@ from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
-from hdrs_hpc.core import die_with_parent, seccomp
+from hdrs_hpc.confined import interpreter, starting, table
+from hdrs_hpc.confined.port import Confined, Limits, Provider
+from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core.errors import BadDocumentError
 
-SANDBOX_NONE = "process-limits"
-SANDBOX_BWRAP = "bubblewrap"
+LIMITS = Limits(address_space_bytes=3 << 30, cpu_s=300, file_bytes=0, open_files=64)
 _ANSWER_OVERHEAD_BYTES = 16 << 20
 _MODULE = "hdrs_hpc.broker.workers.airlock.checker"
 
@@ -52,7 +50,8 @@ def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
     """
     if not request.artefacts:
         return []
-    sandbox = SANDBOX_BWRAP if bubblewrap() is not None else SANDBOX_NONE
+    provider = table.strongest("checker")
+    sandbox = provider.name
     framed = framing.pack(
         {
             "artefacts": [declared.as_dict() for declared, _ in request.artefacts],
@@ -67,95 +66,41 @@ def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
         request.artefacts
     )
     try:
-        return _take(_converse(checker_command(), framed, most, timeout_s), request, sandbox)
+        return _take(_converse(provider, checker(), framed, most, timeout_s), request, sandbox)
     except _CheckerError as error:
         return [
             _crashed(declared, data, request, sandbox, str(error)) for declared, data in request.artefacts
         ]
 
 
-def checker_command() -> list[str]:
-    """The checker's argv, sandboxed where possible; :func:`seccomp.filtered` adds the filter at each start."""
-    python = [sys.executable, "-s", "-P", "-B", "-m", _MODULE]
-    bwrap = bubblewrap()
-    if bwrap is None:
-        return python
-    return [bwrap, *_sandbox_arguments(), "--", *python]
-
-
-@functools.cache
-def bubblewrap() -> str | None:
-    """The path of a bubblewrap that works here, tried once; some machines have no user namespaces.
-
-    None also where there is no system call filter for the processor: that would be no sandbox.
-    """
-    found = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
-    if found is None or seccomp.program() is None:
-        return None
-    trial = [found, *_sandbox_arguments(), "--", sys.executable, "-I", "-c", "pass"]
-    try:
-        with seccomp.filtered(trial) as (command, given):
-            done = subprocess.run(
-                die_with_parent.guarded(command, namespace=True, clear=True),
-                env={},
-                capture_output=True,
-                timeout=20,
-                check=False,
-                cwd="/",
-                pass_fds=given,
-            )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found if done.returncode == 0 else None
-
-
-def _sandbox_arguments() -> list[str]:
-    """No network, no home, no /run, own process ids; of the disk only the interpreter and our package."""
-    arguments = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
-    for name, value in _environment().items():
-        arguments += ["--setenv", name, value]
-    for name in ("/usr", "/lib", "/lib64", "/lib32"):
-        path = Path(name)
-        if path.is_symlink():
-            arguments += ["--symlink", str(path.readlink()), name]
-        elif path.is_dir():
-            arguments += ["--ro-bind", name, name]
-    arguments += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--size", str(16 << 20), "--tmpfs", "/tmp"]  # noqa: S108
+def checker() -> Confined:
+    """The checker's process: of the disk only the interpreter and our package, no descriptors but its two pipes."""
     package = Path(hdrs_hpc.__file__).resolve().parent
-    bound: list[Path] = [Path("/usr")]
-    for path in (Path(sys.base_prefix), Path(sys.prefix), package):
-        for place in dict.fromkeys((path, path.resolve())):
-            if not any(place.is_relative_to(other) for other in bound):
-                arguments += ["--ro-bind", str(place), str(place)]
-                bound.append(place)
-    return [*arguments, "--remount-ro", "/", "--chdir", "/"]
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(Path(hdrs_hpc.__file__).resolve().parent.parent),
-        "LC_ALL": "C.UTF-8",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    return Confined(
+        command=(sys.executable, "-s", "-P", "-B", "-m", _MODULE),
+        environment={
+            "PYTHONPATH": str(package.parent),
+            "LC_ALL": "C.UTF-8",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+        folder=Path("/"),
+        shown=interpreter.shown(package),
+        tmp_bytes=16 << 20,
+        limits=LIMITS,
+    )
 
 
 class _CheckerError(Exception):
     """Why there is no answer; nothing of the checker's own words, which could quote an artefact."""
 
 
-def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: float) -> bytes:
+def _converse(provider: Provider, confined: Confined, request: bytes, most: int, timeout_s: float) -> bytes:
     """Feed and read at once, at most ``most`` bytes; the process is gone when this returns."""
-    with seccomp.filtered(command) as (started, given):
-        process = subprocess.Popen(
-            die_with_parent.guarded(started, namespace=True),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-            pass_fds=given,
-        )
+    try:
+        started = starting.start(provider, confined, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except SandboxFailedError:
+        raise _CheckerError("the checker did not start") from None
+    process = started.process
     assert process.stdin is not None and process.stdout is not None
     feeder = threading.Thread(target=_feed, args=(process.stdin, request), daemon=True)
     late = threading.Event()
@@ -174,8 +119,7 @@ def _converse(command: Sequence[str], request: bytes, most: int, timeout_s: floa
         code = process.wait()
     finally:
         watchdog.cancel()
-        process.terminate()
-        process.wait()
+        started.kill()
         feeder.join(timeout=5)
         process.stdout.close()
     if late.is_set():

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,23 @@ from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.core import seccomp
+from hdrs_hpc.confined import starting, table
+from hdrs_hpc.confined.bubblewrap import Bubblewrap
+from hdrs_hpc.confined.port import Confined, Provider
+from hdrs_hpc.confined.process_limits import ProcessLimits
 from tests.support import narrow
 
+CHECKER = run.checker()
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
 BROKEN = (Declared("m", "metrics", "m.json"), b"\x80\x04.")
 REQUEST = CheckRequest((TABLE, BROKEN), RULES, bytes(range(16)), AMPLE)
+
+
+def python(source: str) -> Confined:
+    """Other code in the checker's place, confined as it is."""
+    return replace(CHECKER, command=(sys.executable, "-c", textwrap.dedent(source)))
 
 
 def test_process_gives_what_the_pure_check_gives() -> None:
@@ -65,9 +75,9 @@ def test_the_same_answers_where_nothing_fits_into_a_pipe() -> None:
     ],
 )
 def test_a_checker_that_speaks_while_it_is_spoken_to_does_not_stand_still(source: str) -> None:
-    command = [sys.executable, "-c", f"import os, sys\n{source}"]
+    speaking = python(f"import os, sys\n{source}")
     with narrow.pipes():
-        answer = run._converse(command, b"r" * 300_000, 1_000_000, timeout_s=60)
+        answer = run._converse(table.strongest("checker"), speaking, b"r" * 300_000, 1_000_000, timeout_s=60)
     assert answer == b"x" * 300_000
 
 
@@ -76,7 +86,8 @@ def test_empty_set_needs_no_process() -> None:
 
 
 def _python(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    monkeypatch.setattr(run, "checker_command", lambda: [sys.executable, "-c", textwrap.dedent(source)])
+    instead = python(source)
+    monkeypatch.setattr(run, "checker", lambda: instead)
 
 
 HEADER = "import sys, struct, json\nsys.stdin.buffer.read()\n"
@@ -140,12 +151,15 @@ def test_frames_are_bounded_and_nothing_may_follow() -> None:
             framing.read(io.BytesIO(bad), "results")
 
 
-def test_checker_limits_itself() -> None:
+@pytest.mark.parametrize("provider", [Bubblewrap(), ProcessLimits()], ids=lambda provider: provider.name)
+def test_checker_is_limited_in_a_sandbox_and_without(provider: Provider, tmp_path: Path) -> None:
     """Asked of the process itself: no file may be written, no core dumped, memory and time are bounded."""
+    if not starting.works(provider):
+        pytest.skip("bubblewrap is missing or does not work here")
     source = """
         import resource
-        from hdrs_hpc.broker.workers.airlock.checker import limit_process
-        limit_process()
+        from hdrs_hpc.broker.workers.airlock.checker import start_nothing
+        start_nothing()
         names = ("AS", "CPU", "FSIZE", "NOFILE", "CORE", "NPROC")
         print([resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in names])
         try:
@@ -156,15 +170,10 @@ def test_checker_limits_itself() -> None:
         except OSError as error:
             print(error.strerror)
     """
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {"PYTHONPATH": str(Path(run.__file__).parents[4])}
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", textwrap.dedent(source)], capture_output=True, text=True, cwd=folder,
-            env=environment, check=False,
-        )  # fmt: skip
-    limits, written = done.stdout.splitlines()
+    folder = Path("/tmp") if provider.separates else tmp_path
+    started = starting.start(provider, replace(python(source), folder=folder), stdout=subprocess.PIPE)
+    said, _ = started.process.communicate(timeout=60)
+    limits, written = said.decode().splitlines()
     pairs = json.loads(limits.replace("(", "[").replace(")", "]"))
     assert all(soft == hard != resource.RLIM_INFINITY for soft, hard in pairs)
     assert [pairs[2][0], pairs[4][0], pairs[5][0]] == [0, 1, 0]  # 1: no core file, and no piped one
@@ -215,7 +224,7 @@ print(json.dumps(found))
 def test_checker_sandbox_has_no_network_no_home_and_nothing_to_write_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if run.bubblewrap() is None:
+    if not starting.works(Bubblewrap()):
         if os.environ.get("CI") == "true":
             pytest.fail("bubblewrap is missing or does not work here")
         pytest.skip("bubblewrap is missing or does not work here")
@@ -224,28 +233,12 @@ def test_checker_sandbox_has_no_network_no_home_and_nothing_to_write_to(
     home.write_text("CANARY")
     repository = Path(run.__file__).parents[4] / "pyproject.toml"
     package = Path(run.__file__).parent / "planted"
-    command = run.checker_command()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        inner = [
-            *command[: command.index("--") + 2],
-            "-c",
-            PROBE,
-            str(port),
-            str(home),
-            str(repository),
-            str(package),
-        ]
-        with seccomp.filtered(inner) as (filtered, given):
-            done = subprocess.run(
-                filtered,
-                capture_output=True,
-                text=True,
-                env={"BROKER_SECRET": "CANARY"},
-                check=True,
-                pass_fds=given,
-            )
-    found = json.loads(done.stdout)
+        told = map(str, (server.getsockname()[1], home, repository, package))
+        probe = replace(run.checker(), command=(sys.executable, "-c", PROBE, *told))
+        started = starting.start(Bubblewrap(), probe, stdout=subprocess.PIPE)
+        said, _ = started.process.communicate(timeout=60)
+    found = json.loads(said)
     assert found["connect"].startswith("refused")
     assert found["interfaces"] == "['lo']"
     for place in ("vsock", "keyring", "user namespace", "home", "repository", "write", "run", "passwd"):
@@ -258,29 +251,23 @@ def test_a_processor_without_a_filter_has_no_sandbox_and_the_report_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "ppc64le")
-    run.bubblewrap.cache_clear()
-    try:
-        assert run.bubblewrap() is None
-        assert run_checker(REQUEST, timeout_s=60)[0].report["checker"] == {"sandbox": "process-limits"}
-    finally:
-        run.bubblewrap.cache_clear()
+    assert table.strongest("checker").name == "process-limits"
+    assert run_checker(REQUEST, timeout_s=60)[0].report["checker"] == {"sandbox": "process-limits"}
 
 
 def test_the_running_checker_is_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is started for real, asked by way of its exit status."""
-    if run.bubblewrap() is None:
+    if not starting.works(Bubblewrap()):
         pytest.skip("bubblewrap is missing or does not work here")
-    command = run.checker_command()
     ask = HEADER + "sys.exit(6 + ('Seccomp:\\t2' in open('/proc/self/status').read()))"
-    inner = [*command[: command.index("--") + 2], "-c", ask]
-    monkeypatch.setattr(run, "checker_command", lambda: inner)
+    _python(monkeypatch, ask)
     (checked, _) = run_checker(REQUEST, timeout_s=60)
     assert "status 7" in checked.report["refusal"]["message"]
 
 
 @pytest.mark.root_parts
 def test_report_says_that_bubblewrap_was_used() -> None:
-    if run.bubblewrap() is None:
+    if not starting.works(Bubblewrap()):
         if os.environ.get("CI") == "true":
             pytest.fail("bubblewrap is missing or does not work here")
         pytest.skip("bubblewrap is missing or does not work here")
