@@ -61,6 +61,11 @@ def _classes(spec: JobSpec) -> Iterator[str]:
             yield f"outputs.{name}.class"
 
 
+def _parts(spec: JobSpec) -> Iterator[str]:
+    for name, output in spec.outputs.items():
+        yield from (f"outputs.{name}.{where}" for where in output.not_built())
+
+
 def _kept(spec: JobSpec) -> Iterator[str]:
     for name, output in spec.outputs.items():
         if output.keep == "project":
@@ -88,6 +93,7 @@ IN_SPECS: tuple[Missing, ...] = (
         f"declare {' or '.join(row.name for row in outputs.BUILT)} instead",
         _classes,
     ),
+    Missing("derived columns", "leave the column out, and compute it from the released table", _parts),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
     ),

@@ -100,8 +100,8 @@ def _summary(
         made = {"n_patients": len({row.values["patient"] for row in volumes}), "n_series": len(volumes)}
     if len(slides) >= min_count:
         made["n_slides"] = len(slides)
-    for modality in sorted({str(row.values["modality"]) for row in volumes}):
-        chosen = [n for n, row in enumerate(volumes) if row.values["modality"] == modality]
+    for modality in sorted({cohort_tables.modality(row.values) for row in volumes}):
+        chosen = [n for n, row in enumerate(volumes) if cohort_tables.modality(row.values) == modality]
         whole = Moments.together([by_volume[n] for n in chosen])
         made[f"{modality}.intensity.mean"] = whole.mean
         made[f"{modality}.intensity.sd"] = whole.sd

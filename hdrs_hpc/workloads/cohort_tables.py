@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hdrs_hpc.core import vocabularies
+
 COHORT_COLUMNS = ("modality", "body_part", "n_patients", "n_series")
 SPACING_COLUMNS = ("group", "spacing_mm", "n_patients", "n_series")
 EDGES_MM = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
 """Inner edges of the finest ranges; the last one is open."""
 UNKNOWN = "UNKNOWN"
+OTHER = "OTHER"
+"""What a value is called that no registered vocabulary has."""
 TOTAL = "TOTAL"
 
 Row = Mapping[str, Any]
@@ -35,12 +39,12 @@ class SpacingBin:
 def cohort(rows: Sequence[Row]) -> list[tuple[str, str, int, int]]:
     """Patients and volumes by modality and body part, with totals.  A patient may be in several rows."""
     made: list[tuple[str, str, int, int]] = []
-    for modality in sorted({str(row["modality"]) for row in rows}):
-        own = [row for row in rows if row["modality"] == modality]
+    for name in sorted({modality(row) for row in rows}):
+        own = [row for row in rows if modality(row) == name]
         for part in sorted({_part(row) for row in own}):
             chosen = [row for row in own if _part(row) == part]
-            made.append((modality, part, _patients(chosen), len(chosen)))
-        made.append((modality, TOTAL, _patients(own), len(own)))
+            made.append((name, part, _patients(chosen), len(chosen)))
+        made.append((name, TOTAL, _patients(own), len(own)))
     made.append((TOTAL, TOTAL, _patients(rows), len(rows)))
     return made
 
@@ -54,11 +58,16 @@ def spacing_bins(rows: Sequence[Row], min_count: int) -> list[SpacingBin]:
     known = [(row, spacing) for row in rows if (spacing := slice_spacing_mm(row)) is not None]
     groups: dict[str, list[tuple[Row, float]]] = {}
     for row, spacing in known:
-        groups.setdefault(str(row["modality"]), []).append((row, spacing))
+        groups.setdefault(modality(row), []).append((row, spacing))
     small = [name for name, own in groups.items() if _patients(row for row, _ in own) < min_count]
     if small:
         groups = {"all series": known}
     return [made for name in sorted(groups) for made in _pooled(name, groups[name], min_count)]
+
+
+def modality(row: Row) -> str:
+    """As DICOM's vocabulary has it, or OTHER."""
+    return str(row["modality"]) if row["modality"] in vocabularies.MODALITIES else OTHER
 
 
 def slice_spacing_mm(row: Row) -> float | None:
@@ -95,7 +104,10 @@ def _pooled(group: str, own: Sequence[tuple[Row, float]], min_count: int) -> lis
 
 
 def _part(row: Row) -> str:
-    return str(row["body_part"] or UNKNOWN)
+    found = row["body_part"]
+    if not found:
+        return UNKNOWN
+    return str(found) if found in vocabularies.BODY_PARTS else OTHER
 
 
 def _patients(rows: Iterable[Row]) -> int:

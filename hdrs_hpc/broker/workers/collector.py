@@ -26,7 +26,9 @@ from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.broker.workers.airlock.check import Checked
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.columns import CountColumn, MeasureColumn, names
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
 from hdrs_hpc.core import durable_files
@@ -134,7 +136,9 @@ def _open_outputs(
 def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
     known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
     numbers = output if isinstance(output, NumbersDeclaration) else None
-    counts = tuple(numbers.counts or ()) if numbers else ()
+    columns = (numbers.columns if numbers else None) or {}
+    counts = (*((numbers.counts if numbers else None) or ()), *names(columns, CountColumn))
+    measures = (*((numbers.measures if numbers else None) or ()), *names(columns, MeasureColumn))
     return Declared(
         name=name,
         cls=output.class_,
@@ -142,8 +146,14 @@ def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Dec
         counts=counts,
         data=output.drawn_from(),
         max_size=output.max_size,
-        measures=(*((numbers.measures if numbers else None) or ()), *known.measures),
-        known_counts=tuple(count for count in known.counts if count not in counts),
+        measures=measures if columns else (*measures, *known.measures),
+        known_counts=() if columns else tuple(count for count in known.counts if count not in counts),
+        columns=declared_columns.from_dict(
+            {
+                name: column.model_dump(mode="json", by_alias=True, exclude_none=True)
+                for name, column in columns.items()
+            }
+        ),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hdrs_hpc.catalogue.outputs import sentences
+from hdrs_hpc.catalogue.outputs import columns, sentences
+from hdrs_hpc.catalogue.outputs.columns import BadColumnError, KeyColumn
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass
 from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
+from hdrs_hpc.documents.models.document import fault
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking
@@ -30,6 +32,12 @@ class MetricsDeclaration(NumbersDeclaration):
     MOST_BYTES: ClassVar[int] = 64 << 10
 
     class_: Literal["metrics"]
+
+    @model_validator(mode="after")
+    def _one_row(self) -> MetricsDeclaration:
+        if columns.names(self.columns or {}, KeyColumn):
+            fault(BadColumnError, "metrics are one row: no key tells rows apart")
+        return self
 
 
 def _checking() -> Checking:

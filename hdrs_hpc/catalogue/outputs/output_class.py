@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -79,6 +79,10 @@ class Declaration(Part):
     class_: str
     keep: Keep = "release"
 
+    def not_built(self) -> Iterator[str]:
+        """Where in the declaration this version refuses a part of it by name."""
+        yield from ()
+
     def drawn_from(self) -> str | None:
         """The output of the same spec that this one shows, which must be a table."""
         return None
@@ -145,6 +149,8 @@ class OutputClass:
     """Its rule in a new grant, as YAML."""
     spec_example: tuple[str, ...]
     """Its lines in a new spec."""
+    begins_with: bytes = b""
+    """First bytes by which its own type of file is known, where ``identify`` knows it from no other place."""
     built: bool = True
     """False: this version refuses it by name, in a spec and in a grant."""
     needs: str | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hdrs_hpc.catalogue.outputs import sentences
+from hdrs_hpc.catalogue.outputs import columns, sentences
+from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, DeriveColumn, UncountedTableError
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.document import Items, fault
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 class CountsMisplacedError(BadDocumentError):
     code = "counts-misplaced"
-    meaning = "`counts` and `measures` name numbers of a table or metrics, each under one of the two."
-    remedy = "Name each number once: as a count, or as a measure."
+    meaning = "A number is declared twice: as a count and as a measure, or by `counts` and `measures` beside `columns`."
+    remedy = "Declare each number once, under `columns`."
 
 
 class TableRule(GrantRule):
@@ -42,11 +44,20 @@ class NumbersDeclaration(WrittenDeclaration):
     measures: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
     """Columns or metrics whose whole numbers measure something and count nothing; ``*_mm`` names all that end so."""
 
+    columns: Columns | None = None
+    """Every column or metric, in place of ``counts`` and ``measures``: a cell that is not what it says is refused."""
+
     @model_validator(mode="after")
-    def _counts_or_measures(self) -> NumbersDeclaration:
+    def _declared_once(self) -> NumbersDeclaration:
         if set(self.counts or ()) & set(self.measures or ()):
             fault(CountsMisplacedError, "a number is a count or a measure, not both")
+        if self.columns is not None and (self.counts or self.measures):
+            fault(CountsMisplacedError, "`columns` declares all numbers: leave out `counts` and `measures`")
         return self
+
+    def not_built(self) -> Iterator[str]:
+        for name in columns.names(self.columns or {}, DeriveColumn):
+            yield f"columns.{name}"
 
 
 class TableDeclaration(NumbersDeclaration):
@@ -54,6 +65,12 @@ class TableDeclaration(NumbersDeclaration):
     MOST_BYTES: ClassVar[int] = 8 << 20
 
     class_: Literal["table"]
+
+    @model_validator(mode="after")
+    def _has_a_count(self) -> TableDeclaration:
+        if self.columns is not None and not columns.names(self.columns, CountColumn):
+            fault(UncountedTableError, "no column counts anything")
+        return self
 
 
 def _checking() -> Checking:
@@ -74,14 +91,31 @@ CLASS = OutputClass(
     holds="counts (≤ 8 columns), labels (≤ 5), other numbers (≤ 2,000)",
     comes_out_as="new CSV, `*` for what is suppressed, no row that is suppressed whole",
     paragraph=(
-        "CSV in UTF-8, commas, one header; at most 5,000 rows, 100 columns and 256 characters a cell. Every column is "
-        "of one kind, and every cell is exactly what its column's kind is. Counts below the grant's `min-count` are "
-        "suppressed, others rounded to a multiple of its `round`. [Output checking](output-checking.md) tells how a "
-        "table that passes is written."
+        "CSV in UTF-8, commas, one header; at most 5,000 rows, 100 columns and 256 characters a cell. `columns` "
+        "declares each: `key` (values listed, a vocabulary, a grid or ranges), `count` (of what, in words) or "
+        "`measure` (kind, from, to, step); a cell that is not exactly what its column says is refused. Counts below "
+        "the grant's `min-count` are suppressed, others rounded to a multiple of its `round`. "
+        "[Output checking](output-checking.md) tells how a table that passes is written."
     ),
     grant_example="{min-count: 10, round: 5}",
     spec_example=(
-        "cohort:       {class: table, path: cohort.csv, counts: [n_patients, n_series], max-size: 1MiB}",
-        "spacing-bins: {class: table, path: spacing-bins.csv, counts: [n_patients, n_series], max-size: 1MiB}",
+        "cohort:",
+        "  class: table",
+        "  path: cohort.csv",
+        "  max-size: 1MiB",
+        "  columns:",
+        "    modality:   {key: {vocabulary: dicom-modality@1}, also: [OTHER, TOTAL]}",
+        "    body_part:  {key: {vocabulary: dicom-body-part@1}, also: [UNKNOWN, OTHER, TOTAL]}",
+        "    n_patients: {count: patients}",
+        "    n_series:   {count: series of images}",
+        "spacing-bins:",
+        "  class: table",
+        "  path: spacing-bins.csv",
+        "  max-size: 1MiB",
+        "  columns:",
+        "    group:      {key: {vocabulary: dicom-modality@1}, also: [OTHER, all series]}",
+        "    spacing_mm: {key: {ranges: [0, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10]}}",
+        "    n_patients: {count: patients}",
+        "    n_series:   {count: series of images}",
     ),
 )

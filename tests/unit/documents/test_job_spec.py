@@ -43,7 +43,15 @@ checkpoints: {keep: 2, max-size: 20GiB}
 progress: {loss: {from: 0, to: 2}}
 outputs:
   encoder: {class: weights, keep: project, path: encoder.safetensors, architecture: ./mae/encoder.json, max-size: 2GiB}
-  cohort: {class: table, path: cohort.csv, counts: [n_patients], max-size: 1MiB}
+  cohort:
+    class: table
+    path: cohort.csv
+    max-size: 1MiB
+    columns:
+      Modality: {key: [CT, MR]}
+      n_patients: {count: patients}
+      mean_hu: {measure: mean, from: -1000, to: 1000, step: 1, n: n_patients}
+      share: {derive: share, of: n_patients}
   spacing: {class: chart, data: cohort, spec: ./charts/spacing.vl.json}
 """
 BUNDLE = {"digest": TWOS, "size": 10240}
@@ -80,6 +88,7 @@ def test_everything_of_it_that_this_version_does_not_do_is_named():
         "checkpoints",
         "inputs.encoder",
         "inputs.start",
+        "outputs.cohort.columns.share",
         "outputs.encoder.class",
         "outputs.encoder.keep",
         "outputs.spacing.class",

@@ -83,6 +83,7 @@ outputs:
   metrics: {}
   weights: {keep: project}
 """
+DECLARED = {"class": "table", "path": "cohort.csv", "max-size": "1MiB"}
 FIGURE = {"class": "image", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"}
 SPEC = changed(SPEC_OF_TABLES, "outputs/spacing", FIGURE)
 METRICS_OF_65_KIB = {"class": "metrics", "path": "m.json", "max-size": "65KiB"}
@@ -218,6 +219,37 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
         ("outputs/spacing/counts", ["n"], "unknown-field", "outputs.spacing.counts"),
         ("outputs/spacing/measures", ["n"], "unknown-field", "outputs.spacing.measures"),
         ("outputs/cohort/measures", ["n_patients"], "counts-misplaced", "outputs.cohort"),
+        (
+            "outputs/cohort/columns",
+            {"n_patients": {"count": "patients"}},
+            "counts-misplaced",
+            "outputs.cohort",
+        ),
+        *(
+            ("outputs/cohort", DECLARED | {"columns": columns}, code, where)
+            for columns, code, where in (
+                ({"site": {"key": ["a"]}}, "table-without-count", "outputs.cohort"),
+                ({"n": {"count": "patients"}, "x": {}}, "bad-column", "outputs.cohort.columns.x"),
+                ({"n": {"counts": "patients"}}, "bad-column", "outputs.cohort.columns.n"),
+                ({"n": {"count": "patients", "of": 3}}, "unknown-field", "outputs.cohort.columns.n.of"),
+                ({"n": {"count": ["n"]}}, "wrong-type", "outputs.cohort.columns.n.count"),
+                (
+                    {"n": {"count": "p"}, "m": {"measure": "mean", "from": 0, "to": 9, "step": 1, "n": "x"}},
+                    "bad-column",
+                    "outputs.cohort.columns",
+                ),
+                (
+                    {"n": {"count": "p"}, "m": {"measure": "mean", "from": 9, "to": 0, "step": 1}},
+                    "bad-column",
+                    "outputs.cohort.columns.m",
+                ),
+                (
+                    {"n": {"count": "p"}, "m": {"measure": "mode", "from": 0, "to": 9, "step": 1}},
+                    "bad-value",
+                    "outputs.cohort.columns.m.measure",
+                ),
+            )
+        ),
         ("outputs/cohort/path", "spacing.png/c.csv", "output-clash", "outputs"),
         ("nonce", "ILOU5678901234567890123456", "bad-value", "nonce"),
         ("trust-root", "sha256:ABC", "bad-digest", "trust-root"),

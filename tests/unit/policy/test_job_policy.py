@@ -252,6 +252,13 @@ def test_real_data_never_meets_a_root_under_which_one_person_decides(party, fact
     assert _decide(_synthetic(weak)).allowed
 
 
+def test_a_derived_column_is_refused_by_name_until_the_broker_computes_it(facts):
+    columns = {"n": {"count": "patients"}, "share": {"derive": "share", "of": "n"}}
+    table = {"class": "table", "path": "d.csv", "columns": columns, "max-size": "1MiB"}
+    broken = _decide(facts, spec=changed(SPEC, "outputs/d", table)).broken
+    assert [(rule.code, rule.where) for rule in broken] == [("not-built", "outputs.d.columns.share")]
+
+
 def test_figures_of_data_that_are_not_real_are_still_drawn(facts):
     assert _decide(_synthetic(facts), spec=changed(SPEC, "outputs/f", FIGURE)).allowed
 

@@ -89,6 +89,9 @@ def check_type(row: OutputClass, data: bytes) -> str:
 
 
 def _look(data: bytes) -> str:
+    for row in outputs.BUILT:
+        if row.begins_with and data.startswith(row.begins_with):
+            return next(iter(row.written_in))
     binary = b"\x00" in data[:4096] or not _is_utf8(data[:4096])
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic and (binary or name not in _NEEDS_BINARY):

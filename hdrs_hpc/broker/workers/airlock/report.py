@@ -19,6 +19,7 @@ def describe(report: Mapping[str, Any]) -> list[str]:
         sentences.append("Nothing had to be repaired.")
     if bits := report["repaired"].get("capacity-bits"):
         sentences.append(f"Whatever it may hide fits into {-(-bits // 8)} bytes.")
+    sentences += [f"{name} counts {what}." for name, what in report.get("counts", {}).items()]
     for finding in report["findings"]:
         place = f" ({finding['where']})" if finding["where"] else ""
         sentences.append(f"Look, {finding['code']}: {_sentence(finding['message'] + place)}")

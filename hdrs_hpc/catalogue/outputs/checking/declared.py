@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hdrs_hpc.catalogue.outputs.checking import declared_columns
+from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.core.errors import BadDocumentError
 
 DEFAULT_MIN_COUNT = 10
@@ -39,6 +41,11 @@ class Declared:
     max_size: int = 1 << 20
     measures: tuple[str, ...] = ()
     known_counts: tuple[str, ...] = ()
+    columns: tuple[DeclaredColumn, ...] = ()
+    """Every column or metric, where the spec declares them one by one."""
+
+    def by_name(self) -> dict[str, DeclaredColumn]:
+        return {column.name: column for column in self.columns}
 
     def is_measure(self, name: str) -> bool:
         """Whether ``name`` was declared as a measure."""
@@ -60,6 +67,7 @@ class Declared:
                 max_size=int(value["max-size"]),
                 measures=tuple(str(name) for name in value.get("measures") or ()),
                 known_counts=tuple(str(name) for name in value.get("known-counts") or ()),
+                columns=declared_columns.from_dict(value.get("columns") or {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OutputRulesError(f"an output's declaration lacks or mistypes something: {error}") from None
@@ -79,6 +87,7 @@ class Declared:
             "max-size": self.max_size,
             "measures": list(self.measures),
             "known-counts": list(self.known_counts),
+            "columns": {column.name: dict(column.said) for column in self.columns},
         }
 
 

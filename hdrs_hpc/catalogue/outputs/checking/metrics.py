@@ -15,10 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, names, numbers
+from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, declared_columns, names, numbers
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
 from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
 from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
 from hdrs_hpc.catalogue.outputs.checking.refusal import (
@@ -60,6 +61,8 @@ class Metrics:
     counts: tuple[str, ...]
     findings: tuple[Finding, ...]
     inputs: InputFacts
+    columns: Mapping[str, DeclaredColumn]
+    """As declared, where they were."""
 
     def sheet(self) -> CountSheet:
         return CountSheet(
@@ -110,10 +113,19 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> M
         entries[name] = number
     if _NEGATIVE_ZERO.search(data):
         raise MalformedMetricsError("a whole number written as -0")
+    if declared.columns:
+        _check_declared(declared, entries)
     findings = _search(declared, entries)
     counts = _counts(declared, entries)
     findings += _look(declared, entries, counts, digits)
-    metrics = Metrics(declared.name, entries, counts, tuple(findings), inputs)
+    metrics = Metrics(
+        declared.name,
+        entries,
+        counts,
+        tuple(findings),
+        inputs,
+        declared.by_name(),
+    )
     bounds.check(metrics.sheet(), inputs)
     return metrics
 
@@ -134,7 +146,8 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
         else:
-            text = numbers.rounded(repr(number), rules.digits)
+            said = metrics.columns.get(name)
+            text = numbers.rounded(said.on_step(repr(number)) if said else repr(number), rules.digits)
             made[name] = float(text) if "." in text else int(text)
         rounded += made[name] is not None and made[name] != number
     repaired = {
@@ -159,9 +172,19 @@ def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding
     return scan.conclude()
 
 
+def _check_declared(declared: Declared, entries: dict[str, int | float]) -> None:
+    """Every entry is declared and what its declaration says; declared ones may be missing."""
+    by_name = declared.by_name()
+    if not entries.keys() <= by_name.keys():
+        raise declared_columns.ColumnsDifferError()
+    for name, number in entries.items():
+        by_name[name].check([repr(number)], f"entry {name}")
+
+
 def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[str, ...]:
     """Declared counts must be there; those that a built-in workload is known to write may be."""
-    found = (*declared.counts, *(name for name in declared.known_counts if name in entries))
+    needed = () if declared.columns else declared.counts
+    found = (*needed, *(name for name in (*declared.counts, *declared.known_counts) if name in entries))
     for name in found:
         number = entries.get(name)
         if not isinstance(number, int) or not numbers.is_count(str(number)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,10 +19,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, labels, numbers
+from hdrs_hpc.catalogue.outputs.checking import (
+    bounds,
+    capacity,
+    declared_columns,
+    labels,
+    numbers,
+    strict_csv,
+)
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, is_total_label
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
 from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
 from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
 from hdrs_hpc.catalogue.outputs.checking.refusal import (
@@ -32,18 +39,16 @@ from hdrs_hpc.catalogue.outputs.checking.refusal import (
     NothingLeftError,
     UndeclaredCountError,
 )
+from hdrs_hpc.catalogue.outputs.checking.strict_csv import (
+    MAX_COUNT_COLUMNS,
+    MAX_LABEL_COLUMNS,
+    MAX_STATISTICS,
+    TableTooLargeError,
+)
 
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
 HIDDEN = "*"
-MAX_ROWS = 5_000
-MAX_COLUMNS = 100
-MAX_CELL_CHARACTERS = 256
-MAX_COUNT_COLUMNS = 8
-MAX_LABEL_COLUMNS = 5
-MAX_STATISTICS = 2_000
-"""Cells of numbers that are neither counts nor labels: a summary has few, a trained model has millions."""
 
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_ .%()/\[\]-]{0,63}", re.ASCII)
 _COUNT_NAME = re.compile(
     r"(?:n|num|number|no|count|freq|frequency|total)(?:[_ .-].*)?|.*[_ .-](?:n|num|counts?|freq|totals?)",
     re.IGNORECASE,
@@ -52,30 +57,7 @@ _AXIS_NAME = re.compile(
     r".*(?:bin|edge|lower|upper|low|high|from|to|start|end|year|month|week|band|bucket|threshold)(?:[_ .-].*)?",
     re.IGNORECASE,
 )
-_RAW_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",]*)(?:,|\Z)')
 _EXTREME_NAME = re.compile(r"(?:.*[_ .-])?(?:min|max|minimum|maximum|range)(?:[_ .-].*)?", re.IGNORECASE)
-
-
-class MalformedTableError(ArtefactRefusedError):
-    code = "malformed-table"
-    meaning = "The table is not strict CSV: UTF-8, commas, one header, the same number of cells in each row."
-    remedy = "Write it with a plain CSV writer and a named header for every column (pandas: index=False)."
-
-
-class TableTooLargeError(ArtefactRefusedError):
-    code = "table-too-large"
-    meaning = "The table has more rows, columns, numbers or text than a summary needs."
-    remedy = (
-        f"At most {MAX_ROWS} rows, {MAX_COLUMNS} columns ({MAX_COUNT_COLUMNS} of counts, {MAX_LABEL_COLUMNS} of "
-        f"labels), {MAX_CELL_CHARACTERS} characters in a cell, {labels.MAX_LABEL_TEXT} in all different labels, "
-        f"{MAX_STATISTICS} numbers that are no counts."
-    )
-
-
-class FormulaError(ArtefactRefusedError):
-    code = "formula-in-table"
-    meaning = "A cell begins like a spreadsheet formula, which would run when a reviewer opens the table."
-    remedy = "Let no text begin with = + - @ or white space; negative numbers are fine."
 
 
 class TableWithoutCountsError(ArtefactRefusedError):
@@ -117,6 +99,8 @@ class Table:
     findings: tuple[Finding, ...]
     had_byte_order_mark: bool
     inputs: InputFacts
+    columns: Mapping[str, DeclaredColumn]
+    """As declared, where they were."""
 
     def of_kind(self, *kinds: ColumnKind) -> list[int]:
         return [column for column, kind in enumerate(self.kinds) if kind in kinds]
@@ -157,14 +141,23 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
     """
     if not declared.counts:
         raise TableWithoutCountsError("no counts are declared for this table")
-    text, marked = _decode(data)
-    header, cells, quoted = _read(text)
+    text, marked = strict_csv.decode(data)
+    header, cells, quoted = strict_csv.read(text)
     missing = [column for column in declared.counts if column not in header]
     if missing:
         raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
     findings = _search(declared, header, cells)
     kinds, more = _classify(declared, header, cells, quoted, digits)
-    table = Table(declared.name, header, cells, kinds, (*more, *findings), marked, inputs)
+    table = Table(
+        declared.name,
+        header,
+        cells,
+        kinds,
+        (*more, *findings),
+        marked,
+        inputs,
+        declared.by_name(),
+    )
     _check_size(table)
     sheet = table.sheet()
     _check_labels(table, sheet)
@@ -197,7 +190,9 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
                 row[column] = HIDDEN
                 hidden_statistics += 1
             else:
-                row[column] = numbers.rounded(row[column], rules.digits)
+                said = table.columns.get(table.header[column])
+                exact = said.on_step(row[column]) if said and column in statistics else row[column]
+                row[column] = numbers.rounded(exact, rules.digits)
                 rounded += row[column] != table.cells[index][column]
     if not kept:
         raise NothingLeftError()
@@ -221,71 +216,6 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
     return out.getvalue().encode("utf-8"), repaired
 
 
-def _decode(data: bytes) -> tuple[str, bool]:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedTableError("not UTF-8", where=f"byte {error.start}") from None
-    marked = text.startswith("\ufeff")
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    for line, part in enumerate(text.split("\n"), start=1):
-        if not part.isprintable():  # NUL, lone CR, bidirectional overrides, zero-width characters …
-            raise MalformedTableError("an invisible or control character", where=f"line {line}")
-    return text, marked
-
-
-def _read(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], frozenset[int]]:
-    """Header, cells, and the columns with a cell below the header in quotes: those are texts, whatever they hold."""
-    rows: list[tuple[str, ...]] = []
-    quoted: set[int] = set()
-    # Each line by itself: quoted line breaks are refused, and with them rows that hide in a cell.
-    for line, part in enumerate(text.removesuffix("\n").split("\n"), start=1):
-        if line > MAX_ROWS + 1:
-            raise TableTooLargeError(f"more than {MAX_ROWS} rows")
-        if len(part) > MAX_COLUMNS * (MAX_CELL_CHARACTERS + 3):
-            raise TableTooLargeError("a line is too long", where=f"line {line}")
-        row = _read_line(part, line)
-        if rows and len(row) != len(rows[0]):
-            raise MalformedTableError(
-                f"{len(row)} cells where the header has {len(rows[0])}", where=f"line {line}"
-            )
-        if rows and '"' in part:
-            quoted.update(at for at, raw in enumerate(_RAW_CELL.findall(part)) if raw.startswith('"'))
-        rows.append(row)
-    header, *body = rows
-    if len(header) > MAX_COLUMNS:
-        raise TableTooLargeError(f"{len(header)} columns where {MAX_COLUMNS} are allowed")
-    for position, name in enumerate(header, start=1):
-        if not _HEADER.fullmatch(name):
-            raise MalformedTableError(
-                "a header must begin with a letter and be short", where=f"column {position}"
-            )
-    if len({name.casefold() for name in header}) != len(header):
-        raise MalformedTableError("two columns have the same name", where="line 1")
-    if not body:
-        raise MalformedTableError("there are no rows below the header")
-    return header, tuple(body), frozenset(quoted)
-
-
-def _read_line(part: str, line: int) -> tuple[str, ...]:
-    try:
-        read = list(csv.reader([part], strict=True))
-    except csv.Error:
-        raise MalformedTableError("quotes that do not match", where=f"line {line}") from None
-    row = tuple(read[0]) if read else ()
-    if not row:
-        raise MalformedTableError("an empty line", where=f"line {line}")
-    for position, cell in enumerate(row, start=1):
-        where = f"line {line}, column {position}"
-        if len(cell) > MAX_CELL_CHARACTERS:
-            raise TableTooLargeError(f"more than {MAX_CELL_CHARACTERS} characters", where=where)
-        # Spreadsheets trim, and read the full-width forms as well.
-        first = unicodedata.normalize("NFKC", cell[:1])
-        if (first in ("=", "+", "-", "@") or cell[:1].isspace()) and not numbers.is_number(cell):
-            raise FormulaError(where=where)
-    return row
-
-
 def _classify(
     declared: Declared,
     header: tuple[str, ...],
@@ -293,6 +223,8 @@ def _classify(
     quoted: frozenset[int],
     digits: int,
 ) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
+    if declared.columns:
+        return _kinds_declared(declared, header, cells, quoted, digits)
     kinds: list[ColumnKind] = []
     findings: list[Finding] = []
     for column, name in enumerate(header):
@@ -311,6 +243,39 @@ def _classify(
             raise MixedColumnError(where=where)
         else:
             kinds.append(ColumnKind.CATEGORY)
+    return tuple(kinds), findings
+
+
+def _kinds_declared(
+    declared: Declared,
+    header: tuple[str, ...],
+    cells: tuple[tuple[str, ...], ...],
+    quoted: frozenset[int],
+    digits: int,
+) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
+    """Each column as it was declared, once every cell is what the declaration says."""
+    by_name = declared.by_name()
+    if set(header) != set(by_name):
+        raise declared_columns.ColumnsDifferError(where="line 1")
+    kinds: list[ColumnKind] = []
+    findings: list[Finding] = []
+    for position, name in enumerate(header):
+        said, where = by_name[name], f"column {name}"
+        values = [row[position] for row in cells]
+        if said.kind != declared_columns.KEY and position in quoted:
+            raise MixedColumnError(where=where)
+        if said.kind == declared_columns.COUNT and not all(map(numbers.is_count, values)):
+            raise CountNotWholeError(where=where)
+        said.check(values, where)
+        if said.kind == declared_columns.COUNT:
+            kinds.append(ColumnKind.COUNT)
+        elif said.kind == declared_columns.KEY:
+            numeric = all(map(numbers.is_number, values))
+            kinds.append(ColumnKind.AXIS if numeric else ColumnKind.CATEGORY)
+        elif filled := [value for value in values if value]:
+            kinds.append(_numeric_kind(declared, name, filled, digits, findings))
+        else:
+            kinds.append(ColumnKind.STATISTIC)
     return tuple(kinds), findings
 
 

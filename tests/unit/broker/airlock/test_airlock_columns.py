@@ -1,0 +1,101 @@
+"""Tables and metrics whose columns were declared one by one: a cell is exactly what its column says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
+from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking import declared_columns
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+
+AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
+RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
+COUNT = {"count": "patients"}
+MEAN = {"measure": "mean", "from": -10, "to": 50, "step": 0.25, "n": "n"}
+COLUMNS: dict[str, Any] = {"site": {"key": ["north", "south"], "also": ["TOTAL"]}, "n": COUNT, "mean": MEAN}
+
+
+def check(data: bytes, columns: dict[str, Any] = COLUMNS, cls: str = "table") -> Checked:
+    declared = Declared(
+        "t",
+        cls,
+        "t.csv",
+        counts=tuple(name for name, said in columns.items() if "count" in said),
+        measures=tuple(name for name, said in columns.items() if "measure" in said),
+        columns=declared_columns.from_dict(columns),
+    )
+    assert Declared.from_dict(declared.as_dict()) == declared
+    return check_set([(declared, data)], RULES, bytes(16), AMPLE)[0]
+
+
+def test_a_table_that_is_what_it_says_passes_with_its_measures_on_their_steps() -> None:
+    checked = check(b"site,n,mean\nnorth,22,1.3\nsouth,38,-9.9\nTOTAL,60,2\n")
+    assert checked.rebuilt == b"site,n,mean\nnorth,20,1.25\nsouth,40,-10\nTOTAL,60,2\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"site,n,mean\nwest,22,1.5\nsouth,38,2.5\n", "key-not-declared"),
+        (b"site,n,mean\nNorth,22,1.5\nsouth,38,2.5\n", "key-not-declared"),
+        (b"site,n,mean\n,22,1.5\nsouth,38,2.5\n", "key-not-declared"),
+        (b"site,n,mean\nnorth,22,50.25\nsouth,38,2.5\n", "cell-outside-its-column"),
+        (b"site,n,mean\nnorth,22,-10.25\nsouth,38,2.5\n", "cell-outside-its-column"),
+        (b"site,n,mean\nnorth,22,low\nsouth,38,2.5\n", "cell-outside-its-column"),
+        (b'site,n,mean\nnorth,22,"1.5"\nsouth,38,2.5\n', "mixed-column"),
+        (b"site,n,mean\nnorth,22.0,1.5\nsouth,38,2.5\n", "count-not-whole"),
+        (b"site,n,mean,more\nnorth,22,1.5,1\nsouth,38,2.5,2\n", "columns-not-as-declared"),
+        (b"site,n\nnorth,22\nsouth,38\n", "columns-not-as-declared"),
+        (b"site,n,Mean\nnorth,22,1.5\nsouth,38,2.5\n", "columns-not-as-declared"),
+        (b"site,n,mean\nnorth,22,1.5\nnorth,38,2.5\n", "rows-not-told-apart"),
+    ],
+)
+def test_a_cell_that_is_not_what_its_column_says_is_refused(data: bytes, code: str) -> None:
+    assert check(data).refused == code
+
+
+def test_a_count_is_at_most_what_was_declared() -> None:
+    columns = {**COLUMNS, "n": {**COUNT, "most": 40}}
+    assert check(b"site,n,mean\nnorth,22,1.5\nsouth,40,2.5\n", columns).refused is None
+    assert check(b"site,n,mean\nnorth,22,1.5\nsouth,41,2.5\n", columns).refused == "cell-outside-its-column"
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ({"vocabulary": "dicom-modality@1"}, ("CT", "MR"), ("CT", "XX")),
+        ({"ranges": [0, 0.5, 10]}, ("0 to 0.5", "0.5 to 10", "10 and over"), ("0.5 to 0", "0 to 1")),
+        ({"grid": {"from": 2019, "to": 2023, "step": 1}}, ("2019", "2020", "2021"), ("2019", "2024")),
+        ({"grid": {"from": 0, "to": 1, "step": 0.1}}, ("0", "0.1", "0.3"), ("0", "0.15")),
+    ],
+)
+def test_keys_come_from_vocabularies_grids_and_ranges(
+    key: dict[str, Any], good: tuple[str, ...], bad: tuple[str, ...]
+) -> None:
+    columns = {"group": {"key": key}, "n": COUNT}
+    for labels, refused in ((good, None), (bad, "key-not-declared")):
+        rows = "".join(f"{label},{20 + place}\n" for place, label in enumerate(labels))
+        assert check(f"group,n\n{rows}".encode(), columns).refused == refused
+
+
+def test_small_counts_of_declared_columns_are_suppressed_with_their_measures() -> None:
+    checked = check(b"site,n,mean\nnorth,4,1.5\nsouth,38,2.5\nTOTAL,42,2.25\n")
+    assert checked.refused is None
+    assert b"4,1.5" not in (checked.rebuilt or b"")
+
+
+def test_metrics_are_a_table_of_one_row() -> None:
+    columns = {"n": COUNT, "auc": {"measure": "score", "from": 0, "to": 1, "step": 0.01}}
+    assert check(b'{"auc":0.937,"n":22}', columns, "metrics").rebuilt == b'{\n "auc": 0.94,\n "n": 20\n}\n'
+    assert check(b'{"n":22}', columns, "metrics").refused is None, "what was not measured is left out"
+    assert check(b'{"auc":1.5,"n":22}', columns, "metrics").refused == "cell-outside-its-column"
+    assert check(b'{"auc":0.9,"n":22,"f1":0.8}', columns, "metrics").refused == "columns-not-as-declared"
+
+
+def test_the_report_says_what_each_count_counts() -> None:
+    columns = {**COLUMNS, "n": {"count": "patients with at least one scan"}}
+    checked = check(b"site,n,mean\nnorth,22,1.5\nsouth,38,2.5\n", columns)
+    assert "n counts patients with at least one scan." in checked.report["sentences"]
