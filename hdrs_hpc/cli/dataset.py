@@ -162,6 +162,7 @@ def register(
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import strict_json
     from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.dataset import DatasetRegistration, counted
 
     found = strict_json.loads(scanned.read_bytes()) if scanned else {}
     value = {
@@ -175,13 +176,15 @@ def register(
         "items": items if items is not None else found.get("items"),
     } | ({"issuer": issuer} if issuer else {})
     document_kind = KINDS["dataset-registration"]
-    envelope, _ = signatures.unsigned(document_kind, value)
+    envelope, made = signatures.unsigned(document_kind, value)
+    assert isinstance(made, DatasetRegistration)
     session = options.session(context)
     signed = signing.sign_made(
         document_kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
     )
     target = out or Path(f"{value['name']}.registration.signed.json")
-    done = f"registered {value['name']}, {value['items']} items, {sensitivity}; next: hdrs-hpc opt-out add"
+    said = counted(made.kind, made.items)
+    done = f"registered {value['name']}, {sensitivity}: {said}; next: hdrs-hpc opt-out add"
     signing.file_or_pass_on(document_kind, signed, session, out=target, as_json=as_json, done=done)
 
 
@@ -271,6 +274,8 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
     Example:
       hdrs-hpc dataset show north-chest-ct
     """
+    from hdrs_hpc.documents.models.dataset import counted
+
     found = options.session(context).api.get(f"/v1/datasets/{name}")
     if as_json:
         show.emit_json(found)
@@ -281,7 +286,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
                 ("dataset", item["name"]),
                 ("owner", item["owner"]),
                 ("kind", f"{item['kind']}, {item['sensitivity']}"),
-                ("items", item["items"]),
+                ("items", counted(item["kind"], item["items"])),
                 ("version", item["version"]),
                 ("source", item["source"]),
                 ("registered", item["registration"]),

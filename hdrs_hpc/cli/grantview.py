@@ -149,10 +149,9 @@ def _limits(grant: Grant) -> list[str]:
 
 
 def _outputs(grant: Grant) -> list[str]:
-    lines = [] if grant.outputs.bits is None else [f"{grant.outputs.bits} bits in all releases together"]
+    said = [] if grant.outputs.bits is None else [f"{grant.outputs.bits} bits in all releases together"]
     rules = (grant.outputs.rule(row.name) for row in outputs.CLASSES)
-    lines += [rule.sentence() for rule in rules if rule is not None]
-    return lines or ["nothing"]
+    return said + ([rule.sentence() for rule in rules if rule is not None] or ["nothing"])
 
 
 def _days(span: timedelta) -> str:

@@ -15,6 +15,8 @@ from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.policy import job as job_policy
+from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.not_built import NotBuiltError
 from hdrs_hpc.policy.refusals import ProjectUnknownError
 from hdrs_hpc.protocol import bundle as bundles
 
@@ -67,7 +69,8 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
-        refused = self.decision is not None or self.findings[0].code == ProjectUnknownError.code
+        named = {ProjectUnknownError.code, NotBuiltError.code}
+        refused = self.decision is not None or self.findings[0].code in named
         return NotAllowedError.exit_code if refused else BadDocumentError.exit_code
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def check(
         if context is None and ask is not None:
             context = ask(written.draft)
         if context is None:
-            return SpecReport(path, (), None, None, warnings=warnings)
+            return SpecReport(path, _not_built(written), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
@@ -127,16 +130,26 @@ def check(
     return SpecReport(path, broken, decision, place, broker, untold, warnings)
 
 
+def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What no project could run, told without any."""
+    by_text = {path_text(step): line for step, line in written.lines.items()}
+    return tuple(
+        LocatedFinding(
+            item.error.code, item.where, _line_of(item.where, by_text), item.message, item.error.remedy
+        )
+        for item in not_built.in_spec(written.draft)
+    )
+
+
 def _of_code(
     written: specdraft.WrittenSpec,
 ) -> tuple[tuple[LocatedFinding, ...], tuple[LocatedFinding, ...]]:
     """Faults and warnings of the bundle's code, by its own files and lines.  Raises BadDocumentError."""
-    packed = specdraft.pack(written)
-    if packed is None:
+    packed, draft = specdraft.pack(written), written.draft
+    if packed is None or draft.workload.entry is None:
         return (), ()
-    draft = written.draft
     folder = str(draft.workload.bundle).rstrip("/")
-    found = bundlecheck.check(bundles.read(packed).files, str(draft.workload.entry), list(draft.outputs))
+    found = bundlecheck.check(bundles.read(packed).files, draft.workload.entry, list(draft.outputs))
     line = written.lines.get(("workload", "bundle"))
     told: tuple[list[LocatedFinding], list[LocatedFinding]] = ([], [])
     for item in found:

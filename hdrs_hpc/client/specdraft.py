@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import signing
+from hdrs_hpc.documents import signing, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
@@ -23,6 +24,12 @@ class EntryNotInBundleError(BadDocumentError):
     code = "entry-not-in-bundle"
     meaning = "The bundle has no module of the entry's name."
     remedy = "The bundle is the folder's content: `pkg.main:run` needs pkg/main.py inside the folder."
+
+
+class InputFileMissingError(BadDocumentError):
+    code = "input-file-missing"
+    meaning = "A file that the spec names under `inputs` is not there, or can't be read."
+    remedy = "Give its path relative to the spec."
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,11 @@ def build(
 ) -> DraftedSpec:
     """Read, check and pack a spec, and add what makes it binding: audience, nonce, validity and digests.
 
-    Raises BadDocumentError: the spec's or the bundle's faults.
+    Raises BadDocumentError: the spec's or the bundle's faults, and what is left of a new draft.
     """
     value, lines = read(path)
     draft = JobSpecDraft.from_value(value)
+    unfilled.require_filled(value)
     return bind(WrittenSpec(path, value, lines, draft), root, now=now, nonce=nonce, validity=validity)
 
 
@@ -90,6 +98,7 @@ def bind(
     payload = strict_json.dumps(
         {
             **written.value,
+            **_pinned_inputs(written),
             "workload": workload,
             "audience": root.document.audience,
             "nonce": nonce or ids.new_id(26),
@@ -101,12 +110,34 @@ def bind(
     return DraftedSpec(payload, JobSpec.from_payload(payload), packed)
 
 
+def _pinned_inputs(written: WrittenSpec) -> dict[str, Any]:
+    """``inputs`` with files named by their digests; nothing where there are none."""
+    if "inputs" not in written.value:
+        return {}
+    pinned = {}
+    for name, item in written.value["inputs"].items():
+        pinned[name] = {**item, "file": _digest_of(written, item["file"])} if "file" in item else item
+    return {"inputs": pinned}
+
+
+def _digest_of(written: WrittenSpec, name: str) -> dict[str, Any]:
+    try:
+        with (written.path.parent / name).open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            return {"digest": f"sha256:{digest}", "size": handle.tell()}
+    except OSError:
+        raise InputFileMissingError(f"{name} can't be read") from None
+
+
 def pack(written: WrittenSpec) -> bytes | None:
     """The bundle's tar, read back as the broker will; None for a built-in workload."""
     workload = written.draft.workload
-    if workload.bundle is None or workload.entry is None:
+    if workload.bundle is None:
         return None
     packed = bundles.pack(written.path.parent / workload.bundle)
+    if workload.entry is None:
+        bundles.read(packed)
+        return packed
     module = workload.entry.partition(":")[0].replace(".", "/")
     if not {f"{module}.py", f"{module}/__init__.py"} & set(bundles.read(packed).files):
         raise EntryNotInBundleError(f"there is no {module}.py in {workload.bundle}")

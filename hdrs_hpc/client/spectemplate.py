@@ -40,7 +40,7 @@ def render(
     ``real``: where any of the data are real, of which no output of some classes is made.
     """
     return (
-        "schema: hdrs-hpc/job-spec/1\n"
+        "schema: hdrs-hpc/job-spec/2\n"
         f"project: {grant.project if grant else project or unfilled.PROJECT}\n"
         f"name: {name}\n"
         f"purpose: {unfilled.PURPOSE}\n"

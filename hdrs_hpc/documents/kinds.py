@@ -59,7 +59,7 @@ _ROWS = (
     DocumentKind("dataset-registration", "custodian", "dataset:DatasetRegistration", version=2),
     DocumentKind("grant", "custodian", "grant:Grant", version=2),
     DocumentKind("code-approval", "code-reviewer", "approval:CodeApproval", single_signer=True),
-    DocumentKind("job-spec", "researcher", "job_spec:JobSpec", single_signer=True),
+    DocumentKind("job-spec", "researcher", "job_spec:JobSpec", single_signer=True, version=2),
     DocumentKind("output-decision", "checker", "review:OutputDecision", single_signer=True),
     DocumentKind("opt-out-change", "custodian", "opt_out:OptOutChange"),
     DocumentKind("closure", "custodian", "closure:Closure", version=2),

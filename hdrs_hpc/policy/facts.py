@@ -36,8 +36,6 @@ BUILTIN_NUMBERS: Mapping[tuple[str, str], BuiltinNumbers] = {
     ),
 }
 """By built-in workload and name of output."""
-WORKLOAD_KINDS = frozenset({"dask"})
-"""Kinds that this version runs."""
 
 
 @dataclass(frozen=True)

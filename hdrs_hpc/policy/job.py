@@ -256,22 +256,22 @@ def _outputs_granted(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
 
 
 def _outputs_fit(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
-    real, offered = _uses_real_data(spec, facts), isolation_offered(spec, facts)
+    real, level = _uses_real_data(spec, facts), isolation_offered(spec, facts)
     for name, output in spec.outputs.items():
         row, where = outputs.BY_NAME[output.class_], f"outputs.{name}.class"
         if real and "real" in row.refused_sensitivities:
             yield Broken(
                 r.OutputOfRealDataError, f"{name}, of class {row.name}, would be made of real data", where
             )
-        if offered in row.refused_isolation and facts.cluster.max_nodes:
-            message = f"{name}, of class {row.name}, is not made at `{offered}`"
+        if level in row.refused_isolation and facts.cluster.max_nodes:
+            message = f"{name}, of class {row.name}, is not made at `{level}`"
             yield Broken(r.IsolationInsufficientError, message, where)
 
 
 def _keep_allowed(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
     for name, output in spec.outputs.items():
         rule = facts.grant.outputs.rule(output.class_)
-        if rule is not None and not rule.may_leave() and output.keep != "project":
+        if output.keep != "project" and rule is not None and not rule.may_leave():
             yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", f"outputs.{name}.keep")
 
 

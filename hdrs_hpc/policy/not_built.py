@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hdrs_hpc.catalogue import isolation, outputs
+from hdrs_hpc.catalogue import isolation, outputs, workloads
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
-from hdrs_hpc.policy.facts import WORKLOAD_KINDS
 from hdrs_hpc.policy.rules import Broken
 
 
@@ -52,7 +51,7 @@ def _inputs(spec: JobSpec) -> Iterator[str]:
 
 
 def _kind(spec: JobSpec) -> Iterator[str]:
-    if spec.workload.kind not in WORKLOAD_KINDS:
+    if not workloads.KINDS[spec.workload.kind].built:
         yield "workload.kind"
 
 
@@ -79,10 +78,15 @@ def _granted_classes(grant: Grant) -> Iterator[str]:
             yield f"outputs.{name}"
 
 
+def _sweep(spec: JobSpec) -> Iterator[str]:
+    if spec.workload.sweep:
+        yield "workload.sweep"
+
+
 IN_SPECS: tuple[Missing, ...] = (
     Missing("inputs but data", "remove `inputs`, and compute it again within the job", _inputs),
     Missing(
-        "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in WORKLOAD_KINDS)}", _kind
+        "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in workloads.built())}", _kind
     ),
     Missing(
         "check for outputs of this class",
@@ -92,6 +96,25 @@ IN_SPECS: tuple[Missing, ...] = (
     Missing("derived columns", "leave the column out, and compute it from the released table", _parts),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
+    ),
+    Missing("sweeps", "submit one spec for each value", _sweep),
+    Missing(
+        "wheels in bundles",
+        "use what the runtime holds",
+        _where("workload.bundle", lambda spec: getattr(spec.workload.bundle, "wheels", None) is not None),
+    ),
+    Missing(
+        "new attempts of a job",
+        "leave `attempts` out, and submit again what a node's failure ended",
+        _where("attempts", lambda spec: spec.attempts is not None),
+    ),
+    Missing(
+        "checkpoints", "leave them out", _where("checkpoints", lambda spec: spec.checkpoints is not None)
+    ),
+    Missing(
+        "curves while a job runs",
+        "leave `progress` out; phase and time are told",
+        _where("progress", lambda spec: bool(spec.progress)),
     ),
 )
 IN_GRANTS: tuple[Missing, ...] = (

@@ -267,7 +267,10 @@ def refused_specs(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
         yield code, {"resources": resources | change}
     yield "dataset-not-granted", {"data": {"ct": {"dataset": "south-ct"}}}
     yield "workload-unknown", {"workload": {"kind": "dask", "builtin": "cohort-summary@2"}}
-    yield "not-built", {"workload": {"kind": "torch", "builtin": "cohort-summary@1"}}
+    yield (
+        "not-built",
+        {"workload": {"kind": "dask", "builtin": "cohort-summary@1", "sweep": {"bins": [1, 2]}}},
+    )
     outputs = {"w": {"class": "weights", "path": "w.safetensors", "max-size": "1MiB"}}
     yield "output-class-not-granted", {"outputs": outputs}
 

@@ -75,7 +75,7 @@ GRANT: dict[str, Any] = {
     },
 }
 SPEC: dict[str, Any] = {
-    "schema": "hdrs-hpc/job-spec/1",
+    "schema": "hdrs-hpc/job-spec/2",
     "project": "lung-fm",
     "name": "spacing",
     "purpose": "Check spacing before pretraining",

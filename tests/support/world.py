@@ -309,7 +309,7 @@ class World:
     def spec_value(self, **changes: Any) -> dict[str, Any]:
         now = clock.now()
         value: dict[str, Any] = {
-            "schema": "hdrs-hpc/job-spec/1",
+            "schema": "hdrs-hpc/job-spec/2",
             "project": self.project,
             "name": "summary",
             "purpose": "Describe the cohort before anything is trained on it",

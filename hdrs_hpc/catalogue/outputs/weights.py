@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from hdrs_hpc.catalogue.outputs import sentences
 from hdrs_hpc.catalogue.outputs.output_class import (
@@ -29,6 +31,8 @@ class WeightsDeclaration(WrittenDeclaration):
     MOST_BYTES: ClassVar[int] = 64 << 30
 
     class_: Literal["weights"]
+    architecture: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """Names and shapes of all tensors: a file, relative to the spec."""
 
 
 CLASS = OutputClass(

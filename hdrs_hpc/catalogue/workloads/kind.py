@@ -13,7 +13,7 @@ from hdrs_hpc.core import strict_json
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Pattern
 
-COMMON = ("kind", "bundle")
+COMMON = ("kind", "bundle", "sweep")
 """Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
 MAX_PARAMETER_BYTES = 64 * 1024
 
@@ -31,6 +31,8 @@ class Fault:
 
     code: str
     sentence: str
+    field: str = ""
+    """Which of the kind's own fields is wrong; empty for the workload as a whole."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class Kind:
 def check_entry(entry: str) -> Iterable[Fault]:
     """An entry is written ``package.module:function``."""
     if not _ENTRY.fullmatch(entry):
-        yield Fault("bad-entry", "an entry is written package.module:function")
+        yield Fault("bad-entry", "an entry is written package.module:function", "entry")
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Iterable[Fault]:
     """Parameters are small: larger content belongs into the bundle."""
     if len(strict_json.dumps(dict(parameters))) > MAX_PARAMETER_BYTES:
-        yield Fault("parameters-too-large", f"parameters may have {MAX_PARAMETER_BYTES} bytes")
+        message = f"parameters may have {MAX_PARAMETER_BYTES} bytes"
+        yield Fault("parameters-too-large", message, "parameters")

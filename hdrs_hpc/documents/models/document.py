@@ -214,6 +214,9 @@ def _translate(error: ErrorDetails) -> Finding:
     """A pydantic error as a finding.  The path drops pydantic's own steps such as ``[key]``."""
     kind, message = error["type"], error["msg"]
     path = tuple(step for step in error["loc"] if step != "[key]" and not _is_class_step(step))
+    field = error.get("ctx", {}).get("field")
+    if field:  # a rule on a part as a whole that says which of its fields is wrong
+        path = (*path, field)
     if kind in _BY_PYDANTIC_TYPE:
         cls = _BY_PYDANTIC_TYPE[kind]
         name = str(path[-1]) if path else "?"

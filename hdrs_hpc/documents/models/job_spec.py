@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
@@ -12,9 +11,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    JsonValue,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -22,26 +19,27 @@ from pydantic.json_schema import SkipJsonSchema
 from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.outputs import ClassName
 from hdrs_hpc.catalogue.outputs.output_class import Declaration, WrittenDeclaration
-from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Document, MissingFieldError, Part, class_step, fault
+from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, class_step, fault
 from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
 from hdrs_hpc.documents.models.words import (
     Digest,
     Gres,
+    Line,
     MemoryMb,
     Moment,
     Name,
     Nonce,
     Prose,
     ShortId,
-    Versioned,
+    SizeBytes,
     WalltimeS,
 )
+from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 
 MAX_VALIDITY = timedelta(days=31)
-MAX_PARAMETER_BYTES = 64 * 1024
+_SINCE_BEFORE = "since hdrs-hpc/job-spec/1 a `figure` is an `image`, and a table declares `columns` instead of counts and measures"
 MAX_NODES = 64
 """As many as one key hand-over reaches."""
 
@@ -58,49 +56,6 @@ class UndeclaredTableError(BadDocumentError):
     remedy = "Declare the table as an output of its own and name it in the drawing's `data`."
 
 
-class WorkloadChoiceError(BadDocumentError):
-    code = "workload-ambiguous"
-    meaning = "A workload is either built in or a bundle with an entry; this one is neither or both."
-    remedy = "Give `builtin: cohort-summary@1`, or `bundle: ./folder` with `entry: package.module:function`."
-
-
-class BadEntryError(BadDocumentError):
-    code = "bad-entry"
-    meaning = "The entry of a bundle does not name a function in a module."
-    remedy = "Write package.module:function, such as `cohort.main:run`."
-
-
-class ParametersTooLargeError(BadDocumentError):
-    code = "parameters-too-large"
-    meaning = "The workload's parameters are larger than parameters need to be."
-    remedy = "Keep parameters below 64 KiB; put larger content into the bundle."
-
-
-_ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
-
-
-def _entry(text: str) -> str:
-    if len(text) > 200 or not _ENTRY.match(text):
-        fault(BadEntryError, "an entry is written package.module:function")
-    return text
-
-
-def _parameters(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if len(strict_json.dumps(value)) > MAX_PARAMETER_BYTES:
-        fault(ParametersTooLargeError, f"parameters may have {MAX_PARAMETER_BYTES} bytes")
-    return value
-
-
-Entry = Annotated[
-    str,
-    AfterValidator(_entry),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_.]+:[A-Za-z0-9_]+$"}),
-]
-Parameters = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=100)], JsonValue], AfterValidator(_parameters)
-]
-
-
 class DataUse(Part):
     """One dataset under the name by which the workload opens it."""
 
@@ -109,52 +64,81 @@ class DataUse(Part):
     """Narrows what is granted; a keyword left out keeps the grant's own."""
 
 
-class InputUse(Part):
+class KeptArtefact(Part):
     """An artefact of an earlier job, kept in the project."""
 
     job: ShortId
     output: Name
 
 
-class BundleRef(Part):
-    """A bundle as signed: which exact bytes."""
+class _FromOutside(Part):
+    """A file that did not come out of the project, such as weights that others trained."""
 
+    source: Line
+    """Where it comes from, for whoever asks what a model was made with."""
+    licence: Line
+
+
+class DraftFile(_FromOutside):
+    file: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Relative to the spec."""
+
+
+class FileRef(Part):
     digest: Digest
-    size: Annotated[int, Field(ge=1, le=1 << 40)]
+    size: Annotated[int, Field(ge=1, le=1 << 44)]
     """In bytes."""
 
 
-class _WorkloadFields(Part):
-    kind: Literal["dask", "torch", "command"]
-    builtin: Versioned | None = None
-    entry: Entry | None = None
-    parameters: Parameters = Field(default_factory=dict)
-
-    def _check_choice(self, has_bundle: bool) -> None:
-        if has_bundle == (self.builtin is not None):
-            fault(WorkloadChoiceError, "give either builtin or bundle")
-        if has_bundle and self.entry is None:
-            fault(MissingFieldError, "a bundle needs an entry, package.module:function")
-        if not has_bundle and self.entry is not None:
-            fault(WorkloadChoiceError, "a built-in workload has its own entry")
+class File(_FromOutside):
+    file: FileRef
 
 
-class DraftWorkload(_WorkloadFields):
-    bundle: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
-    """Folder of the researcher's code, relative to the spec."""
+def _origin(value: Any) -> str:
+    told = value if isinstance(value, dict) else getattr(type(value), "model_fields", {})
+    return class_step("job" if "job" in told or "output" in told else "file")
+
+
+_Kept = Annotated[KeptArtefact, Tag(class_step("job"))]
+DraftInput = Annotated[_Kept | Annotated[DraftFile, Tag(class_step("file"))], Discriminator(_origin)]
+Input = Annotated[_Kept | Annotated[File, Tag(class_step("file"))], Discriminator(_origin)]
+
+
+def _each_once(causes: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(causes)) != len(causes):
+        fault(BadValueError, "name each cause once")
+    return causes
+
+
+class Attempts(Part):
+    """New attempts that the broker makes by itself."""
+
+    at_most: Annotated[int, Field(ge=1, le=20)]
+    after: Annotated[
+        Items[Literal["node-failure", "preemption", "time-limit", "site-drained"]],
+        Field(min_length=1),
+        AfterValidator(_each_once),
+    ]
+
+
+class Checkpoints(Part):
+    """Sealed state that a later attempt of the same job begins from."""
+
+    keep: Annotated[int, Field(ge=1, le=10)]
+    max_size: SizeBytes
+    """Of one."""
+
+
+class Curve(Part):
+    """A number that is told while the job runs, in coarse steps between two bounds."""
+
+    from_: Annotated[float, Field(strict=False)]
+    to: Annotated[float, Field(strict=False)]
 
     @model_validator(mode="after")
-    def _one_of(self) -> DraftWorkload:
-        self._check_choice(self.bundle is not None)
-        return self
-
-
-class Workload(_WorkloadFields):
-    bundle: BundleRef | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Workload:
-        self._check_choice(self.bundle is not None)
+    def _ordered(self) -> Curve:
+        if not self.from_ < self.to:
+            fault(BadValueError, "a curve lies between a lower and a higher bound")
         return self
 
 
@@ -231,24 +215,30 @@ class _SpecFields(Document):
     purpose: Annotated[Prose, Field(min_length=10, max_length=2000)]
     """Why, in a sentence; custodians and checkers read it."""
     data: Annotated[dict[Name, DataUse], Field(min_length=1, max_length=32)]
-    inputs: Annotated[dict[Name, InputUse], Field(max_length=32)] = Field(default_factory=dict)
     resources: Resources
+    attempts: Attempts | None = None
+    checkpoints: Checkpoints | None = None
+    progress: Annotated[dict[Name, Curve], Field(max_length=8)] = Field(default_factory=dict)
     outputs: Annotated[dict[Name, Output], Field(min_length=1, max_length=200), AfterValidator(_fit_together)]
 
 
 class JobSpecDraft(_SpecFields):
     """A spec as a researcher writes it in YAML; signing adds what makes it binding."""
 
-    SCHEMA: ClassVar[str] = "hdrs-hpc/job-spec/1"
+    SCHEMA: ClassVar[str] = "hdrs-hpc/job-spec/2"
+    SINCE_BEFORE: ClassVar[str] = _SINCE_BEFORE
 
+    inputs: Annotated[dict[Name, DraftInput], Field(max_length=32)] = Field(default_factory=dict)
     workload: DraftWorkload
 
 
 class JobSpec(_SpecFields):
     """A spec as it is signed."""
 
-    SCHEMA: ClassVar[str] = "hdrs-hpc/job-spec/1"
+    SCHEMA: ClassVar[str] = "hdrs-hpc/job-spec/2"
+    SINCE_BEFORE: ClassVar[str] = _SINCE_BEFORE
 
+    inputs: Annotated[dict[Name, Input], Field(max_length=32)] = Field(default_factory=dict)
     workload: Workload
     audience: Name
     """The broker it is for."""

@@ -150,6 +150,9 @@ class TrustRoot(Document):
     """What everything else is believed by.  The first one's digest is pinned out of band."""
 
     SCHEMA: ClassVar[str] = "hdrs-hpc/trust-root/2"
+    SINCE_BEFORE: ClassVar[str] = (
+        "since hdrs-hpc/trust-root/1 it lists organisations, and each person's organisation"
+    )
 
     audience: Name
     """The broker's name; specs and logins are made for it."""

@@ -24,7 +24,7 @@ SITE_FOLDER = "site-packages"
 SITE = STDLIB / SITE_FOLDER
 
 OUR_FOLDERS = (
-    "hdrs_hpc/catalogue",
+    "hdrs_hpc/catalogue/workloads",
     "hdrs_hpc/confined",
     "hdrs_hpc/core",
     "hdrs_hpc/documents",
@@ -37,6 +37,7 @@ OUR_FOLDERS = (
 OUR_FILES = (
     "hdrs_hpc/__init__.py",
     "hdrs_hpc/catalogue/__init__.py",
+    "hdrs_hpc/catalogue/isolation.py",
     "imaging/__init__.py",
     "imaging/layout.py",
 )

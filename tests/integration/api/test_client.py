@@ -21,6 +21,7 @@ from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
+from hdrs_hpc.documents.unfilled import PURPOSE
 from tests.integration.api.conftest import CLUSTER, Open
 from tests.support.client_cpu import COMMAND_S, assert_cheap
 from tests.support.office import TABLE, digest
@@ -443,6 +444,7 @@ def test_submit_signs_what_it_shows_and_prints_the_job_last(
     sites.add(opened.office.home, CLUSTER, replace=False)
     spec = Path("first.yaml")
     assert main.run(["spec", "new", str(spec), "--project", "lung-fm"]) == 0
+    spec.write_text(spec.read_text().replace(PURPOSE, "Describe the cohort before training"))
     capsys.readouterr()
     assert main.run(["submit", str(spec), "--yes"]) == 0
     shown = capsys.readouterr()

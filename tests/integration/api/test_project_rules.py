@@ -13,6 +13,7 @@ from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.cli.submit import submit
 from hdrs_hpc.client import login
 from hdrs_hpc.core import clock, ids
+from hdrs_hpc.documents.unfilled import PURPOSE
 from tests.integration.api.conftest import CLUSTER, Open
 from tests.support.party import REGISTRATION
 
@@ -105,6 +106,9 @@ def test_submit_to_a_project_that_was_stopped_is_refused_before_signing(opened: 
 def test_a_good_spec_is_signed_and_becomes_a_job(opened: Open) -> None:
     file = at_work(opened)
     run(spec, "new", file)
+    draft = run(submit, file, "--yes")
+    assert getattr(draft.exception, "code", "") == "draft-unfilled", "custodians read what it is for"
+    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
     result = run(submit, file, "--yes")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() and "about to sign" in result.stderr

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from hdrs_hpc.cli.spec import SpecExistsError, TrustRootNeededError, spec
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.unfilled import PURPOSE
 
 JOBSPECS = Path(__file__).parents[3] / "jobspecs"
 
@@ -33,6 +34,9 @@ def test_new_then_check_then_sign(folder, tmp_path):
     file = folder / "first.yaml"
     assert _run("new", file).exit_code == 0
     assert _run("check", file).exit_code == 0
+    unfilled = _run("sign", file, "--key", tmp_path / "key", "--json", input="y\n")
+    assert getattr(unfilled.exception, "code", "") == "draft-unfilled", "custodians read what it is for"
+    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
     result = _run("sign", file, "--key", tmp_path / "key", "--json", input="y\n")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

@@ -19,7 +19,7 @@ from hdrs_hpc.documents.models import Grant, JobSpec
 from hdrs_hpc.protocol import bundle
 
 SPEC = """\
-schema: hdrs-hpc/job-spec/1
+schema: hdrs-hpc/job-spec/2
 project: lung-fm
 name: spacing
 purpose: Check spacing before pretraining
@@ -234,7 +234,7 @@ def test_a_spec_is_named_after_its_file(stem, name):
 
 
 def test_a_check_never_raises_for_what_a_person_wrote(home):
-    for text in ("", "null", "7", "- a", "schema: 7", "schema: hdrs-hpc/job-spec/1", "\0", "a: &b 1"):
+    for text in ("", "null", "7", "- a", "schema: 7", "schema: hdrs-hpc/job-spec/2", "\0", "a: &b 1"):
         report = _check(home, text)
         assert not report.ok and report.exit_code == 3
 

@@ -14,10 +14,11 @@ from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models import Grant, InvalidDocumentError, JobSpec, JobSpecDraft
+from hdrs_hpc.documents.models.dataset import counted
 from hdrs_hpc.documents.models.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
 INTERFACES_SPEC = """\
-schema: hdrs-hpc/job-spec/1
+schema: hdrs-hpc/job-spec/2
 project: lung-fm
 name: spacing-and-stain
 purpose: Check spacing and stain balance before pretraining
@@ -159,7 +160,7 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
 @pytest.mark.parametrize(
     ("path", "new", "code", "where"),
     [
-        ("schema", "hdrs-hpc/job-spec/2", "unknown-schema", "schema"),
+        ("schema", "hdrs-hpc/job-spec/1", "unknown-schema", "schema"),
         ("schema", ..., "missing-field", "schema"),
         ("name", "-x", "bad-name", "name"),
         ("name", "a" * 41, "bad-name", "name"),
@@ -433,3 +434,9 @@ def test_a_registration_states_where_data_lie():
     assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "ftp")) == [
         ("bad-value", "source")
     ]
+
+
+def test_a_registration_says_that_its_number_counts_files_and_no_patients():
+    assert counted("radiology", 84_211).startswith("84,211 files that the scan listed; staging makes series")
+    assert counted("pathology", 1).startswith("1 file that the scan listed")
+    assert "none of them is one patient" in counted("table", 2)

@@ -86,7 +86,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
         ),
         ("data/ct/select", {"PatientID": ["1"]}, "selection-keyword-refused", "data.ct.select.PatientID"),
         ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "not-built", "inputs.x"),
-        ("workload/kind", "torch", "not-built", "workload.kind"),
+        ("workload/sweep", {"bins": [1, 2]}, "not-built", "workload.sweep"),
         ("workload/builtin", "mystery@1", "workload-unknown", "workload.builtin"),
         ("workload", OWN, "code-not-approved", "workload.bundle"),
         ("resources/cluster", "dawn", "cluster-not-granted", "resources.cluster"),
@@ -311,3 +311,12 @@ def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
     assert _codes(_decide(facts, spec=changed(SPEC, "workload", at_the_limit))) == []
     over = {**OWN, "bundle": {"digest": TWOS, "size": (1 << 20) + 1}}
     assert _codes(_decide(facts, spec=changed(SPEC, "workload", over))) == ["bundle-over-limit"]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [OWN | {"kind": "torch"}, {"kind": "command", "bundle": OWN["bundle"], "run": ["python3", "x.py"]}],
+)
+def test_a_kind_that_is_not_built_is_refused_though_its_code_is_approved(facts, work):
+    approved = replace(facts, code_approvals={TWOS: "di"})
+    assert _codes(_decide(approved, spec=changed(SPEC, "workload", work))) == ["not-built"]
