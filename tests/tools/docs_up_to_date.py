@@ -40,12 +40,6 @@ def _not_built() -> str:
     return not_built.as_markdown()
 
 
-def _output_classes() -> str:
-    from hdrs_hpc.catalogue import outputs
-
-    return outputs.as_markdown()
-
-
 def _sandboxes() -> str:
     from hdrs_hpc.confined import table
 

@@ -39,7 +39,10 @@ from hdrs_hpc.documents.models.words import (
 from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 
 MAX_VALIDITY = timedelta(days=31)
-_SINCE_BEFORE = "since hdrs-hpc/job-spec/1 a `figure` is an `image`, and a table declares `columns` instead of counts and measures"
+_SINCE_BEFORE = (
+    "since hdrs-hpc/job-spec/1 a `figure` is an `image`, "
+    "and a table declares `columns` instead of counts and measures"
+)
 MAX_NODES = 64
 """As many as one key hand-over reaches."""
 
