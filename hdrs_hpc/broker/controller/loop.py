@@ -172,7 +172,6 @@ def main(argv: Iterable[str]) -> None:
     parser.add_argument("--home", type=Path, required=True)
     home = BrokerHome.at(parser.parse_args(list(argv)).home).require()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("paramiko").setLevel(logging.ERROR)
     run(home)
 
 

@@ -176,7 +176,7 @@ def test_answers_that_hold_a_destroyed_key_go_with_it_and_others_stay(
     sealed = {"A1": b"answer with C1 " * 9000, "A2": b"answer with C2 only " * 3}
     with store.transaction() as db:
         for attempt, copy in (("A1", "C1"), ("A2", "C2")):
-            db.execute("INSERT INTO bindings VALUES (?, 'n1', x'', ?)", (attempt, sealed[attempt]))
+            db.execute("INSERT INTO bindings VALUES (?, 'n1', x'', x'', ?)", (attempt, sealed[attempt]))
             db.execute("INSERT INTO uses VALUES (?, 'lung', 'copy', ?)", (attempt, copy))
     assert sealed["A1"][:64] in bytes_on_disk(folder)
     store.destroy("lung", ("copy",), "C1")
