@@ -32,10 +32,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml $(if $(filter uv,$(UV)),,.uv/bi
 	@touch $@
 
 demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTER=local|slurm)
+	@$(BIN)/python -m compileall -q hdrs_hpc connectors imaging  # its people's commands write no bytecode
 	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
 
 test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are named loudly where missing
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not alone" $(TESTS)
+	HDRS_TEST_PATIENCE=$${HDRS_TEST_PATIENCE:-2} $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not alone" $(TESTS)
 	$(BIN)/pytest -n0 -m alone $(TESTS)
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready

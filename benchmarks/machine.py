@@ -24,7 +24,6 @@ DISTRIBUTIONS = (
     "imagecodecs",
     "tifffile",
     "cryptography",
-    "paramiko",
     "openslide-python",
     "openslide-bin",
     "wsidicomizer",

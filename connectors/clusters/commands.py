@@ -76,7 +76,10 @@ class HereRunner:
             raise SiteCommandError(f"{argv[0]} can't be started: {error.strerror}") from None
         with process:
             try:
-                stdout, stderr = _converse(process, stdin, time.monotonic() + timeout_s)
+                assert process.stdin and process.stdout and process.stderr
+                stdout, stderr = converse(
+                    process.stdin, process.stdout, process.stderr, stdin, time.monotonic() + timeout_s
+                )
             except BaseException:
                 # Its whole group: a child that kept the pipes open would make us wait for it.
                 with suppress(ProcessLookupError):
@@ -89,29 +92,33 @@ class HereRunner:
         return
 
 
-def _converse(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
-    """Feed and drain all three pipes at once, so that none can block the others; close stdin when fed."""
-    assert process.stdin and process.stdout and process.stderr
+def converse(
+    to: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], stdin: bytes, deadline: float
+) -> tuple[bytes, bytes]:
+    """Feed and drain all three pipes at once, so that none can block the others; close ``to`` when fed.
+
+    Gives stdout and stderr once both have ended.  Raises CommandTimeoutError, SiteCommandError.
+    """
     out, err = bytearray(), bytearray()
     left = memoryview(stdin)
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, out)
-        selector.register(process.stderr, selectors.EVENT_READ, err)
+        selector.register(stdout, selectors.EVENT_READ, out)
+        selector.register(stderr, selectors.EVENT_READ, err)
         if left:
-            os.set_blocking(process.stdin.fileno(), False)
-            selector.register(process.stdin, selectors.EVENT_WRITE)
+            os.set_blocking(to.fileno(), False)
+            selector.register(to, selectors.EVENT_WRITE)
         else:
-            process.stdin.close()
+            to.close()
         while selector.get_map():
             left_s = deadline - time.monotonic()
             if left_s <= 0:  # also of one that goes on printing, byte by byte
                 raise CommandTimeoutError()
             for key, _ in selector.select(left_s):
                 if key.data is None:
-                    left = _feed(process.stdin, left)
+                    left = _feed(to, left)
                     if not left:
-                        selector.unregister(process.stdin)
-                        process.stdin.close()
+                        selector.unregister(to)
+                        to.close()
                 elif piece := os.read(key.fd, _PIECE_BYTES):
                     key.data.extend(piece)
                     if len(key.data) > MAX_OUTPUT_BYTES:

@@ -189,7 +189,13 @@ class LocalCluster:
         return ()
 
     def run_in_job(
-        self, job_id: str, argv: Sequence[str], stdin: bytes, nodes: int, timeout_s: float
+        self,
+        job_id: str,
+        argv: Sequence[str],
+        stdin: bytes,
+        nodes: int,
+        timeout_s: float,
+        node: str | None = None,
     ) -> list[bytes]:
         if nodes != 1 or len(stdin) > MAX_STDIN_BYTES:
             raise InternalError("a step on several nodes, or with too much to say, on a local cluster")

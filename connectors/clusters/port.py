@@ -25,6 +25,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{2,63}", re.ASCII)
 _GRES = re.compile(r"[a-z][a-z0-9_]{0,31}(:[A-Za-z0-9_.-]{1,32})?:[1-9][0-9]{0,3}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}", re.ASCII)
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 
 
@@ -204,9 +205,17 @@ class Cluster(Protocol):
         ...
 
     def run_in_job(
-        self, job_id: str, argv: Sequence[str], stdin: bytes, nodes: int, timeout_s: float
+        self,
+        job_id: str,
+        argv: Sequence[str],
+        stdin: bytes,
+        nodes: int,
+        timeout_s: float,
+        node: str | None = None,
     ) -> list[bytes]:
         """Run ``argv`` once on each node of a running job; every process reads all of ``stdin``.
+
+        With ``node`` on that one of them only (``nodes`` is then 1).
 
         Gives one line (no newline) a node, in the order of the job's nodes.  Each process must print
         exactly one line and exit 0.  What it prints on stderr is dropped: it could hold anything.
@@ -265,6 +274,13 @@ def check_job_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InternalError("a job name with unsafe characters reached the cluster")
     return name
+
+
+def check_node_name(node: str) -> str:
+    """A name that the cluster itself gave; in argv it must not be an option or a list."""
+    if not _NODE.fullmatch(node):
+        raise InternalError("a node name with unsafe characters reached the cluster")
+    return node
 
 
 def check_job_id(job_id: str) -> str:

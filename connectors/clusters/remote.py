@@ -24,6 +24,7 @@ from connectors.clusters.port import (
     SubmissionUncertainError,
     check_job_id,
     check_job_name,
+    check_node_name,
 )
 from connectors.clusters.states import expand_hosts, phase_of, state_word
 
@@ -278,13 +279,17 @@ class SrunStepCommand:
     nodes: int
     step_argv: tuple[str, ...]
     timeout_s: float
+    node: str | None = None
+    """The only node that it runs on; then ``nodes`` is 1."""
 
     def argv(self) -> tuple[str, ...]:
+        only = () if self.node is None else (f"--nodelist={check_node_name(self.node)}",)
         return self.site.argv(
             self.timeout_s,
             "srun",
             f"--jobid={check_job_id(self.job_id)}",
             "--overlap",
+            *only,
             f"--nodes={self.nodes}",
             f"--ntasks={self.nodes}",
             "--ntasks-per-node=1",

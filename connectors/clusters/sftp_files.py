@@ -6,117 +6,70 @@ could slip in between belongs to the same account, and could do no more than tha
 
 from __future__ import annotations
 
-import errno
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import paramiko
-
 from connectors.clusters.commands import CommandRunner
 from connectors.clusters.files import MAX_TREE_DEPTH, MAX_TREE_ENTRIES
-from connectors.clusters.port import SiteCommandError, UnsafePathError
-from connectors.clusters.ssh import SshRunner
+from connectors.clusters.port import ClusterUnreachableError, SiteCommandError, UnsafePathError
+from hdrs_hpc.sealing.objects import sftp_wire as wire
+from hdrs_hpc.sealing.objects.sftp import SftpPool, write_all
+from hdrs_hpc.sealing.objects.sftp_session import SftpSession
+from hdrs_hpc.sealing.objects.sftp_wire import Attributes, SftpRefusedError
 
 SHA256_LIMIT_S = 600
 _CHUNK_BYTES = 1 << 20
 
 
 class SftpFiles:
-    def __init__(self, runner: SshRunner, scratch: str) -> None:
+    def __init__(self, pool: SftpPool, runner: CommandRunner, scratch: str) -> None:
+        self._pool = pool
         self._runner = runner
         self._scratch = scratch
 
     def read(self, parts: Sequence[str], max_bytes: int) -> bytes | None:
         with self._session() as sftp:
-            if not self._are_folders(sftp, parts[:-1]):
+            if not _are_folders(sftp, self._scratch, parts[:-1]):
                 return None
             path = self._path(parts)
-            try:
-                found = sftp.lstat(path)
-            except FileNotFoundError:
+            found = _look(sftp, path)
+            if found is None:
                 return None
-            if not stat.S_ISREG(found.st_mode or 0):
+            if not stat.S_ISREG(found.mode):
                 raise UnsafePathError(f"{'/'.join(parts)} is not a regular file")
-            with sftp.open(path, "rb") as file:
-                data = file.read(max_bytes + 1)
+            data = _read(sftp, path, max_bytes + 1)
         if len(data) > max_bytes:
             raise UnsafePathError(f"{'/'.join(parts)} is larger than {max_bytes} bytes")
         return data
 
     def remove_tree(self, parts: Sequence[str]) -> int:
         with self._session() as sftp:
-            if not self._are_folders(sftp, parts):
+            if not _are_folders(sftp, self._scratch, parts):
                 return 0
-            return self._empty(sftp, self._path(parts), 0)
-
-    def _empty(self, sftp: paramiko.SFTPClient, path: str, depth: int) -> int:
-        if depth > MAX_TREE_DEPTH:
-            raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
-        removed = 0
-        with suppress(FileNotFoundError):
-            for entry in sftp.listdir_attr(path):
-                child = f"{path}/{_name(entry)}"
-                if stat.S_ISDIR(entry.st_mode or 0):  # listdir does not follow links
-                    removed += self._empty(sftp, child, depth + 1)
-                else:
-                    with suppress(FileNotFoundError):
-                        sftp.remove(child)
-                        removed += 1
-            sftp.rmdir(path)
-        return removed
+            return _empty(sftp, self._path(parts), 0)
 
     def measure_tree(self, parts: Sequence[str]) -> tuple[int, int]:
-        with self._session() as sftp:
-            if not self._are_folders(sftp, parts):
-                return 0, 0
-            count = total = 0
-            for size in self._sizes(sftp, self._path(parts), 0):
+        count = total = 0
+        for name, size in self._entries(parts):
+            if not name.endswith("/"):
                 count, total = count + 1, total + size
-                if count > MAX_TREE_ENTRIES:
-                    raise UnsafePathError(f"more than {MAX_TREE_ENTRIES} entries below one folder")
         return count, total
 
-    def _sizes(self, sftp: paramiko.SFTPClient, path: str, depth: int) -> Iterator[int]:
-        if depth > MAX_TREE_DEPTH:
-            raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
-        try:
-            entries = sftp.listdir_attr(path)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            if stat.S_ISDIR(entry.st_mode or 0):
-                yield from self._sizes(sftp, f"{path}/{_name(entry)}", depth + 1)
-            else:
-                yield entry.st_size or 0
-
     def list_tree(self, parts: Sequence[str]) -> list[str]:
-        with self._session() as sftp:
-            if not self._are_folders(sftp, parts):
-                return []
-            names: list[str] = []
-            for name in self._walk(sftp, self._path(parts), "", 0):
-                names.append(name)
-                if len(names) > MAX_TREE_ENTRIES:
-                    raise UnsafePathError(f"more than {MAX_TREE_ENTRIES} entries below one folder")
-        return sorted(names)
+        return sorted(name for name, _ in self._entries(parts))
 
-    def _walk(self, sftp: paramiko.SFTPClient, path: str, prefix: str, depth: int) -> Iterator[str]:
-        if depth > MAX_TREE_DEPTH:
-            raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
-        try:
-            entries = sftp.listdir_attr(path)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            name = _name(entry)
-            if stat.S_ISDIR(entry.st_mode or 0):
-                yield f"{prefix}{name}/"
-                yield from self._walk(sftp, f"{path}/{name}", f"{prefix}{name}/", depth + 1)
-            else:
-                yield f"{prefix}{name}"
+    def _entries(self, parts: Sequence[str]) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        with self._session() as sftp:
+            if _are_folders(sftp, self._scratch, parts):
+                for entry in _walk(sftp, self._path(parts), "", 0):
+                    found.append(entry)
+                    if len(found) > MAX_TREE_ENTRIES:
+                        raise UnsafePathError(f"more than {MAX_TREE_ENTRIES} entries below one folder")
+        return found
 
     def install(self, file: Path, parts: Sequence[str], digest_hex: str) -> None:
         target = self._path(parts)
@@ -126,60 +79,46 @@ class SftpFiles:
             if self._has(sftp, target, file.stat().st_size, digest_hex):
                 return
             try:
-                with file.open("rb") as source, sftp.open(passing, "wx") as sink:
-                    sftp.chmod(passing, 0o600)
-                    sink.set_pipelined(True)
-                    while chunk := source.read(_CHUNK_BYTES):
-                        sink.write(chunk)
+                with file.open("rb") as source:
+                    handle = sftp.handle(sftp.ask(wire.create(passing)))
+                    write_all(sftp, handle, iter(lambda: source.read(_CHUNK_BYTES), b""), "the runtime")
                 if not self._has(sftp, passing, file.stat().st_size, digest_hex):
                     raise SiteCommandError("the runtime that arrived is not the one that was sent")
-                sftp.posix_rename(passing, target)
+                sftp.succeed(sftp.ask(wire.replace(passing, target)))
             finally:
                 with suppress(FileNotFoundError):
-                    sftp.remove(passing)
+                    sftp.succeed(sftp.ask(wire.remove(passing)))
 
-    def _has(self, sftp: paramiko.SFTPClient, path: str, size: int, digest_hex: str) -> bool:
-        try:
-            found = sftp.lstat(path)
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISREG(found.st_mode or 0) or found.st_size != size:
+    def _has(self, sftp: SftpSession, path: str, size: int, digest_hex: str) -> bool:
+        found = _look(sftp, path)
+        if found is None or not stat.S_ISREG(found.mode) or found.size_bytes != size:
             return False
         return remote_sha256(self._runner, path) == digest_hex
 
-    def _make_folders(self, sftp: paramiko.SFTPClient, parts: Sequence[str]) -> None:
+    def _make_folders(self, sftp: SftpSession, parts: Sequence[str]) -> None:
         for depth in range(1, len(parts) + 1):
             path = self._path(parts[:depth])
             # A job may make it at the same time; the look below decides.
-            with suppress(OSError):
-                sftp.mkdir(path, 0o700)
-            if not stat.S_ISDIR(sftp.lstat(path).st_mode or 0):
+            with suppress(FileNotFoundError, PermissionError, SftpRefusedError):
+                sftp.succeed(sftp.ask(wire.make_folder(path)))
+            found = _look(sftp, path)
+            if found is None or not stat.S_ISDIR(found.mode):
                 raise UnsafePathError(f"{'/'.join(parts[:depth])} is not a folder")
-
-    def _are_folders(self, sftp: paramiko.SFTPClient, parts: Sequence[str]) -> bool:
-        """False when one is missing; raises UnsafePathError when one is a link or no folder."""
-        for depth in range(1, len(parts) + 1):
-            try:
-                found = sftp.lstat(self._path(parts[:depth]))
-            except FileNotFoundError:
-                return False
-            if not stat.S_ISDIR(found.st_mode or 0):
-                raise UnsafePathError(f"{'/'.join(parts[:depth])} is not a folder")
-        return True
 
     def _path(self, parts: Sequence[str]) -> str:
         return "/".join((self._scratch, *parts))
 
     @contextmanager
-    def _session(self) -> Iterator[paramiko.SFTPClient]:
-        with self._runner.sftp() as sftp:
-            try:
+    def _session(self) -> Iterator[SftpSession]:
+        """For one piece of work.  Raises ClusterUnreachableError when the line breaks, SiteCommandError where the
+        server refuses."""
+        try:
+            with self._pool.session() as sftp:
                 yield sftp
-            except OSError as error:
-                if isinstance(error, TimeoutError | ConnectionError):
-                    raise
-                what = error.strerror or errno.errorcode.get(error.errno or 0, "refused")
-                raise SiteCommandError(f"SFTP: {what}") from None
+        except (TimeoutError, ConnectionError) as error:
+            raise ClusterUnreachableError(f"SFTP broke off ({type(error).__name__})") from None
+        except OSError as error:
+            raise SiteCommandError(f"SFTP: {error.strerror or error or type(error).__name__}") from None
 
 
 def remote_sha256(runner: CommandRunner, path: str) -> str | None:
@@ -189,9 +128,73 @@ def remote_sha256(runner: CommandRunner, path: str) -> str | None:
     return word if done.returncode == 0 else None
 
 
-def _name(entry: paramiko.SFTPAttributes) -> str:
-    """A server that answers with a path could lead us elsewhere."""
-    name: str = entry.filename
-    if "/" in name or name in ("", ".", ".."):
-        raise UnsafePathError("the server listed a name that is a path")
-    return name
+def _look(sftp: SftpSession, path: str) -> Attributes | None:
+    """Of the thing itself, were it a link; None when nothing is there."""
+    try:
+        return sftp.attributes(sftp.ask(wire.attributes(path)))
+    except FileNotFoundError:
+        return None
+
+
+def _are_folders(sftp: SftpSession, scratch: str, parts: Sequence[str]) -> bool:
+    """False when one is missing; raises UnsafePathError when one is a link or no folder."""
+    for depth in range(1, len(parts) + 1):
+        found = _look(sftp, "/".join((scratch, *parts[:depth])))
+        if found is None:
+            return False
+        if not stat.S_ISDIR(found.mode):
+            raise UnsafePathError(f"{'/'.join(parts[:depth])} is not a folder")
+    return True
+
+
+def _read(sftp: SftpSession, path: str, most: int) -> bytes:
+    data = bytearray()
+    handle = sftp.handle(sftp.ask(wire.open_to_read(path)))
+    try:
+        while len(data) < most:
+            # Of their own: after a failure answers may still arrive in them.
+            piece = bytearray(min(_CHUNK_BYTES, most - len(data)))
+            count = sftp.read_into(handle, len(data), memoryview(piece))
+            data += piece[:count]
+            if count < len(piece):
+                break
+    finally:
+        sftp.tell(wire.close(handle))
+    return bytes(data)
+
+
+def _listing(sftp: SftpSession, path: str, depth: int) -> Iterator[tuple[str, Attributes]]:
+    """What is in a folder, links as links; nothing where it is gone meanwhile."""
+    if depth > MAX_TREE_DEPTH:
+        raise UnsafePathError("folders are nested deeper than any that hdrs-hpc makes")
+    with suppress(FileNotFoundError):
+        for name, found in sftp.listing(path):
+            if name in (".", ".."):
+                continue
+            if "/" in name or not name:  # a server that answers with a path could lead us elsewhere
+                raise UnsafePathError("the server listed a name that is a path")
+            yield name, found
+
+
+def _empty(sftp: SftpSession, path: str, depth: int) -> int:
+    removed = 0
+    for name, found in _listing(sftp, path, depth):
+        if stat.S_ISDIR(found.mode):
+            removed += _empty(sftp, f"{path}/{name}", depth + 1)
+        else:
+            with suppress(FileNotFoundError):
+                sftp.succeed(sftp.ask(wire.remove(f"{path}/{name}")))
+                removed += 1
+    with suppress(FileNotFoundError):
+        sftp.succeed(sftp.ask(wire.remove_folder(path)))
+    return removed
+
+
+def _walk(sftp: SftpSession, path: str, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
+    """Names and sizes of everything below; a folder's name ends in "/"."""
+    for name, found in _listing(sftp, path, depth):
+        if stat.S_ISDIR(found.mode):
+            yield f"{prefix}{name}/", 0
+            yield from _walk(sftp, f"{path}/{name}", f"{prefix}{name}/", depth + 1)
+        else:
+            yield f"{prefix}{name}", found.size_bytes

@@ -81,16 +81,15 @@ class SlurmCluster:
             user=user,
             lookback_days=settings.slurm.lookback_days,
         )
-        self._ssh = SshRunner(settings.ssh, user, data_connections=1) if settings.ssh else None
-        self.runner: CommandRunner = self._ssh or HereRunner()
-        self._files: SiteFiles = (
-            SftpFiles(self._ssh, self._scratch) if self._ssh else DirectoryFiles(Path(self._scratch))
-        )
-        self._pool = (
-            SftpPool(OpenSsh(settings.ssh, user, self._ssh.back_off).open_session)
-            if settings.ssh and self._ssh
-            else None
-        )
+        self._pool: SftpPool | None = None
+        if settings.ssh is None:
+            self.runner: CommandRunner = HereRunner()
+            self._files: SiteFiles = DirectoryFiles(Path(self._scratch))
+        else:
+            openssh = OpenSsh(settings.ssh, user)
+            self.runner = SshRunner(openssh)
+            self._pool = SftpPool(openssh.open_session)
+            self._files = SftpFiles(self._pool, self.runner, self._scratch)
 
     def submit(self, request: JobRequest) -> str:
         command = SbatchCommand(self.site, request)
@@ -148,11 +147,17 @@ class SlurmCluster:
         return launch_argv(self.site, request)
 
     def run_in_job(
-        self, job_id: str, argv: Sequence[str], stdin: bytes, nodes: int, timeout_s: float
+        self,
+        job_id: str,
+        argv: Sequence[str],
+        stdin: bytes,
+        nodes: int,
+        timeout_s: float,
+        node: str | None = None,
     ) -> list[bytes]:
         if len(stdin) > MAX_STDIN_BYTES:
             raise InternalError("a step with too much to say")
-        command = SrunStepCommand(self.site, job_id, nodes, tuple(argv), timeout_s)
+        command = SrunStepCommand(self.site, job_id, nodes, tuple(argv), timeout_s, node)
         try:
             done = self.runner.run(
                 command.argv(), stdin=stdin, timeout_s=timeout_s + KILL_AFTER_S + ANSWER_MARGIN_S

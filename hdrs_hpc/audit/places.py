@@ -207,6 +207,8 @@ _DATA_ZONE = (
         "{home}/broker.toml",
         "{home}/serve.{suffix}",
         "{home}/controller.lock",
+        "{home}/wake.sock",
+        "{home}/heartbeats/",
         "{home}/clusters/",
         "{home}/runtime/",
         "{home}/certificates/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,11 +38,15 @@ class OpenBroker:
     _lookups: dict[tuple[str, str], Lookup] = field(default_factory=dict)
     _failed_lookups: dict[tuple[str, str], SiteError] = field(default_factory=dict)
 
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+
     @classmethod
     def open(cls, home: BrokerHome) -> OpenBroker:
-        db = Database(home.database)
-        db.migrate()
-        return cls(home, home.settings(), db)
+        return cls(home, home.settings(), Database(home.database))
+
+    def for_another_loop(self) -> OpenBroker:
+        """The same broker for another thread, with connections and look-ups of its own."""
+        return OpenBroker(self.home, self.settings, self.db, self.now, self.troubles)
 
     def ask(self, request: m.Ask) -> dict[str, Any]:
         """One request to keyd."""
@@ -56,9 +61,10 @@ class OpenBroker:
     def cluster(self, name: str, project: str) -> Cluster:
         """The cluster as the project's account; connections are kept."""
         key = (name, project)
-        if key not in self._clusters:
-            self._clusters[key] = open_cluster(self.cluster_settings(name), project)
-        return self._clusters[key]
+        with self._opening:  # errands of one loop share its connections
+            if key not in self._clusters:
+                self._clusters[key] = open_cluster(self.cluster_settings(name), project)
+            return self._clusters[key]
 
     def find(self, name: str, project: str, attempt: str) -> Lookup:
         """What the cluster shows of an attempt: one batched query a cluster, project and tick."""

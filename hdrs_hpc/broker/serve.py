@@ -15,12 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import IO
 
 import httpx
 
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.web.server import check_listening
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError
@@ -65,6 +67,8 @@ def serve(home: BrokerHome, ready: Callable[[str], None] = lambda url: None) -> 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyServingError(where=str(home.root)) from None
+        with closing(Database(home.database)) as db:
+            db.migrate()  # here alone, before any process opens it
         _Supervisor(home, lambda: ready(settings.url)).run()
 
 
@@ -166,10 +170,11 @@ def _die_with(parent: int) -> None:
 
 
 def answers(home: BrokerHome) -> bool:
-    """Whether the API of this home answers and keyd's socket is there."""
+    """Whether the API of this home answers, be it that something else is not well, and keyd's socket is there."""
     url = home.settings().url
     try:
         # Its certificate is for its clients' name of it; here the question is only whether it lives.
-        return home.keyd_socket.exists() and httpx.get(f"{url}/healthz", timeout=2, verify=False).is_success  # noqa: S501
+        found = httpx.get(f"{url}/healthz", timeout=2, verify=False)  # noqa: S501
+        return home.keyd_socket.exists() and found.status_code in (200, 503)
     except httpx.HTTPError:
         return False

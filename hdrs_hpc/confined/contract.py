@@ -213,10 +213,10 @@ class ProviderContract:
             from hdrs_hpc.confined.port import Confined
             bench = Path({str(confined.workbench)!r})
             asked = Confined(('/usr/bin/sleep', '600'), {{}}, Path('/'), workbench=bench)
-            starting.become({kind.__qualname__}(), asked, int(sys.argv[1]))
+            starting.become({kind.__qualname__}(), asked, *map(int, sys.argv[1:]))
         """
         reader, writer = os.pipe()
-        command = [sys.executable, "-c", HEADER + textwrap.dedent(become), str(writer)]
+        command = [sys.executable, "-c", HEADER + textwrap.dedent(become), str(writer), str(os.getpid())]
         running = Running(subprocess.Popen(command, stdout=subprocess.DEVNULL, pass_fds=(writer,)))
         os.close(writer)
         running.wait_until_up(reader)

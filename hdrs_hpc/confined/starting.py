@@ -48,15 +48,16 @@ def start(
     return Running(process)
 
 
-def become(provider: Provider, confined: Confined, up: int) -> NoReturn:
-    """Become its guard, bound to this process's parent, with this process's standard streams.
+def become(provider: Provider, confined: Confined, up: int, parent: int) -> NoReturn:
+    """Become its guard, with this process's standard streams.
 
+    ``parent``: who started this process, which the guard is bound to; told by that one, as it may have died meanwhile.
     ``up``: where it is said that it is confined (:meth:`Running.wait_until_up`).  Raises SandboxFailedError, OSError.
     """
     prepared = provider.prepare(confined, up if provider.separates else None)
     for fd in (*prepared.descriptors, *confined.descriptors):
         os.set_inheritable(fd, True)
-    argv = _guarded(provider, confined, prepared, parent=os.getppid(), tell=up)
+    argv = _guarded(provider, confined, prepared, parent=parent, tell=up)
     os.set_inheritable(up, provider.separates)
     os.chdir(_folder(provider, confined))
     if not provider.separates:

@@ -14,11 +14,17 @@ from collections import deque
 
 Bytes = bytes | bytearray | memoryview
 
+LENGTH_BYTES = 4
+"""Before each message."""
 _PIECE_BYTES = 1 << 20
 
 
 class LineEndedError(ConnectionError):
     """The other end went away in the midst of a message; an internal signal, never shown as it is."""
+
+
+class MessageTooLongError(ConnectionError):
+    """The other end announced more than it may say: nothing it says is read any more."""
 
 
 class Line:
@@ -47,6 +53,18 @@ class Line:
             if len(part):
                 self._unsent.append((memoryview(part).cast("B"), handle))
                 handle = None
+
+    def say_message(self, *parts: Bytes) -> None:
+        """Queue one message in the form that processes of ours speak: u32 length, big endian, then that many bytes."""
+        self.say(sum(map(len, parts)).to_bytes(LENGTH_BYTES), *parts)
+
+    def receive_message(self, most: int, until: float) -> bytes:
+        """The next message, of at most ``most`` bytes.  Raises MessageTooLongError before anything of a longer one is
+        read, and what :meth:`receive` raises."""
+        length = int.from_bytes(self.receive(LENGTH_BYTES, until))
+        if length > most:
+            raise MessageTooLongError(f"a message of {length} bytes where {most} are allowed")
+        return self.receive(length, until)
 
     def say_no_more(self) -> None:
         """Once all is sent, let the other end see that nothing follows."""

@@ -67,7 +67,7 @@ _ROWS = (
     DocumentKind("release-record", BROKER, "release:ReleaseRecord"),
     DocumentKind("certificate", BROKER, "certificate:Certificate"),
     DocumentKind("checkpoint", BROKER, "checkpoint:Checkpoint"),
-    DocumentKind("handover-answer", BROKER, None),
+    DocumentKind("handover-answer", BROKER, None, version=2),
 )
 
 KINDS: dict[str, DocumentKind] = {row.name: row for row in _ROWS}

@@ -101,8 +101,7 @@ def verify(public_key_line: str, sig: bytes, namespace: str, message: bytes) -> 
 
 def sign_ed25519(private: Ed25519PrivateKey, namespace: str, message: bytes) -> bytes:
     """A binary SSHSIG blob, the same bytes as ``ssh-keygen -Y sign`` gives with this key, unarmoured."""
-    raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    public = wire_string(b"ssh-ed25519") + wire_string(raw)
+    public = base64.b64decode(_openssh(private).split()[1])
     made = private.sign(_signed_data(namespace, b"sha512", message))
     return (
         MAGIC
@@ -117,9 +116,11 @@ def sign_ed25519(private: Ed25519PrivateKey, namespace: str, message: bytes) -> 
 
 def public_line(private: Ed25519PrivateKey, comment: str) -> str:
     """``ssh-ed25519 AAAA… comment`` for a private key."""
-    raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    blob = wire_string(b"ssh-ed25519") + wire_string(raw)
-    return f"ssh-ed25519 {base64.b64encode(blob).decode('ascii')} {comment}".rstrip()
+    return f"{_openssh(private)} {comment}".rstrip()
+
+
+def _openssh(private: Ed25519PrivateKey) -> str:
+    return private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
 
 
 def unarmour(text: str) -> bytes:

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from hdrs_hpc.catalogue.workloads import WorkloadKindError
 from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
@@ -31,7 +32,7 @@ from hdrs_hpc.node.sandbox import Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.bundle import BundleDigestError
-from hdrs_hpc.protocol.handover import LaunchOrder, satisfies
+from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, satisfies
 from hdrs_hpc.protocol.progress import Phase, Progress, Stop
 
 WAIT_S = 0.05
@@ -70,11 +71,18 @@ class Agent:
     def run(self) -> int:
         couriers = CourierSocket(self._given.private / layout.SOCKET_NAME, self._handover)
         try:
-            order = self._wait_for_order()
-            if order.ranks[0].node == self._given.node and self._file is None:
+            order, nodes = self._wait_for_order()
+            if nodes.nodes[0].node == self._given.node and self._file is None:
                 self._file = self._progress_file()
             attempt.Attempt(
-                order, self._given, self._folders, self._sandbox, self._place, self._meter, self._reason
+                order,
+                nodes,
+                self._given,
+                self._folders,
+                self._sandbox,
+                self._place,
+                self._meter,
+                self._reason,
             ).run()
         except StoppedEarly as ended:
             self._meter.stop = ended.stop
@@ -82,6 +90,8 @@ class Agent:
             self._meter.stop = Stop.ISOLATION
         except BundleDigestError:
             self._meter.stop = Stop.BUNDLE_MISMATCH
+        except WorkloadKindError:
+            self._meter.stop = Stop.KEYS_REFUSED
         except (BadDocumentError, NotFoundError):
             self._meter.stop = Stop.INPUT_UNREADABLE
         except (SiteError, OSError):
@@ -117,16 +127,16 @@ class Agent:
         )
         return Handover(given, found, self._place)
 
-    def _wait_for_order(self) -> LaunchOrder:
-        """The order, once a courier brought a good answer.  Raises StoppedEarly."""
+    def _wait_for_order(self) -> tuple[LaunchOrder, NodeList]:
+        """The order and the list of nodes, once a courier brought a good answer.  Raises StoppedEarly."""
         while True:
             self._handover.changed.wait(WAIT_S)
-            order = self._handover.order
-            if order is not None:
+            order, nodes = self._handover.order, self._handover.nodes
+            if order is not None and nodes is not None:
                 self._not_after = clock.from_text(order.not_after)
                 if not satisfies(self._handover.hello.probe, order.isolation):
                     raise StoppedEarly(Stop.ISOLATION)
-                return order
+                return order, nodes
             reason = self._reason()
             if reason is not None:
                 raise StoppedEarly(Stop.NO_KEYS if reason is Stop.NOT_AFTER else reason)

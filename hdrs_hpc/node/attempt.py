@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.catalogue.isolation import is_contained
+from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
+from hdrs_hpc.core import clock
 from hdrs_hpc.node import collect, verdict
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
-from hdrs_hpc.node.launch.plan import LaunchPlan
+from hdrs_hpc.node.launch.plan import Launch
 from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.meter import Meter, replace
 from hdrs_hpc.node.network import Place
@@ -21,10 +25,10 @@ from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import bundle, layout, wire
-from hdrs_hpc.protocol.handover import LaunchOrder, SealedInput
+from hdrs_hpc.protocol.certificates import make_certificate
+from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
-from hdrs_hpc.protocol.ranks import NodeRanks
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import ObjectReads
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
@@ -34,7 +38,6 @@ from hdrs_hpc.sealing.reader import SealedCopy
 POLL_S = 0.05
 SPARE_THREADS, THREADS_A_CPU = 512, 64
 """How many processes and threads a workload may have on a node: libraries start one or two a CPU each."""
-CONNECT_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class AttemptFolders:
 @dataclass(frozen=True)
 class Attempt:
     order: LaunchOrder
+    nodes: NodeList
     given: AgentArguments
     folders: AttemptFolders
     sandbox: Sandbox
@@ -76,23 +80,39 @@ class Attempt:
         Raises StoppedEarly, and what sealing, bundle, sandbox and watch raise.
         """
         order, meter = self.order, self.meter
-        ranks = next(ranks for ranks in order.ranks if ranks.node == self.given.node)
         meter.phase = Phase.OPENING
+        plan = self._plan()
         inputs = {name: self._open(sealed) for name, sealed in order.inputs.items()}
         meter.items_total = sum(len(copy.items()) for copy in inputs.values())
         code = self._fetch_bundle()
         server = DataServer(self.folders.places.data / launch.SOCKET_NAME, inputs, meter)
         try:
-            ended = self._run_workload(ranks)
+            ended = self._run_workload(plan)
         finally:
             server.close()
             for copy in inputs.values():
                 copy.close()
-        if ranks.first:
+        if self.nodes.nodes[0].node == self.given.node:  # the first one collects
             meter.phase = Phase.COLLECTING
             if not isinstance(ended, WorkloadExit):
                 ended = verdict.judge(ended, self.folders.places.report, code)
             self._seal_outputs(ended)
+
+    def _plan(self) -> Plan:
+        """What the signed spec's kind of workload makes of this node: nobody but this node's own code decides it."""
+        order, workload = self.order, self.order.workload
+        kind = workloads.of(workload)
+        until = clock.from_text(order.not_after)
+        given = Given(
+            node=self.given.node,
+            nodes=tuple(Peer(listed.node, listed.address) for listed in self.nodes.nodes),
+            first_told=self.nodes.first_told,
+            cpus=order.cpus,
+            memory_mb=order.mem_mb,
+            gpus=len(self.given.gpus.split(",")) if self.given.gpus else 0,
+            certificate=make_certificate(order.shared_secret, order.attempt, clock.now(), until),
+        )
+        return kind.plan(kind.read(workload), given)
 
     def _open(self, sealed: SealedInput) -> SealedCopy:
         scratch = self.given.scratch
@@ -105,7 +125,7 @@ class Attempt:
 
     def _fetch_bundle(self) -> dict[str, bytes]:
         """Open, check and unpack the researcher's code; empty for a built-in workload."""
-        ordered = self.order.workload.bundle
+        ordered = self.order.bundle
         if ordered is None:
             return {}
         copy = self._open(ordered.sealed)
@@ -114,22 +134,20 @@ class Attempt:
         bundle.write(checked, self.folders.places.bundle)
         return checked.files
 
-    def _run_workload(self, ranks: NodeRanks) -> int | WorkloadExit:
+    def _run_workload(self, plan: Plan) -> int | WorkloadExit:
         """The launcher's exit code, or the end that was made for it; the workload is dead after this."""
         order, places, meter = self.order, self.folders.places, self.meter
         inside = self.sandbox.inside(places)
         most_threads = SPARE_THREADS + THREADS_A_CPU * order.cpus
-        self._write_plan(ranks, inside, most_threads)
+        self._write_launch(plan, inside, most_threads)
         self.place.release()
         python = inside.runtime / "bin/python3"
         argv = (str(python), "-I", "-B", "-m", "hdrs_hpc.node.launch", str(inside.plan / launch.PLAN_NAME))
         watch = Watch(order.mem_mb, most_threads, places.out)
         try:
-            running = self._start(argv, _environment(inside, ranks, self.given))
+            running = self._start(argv, _environment(inside, self.given) | plan.environment)
             meter.pids = running.pids
-            meter.ranks_planned = (
-                1 + (2 if ranks.first else 0) + ranks.workers
-            )  # launcher; scheduler and client
+            meter.processes_planned = 1 + len(plan.processes)  # the launcher
             meter.phase = Phase.RUNNING
             meter.workload_started()
             try:
@@ -141,37 +159,22 @@ class Attempt:
         finally:
             watch.close()
 
-    def _write_plan(self, ranks: NodeRanks, inside: Places, most_threads: int) -> None:
-        order = self.order
-        plan = LaunchPlan(
-            first=ranks.first,
-            nodes=len(order.ranks),
-            workers=ranks.workers,
-            threads=ranks.threads,
-            workers_in_all=sum(node.workers for node in order.ranks),
-            memory_mb=order.mem_mb // 2,
+    def _write_launch(self, plan: Plan, inside: Places, most_threads: int) -> None:
+        order, folder = self.order, self.folders.places.plan
+        written = Launch(
+            plan=dataclasses.replace(plan, files={}),
             most_threads=most_threads if is_contained(order.isolation) else 0,
-            address=self.place.address,
-            scheduler=order.scheduler,
-            connect_timeout_s=CONNECT_TIMEOUT_S,
-            builtin=order.workload.builtin,
-            entry=order.workload.entry,
-            parameters=order.workload.parameters,
             inputs=tuple(sorted(order.inputs)),
             outputs={output.name: output.path for output in order.outputs},
             out=str(inside.out),
             bundle=str(inside.bundle),
-            plan=str(inside.plan),
+            folder=str(inside.plan),
             report=str(inside.report),
             tmp=str(inside.tmp),
         )
-        (self.folders.places.plan / launch.PLAN_NAME).write_bytes(wire.to_bytes(plan))
-        for name, text in (
-            (launch.TLS_CA, order.tls.ca),
-            (launch.TLS_CERT, order.tls.cert),
-            (launch.TLS_KEY, order.tls.key),
-        ):
-            (self.folders.places.plan / name).write_text(text, "ascii")
+        for name, text in plan.files.items():
+            (folder / name).write_text(text, "ascii")
+        (folder / launch.PLAN_NAME).write_bytes(wire.to_bytes(written))
 
     def _start(self, argv: tuple[str, ...], env: dict[str, str]) -> Running:
         """A sandbox that held when it was probed is tried once more before the attempt is given up."""
@@ -228,9 +231,8 @@ class Attempt:
         replace(attempt_folder / layout.CLOSING_NAME, wire.to_bytes(pointer))
 
 
-def _environment(inside: Places, ranks: NodeRanks, given: AgentArguments) -> dict[str, str]:
-    """The workload's whole environment."""
-    threads = str(ranks.threads)
+def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:
+    """What every workload has; its kind adds to it, and there is nothing else."""
     tmp = str(inside.tmp)
     return {
         "PATH": "/usr/bin:/bin",
@@ -242,7 +244,5 @@ def _environment(inside: Places, ranks: NodeRanks, given: AgentArguments) -> dic
         "MPLBACKEND": "agg",
         "LD_LIBRARY_PATH": str(inside.runtime / "lib"),
         "HDRS_DATA_SOCKET": str(inside.data / launch.SOCKET_NAME),
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
         **({"CUDA_VISIBLE_DEVICES": given.gpus} if given.gpus else {}),
     }

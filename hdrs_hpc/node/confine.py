@@ -1,7 +1,7 @@
 """Becomes the guard of a workload: a process without keys, which says what the workload may have.
 
-Started by the agent (``sandbox.py``), which tells it on its standard input what to run, with the number of a descriptor
-that it waits at until the workload is confined.
+Started by the agent (``sandbox.py``), which tells it on its standard input what to run, and by its arguments at which
+descriptor it waits until the workload is confined and which process it is.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def _gpu_devices() -> tuple[Path, ...]:
 
 
 def main(argv: list[str]) -> int:
-    up = int(argv[0])
+    up, agent = map(int, argv)
     asked = json.load(sys.stdin)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
-        starting.become(table.choose("node", asked["level"]), workload(asked), up)
+        starting.become(table.choose("node", asked["level"]), workload(asked), up, agent)
     except (OSError, SandboxFailedError) as error:
         os.write(up, (error.message if isinstance(error, SandboxFailedError) else "sandbox-failed").encode())
         return 1

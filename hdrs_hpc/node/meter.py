@@ -32,7 +32,7 @@ class Meter:
         self.phase = Phase.WAITING
         self.stop = Stop.NONE
         self.items_total = 0
-        self.ranks_planned = 0
+        self.processes_planned = 0
         """Processes that the plan has on this node, launcher included."""
         self.pids: Callable[[], list[int]] = list
 
@@ -86,7 +86,7 @@ class Meter:
                 items_total=self.items_total,
                 items_read=items,
                 bytes_read=size_bytes,
-                ranks_alive=min(len(pids), self.ranks_planned),
+                processes_alive=min(len(pids), self.processes_planned),
                 memory_bytes=memory_bytes(pids),
                 alarms=own_alarms + alarms,
             )

@@ -33,7 +33,7 @@ class Place:
         return cls(address, int(held.getsockname()[1]), held)
 
     def release(self) -> None:
-        """Let the scheduler bind the port.  Another process could be quicker; it would lack the certificate."""
+        """Let a process of the workload bind the port.  Another could be quicker, without a certificate."""
         if self.held is not None:
             self.held.close()
             self.held = None

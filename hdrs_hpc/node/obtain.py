@@ -1,8 +1,8 @@
 """Obtaining keys: the agent's side of the hand-over, and the socket through which couriers reach it.
 
 The key pair exists in this process only.  One answer is believed: signed by the broker's hand-over key, for
-this attempt, node and public key, complete for all nodes, in time.  The same bytes again are answered in the
-same way; anything else after that is an alarm and changes nothing.
+this attempt, node and public key, with the list of all nodes that it names, in time.  The same bytes again are
+answered in the same way; anything else after that is an alarm and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from hdrs_hpc.catalogue.workloads.plan import Rendezvous
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError
 from hdrs_hpc.core.line import Line
@@ -23,7 +24,7 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.network import Place
 from hdrs_hpc.protocol import handover, wire
-from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, Probe, Reply, Request
+from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, NodeList, Reply, Request
 
 _TIMEOUT_S = 30.0
 _GRACE_S = 2.0
@@ -37,7 +38,7 @@ class AnswerRefusedError(NotAllowedError):
 
 class AnswerIncompleteError(NotAllowedError):
     code = "handover-incomplete"
-    meaning = "Not every node of the attempt has an answer, so no node starts."
+    meaning = "What came holds no answer for this node, or does not name every node of the attempt."
     remedy = "The broker answers again once every node has said hello."
 
 
@@ -50,14 +51,15 @@ class AnswerConflictError(NotAllowedError):
 class Handover:
     """State of one agent's hand-over.  All methods may be called from any thread."""
 
-    def __init__(self, given: AgentArguments, probe: Probe, place: Place) -> None:
+    def __init__(self, given: AgentArguments, probe: handover.Probe, place: Place) -> None:
         self._given = given
         self._private: X25519PrivateKey | None = X25519PrivateKey.generate()
         self._lock = threading.Lock()
-        self._accepted: bytes | None = None
+        self._accepted: tuple[handover.NodeAnswer, bytes] | None = None
         self.changed = threading.Event()
         """Set whenever there is something new: an order, or a request to stop."""
         self.order: LaunchOrder | None = None
+        self.nodes: NodeList | None = None
         self.stop_asked = False
         self.alarms = 0
         self.hello = Hello(
@@ -66,7 +68,7 @@ class Handover:
             public_key=self._private.public_key().public_bytes_raw(),
             probe=probe,
             address=place.address,
-            port=place.port,
+            told=Rendezvous(place.port).to_bytes(),
             runtime=given.runtime,
         )
 
@@ -97,45 +99,50 @@ class Handover:
             self.stop_asked = True
             self._private = None
             self.changed.set()
-        elif request.ask == "answers":
-            self._accept(request.answers or {})
+        elif request.ask == "answer":
+            if request.answer is None or request.nodes is None:
+                raise AnswerIncompleteError("there is no answer, or no list of nodes")
+            self._accept(request.answer, request.nodes)
 
-    def _accept(self, answers: dict[str, bytes]) -> None:
-        mine = answers.get(self._given.node)
-        if mine is None:
-            raise AnswerIncompleteError("there is none for this node")
+    def _accept(self, brought: handover.NodeAnswer, raw_nodes: bytes) -> None:
         if self._accepted is not None:
-            if mine != self._accepted:
+            if (brought, raw_nodes) != self._accepted:
                 raise AnswerConflictError()
             return
         if self._private is None:
             raise AnswerRefusedError("the hand-over is closed")
-        answer = self._verified(mine, self._given.node)
-        if answer.binding.public_key != self.hello.public_key:
-            raise AnswerRefusedError("it is sealed to another key")
-        for node in answer.binding.nodes:
-            if node not in answers:
-                raise AnswerIncompleteError(where=node)
-            if self._verified(answers[node], node).binding.nodes != answer.binding.nodes:
-                raise AnswerRefusedError("two nodes were told of different attempts")
-        order = handover.open_order(answer, self._private)
-        self._accepted, self._private, self.order = mine, None, order
+        answer = self._verified(brought.envelope)
+        nodes = self._listed(answer, raw_nodes)
+        order = handover.open_order(answer, brought.sealed, self._private)
+        self._accepted, self._private, self.order, self.nodes = (brought, raw_nodes), None, order, nodes
         self.changed.set()
 
-    def _verified(self, raw: bytes, node: str) -> Answer:
+    def _verified(self, raw: bytes) -> Answer:
         envelope = Envelope.parse(raw)
         if envelope.payload_type != handover.ENVELOPE_TYPE or len(envelope.signatures) != 1:
             raise AnswerRefusedError("the envelope is of another kind")
         signature = envelope.signatures[0].sig
         sshsig.verify(self._given.broker_key, signature, handover.NAMESPACE, envelope.pae())
         answer = handover.parse_answer(envelope.payload)
-        binding = answer.binding
-        meant = (binding.audience, binding.project, binding.attempt, binding.node)
-        if meant != (self._given.audience, self._given.project, self._given.attempt, node):
-            raise AnswerRefusedError("it is for another broker, project, attempt or node")
-        if clock.from_text(binding.not_after) <= clock.now():
+        given, bound = self._given, answer.binding
+        if (bound.audience, bound.project, bound.attempt) != (given.audience, given.project, given.attempt):
+            raise AnswerRefusedError("it is for another broker, project or attempt")
+        if (bound.node, bound.public_key) != (given.node, self.hello.public_key):
+            raise AnswerRefusedError("it is sealed to another node or key")
+        if clock.from_text(bound.not_after) <= clock.now():
             raise AnswerRefusedError("its time is over")
         return answer
+
+    def _listed(self, answer: Answer, raw: bytes) -> NodeList:
+        """The list that the signed answer names: complete, and with all that this node said of itself."""
+        nodes = handover.parse_nodes(raw)
+        if (nodes.digest(), nodes.attempt) != (answer.binding.nodes, self._given.attempt):
+            raise AnswerRefusedError("the list of nodes is another than the answer names")
+        if len(nodes.nodes) != self._given.nodes:
+            raise AnswerIncompleteError(f"{len(nodes.nodes)} of {self._given.nodes} nodes")
+        if not any((it.node, it.hello) == (self._given.node, self.hello.digest()) for it in nodes.nodes):
+            raise AnswerRefusedError("the list of nodes tells otherwise of this one")
+        return nodes
 
 
 class CourierSocket:

@@ -5,6 +5,7 @@ What it may have besides is written in ``confine.py``, a process that holds no k
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -67,7 +68,7 @@ class Sandbox:
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.confine", str(writer)],
+                [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.confine", str(writer), str(os.getpid())],
                 env=die_with_parent.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -81,7 +82,7 @@ class Sandbox:
             os.close(writer)
         running = Running(process)
         assert process.stdin is not None
-        with process.stdin as stream:
+        with contextlib.suppress(BrokenPipeError), process.stdin as stream:  # it ended already, and says why
             stream.write(json.dumps(asked, default=str).encode())
         running.wait_until_up(reader)
         return running

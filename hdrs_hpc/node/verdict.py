@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, MAX_REPORT_BYTES, REPORT_NAME, CrashReport, parse_report
+from hdrs_hpc.node.launch.plan import EXIT_ALONE, MAX_REPORT_BYTES, REPORT_NAME, CrashReport, parse_report
 from hdrs_hpc.protocol.outputs import BundleLine, Ending, WorkloadExit
 
 KNOWN_TYPES = frozenset(
@@ -54,7 +54,7 @@ def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadE
         return WorkloadExit(Ending.CRASHED, None, number if number in SIGNALS else None, None, None)
     report = _read(report_folder)
     if report == _NOTHING:
-        ending = Ending.NOT_STARTED if code == EXIT_NO_RANKS else Ending.CRASHED
+        ending = Ending.NOT_STARTED if code == EXIT_ALONE else Ending.CRASHED
         return WorkloadExit(ending, 1, None, None, None)
     trees = dict(_trees(bundle))
     return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), _statement(report, trees))

@@ -1,21 +1,27 @@
 """The hand-over of keys to a running attempt: messages, what binds them, and their sealing.
 
 Story.  Each agent makes an X25519 key pair in RAM.  A courier, a Slurm step that the broker starts inside the
-attempt's own job, carries one :class:`Request` to every agent and one :class:`Reply` back:
+attempt's own job, carries one :class:`Request` to an agent and one :class:`Reply` back:
 
-1. ``hello``: the reply holds a :class:`Hello`: the public key, and what the isolation probe found.
-2. ``answers``: one signed :class:`Answer` for every node.  An agent takes its own, checks that every node of
-   the attempt has one, opens it, and closes the hand-over.
+1. ``hello``: the reply holds a :class:`Hello`: the public key, what the isolation probe found, and what the node
+   has to tell its peers.
+2. ``answer``: this node's own :class:`NodeAnswer`, and the one :class:`NodeList` of the attempt, which is the same
+   bytes for all.  The agent checks both, opens its answer, and closes the hand-over.
 3. ``stop``: the agent stops the workload and forgets its keys.
 
-An answer is an envelope of kind ``handover-answer``, signed by the broker, around :class:`Answer`; inside it
-the :class:`LaunchOrder` is sealed by HPKE (RFC 9180, base mode: DHKEM X25519 HKDF-SHA256, HKDF-SHA256,
-AES-256-GCM) to the one public key, with the digest of everything it was decided for as ``info``.
+An answer is an envelope of kind ``handover-answer``, signed by the broker, around :class:`Answer`; beside it
+travels the :class:`LaunchOrder`, sealed by HPKE (RFC 9180, base mode: DHKEM X25519 HKDF-SHA256, HKDF-SHA256,
+AES-256-GCM) to the one public key, with the digest of everything it was decided for as ``info``.  What is decided
+for names the digest of the list of nodes, so the signature of each answer vouches for the list too.
+
+Nothing here knows what runs: the order holds the job spec as the researcher signed it, and the node's own
+catalogue of workloads reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -27,8 +33,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from hdrs_hpc.catalogue.isolation import GivenIsolation, at_least, is_contained
 from hdrs_hpc.core import curve25519, strict_json
 from hdrs_hpc.core.errors import NotAllowedError
-from hdrs_hpc.protocol import PROTOCOL, wire
-from hdrs_hpc.protocol.ranks import NodeRanks
+from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import (
     Between,
     Count,
@@ -45,10 +50,19 @@ from hdrs_hpc.protocol.wire import (
 ENVELOPE_TYPE = "application/vnd.hdrs-hpc.handover-answer+json"
 NAMESPACE = "hdrs-hpc/handover-answer@1"
 MAX_NODES = 64
-MAX_ANSWER_BYTES = 256 << 10
+MAX_TOLD_BYTES = 64 << 10
+"""That a node may tell its peers."""
+MAX_SPEC_BYTES = 256 << 10
+"""Of a signed job spec that keys are handed over for: 64 KiB of parameters, and outputs with all their columns."""
+MAX_ORDER_BYTES = 576 << 10
+"""Of a launch order.  With the longest list of nodes it is still one line of a courier."""
+MAX_SEALED_BYTES = MAX_ORDER_BYTES + 48
+MAX_LIST_BYTES = 128 << 10
+MAX_ENVELOPE_BYTES = 32 << 10
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 AttemptName = Annotated[str, Pattern(r"hdrs-[0-9a-hjkmnp-tv-z]{26}")]
+Address = Annotated[str, Pattern(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")]
 
 
 class AnswerUnreadableError(NotAllowedError):
@@ -63,6 +77,12 @@ class NodeKeyError(NotAllowedError):
         "A node's public key is one with which every secret is known beforehand, or is written unusually."
     )
     remedy = "No agent of ours sends such a key: look at the node and at whoever carries messages to it."
+
+
+class HandoverTooLargeError(NotAllowedError):
+    code = "handover-too-large"
+    meaning = "The attempt has more nodes, or its job spec says more, than one hand-over of keys can carry."
+    remedy = "Ask for at most 64 nodes, and keep the signed spec below 256 KiB: large content belongs in the bundle."
 
 
 @dataclass(frozen=True)
@@ -83,16 +103,46 @@ class Probe:
 
 @dataclass(frozen=True)
 class Hello:
+    """What an agent says of itself and its node before it has any key."""
+
     attempt: AttemptName
     node: NodeName
     public_key: Key32
     probe: Probe
-    address: Annotated[str, Pattern(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")]
+    address: Address
     """Of this node, as other nodes of the job reach it; 127.0.0.1 where there are no others."""
-    port: Annotated[int, Between(1, 65535)]
-    """Kept free on this node for a Dask scheduler."""
+    told: Annotated[bytes, Between(0, MAX_TOLD_BYTES)]
+    """What this node tells its peers; only the catalogue of workloads, on the nodes, understands it."""
     runtime: Digest
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+    schema: Literal["hdrs-hpc/hello/1"] = "hdrs-hpc/hello/1"
+
+    def digest(self) -> str:
+        return _digest(wire.to_bytes(self))
+
+
+@dataclass(frozen=True)
+class ListedNode:
+    node: NodeName
+    address: Address
+    hello: Digest
+    """Of all that it said: a peer that shows its hello can be held to it."""
+
+
+@dataclass(frozen=True)
+class NodeList:
+    """The nodes of one attempt, the same bytes for each of them."""
+
+    attempt: AttemptName
+    nodes: Annotated[tuple[ListedNode, ...], Between(1, MAX_NODES)]
+    """Sorted by name; the first one collects the outputs, and what it told is here for all."""
+    first_told: Annotated[bytes, Between(0, MAX_TOLD_BYTES)]
+    schema: Literal["hdrs-hpc/node-list/1"] = "hdrs-hpc/node-list/1"
+
+    def to_bytes(self) -> bytes:
+        return wire.to_bytes(self)
+
+    def digest(self) -> str:
+        return _digest(self.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -124,16 +174,6 @@ class BundleOrder:
 
 
 @dataclass(frozen=True)
-class WorkloadOrder:
-    kind: Literal["dask"]
-    builtin: Annotated[str, Pattern(r"[a-z][a-z0-9-]{0,39}@[0-9]{1,4}")] | None
-    bundle: BundleOrder | None
-    entry: Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,119}:[A-Za-z_][A-Za-z0-9_]{0,79}")] | None
-    """``module:function`` inside the bundle; None for a built-in workload."""
-    parameters: dict[Annotated[str, Between(1, 80)], Any]
-
-
-@dataclass(frozen=True)
 class OutputOrder:
     name: Name
     output_class: Name
@@ -143,39 +183,39 @@ class OutputOrder:
 
 
 @dataclass(frozen=True)
-class TlsOrder:
-    ca: Annotated[str, Between(1, 16384)]
-    cert: Annotated[str, Between(1, 16384)]
-    key: Annotated[str, Between(1, 16384)]
-
-    def __repr__(self) -> str:
-        return "TlsOrder(…)"
-
-
-@dataclass(frozen=True)
 class LaunchOrder:
     """All that a node needs for one attempt.  Exists in clear only in keyd's and the agent's memory."""
 
     project: Name
     attempt: AttemptName
     job: Annotated[str, Pattern(r"[0-9A-Z]{6,26}")]
-    workload: WorkloadOrder
+    spec: Annotated[bytes, Between(2, MAX_SPEC_BYTES)]
+    """The job spec: exactly the bytes that the researcher signed, whose signature keyd verified."""
     inputs: dict[Name, SealedInput]
+    bundle: BundleOrder | None
     output_key: Key32
+    shared_secret: Key32
+    """Known to the nodes of this attempt and to nobody else: what they trust each other by."""
     outputs: tuple[OutputOrder, ...]
     isolation: GivenIsolation
-    ranks: Annotated[tuple[NodeRanks, ...], Between(1, MAX_NODES)]
-    scheduler: Annotated[str, Pattern(r"tls://[0-9.]{7,15}:[0-9]{1,5}")]
-    tls: TlsOrder
     not_after: Moment
     time_s: Annotated[int, Between(1, 30 * 86400)]
     """How long the workload may run, counted from its start."""
     mem_mb: Annotated[int, Between(64, 1 << 26)]
     cpus: Annotated[int, Between(1, 4096)]
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+    schema: Literal["hdrs-hpc/launch-order/1"] = "hdrs-hpc/launch-order/1"
 
     def __repr__(self) -> str:
         return f"LaunchOrder({self.attempt})"
+
+    @property
+    def workload(self) -> dict[str, Any]:
+        """``workload:`` of the signed spec; raises BadDocumentError."""
+        spec = strict_json.loads(self.spec, max_bytes=MAX_SPEC_BYTES)
+        found = spec.get("workload") if isinstance(spec, dict) else None
+        if not isinstance(found, dict):
+            raise wire.MessageError("the spec names no workload", where="LaunchOrder.spec")
+        return found
 
 
 @dataclass(frozen=True)
@@ -187,12 +227,11 @@ class Binding:
     attempt: AttemptName
     node: NodeName
     public_key: Key32
-    nodes: Annotated[tuple[NodeName, ...], Between(1, MAX_NODES)]
-    """All nodes of the attempt, the first one first."""
+    nodes: Digest
+    """Of the list of all nodes (:class:`NodeList`)."""
     manifests: tuple[Digest, ...]
     """Manifest digests of inputs and bundle, sorted."""
     not_after: Moment
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
 
     def info(self) -> bytes:
         return hashlib.sha256(wire.to_bytes(self)).digest()
@@ -200,21 +239,33 @@ class Binding:
 
 @dataclass(frozen=True)
 class Answer:
-    """Payload of the signed envelope: the binding in clear, the order sealed."""
+    """Payload of the signed envelope: what was decided, and the digest of the sealed order that goes with it."""
 
     binding: Binding
-    sealed: Annotated[bytes, Between(48, MAX_ANSWER_BYTES)]
+    sealed: Digest
+    schema: Literal["hdrs-hpc/handover-answer/2"] = "hdrs-hpc/handover-answer/2"
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """All that one node is brought, beside the list of nodes."""
+
+    envelope: Annotated[bytes, Between(1, MAX_ENVELOPE_BYTES)]
+    """The signed :class:`Answer`."""
+    sealed: Annotated[bytes, Between(48, MAX_SEALED_BYTES)]
     """HPKE: the 32-byte encapsulated key, then the ciphertext of a LaunchOrder."""
-    schema: Literal["hdrs-hpc/handover-answer/1"] = "hdrs-hpc/handover-answer/1"
 
 
 @dataclass(frozen=True)
 class Request:
     """What a courier carries to an agent."""
 
-    ask: Literal["hello", "answers", "stop"]
-    answers: dict[NodeName, Annotated[bytes, Between(1, MAX_ANSWER_BYTES)]] | None
-    """By node: the bytes of signed envelopes.  Only with ``answers``."""
+    ask: Literal["hello", "answer", "stop"]
+    answer: NodeAnswer | None = None
+    """Only with ``answer``, as is ``nodes``."""
+    nodes: Annotated[bytes, Between(1, MAX_LIST_BYTES)] | None = None
+    """The bytes of the :class:`NodeList`, as their digest stands in the answer."""
+    schema: Literal["hdrs-hpc/courier/1"] = "hdrs-hpc/courier/1"
 
 
 class HandoverState(StrEnum):
@@ -233,25 +284,38 @@ class Reply:
     """Always the same Hello of this agent, whatever was asked."""
     refused: ReasonCode | None
     """Why this request was refused; the agent goes on waiting (or running) as ``state`` says."""
+    schema: Literal["hdrs-hpc/courier/1"] = "hdrs-hpc/courier/1"
+
+
+def list_nodes(hellos: Sequence[Hello]) -> NodeList:
+    """The list of the nodes that said ``hellos``, all of one attempt; raises HandoverTooLargeError."""
+    if not 1 <= len(hellos) <= MAX_NODES:
+        raise HandoverTooLargeError(f"{len(hellos)} nodes, where a hand-over reaches 1 to {MAX_NODES}")
+    in_order = sorted(hellos, key=lambda hello: hello.node)
+    return NodeList(
+        attempt=in_order[0].attempt,
+        nodes=tuple(ListedNode(hello.node, hello.address, hello.digest()) for hello in in_order),
+        first_told=in_order[0].told,
+    )
 
 
 def manifests_of(order: LaunchOrder) -> tuple[str, ...]:
     """Sorted digests of every manifest that ``order`` opens."""
     sealed = list(order.inputs.values())
-    if order.workload.bundle is not None:
-        sealed.append(order.workload.bundle.sealed)
+    if order.bundle is not None:
+        sealed.append(order.bundle.sealed)
     return tuple(sorted(item.manifest_digest for item in sealed))
 
 
-def bind(audience: str, order: LaunchOrder, hello: Hello) -> Binding:
-    """The binding of ``order`` for the node that said ``hello``."""
+def bind(audience: str, order: LaunchOrder, hello: Hello, nodes: NodeList) -> Binding:
+    """The binding of ``order`` for the node that said ``hello``, among ``nodes``."""
     return Binding(
         audience=audience,
         project=order.project,
         attempt=order.attempt,
         node=hello.node,
         public_key=hello.public_key,
-        nodes=tuple(rank.node for rank in order.ranks),
+        nodes=nodes.digest(),
         manifests=manifests_of(order),
         not_after=order.not_after,
     )
@@ -264,45 +328,51 @@ def check_node_key(hello: Hello) -> None:
         raise NodeKeyError(f"node {hello.node}: {wrong}")
 
 
-def seal_order(audience: str, order: LaunchOrder, hello: Hello) -> Answer:
-    """Seal ``order`` to the key in ``hello``.  Deciding whether it may have it is the caller's duty.
+def seal_order(audience: str, order: LaunchOrder, hello: Hello, nodes: NodeList) -> tuple[Answer, bytes]:
+    """Seal ``order`` to the key in ``hello``: the answer to be signed, and the sealed order that it names.
 
-    Raises NodeKeyError.
+    Deciding whether the node may have it is the caller's duty.  Raises NodeKeyError, HandoverTooLargeError.
     """
     check_node_key(hello)
-    binding = bind(audience, order, hello)
-    public = X25519PublicKey.from_public_bytes(hello.public_key)
-    return Answer(binding, SUITE.encrypt(wire.to_bytes(order), public, binding.info()))
+    binding = bind(audience, order, hello, nodes)
+    plain = wire.to_bytes(order)
+    if len(order.spec) > MAX_SPEC_BYTES or len(plain) > MAX_ORDER_BYTES:
+        raise HandoverTooLargeError(
+            f"a signed spec of {len(order.spec)} bytes where {MAX_SPEC_BYTES} are carried, in an order of"
+            f" {len(plain)} bytes where {MAX_ORDER_BYTES} are"
+        )
+    sealed = SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(hello.public_key), binding.info())
+    return Answer(binding, _digest(sealed)), sealed
 
 
-def open_order(answer: Answer, private: X25519PrivateKey) -> LaunchOrder:
-    """Open an answer whose signature and binding the caller has checked.
+def open_order(answer: Answer, sealed: bytes, private: X25519PrivateKey) -> LaunchOrder:
+    """Open what came with an answer whose signature and binding the caller has checked.
 
-    Raises AnswerUnreadableError where it was sealed for anything else than ``answer.binding``, or where the
-    order inside contradicts the binding outside.
+    Raises AnswerUnreadableError where it was sealed for anything else than ``answer.binding``, where it is not
+    what the answer names, or where the order inside contradicts the binding outside.
     """
+    if _digest(sealed) != answer.sealed:
+        raise AnswerUnreadableError("the sealed order is another than the answer names")
     try:
-        plain = SUITE.decrypt(answer.sealed, private, answer.binding.info())
+        plain = SUITE.decrypt(sealed, private, answer.binding.info())
     except InvalidTag:
         raise AnswerUnreadableError() from None
-    order = wire.from_bytes(LaunchOrder, plain, MAX_ANSWER_BYTES)
+    order = wire.from_bytes(LaunchOrder, plain, MAX_ORDER_BYTES)
     binding = answer.binding
-    inside = (
-        order.project,
-        order.attempt,
-        tuple(r.node for r in order.ranks),
-        manifests_of(order),
-        order.not_after,
-    )
-    outside = (binding.project, binding.attempt, binding.nodes, binding.manifests, binding.not_after)
-    if inside != outside:
+    inside = (order.project, order.attempt, manifests_of(order), order.not_after)
+    if inside != (binding.project, binding.attempt, binding.manifests, binding.not_after):
         raise AnswerUnreadableError("the sealed order contradicts the binding it came with")
     return order
 
 
 def parse_answer(payload: bytes) -> Answer:
     """Raises BadDocumentError."""
-    return wire.from_bytes(Answer, payload, 2 * MAX_ANSWER_BYTES)
+    return wire.from_bytes(Answer, payload, MAX_ENVELOPE_BYTES)
+
+
+def parse_nodes(raw: bytes) -> NodeList:
+    """Raises BadDocumentError."""
+    return wire.from_bytes(NodeList, raw, MAX_LIST_BYTES)
 
 
 def parse_reply(line: bytes) -> Reply:
@@ -322,6 +392,5 @@ def satisfies(probe: Probe, required: GivenIsolation) -> bool:
     return not is_contained(required) or (not probe.reached and probe.private_memory and probe.not_dumpable)
 
 
-def digest_of(answer: Answer) -> str:
-    """``sha256:…`` of an answer's payload bytes, for the log."""
-    return f"sha256:{hashlib.sha256(strict_json.dumps(wire.to_value(answer))).hexdigest()}"
+def _digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from hdrs_hpc.protocol import PROTOCOL, wire
+from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Name, NodeName, Pattern
 
 MAX_LIST_BYTES = 256 << 10
@@ -55,7 +55,7 @@ class Ending(StrEnum):
     TOO_MANY_PROCESSES = "too-many-processes"
     """It had as many processes and threads as it may have."""
     NOT_STARTED = "not-started"
-    """The sandbox or the ranks did not come up."""
+    """The sandbox or the processes in it did not come up."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ClosingList:
     """In steps as in a progress report, and so are ``bytes_read``."""
     bytes_read: Count
     running_s: Count
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+    schema: Literal["hdrs-hpc/closing-list/1"] = "hdrs-hpc/closing-list/1"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ClosingPointer:
     attempt: str
     manifest_name: Annotated[str, Between(1, 200)]
     manifest_digest: Digest
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+    schema: Literal["hdrs-hpc/closing/1"] = "hdrs-hpc/closing/1"
 
 
 def parse_list(raw: bytes) -> ClosingList:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from hdrs_hpc.protocol import PROTOCOL, wire
+from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Count, MessageError
 
 MAX_BYTES = 4096
@@ -66,13 +66,13 @@ class Progress:
     """How many of them the workload has read from: the last full twentieth of ``items_total``; never falls."""
     bytes_read: Count
     """Plaintext bytes served to the workload: the next power of two."""
-    ranks_alive: Count
+    processes_alive: Count
     """Processes of the workload on this node, launcher included; never more than were planned."""
     memory_bytes: Count
     """Resident memory of those processes: the next power of two."""
     alarms: Annotated[int, Between(0, 1)]
     """1 where there was a refused answer, or a request to the data server that was no request."""
-    schema: Literal["hdrs-hpc/protocol/1"] = PROTOCOL
+    schema: Literal["hdrs-hpc/progress/2"] = "hdrs-hpc/progress/2"
 
 
 def quantised(progress: Progress) -> Progress:

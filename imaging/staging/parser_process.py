@@ -105,10 +105,7 @@ class ParserProcess:
         self._run.kill()
 
     def _receive(self, until: float) -> Answer:
-        (length,) = struct.unpack(">I", self._line.receive(4, until))
-        if length > MAX_HEADER_BYTES:
-            raise wire.WireError("an answer longer than any honest one")
-        header = self._line.receive(length, until)
+        header = self._line.receive_message(MAX_HEADER_BYTES, until)
         (length,) = struct.unpack(">Q", self._line.receive(8, until))
         if length > MAX_BLOB_BYTES:
             raise wire.WireError("an answer longer than any honest one")

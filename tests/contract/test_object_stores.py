@@ -19,10 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.clusters.openssh import OpenSsh
+from connectors.clusters.openssh import IdentityError, OpenSsh
 from connectors.clusters.port import ClusterUnreachableError, HostKeyMismatchError
 from connectors.clusters.settings import SshSettings
-from connectors.clusters.ssh import IdentityError
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import (

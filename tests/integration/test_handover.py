@@ -44,9 +44,9 @@ def meddle(world: World, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
     cluster = world.ctx.cluster(world.cluster, world.project)
     real = cluster.run_in_job
 
-    def run_in_job(job_id: str, argv: Any, stdin: bytes, nodes: int, timeout_s: float) -> list[bytes]:
+    def run_in_job(job_id: str, argv: Any, stdin: bytes, *rest: Any) -> list[bytes]:
         def carry(request: handover.Request) -> list[bytes]:
-            return real(job_id, argv, wire.to_line(request), nodes, timeout_s)
+            return real(job_id, argv, wire.to_line(request), *rest)
 
         return step(handover.parse_request(stdin), carry)
 
@@ -110,29 +110,35 @@ def test_undisturbed_each_node_is_bound_and_answered_once_and_the_log_says_so_fi
     assert told == ["handover-bound", "handover-answered", "handover-closed"]
 
 
-def _bit_of_the_seal(answer: handover.Answer) -> handover.Answer:
-    sealed = bytearray(answer.sealed)
+def _bit_of_the_seal(request: handover.Request) -> handover.Request:
+    assert request.answer is not None
+    sealed = bytearray(request.answer.sealed)
     sealed[-1] ^= 1
-    return dataclasses.replace(answer, sealed=bytes(sealed))
+    return dataclasses.replace(request, answer=dataclasses.replace(request.answer, sealed=bytes(sealed)))
 
 
-def _another_node(answer: handover.Answer) -> handover.Answer:
-    return dataclasses.replace(answer, binding=dataclasses.replace(answer.binding, node="n9"))
+def _another_node(request: handover.Request) -> handover.Request:
+    assert request.answer is not None
+    envelope = Envelope.parse(request.answer.envelope)
+    answer = handover.parse_answer(envelope.payload)
+    altered = dataclasses.replace(answer, binding=dataclasses.replace(answer.binding, node="n9"))
+    raw = dataclasses.replace(envelope, payload=wire.to_bytes(altered)).to_bytes()
+    return dataclasses.replace(request, answer=dataclasses.replace(request.answer, envelope=raw))
 
 
-@pytest.mark.parametrize("alter", [_bit_of_the_seal, _another_node])
+def _another_first_node(request: handover.Request) -> handover.Request:
+    """Whoever is told of another first node would send it what it computes."""
+    assert request.nodes is not None
+    nodes = dataclasses.replace(handover.parse_nodes(request.nodes), first_told=b'{"port":4444}')
+    return dataclasses.replace(request, nodes=nodes.to_bytes())
+
+
+@pytest.mark.parametrize("alter", [_bit_of_the_seal, _another_node, _another_first_node])
 def test_an_altered_answer_is_refused_by_the_agent_and_stops_the_attempt(
-    world: World, monkeypatch: pytest.MonkeyPatch, alter: Callable[[handover.Answer], handover.Answer]
+    world: World, monkeypatch: pytest.MonkeyPatch, alter: Callable[[handover.Request], handover.Request]
 ) -> None:
     def step(request: handover.Request, carry: Callable[[handover.Request], list[bytes]]) -> list[bytes]:
-        if request.answers:
-            altered = {}
-            for node, raw in request.answers.items():
-                envelope = Envelope.parse(raw)
-                payload = wire.to_bytes(alter(handover.parse_answer(envelope.payload)))
-                altered[node] = dataclasses.replace(envelope, payload=payload).to_bytes()
-            request = dataclasses.replace(request, answers=altered)
-        return carry(request)
+        return carry(alter(request) if request.answer else request)
 
     meddle(world, monkeypatch, step)
     assert_stopped(world, submit(world), "handover-answer-declined", alarm=True)
@@ -202,12 +208,12 @@ def test_a_lost_answer_of_keyd_is_asked_for_again_and_changes_nothing(
 def test_an_answer_that_arrived_though_its_courier_failed_is_brought_again_and_accepted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brought: list[dict[str, bytes]] = []
+    brought: list[handover.Request] = []
 
     def step(request: handover.Request, carry: Callable[[handover.Request], list[bytes]]) -> list[bytes]:
         lines = carry(request)
-        if request.answers:
-            brought.append(request.answers)
+        if request.answer:
+            brought.append(request)
             if len(brought) == 1:
                 raise StepFailedError("the line went dead")
         return lines

@@ -19,7 +19,7 @@ from tests.support.world import World
 
 pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(400)]
 
-HELLO = wire.to_line(handover.Request("hello", None))
+HELLO = wire.to_line(handover.Request("hello"))
 QUICK = {"mine.py": "def run(context):\n    context.output('t').write_text('{\"share\": 0.25}')\n"}
 TABLE = {"t": {"class": "metrics", "path": "t.json", "max-size": "1KiB"}}
 SLEEP = b"exec /bin/sleep 600\n"

@@ -20,7 +20,7 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.protocol import handover, wire
-from hdrs_hpc.protocol.handover import Hello, Probe
+from hdrs_hpc.protocol.handover import Hello, NodeAnswer, Probe
 from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
@@ -48,26 +48,28 @@ class Node:
     name: str = "n1"
     attempt: str = ATTEMPT
     probe: Probe = STRONG
+    told: bytes = b"{}"
 
     def __post_init__(self) -> None:
         self.private = X25519PrivateKey.generate()
 
-    def hello(self) -> bytes:
-        return wire.to_bytes(
-            Hello(
-                self.attempt,
-                self.name,
-                self.private.public_key().public_bytes_raw(),
-                self.probe,
-                "127.0.0.1",
-                40000,
-                ONES,
-            )
+    def hello(self) -> Hello:
+        return Hello(
+            self.attempt,
+            self.name,
+            self.private.public_key().public_bytes_raw(),
+            self.probe,
+            "127.0.0.1",
+            self.told,
+            ONES,
         )
 
-    def open(self, envelope: bytes) -> handover.LaunchOrder:
-        answer = handover.parse_answer(Envelope.parse(envelope).payload)
-        return handover.open_order(answer, self.private)
+    def open(self, brought: NodeAnswer) -> handover.LaunchOrder:
+        return handover.open_order(signed(brought), brought.sealed, self.private)
+
+
+def signed(brought: NodeAnswer) -> handover.Answer:
+    return handover.parse_answer(Envelope.parse(brought.envelope).payload)
 
 
 class KeyRoom:
@@ -79,6 +81,8 @@ class KeyRoom:
         self.grant_value, self.spec_value = GRANT, SPEC
         self.log: list[bytes] = []
         self.statements: list[str] = []
+        self.nodes = b""
+        """The list of nodes that came with the last answer."""
         self.keyd = self._open()
 
     def dated(self, days: int) -> KeyRoom:
@@ -322,11 +326,12 @@ class KeyRoom:
             for node, public_key in sorted(bound["nodes"].items())
         ]
 
-    def answer(self, *seqs: int, attempt: str = ATTEMPT) -> dict[str, bytes]:
+    def answer(self, *seqs: int, attempt: str = ATTEMPT) -> dict[str, NodeAnswer]:
         given = self.ask(m.AnswerNodes(attempt, self.proof(*seqs)))
-        return {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
+        self.nodes = base64.b64decode(given["nodes"])
+        return {node: wire.from_value(NodeAnswer, raw) for node, raw in given["answers"].items()}
 
-    def hand_over(self, *nodes: Node, **changes: Any) -> dict[str, bytes]:
+    def hand_over(self, *nodes: Node, **changes: Any) -> dict[str, NodeAnswer]:
         return self.answer(*self.tell_bound(self.bind(*nodes, **changes)))
 
     def live(self) -> list[tuple[str, str]]:

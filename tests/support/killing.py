@@ -20,6 +20,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
@@ -29,6 +30,7 @@ from typing import Any
 from connectors.clusters.slurm import SlurmCluster
 from hdrs_hpc.broker import opened
 from hdrs_hpc.broker.controller import loop as controller
+from hdrs_hpc.broker.controller import turns
 from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import client, master, server
@@ -68,8 +70,12 @@ class Diary:
             file.write(f"{act}\t{boundary}\n")
 
 
-class Killer:
-    """Dies at the first boundary of an act at which it never died before."""
+class Killer(threading.local):
+    """Dies at the first boundary of an act at which it never died before.
+
+    Each thread of the controller is in an act of its own; when it dies, it takes the others along in the middle of
+    theirs.
+    """
 
     def __init__(self, diary: Diary, only: frozenset[str]) -> None:
         self.diary, self.only = diary, only
@@ -140,7 +146,7 @@ def name_of(action: Any) -> str:
 
 
 def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
-    act = controller.act
+    act = turns.act
 
     def killing_act(action: Any, broker: OpenBroker) -> None:
         with killer.around(name_of(action)):
@@ -154,7 +160,7 @@ def prepare_controller(killer: Killer, home: BrokerHome) -> Callable[[], None]:
             setattr(cluster, verb, killer.after(verb, getattr(cluster, verb)))
         return cluster
 
-    patch(controller, "act", killing_act)
+    patch(turns, "act", killing_act)
     patch(opened, "open_cluster", killing_cluster)
     patch(OpenBroker, "ask", killer.after("keyd", OpenBroker.ask))
     patch(Database, "write", killer.after_block("commit", Database.write))
@@ -229,7 +235,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--document", type=Path)
     asked = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    logging.getLogger("paramiko").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     killer = Killer(Diary(asked.diary), frozenset(filter(None, asked.only.split(","))))
     if asked.settle_s is not None:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.filing import accept, opt_out, trust_root
+from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages
 from hdrs_hpc.broker.keyd.keyd import Keyd
@@ -50,6 +51,9 @@ class Office:
     def __post_init__(self) -> None:
         self.home = BrokerHome.at(self.folder / "broker")
         setup.init(self.home, audience="north-sde", host="127.0.0.1", port=1, tick_s=1.0)
+        Pulse.of_controller(
+            self.home, stale_after_s=3600
+        ).beat()  # web says that a broker without one is not well
         self.keyd = Keyd.open(self.home)
         self.db = Database(self.home.database)
         lock = threading.Lock()

@@ -28,6 +28,12 @@ def _output_classes() -> str:
     return outputs.as_markdown()
 
 
+def _metrics() -> str:
+    from hdrs_hpc.broker.reading import metrics
+
+    return metrics.page()
+
+
 def _not_built() -> str:
     from hdrs_hpc.policy import not_built
 
@@ -44,6 +50,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
     "docs/sandboxes.md": _sandboxes,
+    "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
     "docs/output-classes.md": _output_classes,
 }

@@ -24,7 +24,7 @@ SOURCES = [
     for folder in ("hdrs_hpc", "connectors", "imaging", "benchmarks", "deploy", "tests")
     for path in sorted((PROJECT / folder).rglob("*.py"))
 ]
-MADE_UP = {"written", "no-such-program"}
+MADE_UP = {"written", "no-such-program", "nologin"}
 """Names that tests make up, of programs that are nowhere."""
 
 

@@ -1,93 +1,35 @@
 """The certificate of destruction: look into every place of the inventory, then state what was found, and how.
 
-A row never says more than its finder did: each gives the sentence that tells what was looked at, and rows that
-nobody can look at say ``not-checked``.  A finder that finds something, or can't look, bars the certificate: the
-project stays CLOSING with an alert that names the place.
+Rows that nobody can look at say ``not-checked``.  A finder that finds something, or can't look, bars the certificate:
+the project stays CLOSING with an alert that names the place.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from connectors.clusters import JobPhase
 from hdrs_hpc.audit import places
-from hdrs_hpc.broker.controller import processes
+from hdrs_hpc.broker.controller import certificate
+from hdrs_hpc.broker.controller.finders import (
+    FINDERS,
+    FOUND,
+    UNREACHABLE,
+    Found,
+    KeyStillThereError,
+    PlaceNotEmptyError,
+    Subject,
+    is_verified,
+)
 from hdrs_hpc.broker.controller.steps import samples
-from hdrs_hpc.broker.controller.steps.samples import Tried
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import alerts, artefacts, checkpoint, copies, documents, jobs, log, transition
-from hdrs_hpc.broker.store.copies import Copy
-from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, transition
 from hdrs_hpc.broker.store.projects import Project
-from hdrs_hpc.core import clock
 from hdrs_hpc.core.durable_files import replace_file
-from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
+from hdrs_hpc.core.errors import HdrsError, InternalError
 from hdrs_hpc.documents.models.certificate import Certificate
-from hdrs_hpc.protocol import layout
-
-FOUND = "found"
-UNREACHABLE = "unreachable"
-
-
-class PlaceNotEmptyError(SiteError):
-    code = "place-not-empty"
-    meaning = "A place that must be empty by now is not, or could not be looked at; no certificate is issued."
-    remedy = "Look what is there; the broker looks again at every tick."
-
-
-class KeyStillThereError(SiteError):
-    code = "key-still-there"
-    meaning = "keyd still holds or gives a key of the project; no certificate is issued."
-    remedy = "Look at keyd's log; the broker destroys again at every tick."
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What belonged to the project that is certified."""
-
-    project: Project
-    copies: tuple[Copy, ...]
-    jobs: tuple[Job, ...]
-    attempts: tuple[tuple[Attempt, Job], ...]
-    key_ends: dict[str, str]
-    """Key id → when it was destroyed, as keyd says."""
-    key_ids: dict[tuple[str, str], str]
-    """(role, holder) → key id."""
-    deid_destroyed: bool
-    master_rotated: bool
-    copies_tried: dict[str, Tried]
-    """What lay of each copy, and of each attempt, before it was unlinked, from the log."""
-    attempts_tried: dict[str, Tried]
-    quarantine: tuple[int, int]
-    """Files and bytes that were removed from the data zone with the jobs, from the log."""
-
-    @property
-    def tried(self) -> list[Tried]:
-        return [*self.copies_tried.values(), *self.attempts_tried.values()]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one place was found to be, and what was done to know it.
-
-    ``count`` and ``size`` (bytes) are what had been there, as counted before it went; None: nobody counted.
-    """
-
-    result: str
-    how: str
-    count: int | None = None
-    size: int | None = None
-
-
-Finder = Callable[[OpenBroker, Subject], Found]
 
 
 def issue(broker: OpenBroker, project: Project) -> None:
@@ -106,9 +48,9 @@ def issue(broker: OpenBroker, project: Project) -> None:
             if said.get(name) != detail:  # the same as before a crash or a refusal is not said again
                 log.append(tx, "place-verified", {"project": project.name}, detail=detail)
     checkpoint.sign(broker.db, broker.ask)
-    payload = _payload(broker, subject, rows)
+    payload = certificate.payload(broker, subject, rows)
     envelope = base64.b64decode(broker.ask(m.SignCertificate(payload))["envelope"])
-    certificate = Certificate.from_payload(payload)
+    read = Certificate.from_payload(payload)
     digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
     path = broker.home.certificate_file(project.name)
     with broker.db.write() as tx:
@@ -119,8 +61,8 @@ def issue(broker: OpenBroker, project: Project) -> None:
             {"project": project.name, "document": digest},
             detail={
                 "envelope": f"sha256:{hashlib.sha256(envelope).hexdigest()}",
-                "size": certificate.log.size,
-                "root": f"sha256:{certificate.log.root}",
+                "size": read.log.size,
+                "root": f"sha256:{read.log.root}",
             },
         )
         transition.move(tx, "project", {"project": project.name}, "CLOSING", "CLOSED", certificate=digest)
@@ -185,38 +127,9 @@ def _require_complete(rows: dict[str, Found]) -> None:
     for name, found in rows.items():
         place = places.PLACES[name]
         if not found.how or not place.accepts(
-            str(place.verified_by), found.result, verified=_is_verified(name, found)
+            str(place.verified_by), found.result, verified=is_verified(name, found)
         ):
             raise InternalError("a finder gives a result that its place does not allow", where=name)
-
-
-def _is_verified(name: str, found: Found) -> bool:
-    """Whether the row may call itself verified: its place can be looked at, and was."""
-    return places.PLACES[name].verified_by not in places.UNVERIFIED and found.result not in (
-        FOUND,
-        UNREACHABLE,
-    )
-
-
-def _check_keys(broker: OpenBroker, subject: Subject) -> int:
-    """keyd lists no key, and when asked for each it refuses; gives how many it was asked for."""
-    name = subject.project.name
-    held = broker.ask(m.Inspect(name))
-    if held["live"] or held["project_key"]:
-        raise KeyStillThereError("keyd lists a key of the project")
-    asked: list[m.UseKey] = [m.UseKey("stage", name, copy.id) for copy in subject.copies]
-    asked += [
-        m.UseKey(purpose, name, attempt.name)
-        for attempt, _ in subject.attempts
-        for purpose in ("collect", "bundle")
-    ]
-    for ask in asked:
-        try:
-            broker.ask(ask)
-        except KeydRefusedError:
-            continue
-        raise KeyStillThereError("keyd gave a key of the project", where=ask.purpose)
-    return len(asked)
 
 
 def _place_detail(name: str, found: Found) -> dict[str, Any]:
@@ -224,366 +137,6 @@ def _place_detail(name: str, found: Found) -> dict[str, Any]:
         "place": name,
         "method": str(places.PLACES[name].verified_by),
         "result": found.result,
-        "verified": _is_verified(name, found),
+        "verified": is_verified(name, found),
     }
-    return detail | _amount(found)
-
-
-def _amount(found: Found) -> dict[str, int]:
-    told = {"count": found.count, "bytes": found.size}
-    return {name: number for name, number in told.items() if number is not None}
-
-
-def _payload(broker: OpenBroker, subject: Subject, rows: dict[str, Found]) -> bytes:
-    project = subject.project
-    with broker.db.read() as tx:
-        root = documents.current_root(tx)
-        size = log.size(tx)
-        head = log.root(tx, size)
-        runtimes: dict[str, set[str]] = defaultdict(set)
-        for entry in log.of_event(tx, "handover-bound"):
-            if entry.subject["project"] == project.name and "runtime" in entry.detail:
-                runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
-    keystore = broker.ask(m.Status())["keystore"]
-    now = clock.to_text(broker.now())
-    value: dict[str, Any] = {
-        "schema": Certificate.SCHEMA,
-        "audience": root.document.audience,
-        "project": project.name,
-        "grant": project.grant,
-        "trust-root": root.digest,
-        "reason": project.closing_reason,
-        "closed-at": project.copy_keys_destroyed_at,
-        "issued-at": now,
-        "assurance": "DEMO" if root.document.demo else "file-keystore",
-        "copies": [
-            _copy_row(subject, copy) for copy in subject.copies if ("copy", copy.id) in subject.key_ids
-        ],
-        "attempts": [
-            _attempt_row(subject, attempt, job) | {"runtimes": sorted(runtimes[attempt.name])}
-            for attempt, job in subject.attempts
-        ],
-        "deidentification-key-destroyed": subject.deid_destroyed,
-        "keystore": {
-            "class": keystore["class"],
-            "claim": "unlinked",
-            "master-rotated": subject.master_rotated,
-            "statement": keystore["statement"],
-        },
-        "inventory": places.INVENTORY,
-        "places": [_place_row(name, found) for name, found in rows.items()],
-        "checks": _checks(subject, rows),
-        "cannot-prove": list(places.NOT_PROVEN.values()),
-        "log": {"size": size, "root": head.hex()},
-    }
-    return Certificate.from_value(value).to_payload()
-
-
-def _copy_row(subject: Subject, copy: Copy) -> dict[str, Any]:
-    key = subject.key_ids[("copy", copy.id)]
-    tried = subject.copies_tried.get(copy.id, _NOTHING)
-    row: dict[str, Any] = {
-        "copy": copy.id,
-        "dataset": copy.dataset,
-        "version": copy.version,
-        "objects": tried.objects,
-        "bytes": tried.bytes,
-        "key-id": key,
-        "key-destroyed-at": subject.key_ends[key],
-    }
-    if copy.manifest_digest and copy.report:
-        listed = copy.report["opt-out"]
-        row |= {"manifest-digest": copy.manifest_digest}
-        row |= {"opt-out-list": listed["list"], "opt-out-about": listed["about"]}
-    return row
-
-
-def _attempt_row(subject: Subject, attempt: Attempt, job: Job) -> dict[str, Any]:
-    tried = subject.attempts_tried.get(attempt.name, _NOTHING)
-    keys = sorted(
-        subject.key_ids[(role, attempt.name)]
-        for role in ("output", "bundle")
-        if (role, attempt.name) in subject.key_ids
-    )
-    return {
-        "attempt": attempt.name,
-        "job": job.id,
-        "objects": tried.objects,
-        "bytes": tried.bytes,
-        "keys": [{"key-id": key, "destroyed-at": subject.key_ends[key]} for key in keys],
-    }
-
-
-_NOTHING = Tried(0, 0, 0, 0)
-
-
-def _place_row(name: str, found: Found) -> dict[str, Any]:
-    place = places.PLACES[name]
-    row = {
-        "place": name,
-        "owner": place.owner,
-        "purger": place.purger,
-        "verified": _is_verified(name, found),
-        "method": str(place.verified_by),
-        "result": found.result,
-        "how": found.how,
-    }
-    return row | _amount(found)
-
-
-def _checks(subject: Subject, rows: dict[str, Found]) -> list[dict[str, str]]:
-    tried = subject.tried
-    count = sum(each.samples for each in tried)
-    keys = max((each.keys for each in tried), default=0)
-    without = sum(1 for each in tried if each.objects and not each.samples)
-    if count:
-        detail = (
-            f"before unlinking, {count} manifests were tried with each key that keyd then held, at most {keys}; "
-            f"none opened; {without} copies or attempts with objects had no manifest to try"
-        )
-    else:
-        detail = "no copy and no attempt came as far as a sealed manifest, so there was none to try"
-    return [
-        {"check": "keys-gone", "result": "passed", "detail": rows["key-store"].how},
-        {"check": "samples-do-not-open", "result": "passed" if count else "not-possible", "detail": detail},
-        {
-            "check": "listings-empty",
-            "result": "passed",
-            "detail": f"{rows['sealed-copies'].how}; {rows['attempt-outputs'].how}",
-        },
-    ]
-
-
-# --- one finder a place
-
-
-def _outside(_broker: OpenBroker, _subject: Subject) -> Found:
-    return Found(
-        "outside", "not looked at: it belongs to the hospital and stays, whatever becomes of the project"
-    )
-
-
-def _not_checked(_broker: OpenBroker, _subject: Subject) -> Found:
-    return Found("not-checked", "not looked at: by design it has no field in which patient data could stand")
-
-
-def _ended(broker: OpenBroker, subject: Subject) -> Found:
-    """Every cluster job of the project is over, so are the processes, mounts and memory that it had."""
-    if not subject.attempts:
-        return Found("never-made", "the database knows no attempt of the project")
-    by_cluster: dict[str, list[str]] = {}
-    for attempt, job in subject.attempts:
-        by_cluster.setdefault(job.cluster or "", []).append(attempt.name)
-    ended = forgotten = 0
-    for cluster, names in by_cluster.items():
-        lookup = broker.cluster(cluster, subject.project.name).find(sorted(names))
-        for found in lookup.jobs.values():
-            if any(item.phase is not JobPhase.ENDED for item in found):
-                raise PlaceNotEmptyError(
-                    "the cluster says that a job of the project is not over", where=cluster
-                )
-            ended, forgotten = ended + len(found), forgotten + (not found)
-    how = f"asked the cluster for {len(subject.attempts)} attempts by name: {ended} jobs ended, none alive"
-    how += f"; {forgotten} attempts have no job there" if forgotten else ""
-    return Found("ended", f"{how}; nobody looked on the nodes", ended)
-
-
-def _gpu(_broker: OpenBroker, subject: Subject) -> Found:
-    if not subject.attempts:
-        return Found("never-made", "the database knows no attempt of the project")
-    return Found(
-        "not-proven",
-        "not looked at: the driver clears it for the next process, which nobody sees from outside",
-    )
-
-
-def _stager_ended(_broker: OpenBroker, subject: Subject) -> Found:
-    return _processes_gone([copy.id for copy in subject.copies], "copies", "parsers end with their stager")
-
-
-def _checker_ended(_broker: OpenBroker, subject: Subject) -> Found:
-    return _processes_gone(
-        [attempt.name for attempt, _ in subject.attempts], "attempts", "a checker ends with its collector"
-    )
-
-
-def _processes_gone(names: list[str], what: str, children: str) -> Found:
-    if not names:
-        return Found("never-made", f"the database knows no {what} of the project")
-    looked, naming = processes.naming(names)
-    if naming:
-        raise PlaceNotEmptyError(f"{naming} processes of this machine name one of the project's {what}")
-    how = (
-        f"no command line of {looked} processes of this machine names one of {len(names)} {what}; {children}"
-    )
-    return Found("ended", how)
-
-
-def _key_store(broker: OpenBroker, subject: Subject) -> Found:
-    asked = _check_keys(broker, subject)
-    count = len(subject.key_ends)
-    how = f"keyd lists no key of the project and refused each of {asked} that it was asked for; {count} were destroyed"
-    return Found("empty", how, count)
-
-
-def _sealed_copies(broker: OpenBroker, subject: Subject) -> Found:
-    listed = _list_scratch(broker, subject, "copies", {copy.cluster for copy in subject.copies})
-    if not subject.copies:
-        return Found("never-made", "the database knows no copy of the project")
-    asked = _check_keys(broker, subject)
-    missing = [copy.id for copy in subject.copies if copy.id not in subject.copies_tried]
-    if missing:
-        raise PlaceNotEmptyError(f"{len(missing)} copies were never looked at before they were unlinked")
-    tried = subject.copies_tried.values()
-    how = f"keyd refused {asked} keys; objects were measured before they were unlinked, then {listed}"
-    return Found("key-gone-and-empty", how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
-
-
-def _attempts_gone(result: str, *, counted: bool = False) -> Finder:
-    def find(broker: OpenBroker, subject: Subject) -> Found:
-        clusters = {job.cluster for _, job in subject.attempts if job.cluster}
-        listed = _list_scratch(broker, subject, "attempts", clusters)
-        if not subject.attempts:
-            return Found("never-made", "the database knows no attempt of the project")
-        how = listed
-        if result == "key-gone-and-empty":
-            how = f"keyd refused {_check_keys(broker, subject)} keys; {listed}"
-        if not counted:
-            return Found(result, how)
-        missing = [
-            attempt.name for attempt, _ in subject.attempts if attempt.name not in subject.attempts_tried
-        ]
-        if missing:
-            raise PlaceNotEmptyError(
-                f"{len(missing)} attempts were never looked at before they were unlinked"
-            )
-        tried = subject.attempts_tried.values()
-        how += "; counted are all files of the attempts, bundle and progress included"
-        return Found(result, how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
-
-    return find
-
-
-def _list_scratch(broker: OpenBroker, subject: Subject, folder: str, clusters: set[str]) -> str:
-    """List a folder of the project on each cluster; raises when anything but folders is there."""
-    name = subject.project.name
-    for cluster in clusters:
-        left = broker.cluster(cluster, name).list_tree(*layout.project_parts(name), folder)
-        _require_empty([path for path in left if not path.endswith("/")], f"{folder} on {cluster}")
-    return f"{folder}/ was listed on {len(clusters)} clusters and held no file"
-
-
-def _folders_gone(folders: Callable[[OpenBroker, Subject], list[Path]], result: str = "empty") -> Finder:
-    def find(broker: OpenBroker, subject: Subject) -> Found:
-        expected = folders(broker, subject)
-        if not expected:
-            return Found("never-made", "the database knows nothing of the project that could have made it")
-        _require_empty([path.name for path in expected if path.exists()], "the data zone")
-        how = f"looked for {len(expected)} names in the data zone; none is there"
-        if result == "key-gone-and-empty":
-            how = f"keyd refused {_check_keys(broker, subject)} keys; {how}"
-        return Found(result, how)
-
-    return find
-
-
-def _quarantine_gone(broker: OpenBroker, subject: Subject) -> Found:
-    found = _folders_gone(_quarantine, "key-gone-and-empty")(broker, subject)
-    if found.result == "never-made":
-        return found
-    how = f"{found.how}; counted with it: what waited for review"
-    return replace(found, how=how, count=subject.quarantine[0], size=subject.quarantine[1])
-
-
-def _staging(broker: OpenBroker, subject: Subject) -> list[Path]:
-    found = [broker.home.staging_dir(copy.id) for copy in subject.copies]
-    found += [broker.home.staging_dir(f"bundle-{attempt.name}") for attempt, _ in subject.attempts]
-    return found + [broker.home.served_dir(attempt.name) for attempt, _ in subject.attempts]
-
-
-def _selectable(broker: OpenBroker, subject: Subject) -> list[Path]:
-    whole = [broker.home.selectable_file(copy.id) for copy in subject.copies]
-    return whole + [path.with_name(f".{path.name}.partial") for path in whole]
-
-
-def _quarantine(broker: OpenBroker, subject: Subject) -> list[Path]:
-    return [broker.home.quarantine_dir(attempt.name) for attempt, _ in subject.attempts]
-
-
-def _artefacts(broker: OpenBroker, subject: Subject) -> list[Path]:
-    return [broker.home.artefacts_dir(job.id) for job in subject.jobs]
-
-
-def _pictures(broker: OpenBroker, _subject: Subject) -> Found:
-    folder = broker.home.root / "pictures"
-    _require_empty([path.name for path in folder.rglob("*")] if folder.exists() else [], "pictures")
-    return Found(
-        "never-made",
-        "looked for the folder of pictures; nothing is there, and no part of this version makes any",
-    )
-
-
-def _released(broker: OpenBroker, subject: Subject) -> Found:
-    """Every file there is one that was released, with its record beside it."""
-    count = size = 0
-    for job in subject.jobs:
-        folder = broker.home.released_dir(job.id)
-        found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-        if not found:
-            continue
-        with broker.db.read() as tx:
-            names = {item.name for item in artefacts.of_job(tx, job.id) if item.release_record is not None}
-        allowed = names | {f"{name}.record.json" for name in names}
-        _require_empty(sorted(found.keys() - allowed), "released, without a release record,")
-        count, size = count + len(found), size + sum(path.stat().st_size for path in found.values())
-    if not count:
-        return Found(
-            "never-made", f"looked into the folders of {len(subject.jobs)} jobs; nothing was released"
-        )
-    how = f"listed the folders of {len(subject.jobs)} jobs; each file is a released artefact or its record"
-    return Found("released-only", how, count, size)
-
-
-def _require_empty(left: list[str], where: str) -> None:
-    if left:
-        raise PlaceNotEmptyError(f"{len(left)} things are left in {where}", where=where)
-
-
-FINDERS: dict[str, Finder] = {
-    "source-archive": _outside,
-    "inventory": _outside,
-    "opt-out-list": _outside,
-    "cohort-lists": _outside,
-    "stager-memory": _stager_ended,
-    "copy-journals": _folders_gone(_staging),
-    "items-map": _folders_gone(_staging),
-    "selectable-values": _folders_gone(_selectable, "key-gone-and-empty"),
-    "staging-report": _folders_gone(_staging),
-    "key-store": _key_store,
-    "database": _not_checked,
-    "settings": _not_checked,
-    "audit-export": _not_checked,
-    "broker-logs": _not_checked,
-    "quarantine": _quarantine_gone,
-    "checked-artefacts": _folders_gone(_artefacts),
-    "checker-memory": _checker_ended,
-    "released-artefacts": _released,
-    "pictures": _pictures,
-    "sealed-copies": _sealed_copies,
-    "attempt-bundle": _attempts_gone("key-gone-and-empty"),
-    "attempt-served": _attempts_gone("key-gone-and-empty"),
-    "attempt-outputs": _attempts_gone("key-gone-and-empty", counted=True),
-    "attempt-progress": _attempts_gone("empty"),
-    "runtime": _not_checked,
-    "node-private-folder": _ended,
-    "node-memory": _ended,
-    "sandbox-tmp": _ended,
-    "shared-memory": _ended,
-    "dask-spill": _ended,
-    "compile-caches": _ended,
-    "gpu-memory": _gpu,
-    "slurm-spool": _not_checked,
-    "slurm-output": _not_checked,
-    "slurm-accounting": _not_checked,
-}
-"""How each row of ``audit/places.py`` is looked at; a test proves that none lacks, and that each can say no."""
+    return detail | found.amount

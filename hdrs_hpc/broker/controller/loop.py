@@ -1,4 +1,4 @@
-"""The controller: a loop over the state tables.  Each step observes, decides, acts; nothing is remembered.
+"""The controller: loops over the state tables.  Each step observes, decides, acts; nothing is remembered.
 
 ``python -m hdrs_hpc.broker.controller.loop --home HOME``
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import logging
-import random
 import signal
 import sys
 import threading
@@ -16,7 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.broker.controller.steps import Action, Step, Table
+from hdrs_hpc.broker import heartbeats, wake
+from hdrs_hpc.broker.controller.errands import Errands
+from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
+from hdrs_hpc.broker.controller.steps import Table
 from hdrs_hpc.broker.controller.steps.admit import AdmitStep
 from hdrs_hpc.broker.controller.steps.build_copy import BuildCopyStep
 from hdrs_hpc.broker.controller.steps.close import ClosingStep, OpenStep
@@ -26,15 +28,14 @@ from hdrs_hpc.broker.controller.steps.release import ReleaseStep, ReviewStep
 from hdrs_hpc.broker.controller.steps.run import RunStep
 from hdrs_hpc.broker.controller.steps.stage import AwaitCopiesStep, WantCopiesStep
 from hdrs_hpc.broker.controller.steps.submit import SubmitStep
+from hdrs_hpc.broker.controller.turns import turn
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, projects
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.broker.store.projects import Project
-from hdrs_hpc.broker.store.transition import StateMovedError
-from hdrs_hpc.core import errors
-from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
+from hdrs_hpc.core.errors import HdrsError
 
 logger = logging.getLogger("hdrs_hpc.controller")
 
@@ -46,44 +47,66 @@ JOB_STEPS: Table[Job] = {
     "RECEIVED": AdmitStep(),
     "ADMITTED": WantCopiesStep(),
     "STAGING": AwaitCopiesStep(),
-    "QUEUED": SubmitStep(),
-    "RUNNING": RunStep(),
     "COLLECTING": CollectStep(),
     "IN_REVIEW": ReviewStep(),
     "RELEASING": ReleaseStep(),
-    "PURGING": PurgeStep(),
 }
-
-
-def act(action: Action, broker: OpenBroker) -> None:
-    """The one place where anything happens: the kill trials wrap this."""
-    action.act(broker)
+"""Steps that ask no site: the controller's own loop takes them, of whatever cluster the job is."""
+SITE_STEPS: Table[Job] = {"QUEUED": SubmitStep(), "RUNNING": RunStep(), "PURGING": PurgeStep()}
+"""Steps that ask the job's site: each cluster's loop takes those of its own jobs."""
+SHORTEST_PAUSE_S = 0.05
+END_WITHIN_S = 5.0
 
 
 def tick(broker: OpenBroker) -> int:
-    """Give every living thing one turn; the number of actions that moved something on."""
+    """Give every living thing one turn, in this thread, sites included; the number of those that moved on."""
     broker.forget_lookups()
-    if not _log_holds(broker):
-        return _turns_of_projects(broker)
-    done = _turns_of_projects(broker)
-    with broker.db.read() as tx:
-        making = copies.active(tx)
-    for copy in making:
-        done += _turn(broker, COPY_STEPS, copy, f"copy/{copy.id}")
-    with broker.db.read() as tx:
-        living = jobs.active(tx)
-    for job in living:
-        done += _turn(broker, JOB_STEPS, job, f"job/{job.id}")
+    holds = log_holds(broker)
+    done = turns_of_controller(broker, holds=holds)
+    if holds:
+        done += sum(turns_of_cluster(broker, name) for name in clusters_at_work(broker))
     return done
 
 
-def _turns_of_projects(broker: OpenBroker) -> int:
+def turns_of_controller(broker: OpenBroker, *, holds: bool, loop: Loop | None = None) -> int:
+    """Projects, and while the log holds copies and the jobs that ask no site."""
     with broker.db.read() as tx:
         every_project = projects.every(tx)
-    return sum(_turn(broker, PROJECT_STEPS, project, f"project/{project.name}") for project in every_project)
+    done = _turns(broker, PROJECT_STEPS, [(f"project/{item.name}", item) for item in every_project], loop)
+    if not holds:
+        return done
+    with broker.db.read() as tx:
+        making = copies.active(tx)
+    done += _turns(broker, COPY_STEPS, [(f"copy/{item.id}", item) for item in making], loop)
+    with broker.db.read() as tx:
+        living = jobs.active(tx)
+    return done + _turns(broker, JOB_STEPS, [(f"job/{item.id}", item) for item in living], loop)
 
 
-def _log_holds(broker: OpenBroker) -> bool:
+def turns_of_cluster(broker: OpenBroker, name: str, loop: Loop | None = None) -> int:
+    """The jobs that ask this site."""
+    with broker.db.read() as tx:
+        mine = [job for job in jobs.active(tx) if job.cluster == name]
+    return _turns(broker, SITE_STEPS, [(f"job/{job.id}", job) for job in mine], loop)
+
+
+def clusters_at_work(broker: OpenBroker) -> list[str]:
+    """Clusters that have a living job."""
+    with broker.db.read() as tx:
+        return sorted({job.cluster for job in jobs.active(tx) if job.cluster is not None})
+
+
+def _turns(broker: OpenBroker, table: Table[Any], rows: Iterable[tuple[str, Any]], loop: Loop | None) -> int:
+    errands: Errands | None = loop.errands if loop is not None else None
+    done = 0
+    for about, row in rows:
+        if loop is not None:
+            loop.pulse.beat()
+        done += turn(broker, table, row, about, errands)
+    return done
+
+
+def log_holds(broker: OpenBroker) -> bool:
     """Whether keyd signs the log as it is.
 
     Where it does not, the database was put back from a backup: what it says of jobs and copies is not how things
@@ -107,70 +130,41 @@ def _log_holds(broker: OpenBroker) -> bool:
     return True
 
 
-def _turn(broker: OpenBroker, table: Table[Any], row: Any, about: str) -> int:
-    step: Step[Any] | None = table.get(row.state)
-    if step is None:
-        return 0
-    try:
-        action = step.decide(step.observe(broker, row))
-        if action is not None:
-            act(action, broker)
-    except StateMovedError:
-        return 0  # web or another turn was first; the next tick sees the new state
-    except HdrsError as error:
-        _note_trouble(broker, about, error)
-        return 0
-    except Exception as error:
-        # Our own bug: one job that meets it must not stop the others.  Its text may hold anything, so only its
-        # kind and place are told.
-        _note_trouble(broker, about, InternalError(f"{type(error).__name__} at {errors.raised_at(error)}"))
-        return 0
-    _note_no_trouble(broker, about)
-    if action is None:
-        return 0
-    logger.info("%s: %s", about, type(action).__name__)
-    return 1 if getattr(action, "moves_on", True) else 0
-
-
-def _note_trouble(broker: OpenBroker, about: str, error: HdrsError) -> None:
-    """What waits, waits visibly."""
-    level = logging.WARNING if isinstance(error, SiteError) else logging.ERROR
-    logger.log(level, "%s: %s", about, error.code)
-    broker.troubles[about] = error.code
-    with broker.db.write() as tx:
-        alerts.put(tx, about, error.code, error.message)
-
-
-def _note_no_trouble(broker: OpenBroker, about: str) -> None:
-    """Take back what an earlier turn could not do; alerts that a step put itself are the step's to clear."""
-    code = broker.troubles.pop(about, None)
-    if code is None:
-        return
-    with broker.db.write() as tx:
-        found = alerts.find(tx, about)
-        if found is not None and found.code == code:
-            alerts.clear(tx, about)
-
-
 def run(home: BrokerHome) -> None:
     """Tick until SIGTERM.  A second controller on the same home waits for the first one's end."""
     broker = OpenBroker.open(home)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     lock = (home.root / "controller.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process, however that ended
+    bell = wake.Bell(home)
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        bell.ring()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    heartbeats.begin(home)
     with broker.db.write() as tx:
         alerts.clear_all(tx)  # every turn looks at the facts anew; what is still so is said again
-    quiet = 0
+    sites = ClusterLoops(broker, lambda loop, name: turns_of_cluster(loop.broker, name, loop), bell.ring)
+
+    def own_tick(loop: Loop) -> int:
+        holds = log_holds(broker)
+        sites.held = not holds
+        done = turns_of_controller(broker, holds=holds, loop=loop)
+        sites.look_after(clusters_at_work(broker))
+        return done
+
+    stale_after_s = 1.2 * broker.settings.tick_s + broker.settings.heartbeat_grace_s
+    pulse = heartbeats.Pulse.of_controller(home, stale_after_s)
+    own = Loop(broker, pulse, bell, own_tick, tell_others=sites.ring, shortest_pause_s=SHORTEST_PAUSE_S)
     try:
-        while not stop.is_set():
-            quiet = 0 if tick(broker) else quiet + 1
-            # Quick after a change, since one step usually makes the next possible; jitter spreads the load.
-            pause = broker.settings.tick_s * (0.1 if quiet < 3 else random.uniform(0.8, 1.2))  # noqa: S311
-            stop.wait(pause)
+        own.run(stop)
     finally:
-        broker.close()
+        if sites.end(END_WITHIN_S) and own.errands.join(END_WITHIN_S):
+            broker.close()
+        bell.close()
 
 
 def main(argv: Iterable[str]) -> None:

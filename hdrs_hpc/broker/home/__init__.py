@@ -48,6 +48,8 @@ class BrokerSettings:
     port: int
     tick_s: float
     handover_deadline_s: float
+    heartbeat_grace_s: float = 45.0
+    """How much longer than a tick the controller may be silent before it counts as stuck."""
     opt_out_grace_s: float = OPT_OUT_GRACE_S
     """How long an attempt that has its keys may run on when somebody opts out of its data."""
     tls_certificate: Path | None = None
@@ -93,6 +95,7 @@ class BrokerHome:
             port=int(raw.get("port", 8443)),
             tick_s=float(raw.get("tick-s", 30.0)),
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
+            heartbeat_grace_s=float(raw.get("heartbeat-grace-s", 45.0)),
             opt_out_grace_s=_grace(raw.get("opt-out-grace-s", OPT_OUT_GRACE_S)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
@@ -123,6 +126,16 @@ class BrokerHome:
     @property
     def runtime_dir(self) -> Path:
         return self.root / "runtime"
+
+    @property
+    def wake_socket(self) -> Path:
+        """Whoever writes to it wakes the controller."""
+        return self.root / "wake.sock"
+
+    @property
+    def heartbeats_dir(self) -> Path:
+        """Signs of life of the controller's loops: times and process ids."""
+        return self.root / "heartbeats"
 
     @property
     def logs_dir(self) -> Path:
@@ -178,6 +191,16 @@ class BrokerHome:
 
     def make_folders(self) -> None:
         """Create the home's folders, 0700 each."""
-        names = ("keyd", "clusters", "runtime", "logs", "inventories", "staging", "quarantine", "cohorts")
+        names = (
+            "keyd",
+            "clusters",
+            "runtime",
+            "logs",
+            "inventories",
+            "staging",
+            "quarantine",
+            "cohorts",
+            "heartbeats",
+        )
         for name in ("", *names, "opt-outs", "artefacts", "released", "certificates"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

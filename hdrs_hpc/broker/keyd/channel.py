@@ -1,23 +1,22 @@
-"""Length-prefixed messages on keyd's socket: one request and one answer a connection."""
+"""Messages on keyd's socket: one request and one answer a connection, each bounded before it is read."""
 
 from __future__ import annotations
 
-import struct
-
-from hdrs_hpc.core.line import Line
+from hdrs_hpc.core.line import Line, MessageTooLongError
 from hdrs_hpc.protocol import wire
 
-MAX_MESSAGE_BYTES = 32 << 20
+MAX_MESSAGE_BYTES = 64 << 20
+"""The answers of 64 nodes, each as large as it may be."""
 
 
 def send(line: Line, raw: bytes) -> None:
     """Queue one message; see :class:`Line`."""
-    line.say(struct.pack(">I", len(raw)), raw)
+    line.say_message(raw)
 
 
 def receive(line: Line, until: float) -> bytes:
     """One message; raises ConnectionError when the other side is gone, TimeoutError at ``until``."""
-    (length,) = struct.unpack(">I", line.receive(4, until))
-    if length > MAX_MESSAGE_BYTES:
-        raise wire.MessageError("larger than a message may be")
-    return line.receive(length, until)
+    try:
+        return line.receive_message(MAX_MESSAGE_BYTES, until)
+    except MessageTooLongError:
+        raise wire.MessageError("larger than a message may be") from None

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,10 +17,12 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd import served
 from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES
+from hdrs_hpc.broker.keyd.grants import DatasetNotGrantedError, GrantHolder
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
+from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
-from hdrs_hpc.broker.keyd.trust import DatasetNotGrantedError, GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
@@ -29,8 +32,6 @@ from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
 from hdrs_hpc.protocol import handover as protocol
 from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.ranks import plan_ranks
-from hdrs_hpc.protocol.tls import make_tls
 
 STAGE_OUT_GRACE = timedelta(minutes=10)
 """How long after its walltime an attempt may take to seal its outputs."""
@@ -75,7 +76,11 @@ class Handover:
         """Judge, then bind the first public key of every node in one transaction."""
         spec, grant = self._judge(ask)
         served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
-        hellos = [wire.from_bytes(protocol.Hello, raw) for raw in ask.hellos]
+        hellos = ask.hellos
+        if len(hellos) > protocol.MAX_NODES:
+            raise protocol.HandoverTooLargeError(
+                f"{len(hellos)} nodes where {protocol.MAX_NODES} are reached"
+            )
         nodes = {hello.node: hello for hello in hellos}
         if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
             raise HandoverRefusedError("the attempt does not have the nodes that its spec asks for")
@@ -96,10 +101,10 @@ class Handover:
                 not_after = clock.to_text(self._not_after(spec, grant, ask.started_at))
                 db.execute(
                     "INSERT INTO handovers VALUES (?, ?, ?, ?, ?)",
-                    (ask.attempt, ask.job, _spec_digest(ask), wire.to_bytes(ask), not_after),
+                    (ask.attempt, ask.job, _spec_digest(ask), _without_hellos(ask), not_after),
                 )
                 db.executemany(
-                    "INSERT INTO bindings VALUES (?, ?, ?, NULL)",
+                    "INSERT INTO bindings VALUES (?, ?, ?, NULL, NULL)",
                     [(ask.attempt, hello.node, wire.to_bytes(hello)) for hello in hellos],
                 )
                 db.executemany(
@@ -122,17 +127,23 @@ class Handover:
         hellos = [_hello(row) for row in bound]
         self._check_runtimes(request, spec, grant, hellos)
         _require_logged(attempt, logged, hellos)
-        answers = {row["node"]: row["answer"] for row in bound}
-        if None in answers.values():
-            answers = self._seal(request, spec, hellos, clock.from_text(not_after))
+        nodes = protocol.list_nodes(hellos)
+        if any(row["answer"] is None for row in bound):
+            answers = self._seal(request, spec, hellos, nodes, clock.from_text(not_after))
             with self._keys.transaction() as db:
                 db.executemany(
-                    "UPDATE bindings SET answer = ? WHERE attempt = ? AND node = ?",
-                    [(raw, attempt, node) for node, raw in answers.items()],
+                    "UPDATE bindings SET answer = ?, sealed = ? WHERE attempt = ? AND node = ?",
+                    [(answer.envelope, answer.sealed, attempt, node) for node, answer in answers.items()],
                 )
+        else:
+            answers = {row["node"]: protocol.NodeAnswer(row["answer"], row["sealed"]) for row in bound}
         return {
-            "answers": {node: base64.b64encode(raw).decode() for node, raw in answers.items()},
-            "digests": {node: f"sha256:{hashlib.sha256(raw).hexdigest()}" for node, raw in answers.items()},
+            "nodes": base64.b64encode(nodes.to_bytes()).decode(),
+            "answers": {node: wire.to_value(answer) for node, answer in answers.items()},
+            "digests": {
+                node: f"sha256:{hashlib.sha256(answer.envelope).hexdigest()}"
+                for node, answer in answers.items()
+            },
             "not_after": not_after,
             "keys": sorted(self._key_ids(request)),
         }
@@ -171,7 +182,7 @@ class Handover:
             raise HandoverRefusedError("the attempt is bound for another job")
 
     def _check_runtimes(
-        self, ask: m.BindNodes, spec: JobSpec, grant: Grant, hellos: list[protocol.Hello]
+        self, ask: m.BindNodes, spec: JobSpec, grant: Grant, hellos: Sequence[protocol.Hello]
     ) -> None:
         """Every node runs a runtime that is registered for the cluster, which is one that the documents name."""
         if ask.cluster not in grant.limits.clusters or spec.resources.cluster not in (None, ask.cluster):
@@ -191,7 +202,12 @@ class Handover:
         """Everything that must hold of the documents at this moment."""
         grant = self._grants.require_giving(ask.project)
         root = self._roots.current()
-        found = trust.verify(Envelope.parse(ask.spec), "job-spec", root)
+        envelope = Envelope.parse(ask.spec)
+        found = trust.verify(envelope, "job-spec", root)
+        if len(envelope.payload) > protocol.MAX_SPEC_BYTES:
+            raise protocol.HandoverTooLargeError(
+                f"a signed spec of {len(envelope.payload)} bytes where {protocol.MAX_SPEC_BYTES} are carried"
+            )
         spec = found.document
         if spec.audience != root.document.audience or spec.project != ask.project:
             raise HandoverRefusedError("the spec is for another broker or project")
@@ -221,8 +237,6 @@ class Handover:
 
     def _check_code(self, ask: m.BindNodes, spec: JobSpec, grant: Grant, root: trust.VerifiedRoot) -> None:
         work = spec.workload
-        if work.kind != "dask":
-            raise HandoverRefusedError("no such kind of workload in this version")
         if work.builtin is not None:
             if work.builtin not in grant.workloads.builtin or ask.bundle_parts is not None:
                 raise HandoverRefusedError("the workload is not granted")
@@ -259,37 +273,31 @@ class Handover:
         ask: m.BindNodes,
         spec: JobSpec,
         hellos: list[protocol.Hello],
+        nodes: protocol.NodeList,
         not_after: datetime,
-    ) -> dict[str, bytes]:
+    ) -> dict[str, protocol.NodeAnswer]:
         audience = self._roots.current().document.audience
-        order = self._order(ask, spec, hellos, not_after)
-        sealed = {}
+        order = self._order(ask, spec, not_after)
+        made = {}
         for hello in hellos:
-            answer = protocol.seal_order(audience, order, hello)
-            sealed[hello.node] = self._sign("handover-answer", wire.to_bytes(answer)).to_bytes()
-        return sealed
+            answer, sealed = protocol.seal_order(audience, order, hello, nodes)
+            envelope = self._sign("handover-answer", wire.to_bytes(answer)).to_bytes()
+            made[hello.node] = protocol.NodeAnswer(envelope, sealed)
+        return made
 
     def _order(
         self,
         ask: m.BindNodes,
         spec: JobSpec,
-        hellos: list[protocol.Hello],
         not_after: datetime,
     ) -> protocol.LaunchOrder:
-        by_node = sorted(hellos, key=lambda hello: hello.node)
-        tls = make_tls(ask.attempt, self._now(), not_after)
+        """The same for all nodes: what each of them does of it, its own catalogue of workloads says."""
         resources = spec.resources
         return protocol.LaunchOrder(
             project=ask.project,
             attempt=ask.attempt,
             job=ask.job,
-            workload=protocol.WorkloadOrder(
-                kind="dask",
-                builtin=spec.workload.builtin,
-                bundle=self._bundle(ask, spec),
-                entry=spec.workload.entry,
-                parameters=dict(spec.workload.parameters),
-            ),
+            spec=Envelope.parse(ask.spec).payload,
             inputs={
                 fact.input: dataclasses.replace(
                     self._input(ask.project, "copy", fact.copy, fact.parts),
@@ -299,15 +307,14 @@ class Handover:
                 )
                 for fact in ask.copies
             },
+            bundle=self._bundle(ask, spec),
             output_key=self._keys.key(ask.project, "output", ask.attempt),
+            shared_secret=os.urandom(32),
             outputs=tuple(
                 protocol.OutputOrder(name, output.class_, output.path, output.max_size)
                 for name, output in written(spec.outputs).items()
             ),
             isolation=ask.isolation,
-            ranks=plan_ranks([hello.node for hello in by_node], resources.cpus_per_task),
-            scheduler=f"tls://{by_node[0].address}:{by_node[0].port}",
-            tls=protocol.TlsOrder(tls.ca, tls.cert, tls.key),
             not_after=clock.to_text(not_after),
             time_s=resources.time,
             mem_mb=resources.mem,
@@ -351,6 +358,11 @@ def digest_of(public_key: bytes) -> str:
 
 def _hello(row: Any) -> protocol.Hello:
     return wire.from_bytes(protocol.Hello, row["hello"])
+
+
+def _without_hellos(ask: m.BindNodes) -> bytes:
+    """What is kept of a request: what the nodes said lies beside it, node by node."""
+    return wire.to_bytes(dataclasses.replace(ask, hellos=()))
 
 
 def _decided(ask: m.BindNodes) -> tuple[object, ...]:

@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.closures import ClosureHolder
+from hdrs_hpc.broker.keyd.grants import GrantHolder
 from hdrs_hpc.broker.keyd.handover import Handover
 from hdrs_hpc.broker.keyd.keystore import MASTER_SINCE, NEVER_MADE, FileKeystore, KeyRecord, KeyUnknownError
 from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, LogWatch, NotLoggedError
+from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
+from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
-from hdrs_hpc.broker.keyd.trust import GrantHolder, OptOutHolder, RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import trust
@@ -83,6 +86,7 @@ class Keyd:
         self._now = now
         self._roots = RootHolder(keystore)
         self._grants = GrantHolder(keystore, self._roots, now)
+        self._closures = ClosureHolder(keystore, self._roots, self._grants, now)
         self._opt_outs = OptOutHolder(keystore, self._roots)
         self._log = LogWatch(keystore, self._roots, self._sign, now)
         self._runtimes = RuntimeHolder(keystore)
@@ -111,13 +115,13 @@ class Keyd:
             case m.HeldGrant():
                 return {
                     "grant": self._grants.digest(ask.project),
-                    "unfrozen": self._grants.unfrozen(ask.project),
+                    "unfrozen": self._closures.unfrozen(ask.project),
                 }
             case m.AdmitGrant():
                 logged = self._log.entries(ask.logged)
                 return {"project": self._grants.admit(ask.envelope, ask.registrations, logged)}
             case m.AdmitUnfreeze():
-                return {"project": self._grants.unfreeze(ask.envelope, self._log.entries(ask.logged))}
+                return {"project": self._closures.unfreeze(ask.envelope, self._log.entries(ask.logged))}
             case m.HeldOptOut():
                 held = self._opt_outs.held(ask.dataset)
                 return {"version": held["version"], "list": held.get("list")}
@@ -196,7 +200,7 @@ class Keyd:
         }
 
     def _close(self, ask: m.AdmitClosure) -> dict[str, Any]:
-        project, action = self._grants.close(ask.envelope)
+        project, action = self._closures.close(ask.envelope)
         self.destroy_expired()  # the closure moved the ends; whoever dies in between, the next start does it
         return {"project": project, "action": action}
 

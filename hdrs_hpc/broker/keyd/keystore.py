@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS handovers (
   attempt TEXT PRIMARY KEY, job TEXT NOT NULL, spec TEXT NOT NULL, request BLOB NOT NULL,
   not_after TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bindings (
-  attempt TEXT NOT NULL, node TEXT NOT NULL, hello BLOB NOT NULL, answer BLOB,
+  attempt TEXT NOT NULL, node TEXT NOT NULL, hello BLOB NOT NULL, answer BLOB, sealed BLOB,
   PRIMARY KEY (attempt, node)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (
   attempt TEXT NOT NULL, project TEXT NOT NULL, role TEXT NOT NULL, holder TEXT NOT NULL,
@@ -373,7 +373,7 @@ def _record(row: sqlite3.Row) -> KeyRecord:
 def _forget_answers(db: sqlite3.Connection, record: KeyRecord) -> None:
     """Answers of a hand-over hold the key too, sealed to a node: they go with it."""
     db.execute(
-        "UPDATE bindings SET answer = NULL WHERE attempt IN"
+        "UPDATE bindings SET answer = NULL, sealed = NULL WHERE attempt IN"
         " (SELECT attempt FROM uses WHERE project = ? AND role = ? AND holder = ?)",
         (record.project, record.role, record.holder),
     )

@@ -15,7 +15,7 @@ from hdrs_hpc.audit import merkle
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
-from hdrs_hpc.broker.keyd.trust import RootHolder
+from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError, SiteError
 from hdrs_hpc.documents.envelope import Envelope

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
+from hdrs_hpc.protocol.handover import Hello
 from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
@@ -191,7 +192,8 @@ class BindNodes:
     attempt: Holder
     spec: EnvelopeBytes
     code_approvals: Annotated[tuple[EnvelopeBytes, ...], Between(0, 16)]
-    hellos: Annotated[tuple[Annotated[bytes, Between(1, 65536)], ...], Between(1, 64)]
+    hellos: Annotated[tuple[Hello, ...], Between(0, 4096)]
+    """More than a hand-over reaches, so that too many are refused in a sentence."""
     copies: Annotated[tuple[CopyFacts, ...], Between(0, 64)]
     chosen: LogProof
     """The ``served-chosen`` of every input."""
@@ -207,7 +209,8 @@ class BindNodes:
 class AnswerNodes:
     """Second half: sealed answers, given only against proof that every binding is in the log.
 
-    → ``{answers: {node: base64 envelope}, digests: {node: digest}}``.  Again gives the same bytes.
+    → ``{nodes: base64 of the list of nodes, answers: {node: its NodeAnswer}, digests: {node: digest}, not_after,
+    keys}``.  Again gives the same bytes.
     """
 
     attempt: Holder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.broker import serve, states
+from hdrs_hpc.broker import heartbeats, serve, states
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import client, messages
 from hdrs_hpc.broker.store import alerts, copies, jobs, log, projects
@@ -94,7 +94,8 @@ def look(home: BrokerHome) -> BrokerStatus:
             audience=settings.audience,
             processes=(
                 keyd,
-                ProcessState("controller", pids.get("controller"), "controller" in pids, ""),
+                _controller(home, pids.get("controller")),
+                *map(_cluster, heartbeats.clusters(home)),
                 ProcessState("web", pids.get("web"), web_lives, settings.url),
             ),
             trust_root=told.get("root"),
@@ -121,6 +122,25 @@ def _keyd(home: BrokerHome, pid: int | None) -> tuple[ProcessState, dict[str, An
     except HdrsError as error:
         return ProcessState("keyd", pid, False, error.message), {}
     return ProcessState("keyd", pid, True, f"keystore {told['keystore']['class']}"), told
+
+
+def _controller(home: BrokerHome, pid: int | None) -> ProcessState:
+    """It answers by its heartbeat: a process that is stopped or hangs is there, and does nothing."""
+    beat = heartbeats.controller(home)
+    if pid is None or beat is None or beat.pid != pid:
+        return ProcessState("controller", pid, False, "" if pid is None else "not heard of yet")
+    return ProcessState("controller", pid, not beat.stale, _heard(beat))
+
+
+def _cluster(beat: heartbeats.Heartbeat) -> ProcessState:
+    """One cluster's loop, a thread of the controller."""
+    return ProcessState(f"cluster {beat.cluster}", beat.pid, not beat.stale, _heard(beat))
+
+
+def _heard(beat: heartbeats.Heartbeat) -> str:
+    return (
+        f"stuck? last heard of {beat.age_s:.0f} s ago" if beat.stale else f"heard of {beat.age_s:.0f} s ago"
+    )
 
 
 def _pids(home: BrokerHome) -> dict[str, int]:

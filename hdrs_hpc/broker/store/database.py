@@ -14,10 +14,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import OperationalError
 
-from hdrs_hpc.core.errors import SiteError
+from hdrs_hpc.broker.store import schema
+from hdrs_hpc.core.errors import ConflictError, SiteError
 
 BUSY_TIMEOUT_MS = 30_000
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED)
@@ -29,11 +30,28 @@ class DatabaseBusyError(SiteError):
     remedy = "Try again; if it stays so, look for a process that holds the database open."
 
 
+class SchemaOlderError(ConflictError):
+    code = "database-schema-older"
+    meaning = "The broker's database was made by an older version of hdrs-hpc and was not brought up to date."
+    remedy = "Start the broker with this version, `hdrs-hpc broker serve`: it brings the database up to date first."
+
+
+class SchemaNewerError(ConflictError):
+    code = "database-schema-newer"
+    meaning = "The broker's database was brought up to date by a newer version of hdrs-hpc."
+    remedy = "Use that version; this one would misread the database, and changed nothing."
+
+
 class Database:
-    """One broker's database file."""
+    """One broker's database file.
+
+    Its schema is brought up to date at one place, before any process of the broker starts; whoever opens it
+    otherwise is refused at its first transaction where the schema is another one than this version's.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._schema_is_ours = False
         self.engine: Engine = create_engine(
             f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 30}
         )
@@ -41,10 +59,13 @@ class Database:
         event.listen(self.engine, "begin", _begin_deferred)
 
     def migrate(self) -> None:
-        """Bring the schema up to date (Alembic)."""
+        """Bring the schema up to date (Alembic): at `broker init`, and at `broker serve` before its processes start."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["engine"] = self.engine
+        with _busy(), self.engine.connect() as connection:
+            if _version(connection) > schema.VERSION:
+                raise SchemaNewerError()
         command.upgrade(config, "head")
 
     @contextmanager
@@ -53,16 +74,35 @@ class Database:
         with _busy(), self.engine.connect() as connection:
             connection.info["immediate"] = True
             with connection.begin():
+                self._check_schema(connection)
                 yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
         with _busy(), self.engine.connect() as connection, connection.begin():
+            self._check_schema(connection)
             yield connection
+
+    def _check_schema(self, connection: Connection) -> None:
+        if self._schema_is_ours:
+            return
+        found = _version(connection)
+        if found < schema.VERSION:
+            raise SchemaOlderError(f"its schema is {found or 'none'}, this version's is {schema.VERSION}")
+        if found > schema.VERSION:
+            raise SchemaNewerError(f"its schema is {found}, this version's is {schema.VERSION}")
+        self._schema_is_ours = True
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _version(connection: Connection) -> str:
+    """Number of the newest migration that ran on it, as text; empty for a database without any."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none() or ""
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def registration(tx: Connection, name: str, version: str) -> DatasetRegistration
     """The signed registration of one version."""
     wanted = select(datasets.c.registration).where(datasets.c.name == name, datasets.c.version == version)
     digest = tx.execute(wanted).scalar_one()
-    return DatasetRegistration.from_payload(documents.get(tx, digest).envelope.payload)
+    return documents.get(tx, digest).read(DatasetRegistration)
 
 
 def registrations_of(tx: Connection, name: str) -> list[DatasetRegistration]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
@@ -11,6 +12,11 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import InternalError, NotFoundError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.models.document import Document
+
+KEPT, KEPT_BYTES = 1024, 64 << 10
+"""How many documents a process keeps parsed, by their exact bytes, and how large they may be for that."""
+KEPT_ROOTS = 4
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,23 @@ class Accepted:
     @property
     def envelope(self) -> Envelope:
         return Envelope.parse(self.raw)
+
+    def read[Doc: Document](self, model: type[Doc]) -> Doc:
+        """What it says.  The same bytes are parsed and checked once by a process, and never changed afterwards."""
+        if len(self.raw) > KEPT_BYTES:
+            return model.from_payload(self.envelope.payload)
+        found: Doc = _read(model, self.raw)
+        return found
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _read[Doc: Document](model: type[Doc], raw: bytes) -> Doc:
+    return model.from_payload(Envelope.parse(raw).payload)
+
+
+@functools.lru_cache(maxsize=KEPT_ROOTS)
+def _root(raw: bytes, digest: str) -> trust.VerifiedRoot:
+    return trust.load_root(raw, digest)
 
 
 def put(tx: Connection, digest: str, kind: str, raw: bytes, people: tuple[str, ...]) -> None:
@@ -69,13 +92,13 @@ def all_raw(tx: Connection) -> dict[str, bytes]:
 
 
 def current_root(tx: Connection) -> trust.VerifiedRoot:
-    """The trust root in force; it was verified when it was accepted and is verified again here."""
+    """The trust root in force; it was verified when it was accepted, and each process verifies its bytes again."""
     row = tx.execute(select(trust_roots).order_by(trust_roots.c.version.desc()).limit(1)).first()
     if row is None:
         raise NotFoundError(
             "this broker has no trust root yet", remedy="Install the signed one with `hdrs-hpc broker trust`."
         )
-    return trust.load_root(get(tx, row.digest).raw, row.digest)
+    return _root(get(tx, row.digest).raw, row.digest)
 
 
 def put_root(tx: Connection, root: trust.VerifiedRoot) -> None:

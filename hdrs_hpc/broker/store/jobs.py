@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import attempts, bundles, jobs
@@ -98,13 +98,21 @@ def active(tx: Connection) -> list[Job]:
     return [Job(**row._mapping) for row in rows]
 
 
+def oldest_in_state(tx: Connection, state: str) -> str | None:
+    """Since when the job that has been in this state for longest is in it; None where no job is."""
+    found: str | None = tx.execute(
+        select(func.min(jobs.c.changed_at)).where(jobs.c.state == state)
+    ).scalar_one()
+    return found
+
+
 def of_project(tx: Connection, project: str) -> list[Job]:
     rows = tx.execute(select(jobs).where(jobs.c.project == project).order_by(jobs.c.received_at, jobs.c.id))
     return [Job(**row._mapping) for row in rows]
 
 
 def spec_of(tx: Connection, job: Job) -> JobSpec:
-    return JobSpec.from_payload(documents.get(tx, job.spec).envelope.payload)
+    return documents.get(tx, job.spec).read(JobSpec)
 
 
 def request_cancel(tx: Connection, job: str) -> None:

@@ -56,7 +56,7 @@ def require_open(tx: Connection, name: str) -> None:
 
 
 def grant_of(tx: Connection, project: Project) -> Grant:
-    return Grant.from_payload(documents.get(tx, project.grant).envelope.payload)
+    return documents.get(tx, project.grant).read(Grant)
 
 
 def supersede_grant(tx: Connection, name: str, digest: str, version: int) -> None:
@@ -83,10 +83,7 @@ def unfreezes(tx: Connection, name: str) -> dict[str, str]:
 
 
 def _closures(tx: Connection, name: str, action: str) -> list[tuple[str, Closure]]:
-    read = [
-        (item.digest, Closure.from_payload(item.envelope.payload))
-        for item in documents.of_kind(tx, "closure")
-    ]
+    read = [(item.digest, item.read(Closure)) for item in documents.of_kind(tx, "closure")]
     return [(digest, found) for digest, found in read if (found.project, found.action) == (name, action)]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.responses import Response
+
 DSSE = "application/vnd.dsse+json"
 LINES = "application/x-ndjson"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -27,3 +29,14 @@ DOWNLOAD: Told = {
 def takes(media_type: str) -> dict[str, Any]:
     """``openapi_extra`` of a route that reads the raw body."""
     return {"requestBody": {"required": True, "content": {media_type: _BYTES}}}
+
+
+def envelope(raw: bytes) -> Response:
+    """A signed document, byte for byte."""
+    return Response(raw, media_type=DSSE)
+
+
+def download(raw: bytes, media_type: str | None, name: str) -> Response:
+    """Bytes for saving, never for a browser to show in the name of this address."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return Response(raw, media_type=media_type or "application/octet-stream", headers=headers)

@@ -10,9 +10,9 @@ from fastapi import Depends, Header, Request
 
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.keyd import client, messages
-from hdrs_hpc.broker.store import documents
+from hdrs_hpc.broker.reading import broker as reading
+from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store.database import Database
-from hdrs_hpc.broker.web.permissions import Who
 from hdrs_hpc.broker.web.rate_limits import Brake
 from hdrs_hpc.broker.web.tokens import Challenges, TokenInvalidError, TokenMissingError, Tokens
 from hdrs_hpc.core.errors import BadDocumentError, InternalError
@@ -90,7 +90,7 @@ def get_who(
         raise TokenInvalidError()
     person = web.tokens.person(token.strip())
     with web.db.read() as tx:
-        root = documents.current_root(tx)
+        root = reading.root(tx)
     who = Who.under(root.document, person)
     if who is None:
         raise TokenInvalidError("the trust root in force does not list this person")

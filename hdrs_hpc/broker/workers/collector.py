@@ -19,8 +19,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.controller.steps.keys import use_key
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy

@@ -32,9 +32,6 @@ class WorkerDiedError(SiteError):
     remedy = "It is started again; if it stays so, look at its log below the broker's home and at the memory."
 
 
-PROGRESS_NAME = "progress.json"
-
-
 @dataclass(frozen=True)
 class Work:
     """What can be seen of one piece of work.  ``error`` is an ``as_dict`` of an HdrsError."""
@@ -107,15 +104,6 @@ def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
         outcome = {"error": InternalError("a worker of the broker failed", where=where).as_dict()}
     write_json(folder / "result.json", outcome)
     return 0 if "ok" in outcome else 1
-
-
-def progress(folder: Path) -> dict[str, Any] | None:
-    """What the work last wrote about how far it is."""
-    try:
-        found: dict[str, Any] = json.loads((folder / PROGRESS_NAME).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found
 
 
 def _locked(path: Path) -> bool:

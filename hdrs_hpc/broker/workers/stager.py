@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sources.opening import open_source
-from hdrs_hpc.broker.controller.steps.keys import use_key
 from hdrs_hpc.broker.home import BrokerHome, opt_out_lists
 from hdrs_hpc.broker.home.opt_out_lists import PatientList
+from hdrs_hpc.broker.home.progress import PROGRESS_NAME
 from hdrs_hpc.broker.home.selectable import keep_selectable
+from hdrs_hpc.broker.keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, opt_outs
 from hdrs_hpc.broker.workers import process as workers
@@ -161,7 +162,7 @@ class _Meter:
     """Writes progress now and then: counts and bytes, nothing of what was read."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / workers.PROGRESS_NAME
+        self._path = folder / PROGRESS_NAME
         self._next = 0.0
 
     def note(self, progress: Progress) -> None:

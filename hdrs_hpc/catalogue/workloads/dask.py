@@ -21,11 +21,32 @@ from hdrs_hpc.catalogue.workloads.kind import (
     check_parameters,
 )
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
+from hdrs_hpc.protocol import wire
+from hdrs_hpc.protocol.wire import Count
 
 TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
 CONNECT_TIMEOUT_S = 120
 SINGLE_THREADED_CPUS = 8
 THREADS = 4
+
+
+@dataclass(frozen=True)
+class DaskTold:
+    """What the processes on a node are told."""
+
+    scheduler: str
+    """``tls://<address>:<port>``, on the first node."""
+    address: str
+    """Of this node, where its workers listen."""
+    nodes: Count
+    workers_in_all: Count
+    threads: Count
+    """Of each worker."""
+    worker_memory_bytes: Count
+    connect_timeout_s: Count
+    builtin: str | None
+    entry: str | None
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,23 +79,24 @@ def plan(fields: DaskFields, given: Given) -> Plan:
     threads = 1 if given.cpus <= SINGLE_THREADED_CPUS else THREADS
     workers = max(1, given.cpus // threads)
     first = given.nodes[0]
-    told: dict[str, Any] = {
-        "scheduler": f"tls://{first.address}:{Rendezvous.read(given.first_told).port}",
-        "address": given.address,
-        "nodes": len(given.nodes),
-        "workers-in-all": workers * len(given.nodes),
-        "threads": threads,
+    told = DaskTold(
+        scheduler=f"tls://{first.address}:{Rendezvous.read(given.first_told).port}",
+        address=given.address,
+        nodes=len(given.nodes),
+        workers_in_all=workers * len(given.nodes),
+        threads=threads,
         # Half of a node's memory is for the workers: the rest holds what is served and what is written.
-        "worker-memory-bytes": (given.memory_mb // 2 << 20) * 4 // 5 // workers,
-        "connect-timeout-s": CONNECT_TIMEOUT_S,
-        "builtin": fields.builtin,
-        "entry": fields.entry,
-        "parameters": fields.parameters,
-    }
+        worker_memory_bytes=(given.memory_mb // 2 << 20) * 4 // 5 // workers,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        builtin=fields.builtin,
+        entry=fields.entry,
+        parameters=fields.parameters,
+    )
     roles = [*(["scheduler", "client"] if given.is_first else []), *["worker"] * workers]
     return Plan(
         module="hdrs_hpc.workloads.dask_ranks",
-        processes=tuple(Process(role, number, told) for number, role in enumerate(roles)),
+        processes=tuple(Process(role, number) for number, role in enumerate(roles)),
+        told=wire.to_value(told),
         ends_with="client" if given.is_first else None,
         needs=("scheduler", "worker") if given.is_first else (),
         environment={"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},

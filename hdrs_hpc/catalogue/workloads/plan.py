@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Count, Name, NodeName
@@ -35,16 +35,15 @@ class Peer:
     address: str
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """PEM texts: the attempt's own authority, and this node's certificate and key under it."""
+class PemCertificate(Protocol):
+    """PEM texts (``protocol/certificates.py``): the attempt's own authority, this node's certificate and key."""
 
-    ca: str
-    cert: str
-    key: str
-
-    def __repr__(self) -> str:  # a key must not reach a log through a traceback
-        return "Certificate(…)"
+    @property
+    def ca(self) -> str: ...
+    @property
+    def cert(self) -> str: ...
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,8 @@ class Given:
     """Of one node, as are ``memory_mb`` and ``gpus``."""
     memory_mb: int
     gpus: int
-    certificate: Certificate
-    folder: str
-    """Where the plan's ``files`` will lie, as the workload sees it."""
+    certificate: PemCertificate
+    """By which the nodes of this attempt know each other."""
 
     @property
     def is_first(self) -> bool:
@@ -80,8 +78,6 @@ class Process:
     role: Name
     number: Count
     """Among the processes of the node."""
-    told: dict[str, Any]
-    """What its kind's module tells the code that runs in it: plain JSON values."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,8 @@ class Plan:
     module: str
     """Imported once inside the sandbox; each process is forked from there and calls ``run(launch, process)``."""
     processes: Annotated[tuple[Process, ...], Between(1, MAX_PROCESSES)]
+    told: dict[str, Any]
+    """What all of them are told: plain JSON values, which only ``module`` understands."""
     ends_with: Name | None = None
     """The role whose end is the workload's end on this node, with its exit code; None: with the last process."""
     needs: tuple[Name, ...] = ()

@@ -1,66 +1,76 @@
-"""The launcher: process 1 of the workload's side.  Starts the ranks of this node and waits for their end.
+"""The launcher: process 1 of the workload's side.  Executes the plan of this node and waits for its end.
 
-Ranks are forked from one process that has already imported Dask, which saves each of them a second of a core.
+It knows no kind of workload.  The plan names one module; its processes are forked from this one, which has imported
+that module already: what takes a second of a core is so paid once.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from hdrs_hpc.node.launch.plan import EXIT_NO_RANKS, LaunchPlan
+from hdrs_hpc.catalogue.workloads.plan import Plan, Process
+from hdrs_hpc.node.launch.plan import EXIT_ALONE, EXIT_EXCEPTION, Launch
 from hdrs_hpc.protocol import wire
 
-# Imported for the forks' sake, before anything starts a thread.
-from hdrs_hpc.node.launch import ranks  # isort: skip
-
-
-CLIENT_GRACE_S = 10.0
+GRACE_S = 10.0
 
 
 def main(argv: list[str]) -> int:
-    plan = wire.from_bytes(LaunchPlan, Path(argv[0]).read_bytes())
-    if plan.most_threads:
+    launch = wire.from_bytes(Launch, Path(argv[0]).read_bytes())
+    if launch.most_threads:
         # Inside the sandbox's user namespace: what else the account runs on the node does not count.
-        resource.setrlimit(resource.RLIMIT_NPROC, (plan.most_threads, plan.most_threads))
-    roles = [*(["scheduler", "client"] if plan.first else []), *["worker"] * plan.workers]
+        resource.setrlimit(resource.RLIMIT_NPROC, (launch.most_threads, launch.most_threads))
+    # Before anything starts a thread.
+    run: Callable[[Launch, Process], int] = importlib.import_module(launch.plan.module).run
     children: dict[int, str] = {}
-    for number, role in enumerate(roles):
+    for process in launch.plan.processes:
         pid = os.fork()
         if pid == 0:
-            ranks.run(plan, role, number)  # never returns
-        children[pid] = role
-    code = _wait(children, plan.first)
+            _be(run, launch, process)
+        children[pid] = process.role
+    code = _wait(children, launch.plan)
     for pid in children:
         os.kill(pid, signal.SIGKILL)  # all results lie in the outputs: a quiet end is a quick one
     return code
 
 
-def _wait(children: dict[int, str], first: bool) -> int:
-    """Wait for the client's end, or on other nodes for the last worker's; removes who ended from ``children``.
+def _be(run: Callable[[Launch, Process], int], launch: Launch, process: Process) -> None:
+    """One process of the plan until its end, without handlers that the launcher might have set."""
+    code = EXIT_EXCEPTION
+    try:
+        code = run(launch, process)
+    finally:
+        os._exit(code)
 
-    When the client shuts the cluster down, scheduler and workers end before it does: it gets a moment.  When
-    they ended by themselves nobody is left to compute for it, and it would wait for ever.
+
+def _wait(children: dict[int, str], plan: Plan) -> int:
+    """Wait for the end of the process that decides, or of the last one; removes who ended from ``children``.
+
+    Those that it needs may end just before it does: it gets a moment.  When they ended by themselves nobody is left
+    to work with, and it would wait for ever.
     """
     deadline: float | None = None
     while children:
         pid, status = os.waitpid(-1, 0 if deadline is None else os.WNOHANG)
         if pid == 0:
             if deadline is not None and time.monotonic() >= deadline:
-                return EXIT_NO_RANKS
+                return EXIT_ALONE
             time.sleep(0.02)
             continue
         role = children.pop(pid, "")
-        if role == "client":
+        if role == plan.ends_with:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
         left = children.values()
-        if first and deadline is None and ("scheduler" not in left or "worker" not in left):
-            deadline = time.monotonic() + CLIENT_GRACE_S
+        if plan.ends_with in left and deadline is None and any(role not in left for role in plan.needs):
+            deadline = time.monotonic() + GRACE_S
     return 0
 
 

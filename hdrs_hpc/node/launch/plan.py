@@ -7,46 +7,35 @@ form (see :mod:`hdrs_hpc.node.verdict`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
+from hdrs_hpc.catalogue.workloads.plan import Plan
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Count, Pattern
 
 PLAN_NAME = "plan.json"
 REPORT_NAME = "report.json"
 SOCKET_NAME = "data.sock"
-TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
 MAX_REPORT_BYTES = 8192
 EXIT_EXCEPTION = 1
-EXIT_NO_RANKS = 71
+EXIT_ALONE = 71
+"""The process that decides was left by those that it needs."""
 
 
 @dataclass(frozen=True)
-class LaunchPlan:
-    first: bool
-    """Whether scheduler and client run here."""
-    nodes: Count
-    workers: Count
-    threads: Count
-    workers_in_all: Count
-    memory_mb: Count
-    """For all ranks of this node."""
+class Launch:
+    """What the launcher executes: the plan of the workload's kind, and what every workload has."""
+
+    plan: Plan
     most_threads: Count
     """Processes and threads together; 0: not limited, since only in a user namespace the limit counts it alone."""
-    address: str
-    """Of this node, where ranks listen."""
-    scheduler: str
-    """``tls://<address>:<port>``."""
-    connect_timeout_s: Count
-    builtin: str | None
-    entry: str | None
-    parameters: dict[str, Any]
     inputs: tuple[str, ...]
     outputs: dict[str, str]
     """Name to path below ``out``."""
     out: str
     bundle: str
-    plan: str
+    folder: str
+    """Where this file lies, and the plan's own files beside it."""
     report: str
     tmp: str
 

@@ -114,12 +114,12 @@ class SftpStore:
             with self._session(name) as sftp:
                 handle = self._create(sftp, partial)
                 try:
-                    _write(sftp, handle, data, name)
+                    write_all(sftp, handle, data, name)
                     self._rename_once(sftp, partial, name)
                 except BaseException:
                     sftp.tell(wire.remove(partial))  # where that fails, the next sweep finds it
                     raise
-        except _SourceError as failed:
+        except SourceReadError as failed:
             raise failed.error from None
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
@@ -220,7 +220,7 @@ class SftpStore:
             raise ObjectTransferError(f"SFTP failed ({type(error).__name__})", where=name) from error
 
 
-class _SourceError(Exception):
+class SourceReadError(Exception):
     """Carries an error of the data's source past the translation of the connection's errors."""
 
     def __init__(self, error: Exception) -> None:
@@ -232,10 +232,10 @@ def _from_source(data: Bytes | Iterable[Bytes]) -> Iterator[Bytes]:
     try:
         yield from pieces(data)
     except OSError as error:
-        raise _SourceError(error) from None
+        raise SourceReadError(error) from None
 
 
-def _write(sftp: SftpSession, handle: bytes, data: Bytes | Iterable[Bytes], name: str) -> None:
+def write_all(sftp: SftpSession, handle: bytes, data: Bytes | Iterable[Bytes], name: str) -> None:
     """Send everything, and see every answer: written, on the medium, closed."""
     upload = _Upload(sftp, handle, name)
     try:

@@ -188,6 +188,13 @@ class SftpSession:
         """Wait for attributes.  Raises FileNotFoundError."""
         return self.wait(answer).fields(Told.ATTRS).attributes()
 
+    def real_path(self, path: str) -> str:
+        """Without links, dots and what is relative.  Raises FileNotFoundError, UnicodeDecodeError."""
+        fields = self.wait(self.ask(wire.real_path(path))).fields(Told.NAME)
+        if fields.u32() != 1:
+            raise SftpGarbledError("one path was asked for, and another number told")
+        return fields.text().decode("utf-8")
+
     def read_into(self, handle: bytes, start: int, target: memoryview) -> int:
         """Fill ``target``; gives the bytes there were, fewer only where the file ends."""
         under_way: deque[tuple[Answer, int, int]] = deque()

@@ -30,6 +30,8 @@ class Ask(IntEnum):
     READDIR = 12
     REMOVE = 13
     MKDIR = 14
+    RMDIR = 15
+    REALPATH = 16
     STAT = 17
     RENAME = 18
     EXTENDED = 200
@@ -56,6 +58,7 @@ _TO_READ = struct.pack(">II", _READ, 0)
 
 FSYNC = b"fsync@openssh.com"
 LIMITS = b"limits@openssh.com"
+REPLACE = b"posix-rename@openssh.com"
 
 
 class SftpGarbledError(ConnectionError):
@@ -134,8 +137,23 @@ def rename(old: str, new: str) -> Request:
     return Request(Ask.RENAME, _path(old) + _path(new))
 
 
+def replace(old: str, new: str) -> Request:
+    """As rename(2): what is there goes; only for servers that name ``REPLACE`` among their extensions."""
+    return Request(Ask.EXTENDED, _text(REPLACE) + _path(old) + _path(new))
+
+
 def remove(path: str) -> Request:
     return Request(Ask.REMOVE, _path(path))
+
+
+def remove_folder(path: str) -> Request:
+    """Refused while something is in it."""
+    return Request(Ask.RMDIR, _path(path))
+
+
+def real_path(path: str) -> Request:
+    """Answered with one name: the path without links, dots and what is relative."""
+    return Request(Ask.REALPATH, _path(path))
 
 
 def make_folder(path: str) -> Request:
@@ -162,10 +180,11 @@ def _path(value: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """``size_bytes`` and ``mode`` are 0 where the server did not say."""
+    """All are 0 where the server did not say.  ``changed_s``: since 1970."""
 
     size_bytes: int
     mode: int
+    changed_s: int = 0
 
 
 class Fields:
@@ -190,13 +209,15 @@ class Fields:
         if flags & _HAS_OWNER:
             self._take(8)
         mode = self.u32() if flags & _HAS_MODE else 0
+        changed_s = 0
         if flags & _HAS_TIMES:
-            self._take(8)
+            self.u32()  # of last use
+            changed_s = self.u32()
         if flags & _HAS_MORE:
             for _ in range(self.u32()):
                 self.text()
                 self.text()
-        return Attributes(size, mode)
+        return Attributes(size, mode, changed_s)
 
     def more(self) -> bool:
         return self._at < len(self._message)

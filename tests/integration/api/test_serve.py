@@ -27,6 +27,8 @@ from cryptography.x509.oid import NameOID
 from hdrs_hpc.broker import setup
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.reading import status
+from hdrs_hpc.broker.store import jobs
+from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.web.server import is_loopback
 from hdrs_hpc.client.http import Api, BrokerUnreachableError
 from hdrs_hpc.core import clock
@@ -34,17 +36,22 @@ from tests.support.office import Office
 
 
 @pytest.fixture
-def home() -> Iterator[BrokerHome]:
+def office() -> Iterator[Office]:
     """A short path: the socket of keyd has one, too."""
     folder = Path(tempfile.mkdtemp(prefix="hdrs-serve-"))
     office = Office(folder)
     office.db.close()
     change(office.home, "port = 1", f"port = {setup.free_port()}")
-    yield office.home
+    yield office
     for pid in pids(office.home).values():
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home(office: Office) -> BrokerHome:
+    return office.home
 
 
 def change(home: BrokerHome, old: str, new: str) -> None:
@@ -282,3 +289,63 @@ def test_a_request_under_another_name_is_refused(home: BrokerHome) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (421, "host-unknown")
     serving.terminate()
     serving.wait(40)
+
+
+def test_a_controller_that_is_stopped_is_seen_by_health_status_and_metrics(home: BrokerHome) -> None:
+    """It is there as a process, and does nothing."""
+    with home.settings_file.open("a") as settings:
+        settings.write("\nheartbeat-grace-s = 1.5\n")
+    serving = start(home)
+    assert status.wait(home, 40).up
+    url, controller = home.settings().url, pids(home)["controller"]
+    eventually(lambda: httpx.get(f"{url}/healthz").text == "ok\n")
+    assert 'hdrs_hpc_heartbeat_stale{loop="controller"} 0.0' in httpx.get(f"{url}/metrics").text
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        eventually(lambda: httpx.get(f"{url}/healthz").status_code == 503)
+        assert "the controller was last heard of" in httpx.get(f"{url}/healthz").text
+        assert 'hdrs_hpc_heartbeat_stale{loop="controller"} 1.0' in httpx.get(f"{url}/metrics").text
+        seen = status.look(home)
+        assert {item.name: item.answers for item in seen.processes} == {
+            "keyd": True,
+            "controller": False,
+            "web": True,
+        }
+        assert not seen.up
+        assert pids(home)["controller"] == controller
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    eventually(lambda: httpx.get(f"{url}/healthz").status_code == 200)
+    assert status.look(home).up
+    serving.terminate()
+    assert serving.wait(40) == 0
+
+
+def test_a_job_that_is_filed_is_decided_at_once_and_not_at_the_next_tick(office: Office) -> None:
+    home = office.home
+    change(home, "tick-s = 1.0", "tick-s = 300.0")
+    serving = start(home)
+    assert status.wait(home, 40).up
+    with httpx.Client(base_url=home.settings().url) as client:
+        took = [decided_after_s(office, client) for _ in range(3)]
+    assert sorted(took)[1] < 3, took
+    serving.terminate()
+    assert serving.wait(40) == 0
+
+
+def decided_after_s(office: Office, client: httpx.Client) -> float:
+    """Seconds from the receipt of a spec to the controller's decision on it."""
+    raw = office.party.sign("job-spec", office.spec(), "rae").to_bytes()
+    receipt = client.post("/v1/documents", content=raw, headers={"Content-Type": "application/vnd.dsse+json"})
+    assert receipt.status_code == 200, receipt.text
+    began, job = time.monotonic(), receipt.json()["job"]
+    db = Database(office.home.database)
+    while True:
+        with db.read() as tx:
+            state = jobs.get(tx, job).state
+        took = time.monotonic() - began
+        if state != "RECEIVED" or took > 20:
+            break
+        time.sleep(0.01)
+    db.close()
+    return took

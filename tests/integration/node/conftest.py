@@ -22,21 +22,21 @@ import zarr
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
-from hdrs_hpc.core import clock, ids
+from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
 from hdrs_hpc.node.runtime.build import RuntimeFile
-from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress, ranks, tls, wire
+from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress, wire
 from hdrs_hpc.protocol.handover import (
     BundleOrder,
     Hello,
     LaunchOrder,
+    NodeAnswer,
+    NodeList,
     OutputOrder,
     Reply,
     Request,
     SealedInput,
-    TlsOrder,
-    WorkloadOrder,
 )
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
@@ -57,6 +57,24 @@ def series(number: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(number).integers(0, 4096, (8, 64, 64), dtype=np.uint16)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the researcher signed of the workload, as far as a node reads it."""
+
+    bundle: BundleOrder | None
+    entry: str | None = "mine:run"
+    builtin: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    kind: str = "dask"
+
+    def spec(self) -> bytes:
+        written = {"kind": self.kind, "builtin": self.builtin, "entry": self.entry}
+        signed = {name: value for name, value in written.items() if value is not None}
+        if self.bundle is not None:
+            signed["bundle"] = {"digest": self.bundle.digest, "size": self.bundle.size_bytes}
+        return strict_json.dumps({"workload": {**signed, "parameters": self.parameters}})
+
+
 @dataclass
 class Site:
     """One machine with scratch and a node-local folder, for one account."""
@@ -75,7 +93,9 @@ class Site:
         self.scratch = self.root / "scratch"
         self.node_tmp = self.memory / "tmp"
         self.private_key = Ed25519PrivateKey.generate()
-        self.copy_key, self.bundle_key, self.output_key = (os.urandom(32) for _ in range(3))
+        self.copy_key, self.bundle_key, self.output_key, self.shared_secret = (
+            os.urandom(32) for _ in range(4)
+        )
         self.copy_id = ids.new_id(10)
         self.node = os.uname().nodename
         self.node_tmp.mkdir()
@@ -209,29 +229,25 @@ class Site:
         raise AssertionError("no agent answered")
 
     def hello(self) -> Hello:
-        reply = self.courier(Request("hello", None))
+        reply = self.courier(Request("hello"))
         assert reply.hello is not None
         return reply.hello
 
     # keyd
 
-    def order(
-        self, hello: Hello, inputs: dict[str, SealedInput], work: WorkloadOrder, **changes: Any
-    ) -> LaunchOrder:
+    def order(self, inputs: dict[str, SealedInput], work: Work, **changes: Any) -> LaunchOrder:
         now = clock.now()
-        made = tls.make_tls(self.attempt, now, now + timedelta(hours=1))
         order = LaunchOrder(
             project=PROJECT,
             attempt=self.attempt,
             job="7K3QW2",
-            workload=work,
+            spec=work.spec(),
             inputs=inputs,
+            bundle=work.bundle,
             output_key=self.output_key,
+            shared_secret=self.shared_secret,
             outputs=(OutputOrder("result", "metrics", "result.json", 1 << 20),),
             isolation=self.isolation,
-            ranks=ranks.plan_ranks([hello.node], 2),
-            scheduler=f"tls://{hello.address}:{hello.port}",
-            tls=TlsOrder(made.ca, made.cert, made.key),
             not_after=clock.to_text(now + timedelta(minutes=10)),
             time_s=60,
             mem_mb=2048,
@@ -245,11 +261,13 @@ class Site:
         sig = sshsig.sign_ed25519(key, handover.NAMESPACE, envelope.pae())
         return envelope.with_signature(Signature("", sig)).to_bytes()
 
-    def answer(self, order: LaunchOrder, hello: Hello) -> bytes:
-        return self.sign(wire.to_bytes(handover.seal_order("north", order, hello)))
+    def answer(self, order: LaunchOrder, hello: Hello, nodes: NodeList | None = None) -> NodeAnswer:
+        """``nodes``: the list of all; without, of this one."""
+        made, sealed = handover.seal_order("north", order, hello, nodes or handover.list_nodes([hello]))
+        return NodeAnswer(self.sign(wire.to_bytes(made)), sealed)
 
-    def deliver(self, *answers: tuple[str, bytes]) -> Reply:
-        return self.courier(Request("answers", dict(answers)))
+    def deliver(self, answer: NodeAnswer, *hellos: Hello, node: str = "") -> Reply:
+        return self.courier(Request("answer", answer, handover.list_nodes(hellos).to_bytes()), node=node)
 
     def run(
         self,
@@ -262,16 +280,15 @@ class Site:
     ) -> outputs.ClosingList:
         """A whole attempt, from staging to the opened closing list."""
         inputs = {"ct": self.stage(volumes)}
-        work = WorkloadOrder(
-            kind="dask",
-            builtin=builtin,
+        work = Work(
             bundle=self.seal_bundle(files) if files is not None else None,
             entry=None if builtin else entry,
+            builtin=builtin,
             parameters=parameters or {},
         )
         self.submit()
         hello = self.hello()
-        reply = self.deliver((hello.node, self.answer(self.order(hello, inputs, work, **changes), hello)))
+        reply = self.deliver(self.answer(self.order(inputs, work, **changes), hello), hello)
         assert reply.refused is None
         self.wait()
         return self.closing()

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.protocol import handover, layout, wire
-from hdrs_hpc.protocol.handover import Hello, LaunchOrder, Request, WorkloadOrder
+from hdrs_hpc.protocol.handover import Hello, LaunchOrder, NodeAnswer, Request
 
-from .conftest import Site
+from .conftest import Site, Work
 
 QUICK = "def run(ctx):\n    ctx.output('result').write_text('{}')\n"
 FOREVER = "import time\ndef run(ctx):\n    time.sleep(600)\n"
@@ -35,9 +35,9 @@ def waiting(make_site: Callable[..., Site]) -> Site:
 
 
 def an_order(site: Site, hello: Hello, code: str = QUICK) -> LaunchOrder:
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": code}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": code}))
     subprocess.run(["chmod", "-R", "a+rX", str(site.scratch)], check=True)
-    order = site.order(hello, {"ct": site.stage(1)}, work)
+    order = site.order({"ct": site.stage(1)}, work)
     if site.uid != os.getuid():
         subprocess.run(["chown", "-R", f"{site.uid}:{site.uid}", str(site.scratch)], check=True)
     return order
@@ -47,12 +47,12 @@ def test_the_same_answer_again_is_accepted_and_another_one_is_an_alarm(waiting: 
     hello = waiting.hello()
     order = an_order(waiting, hello, FOREVER)
     answer = waiting.answer(order, hello)
-    assert waiting.deliver((hello.node, answer)).state == "accepted"
-    again = waiting.deliver((hello.node, answer))
+    assert waiting.deliver(answer, hello).state == "accepted"
+    again = waiting.deliver(answer, hello)
     assert (again.state, again.refused) == ("accepted", None)
     other = waiting.answer(order, hello)  # the same order, sealed once more: other bytes
-    assert waiting.deliver((hello.node, other)).refused == "handover-answer-conflict"
-    stopped = waiting.courier(Request("stop", None))
+    assert waiting.deliver(other, hello).refused == "handover-answer-conflict"
+    stopped = waiting.courier(Request("stop"))
     assert stopped.state == "stopped"
     assert waiting.wait(20) == 75
     progress = waiting.progress()
@@ -93,34 +93,69 @@ BOUND_TO_ANOTHER = [
     ({"manifests": ()}, "handover-answer-unreadable"),
     ({"not_after": clock.to_text(clock.now() - timedelta(seconds=5))}, "handover-answer-refused"),
     ({"not_after": clock.to_text(clock.now() + timedelta(days=5))}, "handover-answer-unreadable"),
-    ({"nodes": (os.uname().nodename, "another")}, "handover-incomplete"),
+    ({"nodes": "sha256:" + "0" * 64}, "handover-answer-refused"),
 ]
 
 
 def test_an_answer_bound_to_anything_else_is_refused_though_signed(waiting: Site) -> None:
     hello = waiting.hello()
-    answer = handover.seal_order("north", an_order(waiting, hello), hello)
+    nodes = handover.list_nodes([hello])
+    answer, sealed = handover.seal_order("north", an_order(waiting, hello), hello, nodes)
     for change, code in BOUND_TO_ANOTHER:
         altered = replace(answer, binding=replace(answer.binding, **change))
-        reply = waiting.deliver((hello.node, waiting.sign(wire.to_bytes(altered))))
+        reply = waiting.deliver(NodeAnswer(waiting.sign(wire.to_bytes(altered)), sealed), hello)
         assert (reply.state, reply.refused) == ("waiting", code), change
+
+
+def test_a_list_of_nodes_is_believed_only_as_the_signed_answer_names_it(waiting: Site) -> None:
+    """Another node, one too many, or another word of this one: not even with the broker's signature."""
+    hello = waiting.hello()
+    order = an_order(waiting, hello)
+    other = replace(hello, node="n9")
+    reply = waiting.deliver(waiting.answer(order, hello), hello, other)
+    assert (reply.state, reply.refused) == ("waiting", "handover-answer-refused")
+    for listed, code in (
+        ([hello, other], "handover-incomplete"),
+        ([other], "handover-answer-refused"),
+        ([replace(hello, address="10.0.0.9")], "handover-answer-refused"),
+        ([replace(hello, told=b"another port")], "handover-answer-refused"),
+    ):
+        answer = waiting.answer(order, hello, handover.list_nodes(listed))
+        reply = waiting.deliver(answer, *listed)
+        assert (reply.state, reply.refused) == ("waiting", code), listed
+    for request in (Request("answer", answer), Request("answer", None, b"{}")):
+        assert waiting.courier(request).refused == "handover-incomplete"
+    assert waiting.deliver(waiting.answer(order, hello), hello).refused is None
+
+
+def test_a_workload_of_a_kind_that_is_not_built_is_refused_by_the_node_itself(waiting: Site) -> None:
+    """keyd does not know kinds: were one to slip through, the node's own table has the last word."""
+    hello = waiting.hello()
+    order = replace(an_order(waiting, hello), spec=Work(None, kind="torch").spec())
+    assert waiting.deliver(waiting.answer(order, hello), hello).refused is None
+    assert waiting.wait(30) == 75
+    progress = waiting.progress()
+    assert progress is not None
+    assert (progress.phase, progress.stop) == ("stopped", "keys-refused")
 
 
 def test_an_altered_or_wrongly_signed_answer_is_refused_and_the_right_one_still_works(waiting: Site) -> None:
     hello = waiting.hello()
     order = an_order(waiting, hello)
-    payload = wire.to_bytes(handover.seal_order("north", order, hello))
-    good = waiting.sign(payload)
+    answer, sealed = handover.seal_order("north", order, hello, handover.list_nodes([hello]))
+    payload = wire.to_bytes(answer)
+    good = NodeAnswer(waiting.sign(payload), sealed)
     refused = []
     for raw in (
         waiting.sign(payload, Ed25519PrivateKey.generate()),
-        good.replace(b"A", b"B", 1),
-        good[:-20],
+        good.envelope.replace(b"A", b"B", 1),
+        good.envelope[:-20],
         b"{}",
     ):
-        refused.append(waiting.deliver((hello.node, raw)).refused)
+        refused.append(waiting.deliver(replace(good, envelope=raw), hello).refused)
+    refused.append(waiting.deliver(replace(good, sealed=sealed[:-1] + b"x"), hello).refused)
     assert None not in refused
-    assert waiting.deliver((hello.node, good)).refused is None
+    assert waiting.deliver(good, hello).refused is None
     assert waiting.wait(60) == 0
     progress = waiting.progress()
     assert progress is not None
@@ -140,8 +175,9 @@ def test_an_agent_that_never_gets_keys_ends_by_itself(make_site: Callable[..., S
 def test_what_is_no_request_is_counted_and_changes_nothing(waiting: Site) -> None:
     hello = waiting.hello()
     path = Path(layout.node_folder(str(waiting.node_tmp), waiting.attempt, waiting.node), "agent.sock")
-    asking = b'{"ask":"keys","answers":null}\n'
-    for line in (b"", b"\n", b"{}\n", b"[" * 4000, asking, b"\xff" * 64, b"[" * (2 << 20)):
+    asking = b'{"answer":null,"ask":"keys","nodes":null,"schema":"hdrs-hpc/courier/1"}\n'
+    older = b'{"answers":null,"ask":"hello"}\n'
+    for line in (b"", b"\n", b"{}\n", b"[" * 4000, asking, older, b"\xff" * 64, b"[" * (2 << 20)):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -172,7 +208,7 @@ def test_a_runtime_that_is_not_the_pinned_one_is_not_run(make_site: Callable[...
     changed = path.with_suffix(".new")
     shutil.copyfile(path, changed)
     with changed.open("r+b") as handle:
-        handle.seek(-5000, os.SEEK_END)
+        handle.seek(path.stat().st_size // 2)
         handle.write(b"x")
     changed.replace(path)
     site.submit()

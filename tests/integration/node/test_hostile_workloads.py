@@ -11,7 +11,7 @@ import pytest
 from hdrs_hpc.protocol.handover import OutputOrder
 from hdrs_hpc.protocol.outputs import BundleLine
 
-from .conftest import CANARY, Site
+from .conftest import CANARY, Site, Work
 
 HOSTILE_OUTPUTS = f"""
 import os
@@ -146,18 +146,16 @@ def processes_of(attempt: str) -> list[int]:
 
 @pytest.mark.parametrize("damage", ["bundle", "copy"])
 def test_damaged_inputs_stop_the_attempt_before_anything_runs(site: Site, damage: str) -> None:
-    from hdrs_hpc.protocol.handover import WorkloadOrder
-
     inputs = {"ct": site.stage(1)}
     ordered = site.seal_bundle({"mine.py": "def run(ctx): pass\n"})
-    work = WorkloadOrder("dask", None, ordered, "mine:run", {})
+    work = Work(ordered)
     target = ordered.sealed if damage == "bundle" else inputs["ct"]
     for path in site.scratch.joinpath(*target.parts).iterdir():
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:-1] + b"\\0")
     site.submit()
     hello = site.hello()
-    site.deliver((hello.node, site.answer(site.order(hello, inputs, work), hello)))
+    site.deliver(site.answer(site.order(inputs, work), hello), hello)
     assert site.wait(60) == 75
     progress = site.progress()
     assert progress is not None

@@ -21,9 +21,9 @@ from hdrs_hpc.core.die_with_parent import descendants
 from hdrs_hpc.node import probe_inside
 from hdrs_hpc.node.probe import probe
 from hdrs_hpc.node.sandbox import Places, Sandbox
-from hdrs_hpc.protocol.handover import OutputOrder, WorkloadOrder, satisfies
+from hdrs_hpc.protocol.handover import OutputOrder, satisfies
 
-from .conftest import CANARY, Site
+from .conftest import CANARY, Site, Work
 
 WAITING = """
 import pickle, time
@@ -68,12 +68,12 @@ def holds(pid: int, needles: list[bytes]) -> bool:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can look into the memory of all processes")
 def test_keys_are_in_the_agent_and_in_no_process_of_the_workload(site: Site) -> None:
     inputs = {"ct": site.stage(2)}
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": WAITING}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": WAITING}))
     site.submit()
     hello = site.hello()
     outputs = (OutputOrder("result", "metrics", "r", 1 << 20), OutputOrder("ready", "metrics", "ready", 10))
-    order = site.order(hello, inputs, work, outputs=outputs)
-    site.deliver((hello.node, site.answer(order, hello)))
+    order = site.order(inputs, work, outputs=outputs)
+    site.deliver(site.answer(order, hello), hello)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         progress = site.progress()
@@ -236,10 +236,10 @@ def test_an_order_that_requires_more_than_the_node_gives_starts_nothing(
 ) -> None:
     site = make_site("cooperative")
     inputs = {"ct": site.stage(1)}
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": LOOKING}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": LOOKING}))
     site.submit()
     hello = site.hello()
-    site.deliver((hello.node, site.answer(site.order(hello, inputs, work, isolation="sandboxed"), hello)))
+    site.deliver(site.answer(site.order(inputs, work, isolation="sandboxed"), hello), hello)
     assert site.wait(30) == 75
     progress = site.progress()
     assert progress is not None
@@ -248,11 +248,11 @@ def test_an_order_that_requires_more_than_the_node_gives_starts_nothing(
 
 def test_outputs_and_temporary_files_lie_in_no_file_system_that_others_see(site: Site) -> None:
     inputs = {"ct": site.stage(1)}
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": WAITING}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": WAITING}))
     site.submit()
     hello = site.hello()
     outputs = (OutputOrder("result", "metrics", "r", 1 << 20), OutputOrder("ready", "metrics", "ready", 10))
-    site.deliver((hello.node, site.answer(site.order(hello, inputs, work, outputs=outputs), hello)))
+    site.deliver(site.answer(site.order(inputs, work, outputs=outputs), hello), hello)
     deadline = time.monotonic() + 60
     while (progress := site.progress()) is None or progress.items_read < 1:
         assert time.monotonic() < deadline

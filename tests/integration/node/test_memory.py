@@ -18,9 +18,8 @@ import pytest
 from connectors.clusters import local_memory
 from hdrs_hpc.core.die_with_parent import descendants
 from hdrs_hpc.protocol import outputs
-from hdrs_hpc.protocol.handover import WorkloadOrder
 
-from .conftest import Site
+from .conftest import Site, Work
 
 MEM_MB = 640
 WALL_SLACK_MB = 32
@@ -205,10 +204,10 @@ def run(ctx):
 
 def test_an_attempt_whose_watch_is_killed_ends_as_unwatched(site: Site) -> None:
     inputs = {"ct": site.stage(1)}
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": SLEEPING}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": SLEEPING}))
     site.submit()
     hello = site.hello()
-    site.deliver((hello.node, site.answer(site.order(hello, inputs, work), hello)))
+    site.deliver(site.answer(site.order(inputs, work), hello), hello)
     deadline = time.monotonic() + 60
     while (told := site.progress()) is None or told.phase != "running":
         assert time.monotonic() < deadline

@@ -6,10 +6,10 @@ import json
 import time
 from collections.abc import Callable
 
-from hdrs_hpc.protocol.handover import Request, WorkloadOrder
-from hdrs_hpc.protocol.ranks import plan_ranks
+from hdrs_hpc.protocol import handover
+from hdrs_hpc.protocol.handover import Request
 
-from .conftest import Site
+from .conftest import Site, Work
 
 NODES = ("n1", "n2")
 SPANNING = """
@@ -28,28 +28,30 @@ def total(item, copy):
 def test_both_nodes_get_keys_and_one_dask_cluster_spans_them(make_site: Callable[..., Site]) -> None:
     site = make_site("cooperative")
     inputs = {"ct": site.stage(4)}
-    work = WorkloadOrder("dask", None, site.seal_bundle({"mine.py": SPANNING}), "mine:run", {})
+    work = Work(site.seal_bundle({"mine.py": SPANNING}))
     site.submit(nodes=NODES)
     hellos = {}
     for node in NODES:
-        hello = site.courier(Request("hello", None), node=node).hello
+        hello = site.courier(Request("hello"), node=node).hello
         assert hello is not None
         hellos[node] = hello
     assert hellos["n1"].public_key != hellos["n2"].public_key
-    order = site.order(hellos["n1"], inputs, work, ranks=plan_ranks(NODES, 1))
-    answers = {node: site.answer(order, hello) for node, hello in hellos.items()}
+    order = site.order(inputs, work, cpus=1)
+    nodes = handover.list_nodes(list(hellos.values()))
+    answers = {node: site.answer(order, hello, nodes) for node, hello in hellos.items()}
+    both = list(hellos.values())
 
-    alone = site.courier(Request("answers", {"n1": answers["n1"]}), node="n1")
-    assert (alone.state, alone.refused) == ("waiting", "handover-incomplete")
-    swapped = Request("answers", {"n1": answers["n2"], "n2": answers["n1"]})
-    assert site.courier(swapped, node="n1").refused == "handover-answer-refused"
+    alone = site.answer(order, hellos["n1"], handover.list_nodes([hellos["n1"]]))
+    refused = site.deliver(alone, hellos["n1"], node="n1")
+    assert (refused.state, refused.refused) == ("waiting", "handover-incomplete")
+    assert site.deliver(answers["n2"], *both, node="n1").refused == "handover-answer-refused"
 
-    assert site.courier(Request("answers", answers), node="n1").state == "accepted"
+    assert site.deliver(answers["n1"], *both, node="n1").state == "accepted"
     time.sleep(3)
     progress = site.progress()
     assert progress is not None
     assert progress.items_read == 0  # the client waits for the other node's workers
-    assert site.courier(Request("answers", answers), node="n2").state == "accepted"
+    assert site.deliver(answers["n2"], *both, node="n2").state == "accepted"
     assert site.wait() == 0
     assert site.closing().workload.ending == "exited", site.closing()
     assert site.closing().node == "n1"

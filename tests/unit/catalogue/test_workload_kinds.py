@@ -12,8 +12,9 @@ from pydantic import ConfigDict, ValidationError, create_model
 from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.catalogue.workloads import dask
 from hdrs_hpc.catalogue.workloads.kind import Kind
-from hdrs_hpc.catalogue.workloads.plan import Certificate, Given, Peer, Rendezvous
+from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Rendezvous
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.protocol.certificates import NodeCertificate
 
 KINDS = pytest.mark.parametrize("kind", workloads.KINDS.values(), ids=lambda kind: kind.name)
 
@@ -21,7 +22,7 @@ KINDS = pytest.mark.parametrize("kind", workloads.KINDS.values(), ids=lambda kin
 def given(node: str = "n1", nodes: tuple[str, ...] = ("n1",), cpus: int = 2, memory_mb: int = 2048) -> Given:
     peers = tuple(Peer(name, f"10.0.0.{at}") for at, name in enumerate(nodes, 1))
     told = Rendezvous(8786).to_bytes()
-    return Given(node, peers, told, cpus, memory_mb, 0, Certificate("ca", "cert", "key"), "/plan")
+    return Given(node, peers, told, cpus, memory_mb, 0, NodeCertificate("ca", "cert", "key"))
 
 
 def fields(**changes: Any) -> dask.DaskFields:
@@ -88,7 +89,7 @@ def test_the_first_node_runs_scheduler_and_client_and_all_run_workers() -> None:
     assert roles == [["scheduler", "client", *["worker"] * 4], ["worker"] * 4]
     assert [plan.ends_with for plan in plans] == ["client", None]
     for plan in plans:
-        told = plan.processes[0].told
+        told = plan.told
         assert (told["scheduler"], told["workers-in-all"], told["threads"]) == ("tls://10.0.0.1:8786", 8, 4)
         assert plan.environment["OMP_NUM_THREADS"] == "4"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hdrs_hpc.core.line import Line, LineEndedError
+from hdrs_hpc.core.line import Line, LineEndedError, MessageTooLongError
 from tests.support import narrow
 
 Pair = tuple[socket.socket, socket.socket]
@@ -143,3 +143,42 @@ def test_a_line_ends_at_its_end_at_the_end_of_speech_or_at_the_bound(
     assert Line(pair[1]).receive_line(64, soon()) == heard
     pair[1].close()  # whoever still speaks is not heard
     speaking.join(10)
+
+
+def test_messages_keep_their_bounds_however_they_travel(pair: Pair) -> None:
+    said = [b"", b"a", b"\0\0\0\1", b"x" * 30_000]
+    lines = [Line(end) for end in pair]
+    for message in said:
+        lines[0].say_message(message)
+    lines[0].say_message(b"in ", b"parts")
+    sender = threading.Thread(target=lines[0].flush, args=(soon(),))
+    sender.start()
+    assert [lines[1].receive_message(30_000, soon()) for _ in said] == said
+    assert lines[1].receive_message(30_000, soon()) == b"in parts"
+    sender.join(30)
+
+
+def test_nothing_of_a_message_that_is_too_long_is_read(pair: Pair) -> None:
+    line = Line(pair[1])
+    _say(pair[0], (1001).to_bytes(4) + b"x" * 10)
+    with pytest.raises(MessageTooLongError):
+        line.receive_message(1000, soon())
+    assert line.receive(10, soon()) == b"x" * 10
+
+
+def test_a_message_that_ends_early_is_none(pair: Pair) -> None:
+    _say(pair[0], (1000).to_bytes(4) + b"x" * 10)
+    with pytest.raises(LineEndedError):
+        Line(pair[1]).receive_message(1000, soon())
+
+
+def _say(end: socket.socket, raw: bytes) -> None:
+    """All of it, and then no more, while the other end is listened to."""
+
+    def say() -> None:
+        line = Line(end)
+        line.say(raw)
+        line.flush(soon())
+        line.say_no_more()
+
+    threading.Thread(target=say).start()

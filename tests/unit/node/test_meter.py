@@ -15,7 +15,7 @@ from hdrs_hpc.protocol.progress import Phase
 def test_what_leaves_is_coarser_than_what_is_counted() -> None:
     counting = Meter()
     counting.items_total = 100
-    counting.ranks_planned = 2
+    counting.processes_planned = 2
     counting.pids = lambda: [10**7, 10**7 + 1, 10**7 + 2]  # none of them lives
     for number in range(13):
         counting.served("ct", {f"S{number}"}, 77)
@@ -24,7 +24,7 @@ def test_what_leaves_is_coarser_than_what_is_counted() -> None:
     told = counting.snapshot(alarms=3)
     assert counting.exact == (13, 1001, 13, 2)
     assert counting.totals == (10, 1024)
-    assert (told.items_read, told.bytes_read, told.alarms, told.ranks_alive) == (10, 1024, 1, 2)
+    assert (told.items_read, told.bytes_read, told.alarms, told.processes_alive) == (10, 1024, 1, 2)
 
 
 class Clock:

@@ -20,7 +20,7 @@ GOOD = Progress(
     items_total=200,
     items_read=130,
     bytes_read=1 << 30,
-    ranks_alive=4,
+    processes_alive=4,
     memory_bytes=1 << 31,
     alarms=0,
 )

@@ -13,7 +13,11 @@ from hdrs_hpc.broker.opened import OpenBroker
 
 
 class Action(Protocol):
-    """One effect.  ``act`` may raise SiteError to be tried again at a later tick."""
+    """One effect.  ``act`` may raise SiteError to be tried again at a later tick.
+
+    Class attributes tell more: ``moves_on = False`` where it makes no next step possible, ``beside_the_loop = True``
+    where it waits for a site for long, and must not hold up others.
+    """
 
     def act(self, broker: OpenBroker) -> None: ...
 

@@ -68,7 +68,7 @@ class AdmitStep:
             root = documents.current_root(tx)
             approvals = {}
             for item in documents.of_kind(tx, "code-approval"):
-                approval = CodeApproval.from_payload(item.envelope.payload)
+                approval = item.read(CodeApproval)
                 if approval.project == job.project:
                     approvals[approval.bundle] = approval.reviewer
             facts = Facts(

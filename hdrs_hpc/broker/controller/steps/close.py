@@ -8,12 +8,12 @@ the cluster; the certificate does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hdrs_hpc.broker.controller import certify
-from hdrs_hpc.broker.controller.steps.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -158,6 +158,8 @@ class DestroyProjectKeys:
 @dataclass(frozen=True)
 class Certify:
     """Look into every place, then sign what was found."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     project: Project
 

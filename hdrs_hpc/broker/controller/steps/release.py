@@ -77,8 +77,7 @@ class ReviewStep:
             shown = tuple(item for item in artefacts.of_job(tx, job.id) if item.refused is None)
             by_person = {item.person: item.document for item in artefacts.decisions_of(tx, job.id)}
             decisions = {
-                person: OutputDecision.from_payload(documents.get(tx, digest).envelope.payload)
-                for person, digest in by_person.items()
+                person: documents.get(tx, digest).read(OutputDecision) for person, digest in by_person.items()
             }
         deadline = None
         if project.closing_since is not None:

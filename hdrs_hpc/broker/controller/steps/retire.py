@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.controller.steps import samples
-from hdrs_hpc.broker.controller.steps.keys import destroy_keys
 from hdrs_hpc.broker.controller.steps.purge import ListingNotEmptyError, remove_folder
+from hdrs_hpc.broker.keys import destroy_keys
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -72,6 +73,8 @@ class RetireCopy:
 @dataclass(frozen=True)
 class UnlinkCopy:
     """The key is dead; measure and try what lies there, unlink it, list, and only then say so."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     copy: Copy
 

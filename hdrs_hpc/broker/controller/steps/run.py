@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_cho
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.controller.steps.submit import Wait
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keys import require_living
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import (
@@ -39,6 +41,7 @@ from hdrs_hpc.policy.refusals import OptOutChangedError
 from hdrs_hpc.protocol import handover, layout, progress, wire
 
 COURIER_TIMEOUT_S = 60.0
+COURIERS_AT_ONCE = 8
 FORGOTTEN_AFTER_S = 3600.0
 
 
@@ -65,6 +68,8 @@ class Observed:
 class Bind:
     """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
 
+    beside_the_loop: ClassVar[bool] = True
+
     job: Job
     attempt: Attempt
     found: ClusterJob
@@ -72,18 +77,17 @@ class Bind:
 
     def act(self, broker: OpenBroker) -> None:
         try:
-            replies = _courier(broker, self.job, self.attempt, self.found, "hello", None)
+            replies = _courier(broker, self.job, self.attempt, self.found, handover.Request("hello"))
         except StepFailedError:
             raise AgentsStartingError() from None
-        hellos = [reply.hello for reply in replies]
-        if any(hello is None for hello in hellos):
+        hellos = tuple(reply.hello for reply in replies if reply.hello is not None)
+        if len(hellos) < len(replies):
             raise AgentsStartingError("an agent did not say who it is")
         assert self.job.cluster is not None
         checkpoint.tell_runtimes(broker.db, broker.ask, self.job.cluster)
         try:
-            raw = [wire.to_bytes(hello) for hello in hellos]
             bound = checkpoint.ask_with_proof(
-                broker.db, broker.ask, self.served.seqs, lambda proof: self._request(broker, raw, proof)
+                broker.db, broker.ask, self.served.seqs, lambda proof: self._request(broker, hellos, proof)
             )
         except HdrsError as error:
             if error.retry:
@@ -106,7 +110,9 @@ class Bind:
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
-    def _request(self, broker: OpenBroker, hellos: list[bytes], chosen: m.LogProof) -> m.BindNodes:
+    def _request(
+        self, broker: OpenBroker, hellos: tuple[handover.Hello, ...], chosen: m.LogProof
+    ) -> m.BindNodes:
         job, attempt = self.job, self.attempt
         assert job.decision is not None
         assert job.cluster is not None
@@ -121,7 +127,7 @@ class Bind:
             attempt=attempt.name,
             spec=spec,
             code_approvals=approvals,
-            hellos=tuple(hellos),
+            hellos=hellos,
             copies=tuple(self._facts(name, one) for name, one in self.served.inputs.items()),
             chosen=chosen,
             bundle_parts=layout.bundle_parts(job.project, attempt.name) if bundled else None,
@@ -143,7 +149,7 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
     wanted = (job.project, spec.workload.bundle.digest)
     found = []
     for item in documents.of_kind(tx, "code-approval"):
-        approval = CodeApproval.from_payload(item.envelope.payload)
+        approval = item.read(CodeApproval)
         if (approval.project, approval.bundle) == wanted:
             found.append(item.raw)
     return tuple(found[-16:])
@@ -152,6 +158,8 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
 @dataclass(frozen=True)
 class Deliver:
     """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
+
+    beside_the_loop: ClassVar[bool] = True
 
     job: Job
     attempt: Attempt
@@ -174,8 +182,9 @@ class Deliver:
             return
         if attempt.handover == "bound":
             self._log_answered(broker, given)
-        answers = {node: base64.b64decode(raw) for node, raw in given["answers"].items()}
-        replies = _courier(broker, job, attempt, self.found, "answers", answers)
+        nodes = base64.b64decode(given["nodes"])
+        answers = {node: wire.from_value(handover.NodeAnswer, raw) for node, raw in given["answers"].items()}
+        replies = _deliver(broker, job, attempt, self.found, answers, nodes)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
             refuse(broker, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
@@ -194,6 +203,7 @@ class Deliver:
         with broker.db.write() as tx:
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
+            require_living(tx, self.job.project, given["keys"])
             for node, digest in sorted(given["digests"].items()):
                 log.append(
                     tx,
@@ -371,25 +381,47 @@ def read_progress(broker: OpenBroker, job: Job, attempt: Attempt) -> dict[str, A
         return None  # progress is a courtesy: nothing depends on it
 
 
+def _deliver(
+    broker: OpenBroker,
+    job: Job,
+    attempt: Attempt,
+    found: ClusterJob,
+    answers: dict[str, handover.NodeAnswer],
+    nodes: bytes,
+) -> list[handover.Reply]:
+    """A courier to each node with its own answer and the list of all nodes, a few at once.
+
+    Raises SiteError where one of them failed, after all had their turn: the next time brings the same bytes.
+    """
+
+    def bring(item: tuple[str, handover.NodeAnswer]) -> list[handover.Reply]:
+        node, answer = item
+        return _courier(broker, job, attempt, found, handover.Request("answer", answer, nodes), node)
+
+    with ThreadPoolExecutor(COURIERS_AT_ONCE) as pool:
+        brought = [pool.submit(bring, item) for item in answers.items()]
+    return [reply for one in brought for reply in one.result()]
+
+
 def _courier(
     broker: OpenBroker,
     job: Job,
     attempt: Attempt,
     found: ClusterJob,
-    asked: str,
-    answers: dict[str, bytes] | None,
+    request: handover.Request,
+    node: str | None = None,
 ) -> list[handover.Reply]:
-    """One courier step on every node of the attempt; raises SiteError while agents are not there yet."""
+    """One courier step on every node of the attempt, or on one; raises SiteError while agents are not there yet."""
     assert job.cluster is not None
     settings = broker.cluster_settings(job.cluster)
-    request = wire.to_line(handover.Request(asked, answers))  # type: ignore[arg-type]  # one of its literals
     try:
         lines = broker.cluster(job.cluster, job.project).run_in_job(
             found.job_id,
             layout.courier_argv(settings.node_tmp, attempt.name),
-            request,
-            max(1, len(found.nodes)),
+            wire.to_line(request),
+            max(1, len(found.nodes)) if node is None else 1,
             COURIER_TIMEOUT_S,
+            node,
         )
     except StepRefusedError:
         raise StepFailedError("the job let no step in; it may be ending") from None

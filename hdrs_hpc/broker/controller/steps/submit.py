@@ -21,13 +21,13 @@ from connectors.clusters import (
     why_waits,
 )
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.controller.steps.keys import log_made, use_key
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.keys import log_made, use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from hdrs_hpc.broker import wake
 from hdrs_hpc.broker.filing import accept, bundles
-from hdrs_hpc.broker.web import models, permissions
+from hdrs_hpc.broker.reading import permissions
+from hdrs_hpc.broker.web import models
 from hdrs_hpc.broker.web.answers import DSSE, takes
 from hdrs_hpc.broker.web.dependencies import Address, Asker, BundleBody, DocumentBody, WebHere
 from hdrs_hpc.core.errors import NotAllowedError
@@ -22,6 +24,7 @@ def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.R
     """
     with web.brake.on(address):
         receipt = accept.accept(web.db, web.ask, raw, home=web.home)
+    wake.ring(web.home)
     return models.Receipt(
         kind=receipt.kind,
         digest=receipt.digest,

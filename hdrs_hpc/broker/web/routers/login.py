@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from hdrs_hpc.broker.filing import login as filed_login
-from hdrs_hpc.broker.store import documents
+from hdrs_hpc.broker.reading import broker as reading
 from hdrs_hpc.broker.web import models
 from hdrs_hpc.broker.web.answers import DSSE, takes
 from hdrs_hpc.broker.web.dependencies import Address, DocumentBody, WebHere
@@ -34,7 +34,7 @@ def login(web: WebHere, address: Address, raw: DocumentBody) -> models.LoggedIn:
     with web.brake.on(address):
         person = filed_login.accept(web.db, raw, _challenge(web, raw))
     with web.db.read() as tx:
-        found = documents.current_root(tx).document.people.get(person)
+        found = reading.root(tx).document.people.get(person)
     if found is None:
         raise TokenInvalidError()
     token = web.tokens.issue(person)

@@ -17,8 +17,17 @@ import pytest
 
 from connectors.clusters import ClusterUnreachableError, JobPhase
 from hdrs_hpc.audit.places import PLACES, UNVERIFIED
-from hdrs_hpc.broker.controller import certify, processes
-from hdrs_hpc.broker.controller.certify import FINDERS, FOUND, UNREACHABLE, Subject
+from hdrs_hpc.broker.controller import certificate, certify, processes
+from hdrs_hpc.broker.controller.finders import (
+    FINDERS,
+    FOUND,
+    UNREACHABLE,
+    Found,
+    KeyStillThereError,
+    PlaceNotEmptyError,
+    Subject,
+    is_verified,
+)
 from hdrs_hpc.broker.controller.steps.samples import Tried
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages as m
@@ -98,7 +107,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def rows(world: World, about: Subject | None = None) -> dict[str, certify.Found]:
+def rows(world: World, about: Subject | None = None) -> dict[str, Found]:
     return certify.look(world, about or subject())  # type: ignore[arg-type]  # as much of a context as they use
 
 
@@ -111,7 +120,7 @@ def test_after_a_clean_end_every_row_says_what_was_done(world: World) -> None:
     certify._require_complete(found)
     for name, row in found.items():
         assert row.how
-        assert certify._is_verified(name, row) == (name in LOOKED_AT)
+        assert is_verified(name, row) == (name in LOOKED_AT)
         if name not in LOOKED_AT:
             assert row.how.startswith("not looked at"), name
     assert (found["sealed-copies"].count, found["sealed-copies"].size) == (38, 9_999)
@@ -188,8 +197,8 @@ def test_a_place_that_is_not_empty_says_so_and_bars_the_certificate(world: World
     with FALSIFIED[place](world):
         found = rows(world)
     assert found[place].result == FOUND
-    assert not certify._is_verified(place, found[place])
-    with pytest.raises((certify.PlaceNotEmptyError, certify.KeyStillThereError)) as caught:
+    assert not is_verified(place, found[place])
+    with pytest.raises((PlaceNotEmptyError, KeyStillThereError)) as caught:
         certify._require_complete(found)
     assert place in str(caught.value.where)
 
@@ -199,7 +208,7 @@ def test_a_key_that_lives_bars_every_row_that_rests_on_it(world: World) -> None:
     found = rows(world)
     for place in ("key-store", "sealed-copies", "attempt-bundle", "attempt-outputs", "quarantine"):
         assert found[place].result == FOUND
-    with pytest.raises(certify.KeyStillThereError):
+    with pytest.raises(KeyStillThereError):
         certify._require_complete(found)
 
 
@@ -209,8 +218,8 @@ def test_a_listing_that_fails_is_no_empty_listing(world: World, error: Exception
     found = rows(world)
     for place in ("sealed-copies", "attempt-bundle", "attempt-outputs", "attempt-progress", "node-memory"):
         assert found[place].result == UNREACHABLE
-        assert not certify._is_verified(place, found[place])
-    with pytest.raises(certify.PlaceNotEmptyError):
+        assert not is_verified(place, found[place])
+    with pytest.raises(PlaceNotEmptyError):
         certify._require_complete(found)
 
 
@@ -234,18 +243,18 @@ def test_no_row_is_verified_without_its_finder_having_looked(monkeypatch: pytest
     monkeypatch.setattr(processes, "naming", out_of_sight)
     found = certify.look(Blind(), subject())  # type: ignore[arg-type]
     for name, row in found.items():
-        assert not certify._is_verified(name, row), name
+        assert not is_verified(name, row), name
         assert row.result == (UNREACHABLE if name in LOOKED_AT else row.result)
-    with pytest.raises(certify.PlaceNotEmptyError):
+    with pytest.raises(PlaceNotEmptyError):
         certify._require_complete({**found, "key-store": found["database"]})
 
 
 def test_samples_are_told_with_their_number(world: World) -> None:
-    checks = {item["check"]: item for item in certify._checks(subject(), rows(world))}
+    checks = {item["check"]: item for item in certificate.checks(subject(), rows(world))}
     assert checks["samples-do-not-open"]["result"] == "passed"
     assert "3 manifests were tried" in checks["samples-do-not-open"]["detail"]
     none = replace(subject(), copies_tried={COPY: Tried(0, 0, 0, 0)}, attempts_tried={})
-    checks = {item["check"]: item for item in certify._checks(none, rows(world))}
+    checks = {item["check"]: item for item in certificate.checks(none, rows(world))}
     assert checks["samples-do-not-open"]["result"] == "not-possible"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,28 +13,32 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
-from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
-from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
-from hdrs_hpc.broker.keyd.trust import (
+from hdrs_hpc.broker.keyd.grants import (
     DatasetNotGrantedError,
     ProjectFrozenError,
     ProjectNotInTimeError,
     ProjectUnknownError,
 )
+from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
+from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
+from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Probe
-from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts
+from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts, signed
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed
 
 
 @pytest.fixture
 def room(tmp_path: Path) -> KeyRoom:
     return KeyRoom(tmp_path / "keyd").begin()
+
+
+def digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 @pytest.fixture
@@ -47,16 +52,17 @@ def node() -> Node:
 def test_an_agent_gets_exactly_what_was_decided_for_it(room: KeyRoom, node: Node) -> None:
     order = node.open(room.hand_over(node)["n1"])
     assert (order.project, order.attempt, order.isolation) == ("lung-fm", ATTEMPT, "sandboxed")
-    assert order.workload.builtin == "cohort-summary@1"
+    assert order.workload["builtin"] == "cohort-summary@1"
+    assert order.spec == Envelope.parse(room.spec()).payload
     assert [output.name for output in order.outputs] == ["cohort", "spacing"]
     assert order.inputs["ct"].manifest_digest == CHOSEN
     assert (order.inputs["ct"].holder, order.inputs["ct"].role) == (COPY, "copy")
-    assert len({order.output_key, order.inputs["ct"].key}) == 2
+    assert len({order.output_key, order.inputs["ct"].key, order.shared_secret}) == 3
     assert order.not_after == "2027-01-15T14:10:00Z"  # two hours from the start, and ten minutes to seal
 
 
 def test_the_answer_is_signed_for_this_broker_project_attempt_node_and_key(room: KeyRoom, node: Node) -> None:
-    envelope = Envelope.parse(room.hand_over(node)["n1"])
+    envelope = Envelope.parse(room.hand_over(node)["n1"].envelope)
     line = room.ask(m.SigningKeys())["handover-answer"]
     sshsig.verify(line, envelope.signatures[0].sig, handover.NAMESPACE, envelope.pae())
     binding = handover.parse_answer(envelope.payload).binding
@@ -80,6 +86,11 @@ def test_keys_for_two_nodes_open_each_on_its_own_only(room: KeyRoom) -> None:
     answers = room.hand_over(*nodes, spec=room.spec("resources/nodes", 2))
     orders = [node.open(answers[node.name]) for node in nodes]
     assert orders[0] == orders[1]
+    listed = handover.parse_nodes(room.nodes)
+    assert [(item.node, item.hello) for item in listed.nodes] == [
+        (node.name, node.hello().digest()) for node in nodes
+    ]
+    assert {signed(answer).binding.nodes for answer in answers.values()} == {digest(room.nodes)}
     with pytest.raises(handover.AnswerUnreadableError):
         nodes[0].open(answers["n2"])
 
@@ -228,7 +239,7 @@ def with_bundle(room: KeyRoom) -> dict[str, Any]:
 
 def test_approved_code_is_handed_over_under_its_own_key(room: KeyRoom, node: Node) -> None:
     order = node.open(room.hand_over(node, **with_bundle(room))["n1"])
-    bundle = order.workload.bundle
+    bundle = order.bundle
     assert bundle is not None
     assert (bundle.digest, bundle.sealed.manifest_digest) == (BUNDLE, ONES)
     assert bundle.sealed.key not in (order.output_key, order.inputs["ct"].key)
@@ -288,10 +299,9 @@ def test_a_bundle_beside_a_built_in_workload(room: KeyRoom, node: Node) -> None:
 @pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19])
 def test_a_node_with_a_public_key_of_small_order(room: KeyRoom, u: int) -> None:
     """Whoever carries messages could give one, and would know every secret sealed to it."""
-    weak = wire.from_bytes(handover.Hello, Node().hello())
-    raw = wire.to_bytes(dataclasses.replace(weak, public_key=u.to_bytes(32, "little")))
+    weak = dataclasses.replace(Node().hello(), public_key=u.to_bytes(32, "little"))
     with pytest.raises(HdrsError) as caught:
-        room.ask(dataclasses.replace(room.bind_request(Node()), hellos=(raw,)))
+        room.ask(dataclasses.replace(room.bind_request(Node()), hellos=(weak,)))
     assert caught.value.code == "handover-node-key-refused"
     room.bind(Node())  # nothing was bound: the honest key is still the first
 
@@ -388,22 +398,26 @@ def test_an_answer_for_an_attempt_that_was_never_bound(room: KeyRoom, node: Node
 
 
 def test_an_answer_opens_for_no_other_node_key_or_binding(room: KeyRoom, node: Node) -> None:
-    answer = handover.parse_answer(Envelope.parse(room.hand_over(node)["n1"]).payload)
+    brought = room.hand_over(node)["n1"]
+    answer = signed(brought)
     with pytest.raises(handover.AnswerUnreadableError):
-        handover.open_order(answer, Node().private)
+        handover.open_order(answer, brought.sealed, Node().private)
     for change in ({"node": "n2"}, {"attempt": OTHER_ATTEMPT}, {"not_after": "2028-01-01T00:00:00Z"}):
         altered = dataclasses.replace(answer, binding=dataclasses.replace(answer.binding, **change))
         with pytest.raises(handover.AnswerUnreadableError):
-            handover.open_order(altered, node.private)
+            handover.open_order(altered, brought.sealed, node.private)
 
 
 def test_one_changed_bit_of_the_sealed_order_opens_nothing(room: KeyRoom, node: Node) -> None:
-    answer = handover.parse_answer(Envelope.parse(room.hand_over(node)["n1"]).payload)
-    for place in (0, 31, 32, len(answer.sealed) // 2, -1):
-        sealed = bytearray(answer.sealed)
+    brought = room.hand_over(node)["n1"]
+    for place in (0, 31, 32, len(brought.sealed) // 2, -1):
+        sealed = bytearray(brought.sealed)
         sealed[place] ^= 0x80
         with pytest.raises(handover.AnswerUnreadableError):
-            handover.open_order(dataclasses.replace(answer, sealed=bytes(sealed)), node.private)
+            node.open(dataclasses.replace(brought, sealed=bytes(sealed)))
+        named = dataclasses.replace(signed(brought), sealed=digest(bytes(sealed)))
+        with pytest.raises(handover.AnswerUnreadableError):
+            handover.open_order(named, bytes(sealed), node.private)
 
 
 # --- between the two couriers
@@ -434,12 +448,13 @@ def test_an_attempt_whose_time_is_over_before_the_second_courier(room: KeyRoom, 
 
 def test_a_copy_destroyed_after_the_answer_is_not_answered_again(room: KeyRoom, node: Node) -> None:
     told = room.tell_bound(room.bind(node))
-    room.answer(*told)
+    answered = room.answer(*told)
     room.ask(m.Destroy("lung-fm", "outputs", ATTEMPT))
     with pytest.raises(KeyDestroyedError):
         room.answer(*told)
     on_disk = b"".join(path.read_bytes() for path in room.folder.iterdir())
     assert b"application/vnd.hdrs-hpc.handover-answer+json" not in on_disk
+    assert answered["n1"].sealed not in on_disk
 
 
 # --- the log must say so first

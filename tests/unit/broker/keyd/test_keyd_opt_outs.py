@@ -8,7 +8,7 @@ import pytest
 
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError
-from hdrs_hpc.broker.keyd.trust import OptOutNotLoggedError
+from hdrs_hpc.broker.keyd.opt_outs import OptOutNotLoggedError
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy.opt_out import OptOutOutdatedError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd.trust import DatasetNotGrantedError, GrantNotLoggedError, ProjectFrozenError
+from hdrs_hpc.broker.keyd.grants import DatasetNotGrantedError, GrantNotLoggedError, ProjectFrozenError
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support.keyroom import KeyRoom, Node

@@ -10,16 +10,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError
-from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
-from hdrs_hpc.broker.keyd.trust import (
+from hdrs_hpc.broker.keyd.grants import (
     GrantNotLoggedError,
     GrantOutdatedError,
-    NoTrustRootError,
     ProjectFrozenError,
     ProjectNotInTimeError,
     ProjectUnknownError,
 )
+from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError
+from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.broker.keyd.roots import NoTrustRootError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import trust

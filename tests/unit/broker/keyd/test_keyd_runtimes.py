@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.handover import HandoverRefusedError
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
 from hdrs_hpc.broker.keyd.runtimes import RuntimeNotRegisteredError, RuntimeWithdrawnError
-from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.handover import Hello
 from tests.support.keyroom import ATTEMPT, CLUSTER, KeyRoom, Node
 from tests.support.party import ONES, TWOS
@@ -29,10 +29,9 @@ def node() -> Node:
     return Node()
 
 
-def with_runtime(node: Node, digest: str) -> bytes:
+def with_runtime(node: Node, digest: str) -> Hello:
     """The hello of ``node``, telling another runtime."""
-    said = vars(wire.from_bytes(Hello, node.hello())) | {"runtime": digest}
-    return wire.to_bytes(Hello(**said))
+    return dataclasses.replace(node.hello(), runtime=digest)
 
 
 def test_a_registered_runtime_is_bound_and_named(room: KeyRoom, node: Node) -> None:

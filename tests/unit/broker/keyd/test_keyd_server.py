@@ -159,6 +159,10 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if type(None) in arguments:
         return st.none() | of_type(next(item for item in arguments if item is not type(None)))
+    if hint is bool:
+        return st.booleans()
+    if origin is tuple:
+        return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
     fields = wire._hints(hint)
     return st.builds(hint, **{name: of_type(field) for name, field in fields.items()})
 

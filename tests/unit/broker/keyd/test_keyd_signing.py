@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.grants import ProjectNotInTimeError
 from hdrs_hpc.broker.keyd.keyd import (
     GIVING,
     CertificateUntrueError,
@@ -23,7 +24,6 @@ from hdrs_hpc.broker.keyd.logwatch import (
     LogRolledBackError,
     NotLoggedError,
 )
-from hdrs_hpc.broker.keyd.trust import ProjectNotInTimeError
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import trust

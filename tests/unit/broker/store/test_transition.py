@@ -261,16 +261,18 @@ def test_every_state_can_be_reached_and_leads_to_the_end(life: str) -> None:
 
 
 def test_the_controller_has_a_step_for_every_state_that_goes_on_by_itself() -> None:
-    tables = {"project": controller.PROJECT_STEPS, "copy": controller.COPY_STEPS, "job": controller.JOB_STEPS}
+    job_steps = {**controller.JOB_STEPS, **controller.SITE_STEPS}
+    tables = {"project": controller.PROJECT_STEPS, "copy": controller.COPY_STEPS, "job": job_steps}
     for life, steps in tables.items():
         assert steps.keys() <= states.LIVES[life].keys()
     going = {name for name, row in states.JOB.items() if row.exits}
-    assert controller.JOB_STEPS.keys() == going
+    assert job_steps.keys() == going
+    assert not controller.JOB_STEPS.keys() & controller.SITE_STEPS.keys(), "each state has one loop"
     assert controller.PROJECT_STEPS.keys() == {name for name, row in states.PROJECT.items() if row.exits}
 
 
 def test_each_owner_named_by_the_table_is_the_module_of_the_step_that_runs() -> None:
-    for name, step in controller.JOB_STEPS.items():
+    for name, step in {**controller.JOB_STEPS, **controller.SITE_STEPS}.items():
         assert type(step).__module__.endswith(
             "." + states.JOB[name].owner.removesuffix(".py").replace("/", ".")
         )

@@ -83,7 +83,7 @@ def test_consistency_is_proven_to_anybody_with_an_old_checkpoint(office: Office)
 def test_metrics_count_and_name_nobody(office: Office) -> None:
     text = office.get("/metrics").text
     assert 'hdrs_hpc_projects{state="APPROVED"}' in text
-    assert "hdrs_hpc_log_entries" in text
+    assert "hdrs_hpc_log_entries_total" in text
     for name in ("lung-fm", "rae", "north-chest-ct"):
         assert name not in text
 

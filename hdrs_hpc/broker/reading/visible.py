@@ -1,30 +1,15 @@
-"""What several routers share: rows that the asker may see, and how envelopes and files are sent."""
+"""The projects and jobs that a person may see; what they may not see does not exist for them."""
 
 from __future__ import annotations
 
-from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs, projects
-from hdrs_hpc.broker.store.alerts import Alert
-from hdrs_hpc.broker.store.artefacts import Artefact
-from hdrs_hpc.broker.web import permissions
-from hdrs_hpc.broker.web.answers import DSSE
-from hdrs_hpc.broker.web.permissions import Who
+from hdrs_hpc.broker.reading import permissions
+from hdrs_hpc.broker.reading.permissions import Who
+from hdrs_hpc.broker.store import artefacts, jobs, projects
 from hdrs_hpc.core import ids
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
-
-
-def envelope(raw: bytes) -> Response:
-    """A signed document, byte for byte."""
-    return Response(raw, media_type=DSSE)
-
-
-def download(raw: bytes, media_type: str | None, name: str) -> Response:
-    """Bytes for saving, never for a browser to show in the name of this address."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return Response(raw, media_type=media_type or "application/octet-stream", headers=headers)
 
 
 def every_project(tx: Connection) -> list[tuple[projects.Project, Grant]]:
@@ -62,11 +47,7 @@ def job_in_review(tx: Connection, who: Who, typed: str) -> tuple[jobs.Job, Grant
 def was_reviewed(tx: Connection, found: jobs.Job) -> bool:
     """Whether it is in review or came out of it: checkers may look back at what was decided."""
     reviewed = ("IN_REVIEW", "RELEASING", "PURGING", "PURGED")
-    return found.state in reviewed and bool(list_artefacts(tx, found.id))
-
-
-def list_artefacts(tx: Connection, job_id: str) -> list[Artefact]:
-    return artefacts.of_job(tx, job_id)
+    return found.state in reviewed and bool(artefacts.of_job(tx, found.id))
 
 
 def _one(tx: Connection, typed: str, among: list[tuple[projects.Project, Grant]]) -> tuple[jobs.Job, Grant]:
@@ -85,11 +66,3 @@ def _one(tx: Connection, typed: str, among: list[tuple[projects.Project, Grant]]
     if len(found) > 1:
         raise jobs.AmbiguousIdError(where=typed[:40])
     return found[0]
-
-
-def alerts_about(tx: Connection, found: jobs.Job) -> list[Alert]:
-    """Alerts about the job itself, and about the copies it waits for."""
-    about = {f"job/{found.id}"}
-    if found.state != "PURGED":
-        about |= {f"copy/{copy.id}" for copy in copies.of_job(tx, found.id).values()}
-    return [item for item in alerts.every(tx) if item.about in about]

@@ -1,7 +1,9 @@
-"""Certificates of one attempt's Dask: a CA that lives for one call, and the one leaf it signed.
+"""Certificates by which the nodes of one attempt know each other, under an authority of their own.
 
-``distributed`` accepts any certificate of its CA as a full peer, so a CA signs exactly one leaf, is valid no
-longer than the attempt, and its key is dropped before this function returns.
+The authority's key is derived from the secret that keyd gives to the nodes of the attempt and to nobody else, so
+all nodes trust the same key and none has to ask another.  Each node signs one certificate for itself and drops the
+authority's key before this function returns: what runs in a sandbox sees its own certificate and key only, and can
+make no further one.  Valid no longer than the attempt.
 """
 
 from __future__ import annotations
@@ -12,24 +14,32 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CLOCK_SKEW = timedelta(minutes=10)
+_CURVE = ec.SECP256R1()
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of P-256 (SEC 2, 2.4.2)."""
+_LABEL = b"hdrs-hpc certificate authority of an attempt"
 
 
 @dataclass(frozen=True)
-class TlsMaterial:
-    """PEM texts, as ``distributed`` wants them."""
+class NodeCertificate:
+    """PEM texts: the attempt's authority, and this node's certificate and key under it."""
 
     ca: str
     cert: str
     key: str
 
+    def __repr__(self) -> str:  # a key must not reach a log through a traceback
+        return "NodeCertificate(…)"
 
-def make_tls(attempt: str, now: datetime, not_after: datetime) -> TlsMaterial:
-    """A fresh CA and leaf (ECDSA P-256) for ``attempt``."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    leaf_key = ec.generate_private_key(ec.SECP256R1())
+
+def make_certificate(secret: bytes, attempt: str, now: datetime, not_after: datetime) -> NodeCertificate:
+    """One node's certificate (ECDSA P-256) under the authority that ``secret`` and ``attempt`` stand for."""
+    ca_key = _authority(secret, attempt)
+    leaf_key = ec.generate_private_key(_CURVE)
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{attempt} ca")])
     ca = (
         _builder(ca_name, ca_name, ca_key.public_key(), now, not_after)
@@ -53,13 +63,19 @@ def make_tls(attempt: str, now: datetime, not_after: datetime) -> TlsMaterial:
         .sign(ca_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    return TlsMaterial(
+    return NodeCertificate(
         ca=ca.public_bytes(pem).decode("ascii"),
         cert=leaf.public_bytes(pem).decode("ascii"),
         key=leaf_key.private_bytes(
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode("ascii"),
     )
+
+
+def _authority(secret: bytes, attempt: str) -> ec.EllipticCurvePrivateKey:
+    """Sixteen bytes more than the group needs make the remainder as good as uniform (FIPS 186-5, A.2.1)."""
+    raw = HKDF(hashes.SHA256(), 48, salt=None, info=_LABEL + attempt.encode("ascii")).derive(secret)
+    return ec.derive_private_key(int.from_bytes(raw, "big") % (_ORDER - 1) + 1, _CURVE)
 
 
 def _builder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from sqlalchemy import Connection
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import jobs, log
+from hdrs_hpc.broker.store.transition import StateMovedError
 
 NEVER_MADE = "K-none"
 """Ids of tombstones: keyd's promise that a key which never was will never be."""
@@ -27,10 +29,18 @@ def use_key(
             wanted = (role, holder), ("deid", "project") if purpose == "stage" else None
             if (record["role"], record["holder"]) in wanted:
                 log_made(tx, project, record["role"], record["holder"], record["id"])
+                require_living(tx, project, [record["id"]])
                 log.append(
                     tx, "key-used", {"project": project, "key": record["id"]}, detail={"purpose": purpose}
                 )
     return broker.ask(m.UseKey(purpose, project, holder))
+
+
+def require_living(tx: Connection, project: str, keys: Iterable[str]) -> None:
+    """In the transaction that logs a key given or used: a destruction that came since keyd was asked must win."""
+    for key in keys:
+        if log.has(tx, "key-destroyed", {"project": project, "key": key}):
+            raise StateMovedError("a key was destroyed meanwhile")
 
 
 def destroy_keys(

@@ -1,0 +1,162 @@
+"""The loops of the controller: its own for projects, copies and reviews, and one for each cluster.
+
+Each is a thread with connections and look-ups of its own, so that a slow or dead site costs its own jobs only
+(docs/adr/0028).  What they change they change by compare-and-swap, as web does beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from hdrs_hpc.broker.controller.errands import Errands
+from hdrs_hpc.broker.heartbeats import Pulse
+from hdrs_hpc.broker.opened import OpenBroker
+from hdrs_hpc.core import errors
+from hdrs_hpc.core.errors import HdrsError
+
+logger = logging.getLogger("hdrs_hpc.controller")
+
+QUICK = 0.1
+"""Share of a tick after which a loop looks again when something changed: one step makes the next possible."""
+QUICK_LOOKS = 3
+SITE_GRACE = 4.0
+"""A cluster's loop waits for its site: it may be silent so many times longer than the controller's own."""
+
+
+class Bell(Protocol):
+    def ring(self) -> None: ...
+
+    def wait(self, seconds: float) -> bool:
+        """Until somebody rings, for at most so long; whether somebody did."""
+        ...
+
+
+class Loop:
+    """Ticks until it is told to stop; quick after a change.
+
+    ``tick`` gives everything that the loop looks after one turn, and the number of those that moved on.
+    """
+
+    def __init__(
+        self,
+        broker: OpenBroker,
+        pulse: Pulse,
+        bell: Bell,
+        tick: Callable[[Loop], int],
+        *,
+        tell_others: Callable[[], None],
+        shortest_pause_s: float,
+    ) -> None:
+        """``tell_others``: something moved on, which other loops may have waited for."""
+        self.broker, self.pulse, self.bell = broker, pulse, bell
+        self._tick, self._tell_others = tick, tell_others
+        self._shortest_pause_s = shortest_pause_s
+        self.errands = Errands(self._errand_is_back)
+
+    def run(self, stop: threading.Event) -> None:
+        quiet = 0
+        while not stop.is_set():
+            self.pulse.beat()
+            self.errands.begin_tick()
+            self.broker.forget_lookups()
+            moved = self._tick(self)
+            if moved:
+                self._tell_others()
+            quiet = 0 if moved else quiet + 1
+            if not stop.is_set():
+                self._pause(quiet)
+
+    def _pause(self, quiet: int) -> None:
+        # Jitter spreads the load.
+        share = QUICK if quiet < QUICK_LOOKS else random.uniform(0.8, 1.2)  # noqa: S311
+        pause, began = self.broker.settings.tick_s * share, time.monotonic()
+        if self.bell.wait(pause):
+            # Many may ring at once, and every look at a site costs it a command.
+            time.sleep(max(0.0, min(self._shortest_pause_s, pause) - (time.monotonic() - began)))
+
+    def _errand_is_back(self, moved: int) -> None:
+        self.bell.ring()
+        if moved:
+            self._tell_others()
+
+
+class ThreadBell:
+    """A bell between threads."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    def wait(self, seconds: float) -> bool:
+        rung = self._rung.wait(seconds)
+        self._rung.clear()
+        return rung
+
+
+class ClusterLoops:
+    """A loop for each cluster that has something to do, begun when it first has."""
+
+    def __init__(
+        self, broker: OpenBroker, tick: Callable[[Loop, str], int], tell_controller: Callable[[], None]
+    ) -> None:
+        self._broker, self._tick, self._tell_controller = broker, tick, tell_controller
+        self._stop = threading.Event()
+        self._loops: dict[str, tuple[Loop, threading.Thread]] = {}
+        self.held = False
+        """While the log does not hold nothing is done at any site."""
+
+    def look_after(self, clusters: Iterable[str]) -> None:
+        """See that each of them has its loop; one that died of our own bug gets another."""
+        for name in clusters:
+            if name not in self._loops or not self._loops[name][1].is_alive():
+                self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        settings = self._broker.settings
+        stale_after_s = 1.2 * settings.tick_s + SITE_GRACE * settings.heartbeat_grace_s
+        loop = Loop(
+            self._broker.for_another_loop(),
+            Pulse.of_cluster(self._broker.home, name, stale_after_s),
+            ThreadBell(),
+            lambda loop: 0 if self.held else self._tick(loop, name),
+            tell_others=self._tell_controller,
+            shortest_pause_s=QUICK * settings.tick_s,
+        )
+        thread = threading.Thread(target=self._run, args=(loop, name), name=f"cluster {name}", daemon=True)
+        self._loops[name] = (loop, thread)
+        thread.start()
+
+    def _run(self, loop: Loop, name: str) -> None:
+        try:
+            loop.run(self._stop)
+        except HdrsError as error:
+            logger.error("cluster/%s: %s", name, error.code)
+        except Exception as error:
+            # Its text may hold anything, so only its kind and place are told.
+            logger.error("cluster/%s: %s at %s", name, type(error).__name__, errors.raised_at(error))
+
+    def ring(self) -> None:
+        for loop, _ in self._loops.values():
+            loop.bell.ring()
+
+    def end(self, within_s: float) -> bool:
+        """Have all of them end after the turn that they are in; whether they did in time.
+
+        One that waits for a site may not: it ends with the process, and what it did is begun again.
+        """
+        self._stop.set()
+        self.ring()
+        deadline = time.monotonic() + within_s
+        for _, thread in self._loops.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        errands = [
+            loop.errands.join(max(0.0, deadline - time.monotonic())) for loop, _ in self._loops.values()
+        ]
+        return all(errands) and not any(thread.is_alive() for _, thread in self._loops.values())

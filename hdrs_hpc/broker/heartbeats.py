@@ -1,0 +1,91 @@
+"""Signs of life: each loop of the controller says at every turn that it goes on, and others read how long ago.
+
+A loop that hangs, is stopped or died says nothing any more; that it runs as a process proves nothing.  Each
+heartbeat carries after how long a silence it counts as stale, which its writer knows best.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.core import clock
+
+CONTROLLER = "controller"
+"""The loop of projects, copies and reviews."""
+_CLUSTER = "cluster-"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The last sign of life of one loop.  ``cluster`` is None for the controller's own."""
+
+    cluster: str | None
+    pid: int
+    age_s: float
+    stale_after_s: float
+
+    @property
+    def stale(self) -> bool:
+        return self.age_s > self.stale_after_s
+
+
+class Pulse:
+    """The writing end of one loop's heartbeat."""
+
+    def __init__(self, home: BrokerHome, name: str, stale_after_s: float) -> None:
+        self._path = home.heartbeats_dir / f"{name}.json"
+        self._stale_after_s = stale_after_s
+
+    @classmethod
+    def of_controller(cls, home: BrokerHome, stale_after_s: float) -> Pulse:
+        return cls(home, CONTROLLER, stale_after_s)
+
+    @classmethod
+    def of_cluster(cls, home: BrokerHome, cluster: str, stale_after_s: float) -> Pulse:
+        return cls(home, f"{_CLUSTER}{cluster}", stale_after_s)
+
+    def beat(self) -> None:
+        """Say that it goes on.  Replaced whole, so that a reader never sees half of one; a crash may lose it."""
+        told = {"at": clock.now().timestamp(), "pid": os.getpid(), "stale-after-s": self._stale_after_s}
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(told), "ascii")
+        draft.replace(self._path)
+
+
+def begin(home: BrokerHome) -> None:
+    """Forget the heartbeats of an earlier controller, some of clusters that are no more."""
+    home.heartbeats_dir.mkdir(mode=0o700, exist_ok=True)
+    for path in home.heartbeats_dir.iterdir():
+        path.unlink(missing_ok=True)
+
+
+def controller(home: BrokerHome, now: datetime | None = None) -> Heartbeat | None:
+    """The controller's own; None where none was ever heard of."""
+    return _read(home.heartbeats_dir / f"{CONTROLLER}.json", now or clock.now())
+
+
+def clusters(home: BrokerHome, now: datetime | None = None) -> list[Heartbeat]:
+    """Those of the clusters' workers, by the cluster's name."""
+    if not home.heartbeats_dir.is_dir():
+        return []
+    paths = sorted(home.heartbeats_dir.glob(f"{_CLUSTER}*.json"))
+    found = (_read(path, now or clock.now()) for path in paths)
+    return [item for item in found if item is not None]
+
+
+def _read(path: Path, now: datetime) -> Heartbeat | None:
+    try:
+        told = json.loads(path.read_text("ascii"))
+    except FileNotFoundError:
+        return None
+    return Heartbeat(
+        cluster=path.stem.removeprefix(_CLUSTER) if path.stem.startswith(_CLUSTER) else None,
+        pid=told["pid"],
+        age_s=max(0.0, now.timestamp() - told["at"]),
+        stale_after_s=told["stale-after-s"],
+    )

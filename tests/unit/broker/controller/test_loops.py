@@ -1,0 +1,174 @@
+"""The loops of the controller: errands beside them, bells, and what a slow site may hold up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from hdrs_hpc.broker import heartbeats
+from hdrs_hpc.broker.controller.errands import Errands
+from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
+from hdrs_hpc.broker.controller.turns import turn
+from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
+from hdrs_hpc.broker.opened import OpenBroker
+from hdrs_hpc.broker.store import alerts
+from hdrs_hpc.broker.store.database import Database
+from hdrs_hpc.core.errors import SiteError
+
+TICK_S = 0.1
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> OpenBroker:
+    home = BrokerHome(tmp_path)
+    home.make_folders()
+    db = Database(home.database)
+    db.migrate()
+    return OpenBroker(home, BrokerSettings("here", "127.0.0.1", 1, TICK_S, 60.0), db)
+
+
+def eventually(holds: Any, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@dataclass
+class Courier:
+    """An action that waits for a site until it is let go."""
+
+    beside_the_loop: ClassVar[bool] = True
+    let_go: threading.Event = field(default_factory=threading.Event)
+    begun: int = 0
+    fails: bool = False
+
+    def act(self, broker: OpenBroker) -> None:
+        self.begun += 1
+        assert self.let_go.wait(20)
+        if self.fails:
+            raise SiteError("the site went away")
+
+
+@dataclass
+class Row:
+    state: str = "RUNNING"
+
+
+@dataclass
+class Sends:
+    """A step that sends its courier at every turn."""
+
+    courier: Courier
+
+    def observe(self, broker: OpenBroker, row: Row) -> None:
+        return None
+
+    def decide(self, facts: None) -> Courier:
+        return self.courier
+
+
+def test_an_errand_lets_the_loop_go_on_and_its_job_waits_for_it(broker: OpenBroker) -> None:
+    courier, back = Courier(), threading.Event()
+    errands = Errands(lambda moved: back.set())
+    table = {"RUNNING": Sends(courier)}
+    for _ in range(3):
+        errands.begin_tick()
+        assert turn(broker, table, Row(), "job/A", errands) == 0
+    assert courier.begun == 1
+    courier.let_go.set()
+    assert back.wait(20)
+    turn(broker, table, Row(), "job/A", errands)
+    assert courier.begun == 1, "in the tick in which it came back it gets no turn: look-ups may be older"
+    errands.begin_tick()
+    turn(broker, table, Row(), "job/A", errands)
+    assert errands.join(20)
+    assert courier.begun == 2
+
+
+def test_no_more_errands_at_once_than_a_connection_bears(broker: OpenBroker) -> None:
+    couriers = [Courier() for _ in range(12)]
+    errands = Errands(lambda moved: None)
+    errands.begin_tick()
+    for number, courier in enumerate(couriers):
+        turn(broker, {"RUNNING": Sends(courier)}, Row(), f"job/{number}", errands)
+    eventually(lambda: sum(courier.begun for courier in couriers) == 8)
+    for courier in couriers:
+        courier.let_go.set()
+    assert errands.join(20)
+    assert sum(courier.begun for courier in couriers) == 8
+
+
+def test_an_errand_that_fails_waits_visibly_and_one_that_succeeds_takes_it_back(broker: OpenBroker) -> None:
+    courier = Courier(fails=True)
+    courier.let_go.set()
+    errands = Errands(lambda moved: None)
+    for fails, expected in ((True, ["site-trouble"]), (False, [])):
+        courier.fails = fails
+        errands.begin_tick()
+        turn(broker, {"RUNNING": Sends(courier)}, Row(), "job/A", errands)
+        assert errands.join(20)
+        with broker.db.read() as tx:
+            assert [item.code for item in alerts.every(tx)] == expected
+
+
+def test_a_cluster_that_hangs_holds_up_no_other(broker: OpenBroker) -> None:
+    release, ticks = threading.Event(), {"dead": 0, "well": 0}
+
+    def tick(loop: Loop, name: str) -> int:
+        ticks[name] += 1
+        if name == "dead":
+            release.wait(20)
+        return 0
+
+    loops = ClusterLoops(broker, tick, lambda: None)
+    loops.look_after(["dead", "well"])
+    eventually(lambda: ticks["well"] >= 10)
+    assert ticks["dead"] == 1
+    names = {beat.cluster for beat in heartbeats.clusters(broker.home)}
+    assert names == {"dead", "well"}
+    assert not loops.end(0.3), "it does not wait for the site"
+    release.set()
+    assert loops.end(20)
+
+
+def test_a_loop_that_died_of_our_own_bug_is_begun_again(broker: OpenBroker) -> None:
+    ticks = 0
+
+    def tick(loop: Loop, name: str) -> int:
+        nonlocal ticks
+        ticks += 1
+        if ticks == 1:
+            raise ValueError("a bug")
+        return 0
+
+    loops = ClusterLoops(broker, tick, lambda: None)
+    loops.look_after(["one"])
+    time.sleep(0.1)
+    eventually(lambda: loops.look_after(["one"]) or ticks > 1)
+    assert loops.end(20)
+
+
+def test_nothing_is_done_at_a_site_while_the_log_does_not_hold(broker: OpenBroker) -> None:
+    ticks: list[str] = []
+    loops = ClusterLoops(broker, lambda loop, name: ticks.append(name) or 0, lambda: None)
+    loops.held = True
+    loops.look_after(["one"])
+    time.sleep(5 * TICK_S)
+    assert ticks == []
+    loops.held = False
+    eventually(lambda: bool(ticks))
+    assert loops.end(20)
+
+
+def test_what_moves_on_is_told_to_the_controller(broker: OpenBroker) -> None:
+    told = threading.Event()
+    loops = ClusterLoops(broker, lambda loop, name: 1, told.set)
+    loops.look_after(["one"])
+    assert told.wait(20)
+    assert loops.end(20)

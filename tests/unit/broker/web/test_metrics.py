@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import ast
+from datetime import timedelta
+from pathlib import Path
+
+from hdrs_hpc.broker.heartbeats import Pulse
+from hdrs_hpc.broker.reading import metrics
+from hdrs_hpc.core import clock
+from tests.support.office import Office
+
+ROOT = Path(__file__).parents[4]
+PACKAGES = ("hdrs_hpc", "connectors", "imaging")
+
+
+def values(office: Office) -> dict[str, float]:
+    lines = office.get("/metrics").text.splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+def test_a_metric_is_one_row(office: Office) -> None:
+    """A made-up metric is told and documented by its row alone."""
+    made_up = metrics.Row("open_windows", "gauge", "Windows left open.", ("floor",), lambda _: {("2",): 3})
+    with office.db.read() as tx:
+        reading = metrics.Reading(tx, office.home, clock.now())
+        text = metrics.text(reading, [*metrics.TABLE, made_up]).decode()
+    assert "# HELP hdrs_hpc_open_windows Windows left open.\n# TYPE hdrs_hpc_open_windows gauge\n" in text
+    assert 'hdrs_hpc_open_windows{floor="2"} 3.0' in text
+    assert "| `hdrs_hpc_open_windows` | gauge | `floor` | Windows left open. |" in metrics.page([made_up])
+
+
+def test_metrics_are_written_in_the_table_and_nowhere_else() -> None:
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        if path == ROOT / "hdrs_hpc/broker/reading/metrics.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(metrics.PREFIX), f"{path}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom) and node.module == "prometheus_client.exposition":
+                assert [name.name for name in node.names] == ["CONTENT_TYPE_PLAIN_0_0_4"], path
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(name.name for name in node.names)]
+                assert not any(name.startswith("prometheus_client") for name in names), path
+
+
+def test_names_in_the_table_are_unique_and_explained() -> None:
+    names = [row.name for row in metrics.TABLE]
+    assert len(set(names)) == len(names)
+    assert all(row.help.endswith(".") for row in metrics.TABLE)
+
+
+def test_how_long_the_oldest_queued_job_waits(office: Office) -> None:
+    assert values(office)["hdrs_hpc_oldest_queued_job_age_seconds"] == 0
+    job = office.job()
+    office.move(job, "lung-fm", "RECEIVED", "ADMITTED", "STAGING", "QUEUED")
+    with office.db.read() as tx:
+        in_an_hour = metrics.Reading(tx, office.home, clock.now() + timedelta(hours=1))
+        text = metrics.text(in_an_hour).decode()
+    (line,) = [line for line in text.splitlines() if line.startswith("hdrs_hpc_oldest_queued_job_age")]
+    assert 3600 <= float(line.rsplit(" ", 1)[1]) < 3660
+    office.move(job, "lung-fm", "QUEUED", "PURGING")
+    assert values(office)["hdrs_hpc_oldest_queued_job_age_seconds"] == 0
+
+
+def test_silent_loops_are_told_by_health_and_metrics(office: Office) -> None:
+    assert office.get("/healthz").text == "ok\n"
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="controller"}'] == 0
+
+    Pulse.of_cluster(office.home, "isambard-ai", stale_after_s=-1).beat()
+    healthy = office.get("/healthz")
+    assert (healthy.status_code, healthy.text) == (200, "degraded: the loops of 1 clusters are stuck\n")
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="cluster isambard-ai"}'] == 1
+
+    Pulse.of_controller(office.home, stale_after_s=-1).beat()
+    assert office.get("/healthz").status_code == 503
+    assert "last heard of 0 s ago" in office.get("/healthz").text
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="controller"}'] == 1
+    assert values(office)['hdrs_hpc_heartbeat_age_seconds{loop="controller"}'] < 60
+
+    (office.home.heartbeats_dir / "controller.json").unlink()
+    never = office.get("/healthz")
+    assert (never.status_code, never.text) == (503, "the controller was never heard of\n")
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="controller"}'] == 1
+    Pulse.of_controller(office.home, stale_after_s=3600).beat()
