@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
+import functools
 import hashlib
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.broker.workers.airlock.check import Checked
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.catalogue.outputs.columns import CountColumn, MeasureColumn, names
@@ -42,6 +45,7 @@ from hdrs_hpc.sealing.reader import SealedCopy
 CHECK_TIMEOUT_S = 300.0
 MAX_OBJECTS = 10_000
 MAX_SEALED_BYTES = 4 << 30
+_PIECE_BYTES = 4 << 20
 
 
 class NoOutputsError(NotFoundError):
@@ -81,8 +85,8 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
         found = _open_outputs(copy, spec, listed)
         # Secret, the same if the check runs again, and gone with the key: a commitment then says nothing more.
         salt = hashlib.sha256(b"hdrs-hpc/commitment-salt/1\0" + key).digest()
-        checked = run_checker(CheckRequest(tuple(found), rules, salt, inputs), CHECK_TIMEOUT_S)
-        artefacts = _keep(home, job, spec, listed, checked)
+        checked = _check(home.artefacts_dir(job.id), CheckRequest(tuple(found), rules, salt, inputs))
+        artefacts = _rows(spec, listed, checked)
     copy.close()
     return {
         "closing": wire.to_value(listed),
@@ -114,22 +118,56 @@ def _fetch(broker: OpenBroker, job: Job, attempt: Attempt) -> tuple[outputs.Clos
         if count > MAX_OBJECTS or total > MAX_SEALED_BYTES:
             raise OutputsTooLargeError()
         if name not in known:
-            here.put(name, away.get(name))
+            here.put(name, _ranges(functools.partial(away.get, name), size))
     return pointer, (count, total)
+
+
+def _ranges(get: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
+    """``size`` bytes by ranges, since an output may be larger than memory."""
+    for start in range(0, size, _PIECE_BYTES):
+        yield get(start, min(_PIECE_BYTES, size - start))
+
+
+def _pieces(copy: SealedCopy, item: outputs.CollectedOutput) -> Iterator[bytes]:
+    """One output, opened piece by piece; raises at its end unless it is the one that the closing list names."""
+    assert item.path is not None
+    digest = hashlib.sha256()
+    for piece in _ranges(functools.partial(copy.read, item.path), item.size_bytes):
+        digest.update(piece)
+        yield piece
+    if f"sha256:{digest.hexdigest()}" != item.digest:
+        raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
+
+
+def _check(folder: Path, request: CheckRequest) -> list[Checked]:
+    """Have the set checked; what is rebuilt goes to the reviewers' folder as it comes, and stays if it passed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = [folder / declared.name for declared, _ in request.artefacts]
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(durable_files.create(durable_files.partial_of(path))) for path in paths]
+        for path in paths:
+            stack.callback(durable_files.partial_of(path).unlink, missing_ok=True)
+        checked = run_checker(request, files.__getitem__, CHECK_TIMEOUT_S)
+        for path, file, found in zip(paths, files, checked, strict=True):
+            if found.refused is None:
+                file.flush()
+                os.fsync(file.fileno())
+                durable_files.give_name(durable_files.partial_of(path), path)
+    return checked
 
 
 def _open_outputs(
     copy: SealedCopy, spec: JobSpec, listed: outputs.ClosingList
-) -> list[tuple[Declared, bytes]]:
+) -> list[tuple[Declared, Sent]]:
     found, declared = [], written(spec.outputs)
     for item in listed.outputs:
         output = declared.get(item.name)
         if output is None or item.path is None or item.size_bytes > output.max_size:
             continue
-        data = copy.read(item.path)
-        if f"sha256:{hashlib.sha256(data).hexdigest()}" != item.digest:
+        if copy.size(item.path) != item.size_bytes:
             raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
-        found.append((_declared(item.name, output, spec.workload.builtin), data))
+        sent = Sent(item.size_bytes, functools.partial(_pieces, copy, item))
+        found.append((_declared(item.name, output, spec.workload.builtin), sent))
     return found
 
 
@@ -167,12 +205,8 @@ def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> Inpu
     return InputFacts(chosen.people, chosen.items, max(chosen.instances, chosen.items), real)
 
 
-def _keep(
-    home: BrokerHome, job: Job, spec: JobSpec, listed: outputs.ClosingList, checked: Sequence[Checked]
-) -> list[dict[str, Any]]:
-    """Write the rebuilt artefacts for the reviewers; one row for every declared output."""
-    folder = home.artefacts_dir(job.id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _rows(spec: JobSpec, listed: outputs.ClosingList, checked: Sequence[Checked]) -> list[dict[str, Any]]:
+    """One row for every declared output."""
     by_name = {item.name: item for item in checked}
     problems = {item.name: item.problem for item in listed.outputs}
     rows = []
@@ -193,11 +227,9 @@ def _keep(
                 "refused": item.refused,
                 "report": dict(item.report),
                 "rebuilt": item.rebuilt_digest,
-                "size": len(item.rebuilt) if item.rebuilt is not None else None,
+                "size": item.rebuilt_bytes,
                 "media_type": item.media_type,
             }
-            if item.rebuilt is not None and item.refused is None:
-                durable_files.replace_file(folder / name, item.rebuilt)
         rows.append({"name": name, "cls": output.class_, "file": Path(output.path).name, **row})
     return rows
 

@@ -172,21 +172,23 @@ assert (found.path, found.max_size) == ("marks.tally", 1024)
 """,
     "airlock": """
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+import io
+from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 def check(data, real=False, granted={"tally": {}}):
-    given = ((Declared("marks", "tally", "marks.tally", max_size=1024), data),)
+    given = ((Declared("marks", "tally", "marks.tally", max_size=1024), Sent.whole(data)),)
     request = CheckRequest(given, OutputRules.from_dict(granted), bytes(16), InputFacts(9, 9, 9, real))
-    return run_checker(request, 60)[0]
-checked = check(b"1\\n 2\\n3\\n")
+    out = io.BytesIO()
+    return run_checker(request, lambda which: out, 60)[0], out.getvalue()
+checked, rebuilt = check(b"1\\n 2\\n3\\n")
 assert checked.refused is None, checked.report
-assert (checked.rebuilt, checked.media_type) == (b"1\\n2\\n3\\n", "text/x-tally")
+assert (rebuilt, checked.media_type) == (b"1\\n2\\n3\\n", "text/x-tally")
 assert checked.report["sentences"] == ["3 lines written anew."]
-assert check(b"1\\n22\\n").refused == "no-tally"
-assert check(b"2\\n1\\n").refused == "artefact-mistyped"
-assert check(b"1\\n", real=True).refused == "artefact-of-real-data"
-assert check(b"1\\n", granted={}).refused == "class-not-granted"
-assert check(b"1\\n" * 600).refused == "artefact-too-large"
+assert check(b"1\\n22\\n")[0].refused == "no-tally"
+assert check(b"2\\n1\\n")[0].refused == "artefact-mistyped"
+assert check(b"1\\n", real=True)[0].refused == "artefact-of-real-data"
+assert check(b"1\\n", granted={})[0].refused == "class-not-granted"
+assert check(b"1\\n" * 600)[0].refused == "artefact-too-large"
 """,
     "review": """
 from hdrs_hpc.cli import review
@@ -203,19 +205,23 @@ assert "A tally is kept with chalk." in page and "| `tally` | digits | `.tally` 
 }
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with one module and one row more."""
-    copied = tmp_path_factory.mktemp("house")
+def add_class(house: Path, module: str) -> None:
+    """Copy the package to ``house`` with one module, ``tally``, and one row more."""
     for name in ("hdrs_hpc", "connectors", "imaging"):
-        shutil.copytree(ROOT / name, copied / name, ignore=shutil.ignore_patterns("__pycache__"))
-    folder = copied / "hdrs_hpc/catalogue/outputs"
-    (folder / "tally.py").write_text(MODULE, "utf-8")
+        shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = house / "hdrs_hpc/catalogue/outputs"
+    (folder / "tally.py").write_text(module, "utf-8")
     table = (folder / "__init__.py").read_text("utf-8")
     grown = table.replace("    weights.CLASS,\n", "    weights.CLASS,\n    tally.CLASS,\n")
     grown = grown.replace("outputs import chart,", "outputs import tally, chart,")
     assert grown.count("tally") == 2
     (folder / "__init__.py").write_text(grown, "utf-8")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copied = tmp_path_factory.mktemp("house")
+    add_class(copied, MODULE)
     return copied
 
 

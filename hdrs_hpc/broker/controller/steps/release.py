@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.keyd import messages as m
@@ -20,6 +22,8 @@ from hdrs_hpc.core.errors import HdrsError, InternalError
 from hdrs_hpc.documents.models.release import ReleaseRecord
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.policy import review as policy
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -155,13 +159,10 @@ class Release:
     def _publish(self, broker: OpenBroker, record: bytes) -> None:
         item = self.artefact
         source = broker.home.artefacts_dir(self.job.id) / item.name
-        data = source.read_bytes()
-        if _digest(data) != item.rebuilt:
-            raise InternalError("an artefact changed between review and release", where=item.name)
         folder = broker.home.released_dir(self.job.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, content in ((f"{item.name}.record.json", record), (item.name, data)):
-            replace_file(folder / name, content)
+        replace_file(folder / item.name, _unchanged(source, item))
+        replace_file(folder / f"{item.name}.record.json", record)
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,17 @@ def _record(
             "released-at": clock.to_text(broker.now()),
         }
     ).to_payload()
+
+
+def _unchanged(source: Path, item: Artefact) -> Iterator[bytes]:
+    """The file's bytes; raises at their end unless they are those that were reviewed."""
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            yield piece
+    if f"sha256:{digest.hexdigest()}" != item.rebuilt:
+        raise InternalError("an artefact changed between review and release", where=item.name)
 
 
 def _digest(raw: bytes) -> str:

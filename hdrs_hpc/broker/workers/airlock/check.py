@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, cast
 
 from hdrs_hpc.broker.workers.airlock import identify
+from hdrs_hpc.broker.workers.airlock.given import Counted, Given
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue import outputs
@@ -65,7 +66,8 @@ class ArtefactOfRealDataError(ArtefactRefusedError):
 class Checked:
     """The airlock's word on one artefact.
 
-    ``rebuilt`` is what may be released, None when ``refused`` holds a reason code.  ``report`` is what
+    ``rebuilt`` is what may be released, where it was asked for in memory, else None; so it is when ``refused`` holds a
+    reason code.  ``report`` is what
     reviewers sign: it holds no digest of the original, from which small counts could be guessed, only a
     commitment salted with a secret of the broker.
     """
@@ -87,16 +89,21 @@ class Checked:
 
     @property
     def rebuilt_digest(self) -> str | None:
-        return None if self.rebuilt is None else digest(self.rebuilt)
+        return None if self.report["rebuilt"] is None else str(self.report["rebuilt"]["digest"])
+
+    @property
+    def rebuilt_bytes(self) -> int | None:
+        """Its size."""
+        return None if self.report["rebuilt"] is None else int(self.report["rebuilt"]["size-bytes"])
 
 
 def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def commitment(salt: bytes, data: bytes) -> str:
-    """Binds to the original without telling it: sha256 over salt ‖ sha256(original)."""
-    return digest(salt + hashlib.sha256(data).digest())
+def commitment(salt: bytes, original: bytes) -> str:
+    """Binds to the original, of which this is the SHA-256, without telling it: sha256 over salt ‖ sha256(original)."""
+    return digest(salt + original)
 
 
 def check(declared: Declared, data: bytes, rules: OutputRules, salt: bytes, inputs: InputFacts) -> Checked:
@@ -107,7 +114,29 @@ def check(declared: Declared, data: bytes, rules: OutputRules, salt: bytes, inpu
 def check_set(
     artefacts: Sequence[tuple[Declared, bytes]], rules: OutputRules, salt: bytes, inputs: InputFacts
 ) -> list[Checked]:
+    """:func:`check_streams` in memory."""
+    if len({declared.name for declared, _ in artefacts}) != len(artefacts):
+        raise ValueError("two artefacts of one name")
+    made = [io.BytesIO() for _ in artefacts]
+    given = ((declared, Given(io.BytesIO(data), len(data))) for declared, data in artefacts)
+    found = check_streams(given, made.__getitem__, rules, salt, inputs)
+    return [
+        replace(checked, rebuilt=None if checked.refused else out.getvalue())
+        for checked, out in zip(found, made, strict=True)
+    ]
+
+
+def check_streams(
+    artefacts: Iterable[tuple[Declared, Given]],
+    out: Callable[[int], BinaryIO],
+    rules: OutputRules,
+    salt: bytes,
+    inputs: InputFacts,
+) -> list[Checked]:
     """Check all artefacts of a job, in the order given; the same input gives the same bytes.
+
+    Each is read before the next is asked for.  What is rebuilt of artefact n is written to ``out(n)``, at any time, and
+    counts only when its answer says so.
 
     ``inputs``: what the broker knows of the data that the job read; the workload's word on it counts for nothing.
     ``salt``: at least 16 secret bytes of the broker, kept with the quarantined originals.  Raises only on
@@ -115,10 +144,15 @@ def check_set(
     """
     if len(salt) < MIN_SALT_BYTES:
         raise ValueError("the salt of the commitments is too short")
-    if len({declared.name for declared, _ in artefacts}) != len(artefacts):
-        raise ValueError("two artefacts of one name")
-    cases = [_Case(declared, data, commitment(salt, data)) for declared, data in artefacts]
-    _each(cases, lambda case: _read(case, rules, inputs))
+    cases: list[_Case] = []
+    for declared, given in artefacts:
+        case = _Case(declared, given.size, Counted(out(len(cases))))
+        try:
+            _read(case, given, rules, inputs)
+        except BadDocumentError as error:
+            case.refusal = error
+        case.commitment = commitment(salt, given.digest())
+        cases.append(case)
     _protect(cases, rules)
     neighbours = {case.declared.name: case.as_neighbour() for case in cases}
     _each(cases, lambda case: _parsed(case).compare(neighbours))
@@ -131,9 +165,9 @@ class _Case:
     """One artefact on its way through the airlock; ``refusal`` ends the way."""
 
     declared: Declared
-    data: bytes
-    commitment: str
-    out: io.BytesIO = field(default_factory=io.BytesIO)
+    size: int
+    out: Counted
+    commitment: str = ""
     parsed: Parsed | None = None
     sheet: CountSheet | None = None
     pattern: Pattern | None = None
@@ -154,8 +188,8 @@ def _each(cases: Sequence[_Case], step: Callable[[_Case], None]) -> None:
                 case.refusal = error
 
 
-def _read(case: _Case, rules: OutputRules, inputs: InputFacts) -> None:
-    declared, data = case.declared, case.data
+def _read(case: _Case, given: Given, rules: OutputRules, inputs: InputFacts) -> None:
+    declared = case.declared
     row = outputs.BY_NAME.get(declared.cls)
     if row is None or not row.built:
         raise ClassNotSupportedError(f"class {declared.cls}")
@@ -163,14 +197,15 @@ def _read(case: _Case, rules: OutputRules, inputs: InputFacts) -> None:
         raise ClassNotGrantedError(f"class {declared.cls}")
     if inputs.real and "real" in row.refused_sensitivities:
         raise ArtefactOfRealDataError(f"class {declared.cls}")
-    if not data:
+    if not case.size:
         raise ArtefactEmptyError()
     most = min(declared.max_size, row.max_bytes)
-    if len(data) > most:
-        raise ArtefactTooLargeError(f"{len(data)} bytes where {most} are allowed")
-    seen = identify.check_type(row, data)
+    if case.size > most:
+        raise ArtefactTooLargeError(f"{case.size} bytes where {most} are allowed")
+    seen = identify.check_type(row, given.head())
     rule = rules.rules[declared.cls]
-    case.parsed = row.checking().read(declared, io.BytesIO(data), seen, rule, inputs, case.out)
+    source, out = cast(BinaryIO, given), cast(BinaryIO, case.out)
+    case.parsed = row.checking().read(declared, source, seen, rule, inputs, out)
     case.sheet = case.parsed.sheet()
 
 
@@ -207,7 +242,7 @@ def _count_rules(case: _Case, rules: OutputRules) -> CountRules:
 def _rebuild(case: _Case, rules: OutputRules) -> None:
     cls = case.declared.cls
     case.media_type = outputs.BY_NAME[cls].checking().media_type
-    case.repaired = _parsed(case).rebuild(rules.rules[cls], case.pattern, case.out)
+    case.repaired = _parsed(case).rebuild(rules.rules[cls], case.pattern, cast(BinaryIO, case.out))
 
 
 def _conclude(case: _Case, rules: OutputRules) -> Checked:
@@ -216,16 +251,15 @@ def _conclude(case: _Case, rules: OutputRules) -> Checked:
     if not refused:
         findings += case.parsed.findings if case.parsed is not None else ()
         findings += case.pattern.findings if case.pattern is not None else ()
-    rebuilt = None if refused else case.out.getvalue()
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "artefact": case.declared.name,
         "class": case.declared.cls,
         "rules": rules.as_dict().get(case.declared.cls),
-        "original": {"size-bytes": len(case.data), "commitment": case.commitment},
+        "original": {"size-bytes": case.size, "commitment": case.commitment},
         "rebuilt": None
-        if rebuilt is None
-        else {"size-bytes": len(rebuilt), "digest": digest(rebuilt), "media-type": case.media_type},
+        if refused
+        else {"size-bytes": case.out.size, "digest": case.out.digest, "media-type": case.media_type},
         "verdict": "refused" if refused else "passed",
         "refusal": None if case.refusal is None else case.refusal.as_dict(),
         "findings": [finding.as_dict() for finding in findings],
@@ -241,7 +275,7 @@ def _conclude(case: _Case, rules: OutputRules) -> Checked:
     report["sentences"] = describe(report)
     return Checked(
         name=case.declared.name,
-        rebuilt=rebuilt,
+        rebuilt=None,
         media_type=None if refused else case.media_type,
         refused=None if case.refusal is None else case.refusal.code,
         report=report,

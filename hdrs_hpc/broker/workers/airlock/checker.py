@@ -7,13 +7,13 @@ start: before it reads, it gives up the right to start processes and threads.
 
 from __future__ import annotations
 
-import io
 import resource
 import sys
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from hdrs_hpc.broker.workers.airlock import framing
-from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
+from hdrs_hpc.broker.workers.airlock.check import Checked, check_streams
+from hdrs_hpc.broker.workers.airlock.given import Given
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 
@@ -23,18 +23,21 @@ def start_nothing() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def answer(request: bytes) -> bytes:
-    """The framed answer to a framed request; pure."""
-    header, blobs = framing.read(io.BytesIO(request), "artefacts")
+def answer(request: BinaryIO, out: BinaryIO) -> None:
+    """Read a framed request and write the framed answer, in memory that the largest artefact does not fill."""
+    header, blobs = framing.read_request(request, "artefacts")
     declared = [Declared.from_dict(value) for value in header["artefacts"]]
-    checked = check_set(
-        list(zip(declared, blobs, strict=True)),
+    given = (
+        (one, Given(cast(BinaryIO, blob), size)) for one, (size, blob) in zip(declared, blobs, strict=True)
+    )
+    checked = check_streams(
+        given,
+        lambda which: cast(BinaryIO, framing.PieceWriter(out, which)),
         OutputRules.from_dict(header["rules"]),
         bytes.fromhex(header["salt"]),
         InputFacts.from_dict(header["inputs"]),
     )
-    results = [_result(one, header["sandbox"]) for one in checked]
-    return framing.pack({"results": results}, [one.rebuilt or b"" for one in checked])
+    framing.end_answer(out, {"results": [_result(one, header["sandbox"]) for one in checked]})
 
 
 def _result(checked: Checked, sandbox: str) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def _result(checked: Checked, sandbox: str) -> dict[str, Any]:
 
 def main() -> None:
     start_nothing()
-    sys.stdout.buffer.write(answer(sys.stdin.buffer.read()))
+    answer(cast(BinaryIO, sys.stdin.buffer), cast(BinaryIO, sys.stdout.buffer))
     sys.stdout.buffer.flush()
 
 

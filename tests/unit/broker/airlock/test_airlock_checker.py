@@ -11,20 +11,22 @@ import struct
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hdrs_hpc.broker.workers.airlock import framing, run
-from hdrs_hpc.broker.workers.airlock.check import check_set
+from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.broker.workers.airlock.run import CheckRequest, run_checker
+from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.confined import starting, table
 from hdrs_hpc.confined.bubblewrap import Bubblewrap
 from hdrs_hpc.confined.port import Confined, Provider
 from hdrs_hpc.confined.process_limits import ProcessLimits
+from hdrs_hpc.sealing.cipher import SealBrokenError
 from tests.support import narrow
 
 CHECKER = run.checker()
@@ -32,7 +34,19 @@ AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=F
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
 TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
 BROKEN = (Declared("m", "metrics", "m.json"), b"\x80\x04.")
-REQUEST = CheckRequest((TABLE, BROKEN), RULES, bytes(range(16)), AMPLE)
+GIVEN = (TABLE, BROKEN)
+REQUEST = CheckRequest(
+    tuple((declared, Sent.whole(data)) for declared, data in GIVEN), RULES, bytes(range(16)), AMPLE
+)
+
+
+def run_checker(request: CheckRequest, timeout_s: float) -> list[Checked]:
+    """The checker with what it rebuilds kept in memory."""
+    made = [io.BytesIO() for _ in request.artefacts]
+    return [
+        replace(one, rebuilt=None if one.refused else out.getvalue())
+        for one, out in zip(run.run_checker(request, made.__getitem__, timeout_s), made, strict=True)
+    ]
 
 
 def python(source: str) -> Confined:
@@ -41,7 +55,7 @@ def python(source: str) -> Confined:
 
 
 def test_process_gives_what_the_pure_check_gives() -> None:
-    inside = check_set(REQUEST.artefacts, RULES, REQUEST.salt, AMPLE)
+    inside = check_set(GIVEN, RULES, REQUEST.salt, AMPLE)
     outside = run_checker(REQUEST, timeout_s=60)
     assert [one.rebuilt for one in outside] == [one.rebuilt for one in inside]
     assert [one.refused for one in outside] == [None, "artefact-type-refused"]
@@ -63,22 +77,33 @@ def test_the_same_answers_where_nothing_fits_into_a_pipe() -> None:
         ]
 
 
+ANSWER = """
+import os, struct, sys
+whole = b"P" + struct.pack(">II", 0, 300_000) + b"x" * 300_000 + b"H" + struct.pack(">I", 14) + b'{"results":[]}'
+"""
+
+
 @pytest.mark.parametrize(
     "source",
     [
         # Speaks before it listens, and listens to the end.
-        "sys.stdout.buffer.write(b'x' * 300_000); sys.stdout.flush(); heard = len(sys.stdin.buffer.read())",
+        "sys.stdout.buffer.write(whole); sys.stdout.flush(); heard = len(sys.stdin.buffer.read())",
         # Takes and gives one byte at a time, by turns.
-        "heard = 0\nwhile byte := os.read(0, 1): heard += len(os.write(1, b'x') * byte)",
+        "for at in range(len(whole)): os.read(0, 1); os.write(1, whole[at : at + 1])",
         # Listens to nothing.
-        "sys.stdout.buffer.write(b'x' * 300_000); heard = 0",
+        "sys.stdout.buffer.write(whole); heard = 0",
     ],
 )
 def test_a_checker_that_speaks_while_it_is_spoken_to_does_not_stand_still(source: str) -> None:
-    speaking = python(f"import os, sys\n{source}")
+    speaking = python(f"{ANSWER}\n{source}")
+    large = CheckRequest(((TABLE[0], Sent.whole(b"r" * 300_000)),), RULES, bytes(16), AMPLE)
+    heard: list[bytes] = []
     with narrow.pipes():
-        answer = run._converse(table.strongest("checker"), speaking, b"r" * 300_000, 1_000_000, timeout_s=60)
-    assert answer == b"x" * 300_000
+        sending = run._Sending({"artefacts": [{}]}, large)
+        answer = run._converse(
+            table.strongest("checker"), speaking, sending, lambda _, piece: heard.append(piece), timeout_s=60
+        )
+    assert (b"".join(heard), answer) == (b"x" * 300_000, {"results": []})
 
 
 def test_empty_set_needs_no_process() -> None:
@@ -90,6 +115,7 @@ def _python(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.setattr(run, "checker", lambda: instead)
 
 
+PACKED = "t = {!r}\nsys.stdout.buffer.write(b'H' + struct.pack('>I', len(t)) + t)"
 HEADER = "import sys, struct, json\nsys.stdin.buffer.read()\n"
 
 
@@ -99,14 +125,27 @@ HEADER = "import sys, struct, json\nsys.stdin.buffer.read()\n"
         "raise SystemExit(3)",
         "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
         "import sys; sys.stdin.buffer.read(); sys.stdout.write('no frame')",
-        "import sys; sys.stdout.buffer.write(b'\\xff' * 8)",
+        "import sys; sys.stdout.buffer.write(b'H' + b'\\xff' * 8)",
         "import time; time.sleep(60)",
         "import sys\nwhile True: sys.stdout.buffer.write(bytes(1 << 20))",
-        HEADER + "b = b'{\"results\":[]}'\nsys.stdout.buffer.write(struct.pack('>I', len(b)) + b)",
-        HEADER
-        + "b = b'{\"results\":[1,2]}'\nsys.stdout.buffer.write(struct.pack('>I', len(b)) + b + bytes(16))",
+        HEADER + PACKED.format(b'{"results":[]}'),
+        HEADER + PACKED.format(b'{"results":[1,2]}'),
+        "import sys, struct; sys.stdout.buffer.write(b'P' + struct.pack('>II', 2, 1) + b'x')",
+        "import sys, struct\nmany = 1 << 20\n"
+        "while True: sys.stdout.buffer.write(b'P' + struct.pack('>II', 0, many) + bytes(many))",
     ],
-    ids=["exit", "segfault", "nonsense", "huge header", "never ends", "flood", "other set", "not results"],
+    ids=[
+        "exit",
+        "segfault",
+        "nonsense",
+        "huge header",
+        "never ends",
+        "flood",
+        "other set",
+        "not results",
+        "other one",
+        "pieces",
+    ],
 )
 def test_checker_that_fails_refuses_the_whole_set(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     _python(monkeypatch, source)
@@ -126,7 +165,7 @@ def test_answer_that_contradicts_itself_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, field: str, value: object
 ) -> None:
     """A checker taken over by an artefact can choose the bytes, but not what they are said to be."""
-    only = CheckRequest((TABLE,), RULES, bytes(16), AMPLE)
+    only = CheckRequest(((TABLE[0], Sent.whole(TABLE[1])),), RULES, bytes(16), AMPLE)
     (honest,) = run_checker(only, timeout_s=60)
     result = json.loads(
         json.dumps({"name": "t", "refused": None, "media-type": honest.media_type, "report": honest.report})
@@ -137,18 +176,48 @@ def test_answer_that_contradicts_itself_is_not_believed(
         target = target[step]
     target[last] = value
     assert honest.rebuilt is not None
-    answer = framing.pack({"results": [result]}, [honest.rebuilt])
+    answer = framing.answer({"results": [result]}, [honest.rebuilt])
     _python(monkeypatch, f"import sys; sys.stdin.buffer.read(); sys.stdout.buffer.write({answer!r})")
     assert run_checker(only, timeout_s=20)[0].refused == "checker-crashed"
 
 
 def test_frames_are_bounded_and_nothing_may_follow() -> None:
-    good = framing.pack({"results": [1]}, [b"abc"])
-    assert framing.read(io.BytesIO(good), "results") == ({"results": [1]}, [b"abc"])
-    for bad in (good[:-1], good + b"x", b"", struct.pack(">I", 1 << 30), framing.pack({"other": []}, []),
-                framing.pack({"results": [0] * 300}, [])):  # fmt: skip
+    heard: list[tuple[int, bytes]] = []
+
+    def read(raw: bytes, most: tuple[int, ...] = (3, 9)) -> dict[str, object]:
+        heard.clear()
+        return framing.read_answer(io.BytesIO(raw), most, lambda *piece: heard.append(piece), "results")
+
+    good = framing.answer({"results": [1]}, [b"abc", b"defg"])
+    assert (read(good), heard) == ({"results": [1]}, [(0, b"abc"), (1, b"defg")])
+    for bad in (good[:-1], good + b"x", b"", b"H" + struct.pack(">I", 1 << 30), framing.answer({"other": []}, []),
+                b"P" + struct.pack(">II", 2, 1) + b"x" + good, b"P" + struct.pack(">II", 0, 0) + good):  # fmt: skip
         with pytest.raises(framing.FramingError):
-            framing.read(io.BytesIO(bad), "results")
+            read(bad)
+    with pytest.raises(framing.FramingError):
+        read(good, (2, 9))
+
+
+def test_a_request_is_read_in_order_and_nothing_may_follow() -> None:
+    out = io.BytesIO()
+    framing.send_request(out, {"artefacts": [1, 2]}, [(3, [b"a", b"bc"]), (0, [])])
+    header, blobs = framing.read_request(io.BytesIO(out.getvalue()), "artefacts")
+    assert header == {"artefacts": [1, 2]}
+    assert [(size, blob.read()) for size, blob in blobs] == [(3, b"abc"), (0, b"")]
+    for bad in (out.getvalue()[:-1], out.getvalue() + b"x"):
+        _, blobs = framing.read_request(io.BytesIO(bad), "artefacts")
+        with pytest.raises((framing.FramingError, struct.error)):
+            [blob.read() for _, blob in blobs]
+
+
+def test_an_artefact_that_breaks_while_it_is_sent_is_not_blamed_on_the_checker() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"site,n\n"
+        raise SealBrokenError()
+
+    request = CheckRequest(((TABLE[0], Sent(20, broken)),), RULES, bytes(16), AMPLE)
+    with pytest.raises(SealBrokenError):
+        run_checker(request, timeout_s=20)
 
 
 @pytest.mark.parametrize("provider", [Bubblewrap(), ProcessLimits()], ids=lambda provider: provider.name)
