@@ -47,7 +47,7 @@ def artefact(tx: Connection, who: Who, home: BrokerHome, prefix: str, name: str)
     path = home.released_dir(job.id) / item.name
     if item.file is None or not path.is_file():
         raise NotFoundError("the artefact is not released, or there is none of that name", where=name)
-    return job.id, ArtefactBytes(path.read_bytes(), item.media_type, item.file)
+    return job.id, ArtefactBytes(path.open("rb"), item.media_type, item.file)
 
 
 def record(tx: Connection, who: Who, home: BrokerHome, prefix: str, name: str) -> bytes:

@@ -57,7 +57,7 @@ def artefact(tx: Connection, who: Who, home: BrokerHome, prefix: str, name: str)
     path = home.artefacts_dir(job.id) / found[0].name
     if not path.is_file():
         raise NotFoundError("there is no artefact of that name under review", where=name)
-    return ArtefactBytes(path.read_bytes(), found[0].media_type, found[0].file)
+    return ArtefactBytes(path.open("rb"), found[0].media_type, found[0].file)
 
 
 def _line(tx: Connection, who: Who, job: jobs.Job, grant: Grant) -> dict[str, object]:

@@ -51,7 +51,7 @@ def artefact(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> R
     with web.db.read() as tx:
         job, found = jobs.artefact(tx, who, web.home, prefix, name)
     fetching.note_fetched(web.db, job, name, who.person)
-    return download(found.raw, found.media_type, found.file)
+    return download(found.source, found.media_type, found.file)
 
 
 @router.get("/{prefix}/artefacts/{name}/record", responses=ENVELOPE)

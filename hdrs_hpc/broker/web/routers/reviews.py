@@ -32,4 +32,4 @@ def artefact(prefix: JobPrefix, name: NameInPath, web: WebHere, who: Asker) -> R
     """The rebuilt bytes, exactly those that would be released."""
     with web.db.read() as tx:
         found = reviews.artefact(tx, who, web.home, prefix, name)
-    return download(found.raw, found.media_type, found.file)
+    return download(found.source, found.media_type, found.file)
