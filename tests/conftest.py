@@ -106,6 +106,7 @@ def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -
         scratch.remove()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names that it hands out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what a machine has once stay in one worker."""
     side_by_side.arrange(items)
