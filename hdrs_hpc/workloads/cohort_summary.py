@@ -9,11 +9,11 @@ name              class    content
                            n_patients, n_series
 ``spacing-bins``  table    group, spacing_mm (a range), n_patients, n_series; counts: n_patients, n_series.
                            Neighbouring ranges are pooled until each holds ``min-count`` patients
-``spacing``       figure   PNG of that table's n_series; data: spacing-bins
+``spacing``       image    PNG of that table's n_series; data: spacing-bins
 ``summary``       metrics  intensity and spacing by modality, stain of the slides, counts
 ================  =======  ===========================================================================
 
-Parameters: ``min-count`` (10) and ``round`` (5), for the figure: what the grant says of tables.
+Parameters: ``min-count`` (10) and ``round`` (5), for the image: what the grant says of tables.
 """
 
 from __future__ import annotations

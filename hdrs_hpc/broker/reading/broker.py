@@ -72,13 +72,6 @@ def counts(tx: Connection) -> dict[str, dict[str, int]]:
     return {life: transition.count(tx, life) for life in states.LIVES}
 
 
-def alerts_by_code(tx: Connection) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for alert in alerts.every(tx):
-        found[alert.code] = found.get(alert.code, 0) + 1
-    return found
-
-
 def log_sizes(tx: Connection) -> tuple[int, int]:
     """Entries of the log, and how many of them the newest signed checkpoint covers."""
     latest = log.latest_checkpoint(tx)

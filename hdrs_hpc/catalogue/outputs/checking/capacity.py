@@ -2,7 +2,7 @@
 
 An upper bound by counting: each part of the new file has so many forms that the rules let through, and the logarithm
 of their number bounds what the choice among them can say.  Rows stand in the order of their labels, so their order
-says nothing.  A figure's bound is the size of its new file.  The bound is for the reviewers' judgement and for the
+says nothing.  An image's bound is the size of its new file.  The bound is for the reviewers' judgement and for the
 security model; ``tests/unit/broker/airlock/test_airlock_capacity.py`` sends bits through and reads them back.
 """
 

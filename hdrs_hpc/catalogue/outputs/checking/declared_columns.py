@@ -45,11 +45,6 @@ class DeclaredColumn:
     def kind(self) -> str:
         return next(kind for kind in (KEY, COUNT, MEASURE, "derive") if kind in self.said)
 
-    @property
-    def is_grid(self) -> bool:
-        """Whether it labels rows by numbers."""
-        return self.kind == KEY and isinstance(self.said[KEY], Mapping) and "grid" in self.said[KEY]
-
     def check(self, cells: Sequence[str], where: str) -> None:
         """Raise unless every cell is what the column says; an empty measure is a missing one."""
         match self.kind:
