@@ -36,7 +36,7 @@ demo: env  ## the whole life of one project in two minutes (DIR=demo-site CLUSTE
 	@$(BIN)/hdrs-hpc demo --dir "$(DIR)" --cluster "$(CLUSTER)"
 
 test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are named loudly where missing
-	HDRS_TEST_PATIENCE=$${HDRS_TEST_PATIENCE:-2} $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not alone" $(TESTS)
+	HDRS_TEST_PATIENCE=$${HDRS_TEST_PATIENCE:-2} $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "not alone" $(TESTS)
 	$(BIN)/pytest -n0 -m alone $(TESTS)
 
 .torch/.ready: requirements-torch.lock $(VENV)/.ready

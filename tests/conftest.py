@@ -106,10 +106,15 @@ def make_slurm_world(make_world: MakeWorld, slurm_scratch: slurm_site.Scratch) -
         scratch.remove()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names that it hands out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what a machine has once stay in one worker."""
     side_by_side.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several workers are handed whole groups, whatever ``--dist`` says."""
+    return side_by_side.scheduler(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -53,7 +53,6 @@ def test_the_demo_on_the_embedded_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.root_parts
-@pytest.mark.xdist_group("slurm")
 def test_the_demo_on_real_slurm_over_ssh(tmp_path: Path) -> None:
     require(slurm_site.running(), "no throw-away Slurm: make slurm-up (as root)")
     play(tmp_path, "slurm")

@@ -1,41 +1,56 @@
-"""Which tests run one after the other where several pytest workers share them (``-n 3 --dist loadgroup``).
+"""Which tests run one after the other where several pytest workers share them.
 
 A file stays together: its tests share a world, with a broker and a cluster of its own.  Together, whatever their file,
 are the tests that use what a machine has once: the throw-away Slurm, and the account ``nobody`` of the node agent's
 tests, whose number of processes the kernel counts as one.  ``alone`` marks what no other test may run beside.
+
+Groups are told by the names of tests alone, since pytest-xdist hands out names.  Its own ``--dist loadgroup`` writes
+the group into a test's name in a way that pytest 9.2 no longer reads, so that nothing was grouped.
 """
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
+_USE_SLURM = ("tests/site/", "tests/faults/", "tests/integration/", "tests/contract/")
 _ORDER = ("slurm", "tests/faults/", "node", "tests/integration/", "tests/contract/")
 """Groups, and folders of files, that begin first: the longest, so that no worker is left with one at the end."""
 
 
-def arrange(items: list[pytest.Item]) -> None:
-    """Give each test its group and bring the longest to the front."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item.nodeid, vars(item).get("fixturenames", ()))))
-    items.sort(key=lambda item: _rank(_name(item)))
-
-
-def _group(nodeid: str, fixtures: list[str] | tuple[str, ...]) -> str:
-    file = nodeid.partition("::")[0]
-    folder = PurePath(file).parent.as_posix()
-    if "slurm_scratch" in fixtures or (folder == "tests/site" and "pacs" not in file):
+def group(nodeid: str) -> str:
+    """The group of a test, by its name as pytest prints it."""
+    file, _, test = nodeid.partition("::")
+    if file.startswith("tests/site/") and "pacs" not in file:
         return "slurm"
-    return "node" if folder == "tests/integration/node" else file
+    if "slurm" in f"{file}{test.partition('[')[0]}" and file.startswith(_USE_SLURM):
+        return "slurm"
+    return "node" if file.startswith("tests/integration/node/") else file
 
 
-def _name(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("xdist_group")
-    assert marker is not None
-    return str(marker.args[0])
+def arrange(items: list[pytest.Item]) -> None:
+    """Bring the longest groups to the front; refuse a test that uses Slurm and does not say so by its name."""
+    for item in items:
+        if "slurm_scratch" in vars(item).get("fixturenames", ()) and group(item.nodeid) != "slurm":
+            raise pytest.UsageError(f"{item.nodeid} uses Slurm: its name or its file's must say slurm")
+    items.sort(key=lambda item: _rank(group(item.nodeid)))
 
 
-def _rank(group: str) -> int:
-    return next((place for place, name in enumerate(_ORDER) if group.startswith(name)), len(_ORDER))
+def scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Hands out whole groups."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def _rank(name: str) -> int:
+    return next((place for place, start in enumerate(_ORDER) if name.startswith(start)), len(_ORDER))

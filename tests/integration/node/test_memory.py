@@ -259,7 +259,6 @@ SLURM_USER, SLURM_ACCOUNT = "hdrs-p1", "lung-demo"
 
 @pytest.mark.root_parts
 @pytest.mark.slow
-@pytest.mark.xdist_group("slurm")
 @pytest.mark.parametrize("kind", TAKING)
 def test_the_cgroup_of_a_slurm_job_is_the_wall(
     kind: str, make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]

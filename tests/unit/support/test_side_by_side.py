@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ REPO = Path(__file__).parents[3]
 FOLDERS = ("site", "faults", "integration/node", "contract", "integration/test_demo.py")
 COLLECT = """
 import json, sys, pytest
+from tests.support.side_by_side import group
 
 class Seen:
     def pytest_collection_finish(self, session):
-        found = [(item.get_closest_marker("xdist_group").args[0], item.nodeid) for item in session.items]
+        found = [(group(item.nodeid), item.nodeid) for item in session.items]
         print(json.dumps(found), file=sys.stderr)
 
 sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Seen()]))
@@ -57,3 +59,22 @@ def test_what_the_kernel_counts_for_one_account_is_one_group(groups: dict[str, l
     files = {test.partition("::")[0] for test in groups["node"]}
     assert len(files) > 5
     assert all(file.startswith("tests/integration/node/") for file in files)
+
+
+def test_two_workers_never_share_a_group() -> None:
+    files = ("tests/unit/support", "tests/unit/docs/test_links.py", "tests/unit/core/test_line.py")
+    argv = ["-v", "-n", "2", "--dist", "loadscope", "-p", "no:cacheprovider", *files]
+    deselect = ["--deselect", "tests/unit/support/test_side_by_side.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *argv, *deselect],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seen: dict[str, set[str]] = {}
+    for worker, file in re.findall(r"^\[(gw\d)\] .* PASSED (\S+?)::", done.stdout, re.MULTILINE):
+        seen.setdefault(file, set()).add(worker)
+    assert len(seen) >= 3
+    assert {len(workers) for workers in seen.values()} == {1}
+    assert len(set.union(*seen.values())) == 2
