@@ -28,7 +28,14 @@ def _links() -> Iterable[Path]:
     while link.is_symlink():
         target = link.readlink()
         link = target if target.is_absolute() else link.parent / target
-        yield link.parent.parent
+        prefix = link.parent.parent
+        # The folder around a lone link, such as ~/bin/python3, is somebody's home.
+        yield prefix if _is_installation(prefix) else link
+
+
+def _is_installation(prefix: Path) -> bool:
+    library = prefix / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return (prefix / "pyvenv.cfg").is_file() or (library / "os.py").is_file()
 
 
 def _outermost(places: Iterable[Path]) -> list[Path]:

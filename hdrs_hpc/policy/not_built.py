@@ -93,7 +93,11 @@ IN_SPECS: tuple[Missing, ...] = (
         f"declare {' or '.join(row.name for row in outputs.BUILT)} instead",
         _classes,
     ),
-    Missing("derived columns", "leave the column out, and compute it from the released table", _parts),
+    Missing(
+        "derived columns and degrees of freedom",
+        "leave the column out and compute it from the released table, or name the count that a measure rests on as `n`",
+        _parts,
+    ),
     Missing(
         "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
     ),

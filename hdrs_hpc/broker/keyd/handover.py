@@ -9,7 +9,7 @@ import base64
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -217,7 +217,9 @@ class Handover:
             raise HandoverRefusedError("the spec's signer is not a researcher of the project")
         if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
             raise HandoverRefusedError("the spec asks for more than the grant gives")
-        if not isolation.at_least(ask.isolation, _required(spec, grant)):
+        if not isolation.at_least(
+            ask.isolation, _required(spec, grant, self._grants.rests_on(ask.project)["real"])
+        ):
             raise IsolationProbeError("the attempt is to run with less isolation than it must")
         self._check_code(ask, spec, grant, root)
         if {fact.input for fact in ask.copies} != set(spec.data):
@@ -390,9 +392,12 @@ def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[
         raise NotLoggedError("not every binding is in the log")
 
 
-def _required(spec: JobSpec, grant: Grant) -> isolation.Isolation:
-    """The least isolation that the documents ask for; unread code never runs below a sandbox."""
+def _required(spec: JobSpec, grant: Grant, real: Iterable[str]) -> isolation.Isolation:
+    """The least isolation that the documents ask for; unread code and real data are never below a sandbox."""
     unread = spec.workload.bundle is not None and grant.workloads.own_code == "project"
+    reads_real = not {item.dataset for item in spec.data.values()}.isdisjoint(real)
     return isolation.strictest(
-        grant.limits.isolation, isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST
+        grant.limits.isolation,
+        isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST,
+        isolation.LEAST_FOR_REAL_DATA if reads_real else isolation.WEAKEST,
     )

@@ -160,6 +160,8 @@ def _open_outputs(
     copy: SealedCopy, spec: JobSpec, listed: outputs.ClosingList
 ) -> list[tuple[Declared, Sent]]:
     found, declared = [], written(spec.outputs)
+    if len({item.name for item in listed.outputs}) != len(listed.outputs):
+        raise BadDocumentError("the closing list names an output twice")
     for item in listed.outputs:
         output = declared.get(item.name)
         if output is None or item.path is None or item.size_bytes > output.max_size:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hdrs_hpc.catalogue.outputs import columns, sentences
-from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, DeriveColumn, UncountedTableError
+from hdrs_hpc.catalogue.outputs.columns import (
+    Columns,
+    CountColumn,
+    DeriveColumn,
+    MeasureColumn,
+    UncountedTableError,
+)
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.document import Items, fault
@@ -56,8 +62,11 @@ class NumbersDeclaration(WrittenDeclaration):
         return self
 
     def not_built(self) -> Iterator[str]:
-        for name in columns.names(self.columns or {}, DeriveColumn):
-            yield f"columns.{name}"
+        for name, column in (self.columns or {}).items():
+            if isinstance(column, DeriveColumn):
+                yield f"columns.{name}"
+            elif isinstance(column, MeasureColumn) and column.df is not None:
+                yield f"columns.{name}.df"
 
 
 class TableDeclaration(NumbersDeclaration):

@@ -33,6 +33,7 @@ from hdrs_hpc.broker.store import (
 )
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served, ServedInput
+from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
 from hdrs_hpc.documents.models.approval import CodeApproval
@@ -396,11 +397,19 @@ def _deliver(
 
     def bring(item: tuple[str, handover.NodeAnswer]) -> list[handover.Reply]:
         node, answer = item
+        _require_going_on(broker, job)  # couriers of many nodes take minutes: a freeze in between ends them
         return _courier(broker, job, attempt, found, handover.Request("answer", answer, nodes), node)
 
     with ThreadPoolExecutor(COURIERS_AT_ONCE) as pool:
         brought = [pool.submit(bring, item) for item in answers.items()]
     return [reply for one in brought for reply in one.result()]
+
+
+def _require_going_on(broker: OpenBroker, job: Job) -> None:
+    with broker.db.read() as tx:
+        now = jobs.get(tx, job.id)
+    if now.state != job.state or observe_stop(broker, now) is not None:
+        raise StateMovedError("the job was stopped meanwhile")
 
 
 def _courier(

@@ -154,9 +154,12 @@ def check_streams(
         case.commitment = commitment(salt, given.digest())
         cases.append(case)
     _protect(cases, rules)
+    # What draws a table comes after it: a table that is refused while it is rebuilt takes its drawings along.
+    _each([case for case in cases if case.sheet is not None], lambda case: _rebuild(case, rules))
     neighbours = {case.declared.name: case.as_neighbour() for case in cases}
-    _each(cases, lambda case: _parsed(case).compare(neighbours))
-    _each(cases, lambda case: _rebuild(case, rules))
+    drawings = [case for case in cases if case.sheet is None]
+    _each(drawings, lambda case: _parsed(case).compare(neighbours))
+    _each(drawings, lambda case: _rebuild(case, rules))
     return [_conclude(case, rules) for case in cases]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from typing import Any
 
 from hdrs_hpc.catalogue.outputs.checking import numbers
@@ -16,8 +18,8 @@ KEY, COUNT, MEASURE = "key", "count", "measure"
 
 class ColumnsDifferError(ArtefactRefusedError):
     code = "columns-not-as-declared"
-    meaning = "The artefact has other columns, or in another order, than the signed spec declares."
-    remedy = "Write exactly the columns that the spec declares, in its order, or declare what you write."
+    meaning = "The artefact has other columns than the signed spec declares."
+    remedy = "Write exactly the columns that the spec declares, or declare what you write."
 
 
 class KeyNotDeclaredError(ArtefactRefusedError):
@@ -26,6 +28,12 @@ class KeyNotDeclaredError(ArtefactRefusedError):
     remedy = (
         "List the value under `key` or `also`, or write what is outside the list as OTHER and declare that."
     )
+
+
+class RangesOverlapError(ArtefactRefusedError):
+    code = "ranges-overlap"
+    meaning = "Two ranges of one column overlap, so a suppressed count could be worked out from the others."
+    remedy = "Use ranges that do not overlap; pool neighbours into one where a group is too small."
 
 
 class CellOutsideError(ArtefactRefusedError):
@@ -52,6 +60,7 @@ class DeclaredColumn:
                 allowed = self._allowed()
                 if not all(allowed(cell) for cell in cells):
                     raise KeyNotDeclaredError(where=where)
+                self._check_apart(frozenset(cells), where)
             case "count":
                 most = self.said.get("most")
                 if most is not None and any(numbers.is_count(cell) and int(cell) > most for cell in cells):
@@ -61,6 +70,15 @@ class DeclaredColumn:
                 for cell in cells:
                     if cell and not (numbers.is_number(cell) and low <= Decimal(cell) <= high):
                         raise CellOutsideError(where=where)
+
+    def _check_apart(self, used: frozenset[str], where: str) -> None:
+        """Ranges that a table uses are neighbours, never one inside another."""
+        said = self.said[KEY]
+        if not isinstance(said, Mapping) or "ranges" not in said:
+            return
+        intervals = sorted(_intervals(said["ranges"], used))
+        if any(low < before for (_, before), (low, _) in pairwise(intervals)):
+            raise RangesOverlapError(where=where)
 
     def on_step(self, cell: str) -> str:
         """A measure's cell rounded to its step, counted from where its range begins."""
@@ -98,7 +116,14 @@ def from_dict(value: Mapping[str, Any]) -> tuple[DeclaredColumn, ...]:
     return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value.items())
 
 
-def _ranges(edges: Sequence[float]) -> Iterator[str]:
+def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Each range that the edges allow, as it is written, with its ends."""
+    found: dict[str, tuple[float, float]] = {}
     for position, low in enumerate(edges):
-        yield f"{low:g} and over"
-        yield from (f"{low:g} to {high:g}" for high in edges[position + 1 :])
+        found[f"{low:g} and over"] = (low, math.inf)
+        found |= {f"{low:g} to {high:g}": (low, high) for high in edges[position + 1 :]}
+    return found
+
+
+def _intervals(edges: Sequence[float], used: frozenset[str]) -> list[tuple[float, float]]:
+    return [ends for name, ends in _ranges(edges).items() if name in used]

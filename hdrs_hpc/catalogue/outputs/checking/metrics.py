@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -75,6 +75,14 @@ class Metrics:
             row_is_group=False,
         )
 
+    def rests_on_hidden(self, name: str, hidden: Set[str]) -> bool:
+        """Whether a declared measure rests on a suppressed count; one that does not say on which rests on all."""
+        said = self.columns.get(name)
+        if said is None:
+            return False
+        rests_on = said.said.get("n")
+        return bool(hidden) if rests_on is None else rests_on in hidden
+
     def compare(self, neighbours: Mapping[str, Neighbour]) -> None:
         """Metrics explain themselves."""
 
@@ -139,12 +147,15 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
     if hidden and len(hidden) == len(metrics.counts):
         raise NothingLeftError()
     made: dict[str, int | float | None] = {}
-    rounded = 0
+    rounded = suppressed = 0
     for name, number in sorted(metrics.entries.items()):
         if name in hidden:
             made[name] = None
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
+        elif metrics.rests_on_hidden(name, hidden):
+            made[name] = None
+            suppressed += 1
         else:
             said = metrics.columns.get(name)
             text = numbers.rounded(said.on_step(repr(number)) if said else repr(number), rules.digits)
@@ -153,6 +164,7 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
     repaired = {
         "counts-suppressed-as-small": len(pattern.primary),
         "counts-suppressed-to-protect-them": len(pattern.secondary),
+        "measures-suppressed": suppressed,
         "numbers-rounded": rounded,
         "capacity-bits": capacity.metrics_bits(tuple(made), metrics.counts, rules, metrics.inputs),
     }
@@ -173,7 +185,7 @@ def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding
 
 
 def _check_declared(declared: Declared, entries: dict[str, int | float]) -> None:
-    """Every entry is declared and what its declaration says; declared ones may be missing."""
+    """Every entry is declared and what its declaration says; declared measures may be missing."""
     by_name = declared.by_name()
     if not entries.keys() <= by_name.keys():
         raise declared_columns.ColumnsDifferError()
@@ -182,9 +194,9 @@ def _check_declared(declared: Declared, entries: dict[str, int | float]) -> None
 
 
 def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[str, ...]:
-    """Declared counts must be there; those that a built-in workload is known to write may be."""
-    needed = () if declared.columns else declared.counts
-    found = (*needed, *(name for name in (*declared.counts, *declared.known_counts) if name in entries))
+    """Declared counts must be there, since the numbers beside them rest on them; those that a built-in workload is
+    known to write may be."""
+    found = (*declared.counts, *(name for name in declared.known_counts if name in entries))
     for name in found:
         number = entries.get(name)
         if not isinstance(number, int) or not numbers.is_count(str(number)):

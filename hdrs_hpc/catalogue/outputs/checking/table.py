@@ -160,7 +160,7 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
     )
     _check_size(table)
     sheet = table.sheet()
-    _check_labels(table, sheet)
+    _check_labels(table, sheet, digits)
     bounds.check(sheet, inputs)
     return table
 
@@ -338,8 +338,8 @@ def _check_size(table: Table) -> None:
             raise TableTooLargeError(f"{found} {what} where {most} are allowed")
 
 
-def _check_labels(table: Table, sheet: CountSheet) -> None:
-    """Every label plain, none empty but beside a total's, and no two rows alike."""
+def _check_labels(table: Table, sheet: CountSheet, digits: int) -> None:
+    """Every label plain, none empty but beside a total's, and no two rows alike, as their labels would leave."""
     totals = [sheet.total_columns(row) for row in range(len(table.cells))]
     for column in table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS):
         name = table.header[column]
@@ -352,6 +352,10 @@ def _check_labels(table: Table, sheet: CountSheet) -> None:
             labels.check_column(needed, f"column {name}")
         elif not all(needed):
             raise labels.LabelNotPlainError(where=f"column {name}")
+
+    def leaving(column: int, cell: str) -> str:
+        return numbers.rounded(cell, digits) if table.kinds[column] is ColumnKind.AXIS and cell else cell
+
     # Uneven edges of bins are no axis, but tell rows apart all the same.
     telling = [
         column
@@ -361,7 +365,7 @@ def _check_labels(table: Table, sheet: CountSheet) -> None:
     ]
     labels.check_rows(
         [
-            tuple("" if table.header[column] in own else row[column] for column in telling)
+            tuple("" if table.header[column] in own else leaving(column, row[column]) for column in telling)
             for row, own in zip(table.cells, totals, strict=True)
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -99,3 +100,57 @@ def test_the_report_says_what_each_count_counts() -> None:
     columns = {**COLUMNS, "n": {"count": "patients with at least one scan"}}
     checked = check(b"site,n,mean\nnorth,22,1.5\nsouth,38,2.5\n", columns)
     assert "n counts patients with at least one scan." in checked.report["sentences"]
+
+
+# --- attacks
+
+
+RARE: dict[str, Any] = {
+    "n_patients": COUNT,
+    "n_rare": COUNT,
+    "mean_age": {"measure": "mean", "from": 0, "to": 120, "step": 0.1, "n": "n_patients"},
+    "rare_mean_age": {"measure": "mean", "from": 0, "to": 120, "step": 0.1, "n": "n_rare"},
+    "unsaid": {"measure": "mean", "from": 0, "to": 120, "step": 0.1},
+}
+
+
+def test_a_metric_does_not_leave_without_the_count_it_rests_on() -> None:
+    only = {"n_patients": COUNT, "mean_age": RARE["mean_age"]}
+    assert check(b'{"mean_age": 63.7}', only, "metrics").refused == "metric-count-not-whole"
+    assert check(b'{"n_patients": 1, "mean_age": 63.7}', only, "metrics").refused == "nothing-left-to-release"
+    assert check(b'{"n_patients": 100}', only, "metrics").refused is None
+
+
+def test_a_suppressed_count_takes_the_metrics_that_rest_on_it_along() -> None:
+    data = b'{"n_patients": 500, "n_rare": 1, "mean_age": 61.5, "rare_mean_age": 63.7, "unsaid": 63.7}'
+    checked = check(data, RARE, "metrics")
+    assert json.loads(checked.rebuilt or b"") == {
+        "n_patients": 500, "n_rare": None, "mean_age": 61.5, "rare_mean_age": None, "unsaid": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "refused"),
+    [
+        ("0 to 5,100\n5 to 10,30\n0 to 10,130\n10 and over,50\n", "ranges-overlap"),
+        ("0 to 5,100\n0 to 10,103\n", "ranges-overlap"),
+        ("0 and over,153\n5 to 10,30\n", "ranges-overlap"),
+        ("0 to 10,130\n10 and over,50\n", None),
+        ("10 and over,50\n5 to 10,30\n0 to 5,100\n", None),
+    ],
+)
+def test_ranges_of_one_column_do_not_overlap(rows: str, refused: str | None) -> None:
+    columns = {"group": {"key": {"ranges": [0, 5, 10]}}, "n": COUNT}
+    assert check(f"group,n\n{rows}".encode(), columns).refused == refused
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows"),
+    [
+        ({"from": 0, "to": 5, "step": 1}, "1,20\n1.0,30\n1.00,40\n"),
+        ({"from": 0, "to": 5, "step": 0.0001}, "1.2311,20\n1.2312,30\n2,40\n"),
+    ],
+)
+def test_a_group_stands_once_however_its_number_is_spelled(grid: dict[str, Any], rows: str) -> None:
+    columns = {"group": {"key": {"grid": grid}}, "n": COUNT}
+    assert check(f"group,n\n{rows}".encode(), columns).refused == "rows-not-told-apart"
