@@ -20,7 +20,7 @@ TRIALS = int(os.environ.get("HDRS_FAULT_TRIALS", "25"))
 
 def killed_while_starting(kind: str, kill: str, trials: int, settle_s: float = 20) -> dict[str, Any]:
     argv = [sys.executable, "-m", "tests.support.orphans", kind, str(trials), kill, str(settle_s)]
-    done = subprocess.run(argv, cwd=REPO, stdout=subprocess.PIPE, check=True, timeout=60 + 10 * trials)
+    done = subprocess.run(argv, cwd=REPO, stdout=subprocess.PIPE, check=True, timeout=60 + 50 * trials)
     found: dict[str, Any] = json.loads(done.stdout)
     print(kind, kill, found)
     return found
@@ -44,12 +44,12 @@ def killed_while_starting(kind: str, kill: str, trials: int, settle_s: float = 2
 )
 def test_nothing_is_left_of_what_was_starting_when_its_parent_was_killed(kind: str, kill: str) -> None:
     found = killed_while_starting(kind, kill, TRIALS)
-    assert found["begun"] > TRIALS // 2  # else the kill came before there was anything to lose
+    assert found["begun"] >= TRIALS  # else the kills came before there was anything to lose
     assert found["left"] == 0
 
 
 def test_the_trials_count_a_child_that_outlives_its_parent() -> None:
     """The control.  That bubblewrap alone leaves such children is a race that a quiet machine may never lose."""
     found = killed_while_starting("orphaned", "parent", 40, settle_s=0.1)
-    assert found["begun"] > 20
+    assert found["begun"] >= 40
     assert found["left"] >= found["begun"]
