@@ -400,9 +400,11 @@ def _deliver(
         _require_going_on(broker, job)  # couriers of many nodes take minutes: a freeze in between ends them
         return _courier(broker, job, attempt, found, handover.Request("answer", answer, nodes), node)
 
+    first, *others = answers.items()
     with ThreadPoolExecutor(COURIERS_AT_ONCE) as pool:
-        brought = [pool.submit(bring, item) for item in answers.items()]
-    return [reply for one in brought for reply in one.result()]
+        brought = [pool.submit(bring, item) for item in others]
+        replies = bring(first)  # in our own thread: most jobs have one node
+    return [*replies, *(reply for one in brought for reply in one.result())]
 
 
 def _require_going_on(broker: OpenBroker, job: Job) -> None:
