@@ -24,6 +24,10 @@ from connectors.clusters.ssh_mux import MuxSession, SessionRefusedError
 MAX_COMMANDS_AT_ONCE = 6
 """sshd's MaxSessions is 10 by default, for one connection."""
 
+_UNIX_PATH_MAX = 108
+_LONGEST_SOCKET = "/hdrs-hpc-12345678/s.1234567890123456"
+"""As ssh names it for a moment, before it gives the socket its own name."""
+
 
 class CommandBrokenOffError(ClusterUnreachableError):
     code = "site-command-broken-off"
@@ -96,6 +100,12 @@ class _Pipes:
             end.close()
 
 
+def _folder_for_sockets() -> str:
+    """TMPDIR, or /tmp where that is so long that a socket below it has no name that the kernel takes."""
+    chosen = tempfile.gettempdir()
+    return chosen if len(os.fsencode(chosen)) + len(_LONGEST_SOCKET) < _UNIX_PATH_MAX else "/tmp"  # noqa: S108
+
+
 class _KeptConnection:
     """The one ``ssh`` that keeps the connection: started when first used, and again when it is found dead."""
 
@@ -110,7 +120,7 @@ class _KeptConnection:
         with self._lock:
             if self._process is None or not self._process.alive or self._folder is None:
                 self._end()
-                self._folder = Path(tempfile.mkdtemp(prefix="hdrs-hpc-"))  # 0700
+                self._folder = Path(tempfile.mkdtemp(prefix="hdrs-hpc-", dir=_folder_for_sockets()))  # 0700
                 self._process = self._openssh.keep_open(self._folder / "s")
             return self._process, self._folder / "s"
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -237,6 +238,16 @@ def test_nothing_of_this_machine_s_agent_or_environment_goes_along(
     monkeypatch.setenv("LANG", "xx_SECRET")
     said = runner.run(("/usr/bin/env",), timeout_s=60).stdout
     assert b"SECRET" not in said and b"SSH_AUTH_SOCK" not in said and b"DISPLAY" not in said
+
+
+def test_a_long_tmpdir_is_no_reason_not_to_connect(
+    sshd: SftpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with contextlib.closing(opened(sshd)) as runner:
+        assert runner.run(("/bin/true",), timeout_s=60).returncode == 0
 
 
 def test_the_connection_ends_with_the_process_that_made_it(sshd: SftpServer, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from hdrs_hpc.core import die_with_parent
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from imaging.staging.pool import ParserPool
 
-LONGEST_START_S = 0.25
+LONGEST_START_S, MOST_LONGEST_START_S = 0.25, 4.0
+"""Kills come at most so long after the start; later, up to the second, where the machine is too busy for the first."""
 SETTLE_S = 20.0
 MOST_TRIES = 5
 """How many times as often as asked for to try, where kills come too early."""
@@ -102,7 +103,7 @@ KINDS: dict[str, Callable[[], None]] = {
 }
 
 
-def trial(start: Callable[[], None], rng: random.Random, *, kill: str) -> tuple[int, bool]:
+def trial(start: Callable[[], None], rng: random.Random, *, kill: str, longest_s: float) -> tuple[int, bool]:
     """How many processes were left, and whether any had been started at the moment of the kill.
 
     ``kill``: ``parent``, or ``guard``: first the process that the parent started, then the parent.
@@ -114,7 +115,7 @@ def trial(start: Callable[[], None], rng: random.Random, *, kill: str) -> tuple[
             time.sleep(600)
         finally:
             os._exit(1)
-    time.sleep(rng.uniform(0, LONGEST_START_S))
+    time.sleep(rng.uniform(0, longest_s))
     below = die_with_parent.descendants(parent)
     if kill == "guard":
         for pid in below[:1]:
@@ -150,9 +151,12 @@ def main(kind: str, trials: int, kill: str, settle_s: float) -> None:
     seed = random.randrange(1 << 30)
     rng = random.Random(seed)
     done: list[tuple[int, bool]] = []
+    longest_s = LONGEST_START_S
     # A kill that came before anything was started shows nothing: on a busy machine many do, and do not count.
     while sum(begun for _, begun in done) < trials and len(done) < MOST_TRIES * trials:
-        done.append(trial(KINDS[kind], rng, kill=kill))
+        done.append(trial(KINDS[kind], rng, kill=kill, longest_s=longest_s))
+        if not done[-1][1]:
+            longest_s = min(1.1 * longest_s, MOST_LONGEST_START_S)
     found = {
         "trials": len(done),
         "begun": sum(begun for _, begun in done),

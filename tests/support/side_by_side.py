@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 _USE_SLURM = ("tests/site/", "tests/faults/", "tests/integration/", "tests/contract/")
+_SEARCHED = ("tests/integration/test_demo.py", "tests/faults/test_canaries.py")
+"""They search the whole machine for what they planted, and would find what the other planted: one after the other."""
 _ORDER = ("slurm", "tests/faults/", "node", "tests/integration/", "tests/contract/")
 """Groups, and folders of files, that begin first: the longest, so that no worker is left with one at the end."""
 
@@ -26,7 +28,7 @@ _ORDER = ("slurm", "tests/faults/", "node", "tests/integration/", "tests/contrac
 def group(nodeid: str) -> str:
     """The group of a test, by its name as pytest prints it."""
     file, _, test = nodeid.partition("::")
-    if file.startswith("tests/site/") and "pacs" not in file:
+    if (file.startswith("tests/site/") and "pacs" not in file) or file in _SEARCHED:
         return "slurm"
     if "slurm" in f"{file}{test.partition('[')[0]}" and file.startswith(_USE_SLURM):
         return "slurm"
