@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
@@ -60,7 +60,6 @@ class DeclaredColumn:
                 allowed = self._allowed()
                 if not all(allowed(cell) for cell in cells):
                     raise KeyNotDeclaredError(where=where)
-                self._check_apart(frozenset(cells), where)
             case "count":
                 most = self.said.get("most")
                 if most is not None and any(numbers.is_count(cell) and int(cell) > most for cell in cells):
@@ -71,12 +70,12 @@ class DeclaredColumn:
                     if cell and not (numbers.is_number(cell) and low <= Decimal(cell) <= high):
                         raise CellOutsideError(where=where)
 
-    def _check_apart(self, used: frozenset[str], where: str) -> None:
-        """Ranges that a table uses are neighbours, never one inside another."""
+    def check_apart(self, cells: Collection[str], where: str) -> None:
+        """Raise where one range overlaps another; ``cells`` are of rows that are alike in all other keys."""
         said = self.said[KEY]
         if not isinstance(said, Mapping) or "ranges" not in said:
             return
-        intervals = sorted(_intervals(said["ranges"], used))
+        intervals = sorted(_intervals(said["ranges"], frozenset(cells)))
         if any(low < before for (_, before), (low, _) in pairwise(intervals)):
             raise RangesOverlapError(where=where)
 

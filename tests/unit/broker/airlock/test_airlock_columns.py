@@ -154,3 +154,11 @@ def test_ranges_of_one_column_do_not_overlap(rows: str, refused: str | None) -> 
 def test_a_group_stands_once_however_its_number_is_spelled(grid: dict[str, Any], rows: str) -> None:
     columns = {"group": {"key": {"grid": grid}}, "n": COUNT}
     assert check(f"group,n\n{rows}".encode(), columns).refused == "rows-not-told-apart"
+
+
+def test_each_group_may_pool_its_own_ranges() -> None:
+    columns = {"site": {"key": ["a", "b"]}, "group": {"key": {"ranges": [0, 5, 10]}}, "n": COUNT}
+    apart = b"site,group,n\na,0 to 10,20\nb,0 to 5,30\nb,5 to 10,40\n"
+    assert check(apart, columns).refused is None
+    inside = b"site,group,n\na,0 to 10,20\na,0 to 5,15\nb,0 to 5,30\n"
+    assert check(inside, columns).refused == "ranges-overlap"
