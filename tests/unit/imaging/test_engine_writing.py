@@ -252,7 +252,7 @@ def test_a_part_larger_than_the_budget_goes_alone(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_staging_and_a_second_run_finishes_it(tmp_path: Path) -> None:
     class Full(DirectoryStore):
-        left = 13
+        left = 15
 
         def put(self, name: str, chunks: Any) -> None:
             Full.left -= 1
