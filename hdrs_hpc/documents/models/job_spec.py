@@ -41,7 +41,7 @@ from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 MAX_VALIDITY = timedelta(days=31)
 _SINCE_BEFORE = (
     "since hdrs-hpc/job-spec/1 a `figure` is an `image`, "
-    "and a table declares `columns` instead of counts and measures"
+    "and a table may declare `columns`; `counts` and `measures` are still read"
 )
 MAX_NODES = 64
 """As many as one key hand-over reaches."""
