@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings, clusters
@@ -48,7 +47,7 @@ class OpenBroker:
         """The same broker for another thread, with connections and look-ups of its own."""
         return OpenBroker(self.home, self.settings, self.db, self.now, self.troubles)
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         """One request to keyd."""
         return client.ask(self.home.keyd_socket, request)
 

@@ -7,7 +7,6 @@ the attempt's own key, so only that attempt can have sealed it; it is parsed by 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import functools
 import hashlib
@@ -71,7 +70,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             grant = projects.grant_of(tx, projects.get(tx, job.project))
             inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
         pointer, fetched = _fetch(broker, job, attempt)
-        key = base64.b64decode(use_key(broker, "collect", job.project, attempt.name)["key"])
+        key = use_key(broker, "collect", job.project, attempt.name).key
     finally:
         broker.close()
     store = DirectoryStore(home.quarantine_dir(attempt.name) / "sealed")

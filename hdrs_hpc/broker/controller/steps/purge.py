@@ -127,7 +127,7 @@ class PurgeStep:
         with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
         names = {attempt.name for attempt in attempts}
-        live = any(record["holder"] in names for record in broker.ask(m.Inspect(job.project))["live"])
+        live = any(key.holder in names for key in broker.ask(m.Inspect(job.project)).live)
         running: list[str] = []
         unsettled = False
         if names and not live:
