@@ -23,7 +23,8 @@ from hdrs_hpc.broker.controller.steps.admit import AdmitStep
 from hdrs_hpc.broker.controller.steps.build_copy import BuildCopyStep
 from hdrs_hpc.broker.controller.steps.close import ClosingStep, OpenStep
 from hdrs_hpc.broker.controller.steps.collect import CollectStep
-from hdrs_hpc.broker.controller.steps.purge import PurgeStep
+from hdrs_hpc.broker.controller.steps.ending import StopStep
+from hdrs_hpc.broker.controller.steps.purge import DestroyKeysStep, PurgeStep
 from hdrs_hpc.broker.controller.steps.release import ReleaseStep, ReviewStep
 from hdrs_hpc.broker.controller.steps.run import RunStep
 from hdrs_hpc.broker.controller.steps.stage import AwaitCopiesStep, WantCopiesStep
@@ -54,6 +55,8 @@ JOB_STEPS: Table[Job] = {
 """Steps that ask no site: the controller's own loop takes them, of whatever cluster the job is."""
 SITE_STEPS: Table[Job] = {"QUEUED": SubmitStep(), "RUNNING": RunStep(), "PURGING": PurgeStep()}
 """Steps that ask the job's site: each cluster's loop takes those of its own jobs."""
+TAKING_AWAY_STEPS: Table[Job] = {"QUEUED": StopStep(), "RUNNING": StopStep(), "PURGING": DestroyKeysStep()}
+"""What of those takes away and asks no site: the controller's own loop does it, whatever the site's waits for."""
 SHORTEST_PAUSE_S = 0.05
 END_WITHIN_S = 5.0
 
@@ -80,7 +83,8 @@ def turns_of_controller(broker: OpenBroker, *, holds: bool, loop: Loop | None = 
     done += _turns(broker, COPY_STEPS, [(f"copy/{item.id}", item) for item in making], loop)
     with broker.db.read() as tx:
         living = jobs.active(tx)
-    return done + _turns(broker, JOB_STEPS, [(f"job/{item.id}", item) for item in living], loop)
+    of_jobs: Table[Job] = {**JOB_STEPS, **TAKING_AWAY_STEPS}
+    return done + _turns(broker, of_jobs, [(f"job/{item.id}", item) for item in living], loop)
 
 
 def turns_of_cluster(broker: OpenBroker, name: str, loop: Loop | None = None) -> int:

@@ -97,6 +97,7 @@ class Bind:
             return
         subject = {**self.job.subject, "attempt": self.attempt.name}
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             seqs = [
@@ -202,6 +203,7 @@ class Deliver:
                 entry = Entry.from_bytes(log.entry(tx, seq))
                 bound[entry.subject["node"]] = entry.detail["public-key"]
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             require_living(tx, self.job.project, given["keys"])
@@ -342,6 +344,7 @@ class RunStep:
 def refuse(broker: OpenBroker, job: Job, attempt: Attempt, error: HdrsError) -> None:
     """A hand-over that must not happen: log it, alarm, stop the attempt."""
     with broker.db.write() as tx:
+        jobs.require_unmoved(tx, job)
         outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         log.append(
             tx,
