@@ -69,12 +69,14 @@ class Observed:
 class Bind:
     """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
     served: Served
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         try:
@@ -161,11 +163,13 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
 class Deliver:
     """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt

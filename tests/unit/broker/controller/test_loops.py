@@ -6,13 +6,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.controller.errands import Errands
 from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
+from hdrs_hpc.broker.controller.steps.close import Certify
+from hdrs_hpc.broker.controller.steps.retire import UnlinkCopy
+from hdrs_hpc.broker.controller.steps.run import Bind, Deliver
 from hdrs_hpc.broker.controller.turns import turn
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.opened import OpenBroker
@@ -43,7 +47,7 @@ def eventually(holds: Any, within_s: float = 20.0) -> None:
 class Courier:
     """An action that waits for a site until it is let go."""
 
-    beside_the_loop: ClassVar[bool] = True
+    waits_for: str = "isambard-ai"
     let_go: threading.Event = field(default_factory=threading.Event)
     begun: int = 0
     fails: bool = False
@@ -102,6 +106,40 @@ def test_no_more_errands_at_once_than_a_connection_bears(broker: OpenBroker) -> 
         courier.let_go.set()
     assert errands.join(20)
     assert sum(courier.begun for courier in couriers) == 8
+
+
+def test_a_site_that_hangs_all_its_errands_leaves_those_of_others_alone(broker: OpenBroker) -> None:
+    hanging = [Courier() for _ in range(20)]
+    others = [Courier("dawn") for _ in range(3)]
+    back = threading.Semaphore(0)
+    errands = Errands(lambda moved: back.release())
+    for _ in range(2):
+        errands.begin_tick()
+        for number, courier in enumerate(hanging):
+            turn(broker, {"RUNNING": Sends(courier)}, Row(), f"job/H{number}", errands)
+    for courier in others:
+        courier.let_go.set()
+    for number, courier in enumerate(others):
+        turn(broker, {"RUNNING": Sends(courier)}, Row(), f"job/{number}", errands)
+    for _ in others:
+        assert back.acquire(timeout=20)
+    assert [courier.begun for courier in others] == [1, 1, 1]
+    eventually(lambda: sum(courier.begun for courier in hanging) == 8)
+    for courier in hanging:
+        courier.let_go.set()
+    assert errands.join(20)
+    assert sum(courier.begun for courier in hanging) == 8
+
+
+def test_what_waits_for_a_site_says_which_and_a_certificate_counts_for_its_project_alone() -> None:
+    job: Any = SimpleNamespace(cluster="dawn")
+    copy: Any = SimpleNamespace(cluster="isambard-ai")
+    project: Any = SimpleNamespace(name="lung-fm")
+    none: Any = None
+    assert Bind(job, none, none, none).waits_for == "dawn"
+    assert Deliver(job, none, none).waits_for == "dawn"
+    assert UnlinkCopy(copy).waits_for == "isambard-ai"
+    assert Certify(project).waits_for == "project/lung-fm"
 
 
 def test_an_errand_that_fails_waits_visibly_and_one_that_succeeds_takes_it_back(broker: OpenBroker) -> None:
