@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import subprocess
 import sys
@@ -186,3 +187,38 @@ def test_a_cancelled_job_loses_its_keys_while_its_site_hangs(make_world) -> None
     assert {world.job(job).state for job in attempts} == {"PURGING"}, (
         "the site has not said that they are over"
     )
+
+
+def test_a_controller_whose_site_hangs_for_too_long_says_where_and_ends_itself(make_world) -> None:
+    world = make_world()
+    world.grant()
+    add_hanging_site(world, hangs_s=40)
+    job = queue_at(world, "slow")
+    settings = world.home.settings_file
+    settings.write_text(f"hang-limit-s = 1.0\n{settings.read_text()}")
+    with controller(world) as process:
+        wait_until(lambda: process.poll() is not None, 30, world.describe)
+    assert process.returncode == 70, "while its squeue would take longer"
+    told = (world.home.logs_dir / "controller.log").read_text()
+    assert "cluster/slow: hangs for" in told
+    assert f"in SubmitStep of job/{job}" in told
+    assert "in observe" in told, "each thread's lines of code"
+
+
+def test_a_controller_whose_own_loop_hangs_says_where_and_ends(make_world) -> None:
+    world = make_world()
+    world.grant()
+    settings = world.home.settings_file
+    settings.write_text(f"hang-limit-s = 1.0\n{settings.read_text()}")
+    assert world.keyd is not None
+    with controller(world) as process:
+        wait_until(lambda: heartbeats.controller(world.home) is not None, 60, world.describe)
+        world.keyd.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: process.poll() is not None, 30, world.describe)
+        finally:
+            world.keyd.send_signal(signal.SIGCONT)
+    told = (world.home.logs_dir / "controller.log").read_text()
+    assert process.returncode == 1
+    assert "broker/keyd/client.py" in told, "what it waited for"
+    assert "broker/controller/loop.py" in told

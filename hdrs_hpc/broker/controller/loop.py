@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import fcntl
 import logging
 import signal
@@ -104,8 +105,8 @@ def _turns(broker: OpenBroker, table: Table[Any], rows: Iterable[tuple[str, Any]
     errands: Errands | None = loop.errands if loop is not None else None
     done = 0
     for about, row in rows:
-        if loop is not None:
-            loop.pulse.beat()
+        if loop is not None and row.state in table:
+            loop.pulse.beat(type(table[row.state]).__name__, about)
         done += turn(broker, table, row, about, errands)
     return done
 
@@ -153,7 +154,11 @@ def run(home: BrokerHome) -> None:
         alerts.clear_all(tx)  # every turn looks at the facts anew; what is still so is said again
     sites = ClusterLoops(broker, lambda loop, name: turns_of_cluster(loop.broker, name, loop), bell.ring)
 
+    hangs_after_s = 1.2 * broker.settings.tick_s + broker.settings.hang_limit_s
+
     def own_tick(loop: Loop) -> int:
+        # If this loop hangs, nobody is left to say so: a watch in C tells where each thread is, and ends the process.
+        faulthandler.dump_traceback_later(hangs_after_s, exit=True)
         holds = log_holds(broker)
         sites.held = not holds
         done = turns_of_controller(broker, holds=holds, loop=loop)
@@ -166,6 +171,7 @@ def run(home: BrokerHome) -> None:
     try:
         own.run(stop)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         if sites.end(END_WITHIN_S) and own.errands.join(END_WITHIN_S):
             broker.close()
         bell.close()

@@ -50,6 +50,8 @@ class BrokerSettings:
     handover_deadline_s: float
     heartbeat_grace_s: float = 45.0
     """How much longer than a tick the controller may be silent before it counts as stuck."""
+    hang_limit_s: float = 300.0
+    """How much longer than a tick it may be silent before the process ends itself, to be started again."""
     opt_out_grace_s: float = OPT_OUT_GRACE_S
     """How long an attempt that has its keys may run on when somebody opts out of its data."""
     tls_certificate: Path | None = None
@@ -96,6 +98,7 @@ class BrokerHome:
             tick_s=float(raw.get("tick-s", 30.0)),
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
             heartbeat_grace_s=float(raw.get("heartbeat-grace-s", 45.0)),
+            hang_limit_s=float(raw.get("hang-limit-s", 300.0)),
             opt_out_grace_s=_grace(raw.get("opt-out-grace-s", OPT_OUT_GRACE_S)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,

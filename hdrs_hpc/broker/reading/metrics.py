@@ -90,6 +90,10 @@ def _heartbeats_stale(reading: Reading) -> Values:
     return {(loop,): float(beat is None or beat.stale) for loop, beat in _heartbeats(reading)}
 
 
+def _failures(reading: Reading) -> Values:
+    return {(loop,): beat.failures for loop, beat in _heartbeats(reading) if beat is not None}
+
+
 def _heartbeats(reading: Reading) -> Iterator[tuple[str, heartbeats.Heartbeat | None]]:
     yield heartbeats.CONTROLLER, heartbeats.controller(reading.home, reading.now)
     for beat in heartbeats.clusters(reading.home, reading.now):
@@ -123,6 +127,13 @@ TABLE: list[Row] = [
         "1 where a loop was silent for longer than it ever should be, or was never heard of.",
         ("loop",),
         _heartbeats_stale,
+    ),
+    Row(
+        "loop_failures",
+        "gauge",
+        "How many ticks of each loop failed one after the other; 0 once one went well.",
+        ("loop",),
+        _failures,
     ),
 ]
 

@@ -57,7 +57,7 @@ def status(web: WebHere, who: Asker) -> models.Status:
 def healthz(web: WebHere) -> Response:
     """200 if this process can read its database and the controller goes on; 503 and why if not.
 
-    A cluster whose loop is stuck is told with 200: the others go on.
+    A cluster whose loop is stuck or fails is told with 200: the others go on.
     """
     with web.db.read() as tx:
         reading.log_sizes(tx)
@@ -65,9 +65,12 @@ def healthz(web: WebHere) -> Response:
     if controller is None:
         return _health("the controller was never heard of", 503)
     if controller.stale:
-        return _health(f"the controller was last heard of {controller.age_s:.0f} s ago", 503)
-    stuck = sum(beat.stale for beat in heartbeats.clusters(web.home))
-    return _health(f"degraded: the loops of {stuck} clusters are stuck" if stuck else "ok")
+        doing = f", in {controller.step}" if controller.step else ""
+        return _health(f"the controller was last heard of {controller.age_s:.0f} s ago{doing}", 503)
+    if controller.failures:
+        return _health(f"the controller failed {controller.failures} times and tries again", 503)
+    unwell = sum(not beat.well for beat in heartbeats.clusters(web.home))
+    return _health(f"degraded: the loops of {unwell} clusters are stuck or fail" if unwell else "ok")
 
 
 def _health(said: str, status: int = 200) -> Response:

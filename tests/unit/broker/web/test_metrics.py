@@ -68,8 +68,12 @@ def test_silent_loops_are_told_by_health_and_metrics(office: Office) -> None:
 
     Pulse.of_cluster(office.home, "isambard-ai", stale_after_s=-1).beat()
     healthy = office.get("/healthz")
-    assert (healthy.status_code, healthy.text) == (200, "degraded: the loops of 1 clusters are stuck\n")
+    assert (healthy.status_code, healthy.text) == (
+        200,
+        "degraded: the loops of 1 clusters are stuck or fail\n",
+    )
     assert values(office)['hdrs_hpc_heartbeat_stale{loop="cluster isambard-ai"}'] == 1
+    (office.home.heartbeats_dir / "cluster-isambard-ai.json").unlink()
 
     Pulse.of_controller(office.home, stale_after_s=-1).beat()
     assert office.get("/healthz").status_code == 503
@@ -81,4 +85,32 @@ def test_silent_loops_are_told_by_health_and_metrics(office: Office) -> None:
     never = office.get("/healthz")
     assert (never.status_code, never.text) == (503, "the controller was never heard of\n")
     assert values(office)['hdrs_hpc_heartbeat_stale{loop="controller"}'] == 1
+    Pulse.of_controller(office.home, stale_after_s=3600).beat()
+
+
+def test_loops_that_fail_are_told_by_health_and_metrics_until_a_tick_went_well(office: Office) -> None:
+    site = Pulse.of_cluster(office.home, "dawn", stale_after_s=3600)
+    site.failed("ValueError at run.py:12")
+    site.failed("ValueError at run.py:12")
+    assert office.get("/healthz").text == "degraded: the loops of 1 clusters are stuck or fail\n"
+    assert values(office)['hdrs_hpc_loop_failures{loop="cluster dawn"}'] == 2
+    site.beat("RunStep", "job/7K3QW2")
+    assert values(office)['hdrs_hpc_loop_failures{loop="cluster dawn"}'] == 2, (
+        "a tick that begins is not over"
+    )
+    site.went_well()
+    assert values(office)['hdrs_hpc_loop_failures{loop="cluster dawn"}'] == 0
+    assert office.get("/healthz").text == "ok\n"
+
+    own = Pulse.of_controller(office.home, stale_after_s=3600)
+    own.failed("ValueError at loop.py:99")
+    told = office.get("/healthz")
+    assert (told.status_code, told.text) == (503, "the controller failed 1 times and tries again\n")
+    own.went_well()
+    assert office.get("/healthz").text == "ok\n"
+
+
+def test_health_tells_the_step_in_which_the_controller_is_stuck_and_no_name(office: Office) -> None:
+    Pulse.of_controller(office.home, stale_after_s=-1).beat("ClosingStep", "project/lung-fm")
+    assert office.get("/healthz").text == "the controller was last heard of 0 s ago, in ClosingStep\n"
     Pulse.of_controller(office.home, stale_after_s=3600).beat()
