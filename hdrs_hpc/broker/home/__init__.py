@@ -29,6 +29,10 @@ class OptOutGraceError(UsageError):
     remedy = "Set `opt-out-grace-s` in broker.toml to at most a day, or leave it out for an hour."
 
 
+MONITORING = ("127.0.0.1", "::1")
+"""Who may read metrics where broker.toml says nothing: whoever is on the broker's own machine."""
+
+
 def _grace(value: Any) -> float:
     if (
         isinstance(value, bool)
@@ -60,6 +64,8 @@ class BrokerSettings:
     """Names under which people reach the broker, beside ``host``."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of the proxies in front, whose ``X-Forwarded-For`` is believed; nobody else's is."""
+    monitoring: tuple[str, ...] = MONITORING
+    """Addresses from which ``/metrics`` may be read."""
 
     @property
     def url(self) -> str:
@@ -104,6 +110,7 @@ class BrokerHome:
             tls_key=self.root / tls["key"] if "key" in tls else None,
             hosts=tuple(raw.get("hosts", ())),
             trusted_proxies=tuple(raw.get("trusted-proxies", ())),
+            monitoring=tuple(raw.get("monitoring", MONITORING)),
         )
 
     @property

@@ -157,7 +157,7 @@ def page(table: Iterable[Row] = TABLE) -> str:
         "",
         "Generated from `hdrs_hpc/broker/reading/metrics.py` by `make docs`; do not edit.",
         "",
-        "`GET /metrics` tells them in Prometheus' text format, without a login.",
+        "`GET /metrics` tells them in Prometheus' text format, without a login, to the addresses under `monitoring`.",
         "",
         "| metric | kind | labels | meaning |",
         "| --- | --- | --- | --- |",

@@ -4,10 +4,12 @@ import ast
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.reading import metrics
 from hdrs_hpc.core import clock
-from tests.support.office import Office
+from tests.support.office import REGISTRATION, Office
 
 ROOT = Path(__file__).parents[4]
 PACKAGES = ("hdrs_hpc", "connectors", "imaging")
@@ -114,3 +116,35 @@ def test_health_tells_the_step_in_which_the_controller_is_stuck_and_no_name(offi
     Pulse.of_controller(office.home, stale_after_s=-1).beat("ClosingStep", "project/lung-fm")
     assert office.get("/healthz").text == "the controller was last heard of 0 s ago, in ClosingStep\n"
     Pulse.of_controller(office.home, stale_after_s=3600).beat()
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "fe80::1", "unknown"])
+def test_metrics_are_for_the_monitoring_alone(office: Office, address: str) -> None:
+    stranger = office.http_from(address)
+    assert stranger.get("/metrics").status_code == 404
+    assert stranger.get("/healthz").status_code == 200, "which names nothing"
+    # A proxy on the broker's machine that its operator did not name: everybody would seem to be here.
+    behind = office.http.get("/metrics", headers={"X-Forwarded-For": address})
+    assert behind.status_code == 404
+    assert "hdrs_hpc" not in behind.text
+    assert office.http.get("/metrics").status_code == 200
+
+
+def test_who_monitors_is_said_in_the_settings(office: Office) -> None:
+    text = office.home.settings_file.read_text()
+    assert office.home.settings().monitoring == ("127.0.0.1", "::1")
+    office.home.settings_file.write_text(f'monitoring = ["10.1.2.3"]\n{text}')
+    try:
+        assert office.home.settings().monitoring == ("10.1.2.3",)
+    finally:
+        office.home.settings_file.write_text(text)
+
+
+def test_metrics_name_clusters_and_nothing_else_that_people_named(office: Office) -> None:
+    job = office.job()
+    Pulse.of_cluster(office.home, "dawn", stale_after_s=3600).beat("RunStep", f"job/{job}")
+    told = office.get("/metrics").text
+    assert "cluster dawn" in told
+    for name in (job, "lung-fm", "skin-fm", "rae", "sam", REGISTRATION["name"]):
+        assert f'"{name}"' not in told
+        assert f"/{name}" not in told
