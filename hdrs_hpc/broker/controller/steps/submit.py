@@ -74,6 +74,7 @@ class Submit:
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
         request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, job)
             opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
             jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(broker.now()))
         try:
