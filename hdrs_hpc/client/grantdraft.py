@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.envelope import Envelope
@@ -37,7 +38,7 @@ data:
     profile: radiology-basic@2
     max-failed: 50
 workloads:
-  builtin: [cohort-summary@1]
+  builtin: [{builtin}]
   own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
 limits:
   clusters: [{cluster}]
@@ -70,6 +71,7 @@ def example(stem: str) -> str:
         dataset=unfilled.DATASET,
         version=unfilled.VERSION,
         cluster=unfilled.CLUSTER,
+        builtin=", ".join(BUILT_IN),
         isolation=LEAST_FOR_REAL_DATA,
         outputs="\n".join(f"  {row.name}: {row.grant_example}" for row in outputs.BUILT),
     )

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.document import BadValueError, Items, Part, class_step, fault
@@ -21,7 +22,7 @@ MAX_SWEEP_JOBS = 256
 class WorkloadChoiceError(BadDocumentError):
     code = "workload-ambiguous"
     meaning = "A workload is either built in or a bundle with an entry; this one is neither or both."
-    remedy = "Give `builtin: cohort-summary@1`, or `bundle: ./folder` with `entry: package.module:function`."
+    remedy = f"Give `builtin: {TO_BEGIN_WITH}`, or `bundle: ./folder` with `entry: package.module:function`."
 
 
 class BadEntryError(BadDocumentError):
