@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.data_kinds import RADIOLOGY
 from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core import clock, strict_json
@@ -35,7 +36,7 @@ data:
   {dataset}:
     version: {version}    # `hdrs-hpc dataset list --json` shows it
     select: {{Modality: [CT]}}
-    profile: radiology-basic@2
+    profile: {profile}
     max-failed: 50
 workloads:
   builtin: [{builtin}]
@@ -70,6 +71,7 @@ def example(stem: str) -> str:
         contact=unfilled.CONTACT,
         dataset=unfilled.DATASET,
         version=unfilled.VERSION,
+        profile=RADIOLOGY.profile,
         cluster=unfilled.CLUSTER,
         builtin=", ".join(BUILT_IN),
         isolation=LEAST_FOR_REAL_DATA,
