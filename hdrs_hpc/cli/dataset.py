@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _place(text: str) -> dict[str, Any]:
 @click.option(
     "--owner", required=True, metavar="ORGANISATION", help="Whose data they are; its custodians sign."
 )
-@click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
+@click.option("--kind", type=click.Choice(list(DATA_KINDS)), required=True)
 @click.option("--sensitivity", type=click.Choice(["synthetic", "public", "real"]), required=True)
 @click.option(
     "--issuer", help="Who gave the patient ids that name no issuer: a trust, NHS …  [default: the dataset]"

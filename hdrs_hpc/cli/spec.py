@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.core.errors import ConflictError, SiteError, UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +47,18 @@ def spec() -> None:
 @spec.command()
 @click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
 @click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
+@click.option(
+    "--kind",
+    type=click.Choice(workloads.built()),
+    help="For a bundle of your own, of this kind of workload.",
+)
 @click.option("--project", help="The project, where neither hdrs-hpc.toml nor your login tells it.")
 @_LOGIN
-def new(spec_file: Path, own_code: bool, project: str | None, login: str | None) -> None:
+def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, login: str | None) -> None:
     """Write a whole spec to begin with, with the data and limits of your project.
 
-    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.
+    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.  The code of an
+    example is written to code/ beside the spec, unless that is there.
 
     Example: hdrs-hpc spec new spacing.yaml --own-code
     """
@@ -59,10 +66,12 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
 
     found = context.find(spec_file)
     grant, real = _by_documents(found) if found else _granted(login, project)
+    name = kind or (workloads.built()[0] if own_code else None)
+    chosen = workloads.KINDS[name] if name else None
     text = spectemplate.render(
         spectemplate.name_from(spec_file.stem),
         grant=grant,
-        own_code=own_code,
+        kind=chosen,
         project=project,
         real=real,
     )
@@ -71,6 +80,8 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
             handle.write(text)
     except FileExistsError:
         raise SpecExistsError(f"{spec_file} is there already") from None
+    for path in spectemplate.write_code(chosen, spec_file.parent) if chosen else ():
+        click.echo(f"Wrote {path}.")
     click.echo(f"Wrote {spec_file}. Next: hdrs-hpc spec check {spec_file}")
 
 

@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.data_kinds import RADIOLOGY
 from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.envelope import Envelope
@@ -34,10 +36,10 @@ data:
   {dataset}:
     version: {version}    # `hdrs-hpc dataset list --json` shows it
     select: {{Modality: [CT]}}
-    profile: radiology-basic@2
+    profile: {profile}
     max-failed: 50
 workloads:
-  builtin: [cohort-summary@1]
+  builtin: [{builtin}]
   own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
 limits:
   clusters: [{cluster}]
@@ -69,7 +71,9 @@ def example(stem: str) -> str:
         contact=unfilled.CONTACT,
         dataset=unfilled.DATASET,
         version=unfilled.VERSION,
+        profile=RADIOLOGY.profile,
         cluster=unfilled.CLUSTER,
+        builtin=", ".join(BUILT_IN),
         isolation=LEAST_FOR_REAL_DATA,
         outputs="\n".join(f"  {row.name}: {row.grant_example}" for row in outputs.BUILT),
     )

@@ -33,10 +33,10 @@ from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.catalogue.outputs.columns import CountColumn, MeasureColumn, names
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
+from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
 from hdrs_hpc.core import durable_files
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
 from hdrs_hpc.protocol import layout, outputs, wire
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -173,7 +173,7 @@ def _open_outputs(
 
 
 def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
-    known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
+    known = numbers_of(builtin, name)
     numbers = output if isinstance(output, NumbersDeclaration) else None
     columns = (numbers.columns if numbers else None) or {}
     counts = (*((numbers.counts if numbers else None) or ()), *names(columns, CountColumn))

@@ -238,10 +238,10 @@ ShortId = Annotated[
 """A job's or artefact's id, Crockford base 32."""
 Versioned = Annotated[
     str,
-    _matching(VERSIONED_PATTERN, BadValueError, "write name and version, such as cohort-summary@1"),
+    _matching(VERSIONED_PATTERN, BadValueError, "write name and version, such as slide-basic@1"),
     WithJsonSchema({"type": "string", "pattern": VERSIONED_PATTERN}),
 ]
-"""A name with its version: ``cohort-summary@1``."""
+"""A name with its version: ``slide-basic@1``."""
 # Control characters could rewrite a reader's terminal, and direction marks what a reader believes to read.
 _CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=rf"^[^{_CONTROLS}\t\n]+$")]

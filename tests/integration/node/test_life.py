@@ -11,7 +11,7 @@ import pytest
 from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
+from hdrs_hpc.catalogue.workloads.builtin import numbers
 from hdrs_hpc.protocol.handover import OutputOrder
 
 from .conftest import Site, series
@@ -74,7 +74,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}, "metrics": {}})
-    known = BUILTIN_NUMBERS["cohort-summary@1", "summary"]
+    known = numbers("cohort-summary@1", "summary")
     counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_patients", "n_series")}
     checked = check_set(
         [
