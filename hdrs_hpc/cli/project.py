@@ -81,6 +81,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
             ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
+            ("nodes", _nodes(found)),
             ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
             ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
             ("outputs", _outputs(found["outputs"])),
@@ -246,6 +247,27 @@ def _clusters(found: dict[str, Any]) -> str:
         )
         told.append(f"{name} ({most}{', drained' if offer and offer['drained'] else ''})")
     return ", ".join(told)
+
+
+def _nodes(found: dict[str, Any]) -> str:
+    """What each cluster told of its nodes, a line for each kind, and when."""
+    from hdrs_hpc.documents.models.words import memory_text, walltime_text
+
+    lines = []
+    for name, offer in found["clusters"].items():
+        has = offer["capacity"]
+        if has is None:
+            lines.append(f"{name}: not known yet; the broker asks the cluster by itself")
+            continue
+        kinds = (
+            f"{show.count(kind['nodes'], 'node')} of {show.count(kind['cpus'], 'CPU')}, "
+            f"{memory_text(kind['mem-mb'])}, {', '.join(kind['gres']) or 'no GPU'}"
+            for kind in has["kinds"]
+        )
+        longest = has["max-time-s"]
+        limit = f"; a job up to {walltime_text(longest)}" if longest is not None else ""
+        lines.append(f"{name}: {'; '.join(kinds)}{limit} (told {offer['capacity-told-at']})")
+    return "\n".join(lines)
 
 
 def _outputs(rules: dict[str, Any]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
+from hdrs_hpc.documents.models.words import NAME_PATTERN, memory_text, walltime_text
 
 _BUILTIN = """\
 workload:
@@ -24,20 +25,28 @@ workload:
 _RESOURCES = """\
 resources:                        # Slurm's words, per node
   nodes: 1{nodes}
-  cpus-per-task: 4
-  mem: 8G
-  # gres: gpu:1
-  time: "{time}"{most}
+  cpus-per-task: {cpus}
+  mem: {mem}
+{gpus}  time: "{time}"{most}
 """
 _FIRST_RUN_S = 30 * 60
+_FIRST_RUN_CPUS = 4
+_FIRST_RUN_MB = 8 << 10
 
 
 def render(
-    name: str, *, grant: Grant | None, own_code: bool, project: str | None = None, real: bool = False
+    name: str,
+    *,
+    grant: Grant | None,
+    own_code: bool,
+    project: str | None = None,
+    real: bool = False,
+    capacity: Capacity | None = None,
 ) -> str:
     """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
 
-    ``real``: where any of the data are real, of which no output of some classes is made.
+    ``real``: where any of the data are real, of which no output of some classes is made.  ``capacity``: what the
+    cluster's nodes have, where that is known.
     """
     return (
         "schema: hdrs-hpc/job-spec/2\n"
@@ -47,7 +56,7 @@ def render(
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
         f"{_OWN_CODE if own_code else _BUILTIN}"
-        f"{_resources(grant)}"
+        f"{_resources(grant, capacity)}"
         "outputs:                          # what is not declared is never collected\n"
         f"{_outputs(grant, real)}"
     )
@@ -62,11 +71,17 @@ def _data(grant: Grant | None) -> str:
     )
 
 
-def _resources(grant: Grant | None) -> str:
+def _resources(grant: Grant | None, capacity: Capacity | None) -> str:
+    sizes = {
+        "cpus": min(_FIRST_RUN_CPUS, capacity.most_cpus) if capacity else _FIRST_RUN_CPUS,
+        "mem": memory_text(min(_FIRST_RUN_MB, capacity.most_mem_mb) if capacity else _FIRST_RUN_MB),
+        "gpus": "" if capacity and not capacity.gres else "  # gres: gpu:1\n",
+    }
     if grant is None:
-        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="")
+        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="", **sizes)
     limits = grant.limits
     return _RESOURCES.format(
+        **sizes,
         nodes=f"{' ' * 24}# up to {limits.nodes}; on {', '.join(limits.clusters)}",
         time=walltime_text(min(_FIRST_RUN_S, limits.time)),
         most=f"{' ' * 16}# up to {walltime_text(limits.time)} a job",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
@@ -40,12 +41,14 @@ BUILTIN_NUMBERS: Mapping[tuple[str, str], BuiltinNumbers] = {
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """One cluster as its settings describe it."""
+    """One cluster as its settings describe it, and as it told of its nodes."""
 
     name: str
     isolation: Isolation
     max_nodes: int = 1
     """The most that one job gets; 0: the broker has no such cluster."""
+    capacity: Capacity | None = None
+    """What its nodes have; None while that is not known, and then nothing is refused for it."""
 
 
 @dataclass(frozen=True)
