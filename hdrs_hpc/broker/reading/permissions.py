@@ -13,7 +13,7 @@ the answer is "not found", the same as for a name that nobody has.
 | who opted out: bring ids, see the statement | no | of the dataset's owner | no | no |
 | where a dataset lies | no | yes | no | no |
 | log entries and documents | no | yes | no | yes |
-| state of the broker | no | yes | no | yes |
+| state of the broker, all its clusters | no | yes | no | yes |
 """
 
 from __future__ import annotations

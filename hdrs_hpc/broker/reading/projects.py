@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.home import BrokerHome, clusters
-from hdrs_hpc.broker.reading import models, visible
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.reading import clusters, models, visible
 from hdrs_hpc.broker.reading.permissions import Who
-from hdrs_hpc.broker.store import artefacts, capacity, copies, datasets, documents, jobs, opt_outs, projects
+from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, opt_outs, projects
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
@@ -108,25 +108,9 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
         data=data,
         workloads=grant.workloads.model_dump(mode="json"),
         limits=grant.limits.model_dump(mode="json"),
-        clusters=_offers(tx, home, grant),
+        clusters=clusters.offers(tx, home, grant.limits.clusters),
         outputs=grant.outputs.model_dump(mode="json", exclude_none=True),
         closing=project.closing_reason,
         copy_keys_destroyed_at=project.copy_keys_destroyed_at,
         certificate=project.certificate,
     )
-
-
-def _offers(tx: Connection, home: BrokerHome, grant: Grant) -> dict[str, models.ClusterOffer]:
-    offers = {}
-    for item in clusters.every(home):
-        if item.name in grant.limits.clusters:
-            told = capacity.of(tx, item.name)
-            has = told.capacity if told else None
-            offers[item.name] = models.ClusterOffer(
-                isolation=item.isolation,
-                nodes=item.max_nodes,
-                drained=clusters.drained(home, item.name),
-                capacity=None if has is None else models.Capacity.model_validate(has.as_dict()),
-                capacity_told_at=told.told_at if told else None,
-            )
-    return offers

@@ -122,7 +122,7 @@ granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}
 assert line in spectemplate.render("first", grant=granted, own_code=False)
 assert line not in spectemplate.render("first", grant=granted, own_code=False, real=True)
 assert line not in spectemplate.render("first", grant=Grant.from_value(GRANT), own_code=False)
-assert "  tally: {}" in grantdraft.example("lung-fm")
+assert "  tally: {}" in grantdraft.first_version("lung-fm", None)
 """,
     "policy": """
 from dataclasses import replace
