@@ -98,6 +98,58 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
 
 @project.command()
 @_NAME
+@options.context
+@options.as_json
+def report(name: str, context: str | None, as_json: bool) -> None:
+    """Show a custodian what became of the data at staging: counts, and why items stayed out.
+
+    Which files these are stays in the data zone: the whole report and the map of files lie in the broker's home.
+
+    \b
+    Example:
+      hdrs-hpc project report lung-fm
+    """
+    found = options.session(context).api.get(f"/v1/projects/{name}/staging-reports")
+    if as_json:
+        show.emit_json(found)
+        return
+    if not found:
+        click.echo(f"Nothing was staged for {name}.")
+    for number, item in enumerate(found):
+        click.echo("\n" * (number > 0), nl=False)
+        _staged(item)
+
+
+def _staged(item: dict[str, Any]) -> None:
+    made = item["made-for"]
+    show.facts(
+        [
+            ("staged", f"{item['dataset']} for {item['project']}"),
+            ("grant", made.get("grant")),
+            ("date", made.get("date")),
+            ("copy", f"{item['copy']} on {item['cluster']}: {item['state']}"),
+            ("no copy", item["reason"]),
+            ("version", item["version"]),
+            ("profile", item["profile"]),
+            ("files", f"{item['items-staged']} of {item['items-in']} staged" if made else None),
+            ("holds", _holds(item) if made else None),
+        ]
+    )
+    rows = [
+        (reason["code"], reason["count"], "failed" if reason["failed"] else "by rule", reason["meaning"])
+        for reason in sorted(item["reasons"], key=lambda reason: -reason["count"])
+    ]
+    if rows:
+        show.table(("not in the copy", "files", "why", "meaning"), rows, empty="")
+
+
+def _holds(item: dict[str, Any]) -> str:
+    counts = [show.count(n, kind.removesuffix("s")) for kind, n in item["staged"].items() if n]
+    return f"{', '.join(counts) or 'nothing'} of {show.count(item['patients'], 'patient')}"
+
+
+@project.command()
+@_NAME
 @_REASON
 @options.key
 @options.yes

@@ -132,6 +132,36 @@ class Project(View):
     certificate: str | None
 
 
+class StagingReason(View):
+    """Why items stayed out of a copy, and how many: neither their names nor their numbers."""
+
+    code: str
+    meaning: str
+    count: int
+    failed: bool = Field(description="Whether they count against the grant's max-failed.")
+
+
+class StagingReport(View):
+    """What became of a dataset when a copy of it was made for a project."""
+
+    copy_: str = Field(alias="copy")
+    project: str
+    dataset: str
+    version: str
+    cluster: str
+    state: str
+    reason: str | None = Field(description="Why there is no copy, where making it failed.")
+    made_for: dict[str, str] = Field(
+        description="Project, dataset, grant version, date; empty until it is made."
+    )
+    profile: str | None
+    items_in: int | None
+    items_staged: int | None
+    staged: dict[str, int] = Field(description="Volumes, slides, tables.")
+    patients: int | None
+    reasons: list[StagingReason]
+
+
 class DoomedCopy(View):
     copy_: str = Field(alias="copy")
     dataset: str
