@@ -49,12 +49,12 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
     """
     import contextlib
 
-    from connectors.sources.opening import absolute, open_source, read_place
+    from connectors.sources.opening import absolute, open_source, read_location
     from hdrs_hpc.cli.signing import write
     from imaging.staging import inventory
 
     broker = options.broker_home(home)
-    place = absolute(read_place(source))
+    place = absolute(read_location(source))
     with contextlib.closing(open_source(place)) as opened:
         found, unreadable = _scan(opened)
     version = inventory.digest(found)
@@ -112,9 +112,9 @@ def _scan(source: Source) -> tuple[pa.Table, Counter[str]]:
 
 
 def _place(text: str) -> dict[str, Any]:
-    from hdrs_hpc.documents.models.source import place_from_text
+    from hdrs_hpc.documents.models.source import location_from_text
 
-    return place_from_text(text).model_dump(mode="json", exclude_defaults=True)
+    return location_from_text(text).model_dump(mode="json", exclude_defaults=True)
 
 
 @dataset.command()

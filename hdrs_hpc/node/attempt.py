@@ -20,7 +20,7 @@ from hdrs_hpc.node.launch import plan as launch
 from hdrs_hpc.node.launch.plan import Launch
 from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.meter import Meter, replace
-from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
@@ -69,7 +69,7 @@ class Attempt:
     given: AgentArguments
     folders: AttemptFolders
     sandbox: Sandbox
-    place: Place
+    place: PeerAddress
     meter: Meter
     reason: Callable[[], Stop | None]
     """Whether to stop now, and why."""

@@ -32,17 +32,17 @@ from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging import selectable as selectable_table
+from imaging.staging.admission import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.earlier import Earlier
 from imaging.staging.items import Bench, Task
 from imaging.staging.items_map import ItemsMap
-from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.headers import WsmHeader
-from imaging.staging.pathology.judging import Pathology
+from imaging.staging.pathology.slide_admission import Pathology
 from imaging.staging.patient_lists import OptOut, OptOutMissingError
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
-from imaging.staging.radiology.judging import Radiology
+from imaging.staging.radiology.series_admission import Radiology
 from imaging.staging.reading import AnyHeader
 from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
@@ -52,7 +52,7 @@ from imaging.staging.selectable import Selectable
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.headers import TableHeader
-from imaging.staging.tables.judging import Tables
+from imaging.staging.tables.table_admission import Tables
 from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
 

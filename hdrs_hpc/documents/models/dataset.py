@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from hdrs_hpc.documents.models.document import Document
-from hdrs_hpc.documents.models.source import Place
+from hdrs_hpc.documents.models.source import SourceLocation
 from hdrs_hpc.documents.models.words import Digest, Line, Name
 
 Kind = Literal["radiology", "pathology", "table"]
@@ -33,7 +33,7 @@ class DatasetRegistration(Document):
     """The organisation of the trust root whose data they are; its own custodians sign this."""
     kind: Kind
     sensitivity: Sensitivity
-    source: Place
+    source: SourceLocation
     """Where the data zone reads the dataset from."""
     version: Digest
     """Digest of the inventory that a scan made."""

@@ -20,8 +20,8 @@ from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 from imaging import standalone
 from imaging.staging import engine, release_list
-from imaging.staging.judging import Judged, Rules
-from imaging.staging.radiology.judging import Radiology
+from imaging.staging.admission import Judged, Rules
+from imaging.staging.radiology.series_admission import Radiology
 from tests.support.opt_outs import with_opt_out
 
 
