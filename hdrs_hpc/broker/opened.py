@@ -51,11 +51,13 @@ class OpenBroker:
         """One request to keyd."""
         return client.ask(self.home.keyd_socket, request)
 
+    def has_cluster(self, name: str) -> bool:
+        return (self.home.clusters_dir / f"{name}.toml").is_file()
+
     def cluster_settings(self, name: str) -> ClusterSettings:
-        path = self.home.clusters_dir / f"{name}.toml"
-        if not path.is_file():
+        if not self.has_cluster(name):
             raise ClusterUnknownError(where=name)
-        return ClusterSettings.load(path)
+        return ClusterSettings.load(self.home.clusters_dir / f"{name}.toml")
 
     def cluster(self, name: str, project: str) -> Cluster:
         """The cluster as the project's account; connections are kept."""

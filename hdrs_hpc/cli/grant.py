@@ -30,30 +30,45 @@ def grant() -> None:
 
 @grant.command()
 @click.argument("file", type=options.NEW_FILE)
-@click.option("--project", help="Begin from the grant in force of this project, as its next version.")
+@click.option("--project", help="The project, where it is not the file's name.")
+@click.option("--dataset", "datasets", multiple=True, help="Data to grant, of a first version; repeatable.")
 @options.context
-def draft(file: Path, project: str | None, context: str | None) -> None:
-    """Write a whole grant to begin with: an example, or the next version of the one in force.
+def draft(file: Path, project: str | None, datasets: tuple[str, ...], context: str | None) -> None:
+    """Write a whole grant to begin with: the next version where the project is there, else a first one.
+
+    What the broker knows is filled in: datasets with their versions, people, clusters.  What you must decide is named.
 
     \b
     Example:
+      hdrs-hpc grant draft lung-fm.yaml --dataset north-chest-ct
       hdrs-hpc grant draft lung-fm-v2.yaml --project lung-fm
     """
     from hdrs_hpc.client import grantdraft
-    from hdrs_hpc.core.errors import ConflictError
+    from hdrs_hpc.client.session import NotLoggedInError
+    from hdrs_hpc.core import strict_yaml
+    from hdrs_hpc.core.errors import ConflictError, SiteError
+    from hdrs_hpc.documents import unfilled
 
-    if project is None:
-        text = grantdraft.example(file.stem)
+    session, known, text = options.login(context), None, None
+    if session is None:
+        click.echo("You are not logged in: what the broker knows is not filled in.", err=True)
     else:
-        text = grantdraft.next_version(options.session(context), project)
+        try:
+            text = grantdraft.for_project(session, project or file.stem)
+            known = grantdraft.Known.of(session) if text is None else None
+        except (NotLoggedInError, SiteError) as error:
+            click.echo(f"The broker was not asked ({error.message}): nothing is filled in.", err=True)
+    if text is None:
+        text = grantdraft.first_version(project or file.stem, known, datasets)
     try:
         with file.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError:
         raise ConflictError(f"{file} is there already; nothing was overwritten") from None
-    click.echo(
-        f"Wrote {file}. Fill it in, look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}"
-    )
+    left = list(dict.fromkeys(unfilled.places(strict_yaml.load(text.encode())[0])))
+    if left:
+        click.echo(f"Left to you: {', '.join(left)}")
+    click.echo(f"Wrote {file}. Look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}")
 
 
 @grant.command()

@@ -81,6 +81,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
             ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
+            ("nodes", _nodes(found)),
             ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
             ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
             ("outputs", _outputs(found["outputs"])),
@@ -93,6 +94,58 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
         for name, data in found["data"].items()
     ]
     show.table(("dataset", "kind", "items", "sensitivity", "profile", "selection"), rows, empty="No data.")
+
+
+@project.command()
+@_NAME
+@options.context
+@options.as_json
+def report(name: str, context: str | None, as_json: bool) -> None:
+    """Show a custodian what became of the data at staging: counts, and why items stayed out.
+
+    Which files these are stays in the data zone: the whole report and the map of files lie in the broker's home.
+
+    \b
+    Example:
+      hdrs-hpc project report lung-fm
+    """
+    found = options.session(context).api.get(f"/v1/projects/{name}/staging-reports")
+    if as_json:
+        show.emit_json(found)
+        return
+    if not found:
+        click.echo(f"Nothing was staged for {name}.")
+    for number, item in enumerate(found):
+        click.echo("\n" * (number > 0), nl=False)
+        _staged(item)
+
+
+def _staged(item: dict[str, Any]) -> None:
+    made = item["made-for"]
+    show.facts(
+        [
+            ("staged", f"{item['dataset']} for {item['project']}"),
+            ("grant", made.get("grant")),
+            ("date", made.get("date")),
+            ("copy", f"{item['copy']} on {item['cluster']}: {item['state']}"),
+            ("no copy", item["reason"]),
+            ("version", item["version"]),
+            ("profile", item["profile"]),
+            ("files", f"{item['items-staged']} of {item['items-in']} staged" if made else None),
+            ("holds", _holds(item) if made else None),
+        ]
+    )
+    rows = [
+        (reason["code"], reason["count"], "failed" if reason["failed"] else "by rule", reason["meaning"])
+        for reason in sorted(item["reasons"], key=lambda reason: -reason["count"])
+    ]
+    if rows:
+        show.table(("not in the copy", "files", "why", "meaning"), rows, empty="")
+
+
+def _holds(item: dict[str, Any]) -> str:
+    counts = [show.count(n, kind.removesuffix("s")) for kind, n in item["staged"].items() if n]
+    return f"{', '.join(counts) or 'nothing'} of {show.count(item['patients'], 'patient')}"
 
 
 @project.command()
@@ -246,6 +299,27 @@ def _clusters(found: dict[str, Any]) -> str:
         )
         told.append(f"{name} ({most}{', drained' if offer and offer['drained'] else ''})")
     return ", ".join(told)
+
+
+def _nodes(found: dict[str, Any]) -> str:
+    """What each cluster told of its nodes, a line for each kind, and when."""
+    from hdrs_hpc.documents.models.words import memory_text, walltime_text
+
+    lines = []
+    for name, offer in found["clusters"].items():
+        has = offer["capacity"]
+        if has is None:
+            lines.append(f"{name}: not known yet; the broker asks the cluster by itself")
+            continue
+        kinds = (
+            f"{show.count(kind['nodes'], 'node')} of {show.count(kind['cpus'], 'CPU')}, "
+            f"{memory_text(kind['mem-mb'])}, {', '.join(kind['gres']) or 'no GPU'}"
+            for kind in has["kinds"]
+        )
+        longest = has["max-time-s"]
+        limit = f"; a job up to {walltime_text(longest)}" if longest is not None else ""
+        lines.append(f"{name}: {'; '.join(kinds)}{limit} (told {offer['capacity-told-at']})")
+    return "\n".join(lines)
 
 
 def _outputs(rules: dict[str, Any]) -> str:

@@ -123,7 +123,7 @@ granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}
 assert line in spectemplate.render("first", grant=granted)
 assert line not in spectemplate.render("first", grant=granted, real=True)
 assert line not in spectemplate.render("first", grant=Grant.from_value(GRANT))
-assert "  tally: {}" in grantdraft.example("lung-fm")
+assert "  tally: {}" in grantdraft.first_version("lung-fm", None)
 """,
     "policy": """
 from dataclasses import replace

@@ -90,8 +90,7 @@ class Submit:
         assert job.decision is not None
         settings = broker.cluster_settings(job.cluster)
         cluster = broker.cluster(job.cluster, job.project)
-        # The walltime is the workload's; unpacking before it and sealing after it come on top.
-        lifetime_s = walltime_s + int(broker.settings.handover_deadline_s) + 600
+        lifetime_s = walltime_s + broker.settings.beside_walltime_s
         shell = JobRequest(
             name=self.attempt.name,
             script=b"#",
