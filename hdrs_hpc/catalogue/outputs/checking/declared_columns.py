@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
@@ -79,6 +79,22 @@ class DeclaredColumn:
         if any(low < before for (_, before), (low, _) in pairwise(intervals)):
             raise RangesOverlapError(where=where)
 
+    def choices(self) -> int:
+        """How many different cells the column allows, none at all left out."""
+        said = self.said.get(KEY)
+        if said is None:
+            low, high, step = (float(self.said[name]) for name in ("from", "to", "step"))
+            return int((high - low) / step) + 2
+        also = len(self.said.get("also", ()))
+        if not isinstance(said, Mapping):
+            return len(said) + also
+        if "vocabulary" in said:
+            return len(vocabularies.BY_NAME[said["vocabulary"]]) + also
+        if "ranges" in said:
+            return len(_ranges(said["ranges"])) + also
+        grid = said["grid"]
+        return int((grid["to"] - grid["from"]) / grid["step"]) + 2 + also
+
     def on_step(self, cell: str) -> str:
         """A measure's cell rounded to its step, counted from where its range begins."""
         if not cell:
@@ -110,9 +126,9 @@ class DeclaredColumn:
         )
 
 
-def from_dict(value: Mapping[str, Any]) -> tuple[DeclaredColumn, ...]:
-    """In the order of the spec."""
-    return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value.items())
+def from_pairs(value: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[DeclaredColumn, ...]:
+    """From (name, its part of the spec), in the order of the spec."""
+    return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value)
 
 
 def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:

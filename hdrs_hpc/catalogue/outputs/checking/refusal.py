@@ -24,10 +24,9 @@ class NothingLeftError(ArtefactRefusedError):
 
 class UndeclaredCountError(ArtefactRefusedError):
     code = "undeclared-count"
-    meaning = "Whole numbers, 3.0 included, that the job spec declares neither as counts nor as measures."
+    meaning = "A metric is a whole number, 3.0 included, that the spec declares neither as a count nor as a measure."
     remedy = (
-        "Name what counts people or things under `counts`, and what measures something (a median in mm, a year) "
-        "under `measures`."
+        "Declare it under `columns`, as a count of people or things or as a measure (a median in mm, a year)."
     )
 
 
