@@ -60,7 +60,7 @@ class CountSheet:
         """The categories that select this row's people: totals select nobody out."""
         totals = self.total_columns(row)
         return {
-            _plain(column): _plain(text)
+            plain(column): plain(text)
             for column, text in self.categories[row].items()
             if column not in totals
         }
@@ -149,7 +149,7 @@ def _rest(
 ) -> frozenset[tuple[str, str]]:
     """The categories outside ``span``, each total under one name however it was worded."""
     return frozenset(
-        (column, "\0total" if column in totals else _plain(text))
+        (column, "\0total" if column in totals else plain(text))
         for column, text in sheet.categories[row].items()
         if column not in span
     )
@@ -252,12 +252,7 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
         return
     keys = [fine.key(row) for row in leaves]
     names = set(keys[0])
-    shared = [
-        (mine, theirs)
-        for mine, (column, words) in enumerate(zip(coarse.columns, coarse.words, strict=True))
-        for theirs, (other, others_words) in enumerate(zip(fine.columns, fine.words, strict=True))
-        if _plain(column) == _plain(other) or _plain(words) == _plain(others_words)
-    ]
+    shared = same_counts(coarse, fine)
     if not shared:
         return
     projected: dict[frozenset[str], dict[frozenset[tuple[str, str]], list[int]]] = {}
@@ -281,5 +276,16 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
                 yield _sum_relation((coarse.name, row, mine), [(fine.name, leaf, theirs) for leaf in rows])
 
 
-def _plain(text: str) -> str:
+def same_counts(one: CountSheet, other: CountSheet) -> list[tuple[int, int]]:
+    """Columns of two sheets that have one name, or count the same in the same words."""
+    return [
+        (mine, theirs)
+        for mine, (name, words) in enumerate(zip(one.columns, one.words, strict=True))
+        for theirs, (others_name, others_words) in enumerate(zip(other.columns, other.words, strict=True))
+        if plain(name) == plain(others_name) or plain(words) == plain(others_words)
+    ]
+
+
+def plain(text: str) -> str:
+    """A name or label, as far as case and spaces don't matter."""
     return " ".join(text.casefold().split())

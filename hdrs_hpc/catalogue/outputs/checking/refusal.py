@@ -30,6 +30,19 @@ class UndeclaredCountError(ArtefactRefusedError):
     )
 
 
+class CannotProtectError(ArtefactRefusedError):
+    code = "table-cannot-be-protected"
+    meaning = "Small counts in this table could be worked out whatever else is suppressed."
+    remedy = (
+        "Merge categories so that fewer counts are small, leave out columns that repeat others, "
+        "and call the rows of totals Total."
+    )
+
+    def __init__(self, message: str = "", *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.sheets: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something a reviewer should look at; it does not stop the artefact by itself."""

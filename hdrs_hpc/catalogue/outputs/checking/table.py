@@ -246,21 +246,7 @@ def _kinds(
         else:
             kinds.append(ColumnKind.STATISTIC)
             findings += _look_at_measure(name, [value for value in values if value], digits)
-    _check_ranges(by_name, header, cells)
     return tuple(kinds), findings
-
-
-def _check_ranges(
-    by_name: Mapping[str, DeclaredColumn], header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]
-) -> None:
-    """Within rows that are alike in all other keys, ranges do not overlap: one could be worked out from others."""
-    keys = [place for place, name in enumerate(header) if by_name[name].kind == declared_columns.KEY]
-    for place in keys:
-        alike: dict[tuple[str, ...], set[str]] = {}
-        for row in cells:
-            alike.setdefault(tuple(row[other] for other in keys if other != place), set()).add(row[place])
-        for used in alike.values():
-            by_name[header[place]].check_apart(used, f"column {header[place]}")
 
 
 def _look_at_measure(name: str, filled: Sequence[str], digits: int) -> Iterator[Finding]:
