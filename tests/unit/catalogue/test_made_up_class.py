@@ -158,11 +158,11 @@ assert codes(open_site) == ["isolation-insufficient"]
 """,
     "grant": """
 from party import GRANT
-from hdrs_hpc.cli import grantview
+from hdrs_hpc.client.pages import grant
 from hdrs_hpc.documents.models import Grant
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
 assert granted.outputs.rule("tally") is not None
-assert "tallies: as they are" in grantview._outputs(granted)
+assert "- tallies: as they are" in grant._outputs(granted)
 """,
     "hand-over": """
 from party import SPEC, changed
