@@ -19,9 +19,9 @@ from hdrs_hpc.client.pages.layout import (
     listed,
     moment,
 )
-from hdrs_hpc.documents.models.columns import ColumnRule
 from hdrs_hpc.documents.models.data_use import DUO_TERMS
 from hdrs_hpc.documents.models.grant import Grant, PixelRules
+from hdrs_hpc.documents.models.linked_columns import ColumnRule
 from hdrs_hpc.documents.models.words import duration_text, size_text, walltime_text
 
 _MISSING = object()
