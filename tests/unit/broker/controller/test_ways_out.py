@@ -12,6 +12,7 @@ from connectors.clusters import ClusterJob, JobPhase
 from hdrs_hpc.broker.controller.steps import collect, purge, release, run, stage, submit
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, StopFacts, StopStep
 from hdrs_hpc.broker.controller.steps.serve import Choice
+from hdrs_hpc.broker.controller.steps.working import Retry, StartCollector, StopWorker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served
@@ -148,20 +149,19 @@ def test_what_was_cancelled_or_revoked_is_not_collected(stop: Stop) -> None:
     facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
     assert ends(collect.CollectStep().decide(facts), "COLLECTING", stop)
     busy = replace(facts, work=replace(IDLE, running=True))
-    assert collect.CollectStep().decide(busy) == collect.StopCollector(
-        ATTEMPT
-    )  # it holds a key that is to die
+    # It holds a key that is to die.
+    assert collect.CollectStep().decide(busy) == StopWorker(StartCollector(ATTEMPT))
 
 
 @pytest.mark.parametrize("stop", [FROZEN, ENDED, None], ids=["frozen", "ended", "open"])
 def test_what_ran_in_time_is_collected_and_reviewed_though_the_project_ends(stop: Stop | None) -> None:
     facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
-    assert collect.CollectStep().decide(facts) == collect.StartCollector(ATTEMPT)
+    assert collect.CollectStep().decide(facts) == StartCollector(ATTEMPT)
 
 
 @pytest.mark.parametrize(
     ("retry", "rested", "action"),
-    [(True, True, collect.Retry), (True, False, None), (False, True, collect.NoteEnd)],
+    [(True, True, Retry), (True, False, None), (False, True, collect.NoteEnd)],
 )
 def test_trouble_in_collecting_is_tried_again_and_a_verdict_is_not(
     retry: bool, rested: bool, action: type | None
