@@ -20,7 +20,7 @@ logger = logging.getLogger("hdrs_hpc.controller")
 
 
 @dataclass(frozen=True)
-class Observed:
+class BuildCopyFacts:
     copy: Copy
     open: bool
     granted: bool
@@ -119,16 +119,16 @@ class Fail:
 
 
 class BuildCopyStep:
-    def observe(self, broker: OpenBroker, copy: Copy) -> Observed:
+    def observe(self, broker: OpenBroker, copy: Copy) -> BuildCopyFacts:
         with broker.db.read() as tx:
             project = projects.get(tx, copy.project)
             granted = still_granted(projects.grant_of(tx, project), copy)
             outdated = opt_outs.outdated_since(tx, copy) is not None
-        return Observed(
+        return BuildCopyFacts(
             copy, project.open, granted, outdated, workers.observe(broker.home.staging_dir(copy.id))
         )
 
-    def decide(self, facts: Observed) -> Begin | StartStager | StopWorker | Retry | Seal | Fail | None:
+    def decide(self, facts: BuildCopyFacts) -> Begin | StartStager | StopWorker | Retry | Seal | Fail | None:
         copy, work = facts.copy, facts.work
         if not facts.open or not facts.granted or facts.outdated:
             if work.running:

@@ -29,7 +29,7 @@ ENDS = {
 
 
 @dataclass(frozen=True)
-class Observed:
+class CollectFacts:
     job: Job
     attempt: Attempt
     stop: Stop | None
@@ -128,13 +128,15 @@ class Show:
 
 
 class CollectStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> CollectFacts:
         with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
         work = workers.observe(broker.home.quarantine_dir(attempt.name))
-        return Observed(job, attempt, observe_stop(broker, job), work)
+        return CollectFacts(job, attempt, observe_stop(broker, job), work)
 
-    def decide(self, facts: Observed) -> EndJob | StartCollector | StopWorker | Retry | NoteEnd | Show | None:
+    def decide(
+        self, facts: CollectFacts
+    ) -> EndJob | StartCollector | StopWorker | Retry | NoteEnd | Show | None:
         job, attempt, work = facts.job, facts.attempt, facts.work
         # Frozen or ended projects may still have their results reviewed; only cancel and revocation stop that.
         if facts.stop is not None and facts.stop.final:

@@ -17,8 +17,8 @@ from hdrs_hpc.broker.controller import loops as loops_module
 from hdrs_hpc.broker.controller.errands import Errands
 from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
 from hdrs_hpc.broker.controller.steps.close import Certify
+from hdrs_hpc.broker.controller.steps.hand_over import Bind, Deliver
 from hdrs_hpc.broker.controller.steps.retire import UnlinkCopy
-from hdrs_hpc.broker.controller.steps.run import Bind, Deliver
 from hdrs_hpc.broker.controller.turns import turn
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.opened import OpenBroker
