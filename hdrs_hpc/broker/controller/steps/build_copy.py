@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.broker.controller.steps.retire import replace, still_granted
-from hdrs_hpc.broker.controller.steps.working import Retry, StartStager, StopWorker
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartStager, StopWorker
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keys import destroy_keys, log_made
 from hdrs_hpc.broker.opened import OpenBroker

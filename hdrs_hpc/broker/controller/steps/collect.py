@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from connectors.clusters import site_end
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
-from hdrs_hpc.broker.controller.steps.working import Retry, StartCollector, StopWorker
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartCollector, StopWorker
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
@@ -54,16 +54,7 @@ class NoteEnd:
                 detail={"result": self.reason} | _told(self.detail),
             )
             alerts.clear(tx, f"job/{self.job.id}")
-            transition.move(
-                tx,
-                "job",
-                self.job.subject,
-                "COLLECTING",
-                "PURGING",
-                outcome=Outcome.FAILED,
-                reason=self.reason,
-                detail=self.detail,
-            )
+            EndJob(self.job, Outcome.FAILED, self.reason, self.detail).move(tx)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from connectors.clusters import ClusterJob, JobPhase
+from hdrs_hpc.broker.controller.steps.choose import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.hand_over import Bind, Deliver
 from hdrs_hpc.broker.controller.steps.restage import Restage, leave_old_copies
-from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.controller.steps.submit import Wait
 from hdrs_hpc.broker.opened import OpenBroker

@@ -37,15 +37,7 @@ class WantCopies:
                 granted = grant.data.get(use.dataset)
                 if granted is None or selection.outside(use.select, granted.select):
                     # A new version of the grant came after the rules were applied.
-                    transition.move(
-                        tx,
-                        "job",
-                        self.job.subject,
-                        "ADMITTED",
-                        "PURGING",
-                        outcome=Outcome.FAILED,
-                        reason="grant-superseded",
-                    )
+                    EndJob(self.job, Outcome.FAILED, "grant-superseded").move(tx)
                     return
                 said = opt_outs.current(tx, use.dataset)
                 if said is None:  # the rules refuse such a job; nothing is staged if they ever do not

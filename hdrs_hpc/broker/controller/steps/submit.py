@@ -20,9 +20,9 @@ from connectors.clusters import (
     SubmissionRefusedError,
     why_waits,
 )
+from hdrs_hpc.broker.controller.steps.choose import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import Restage
-from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m

@@ -10,9 +10,9 @@ import pytest
 
 from connectors.clusters import ClusterJob, JobPhase
 from hdrs_hpc.broker.controller.steps import collect, hand_over, purge, release, run, stage, submit
+from hdrs_hpc.broker.controller.steps.choose import Choice
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, StopFacts, StopStep
-from hdrs_hpc.broker.controller.steps.serve import Choice
-from hdrs_hpc.broker.controller.steps.working import Retry, StartCollector, StopWorker
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartCollector, StopWorker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from hdrs_hpc.broker.controller.steps.choose import Choice, NoteServed
 from hdrs_hpc.broker.controller.steps.ending import EndJob
-from hdrs_hpc.broker.controller.steps.serve import Choice, NoteServed
-from hdrs_hpc.broker.controller.steps.working import Retry, StartChooser
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartChooser
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job

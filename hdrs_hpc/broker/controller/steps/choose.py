@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.broker.controller.steps.ending import EndJob
-from hdrs_hpc.broker.controller.steps.working import Retry, StartChooser
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartChooser
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, log, projects
