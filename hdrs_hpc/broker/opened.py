@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings, clusters
@@ -48,15 +47,17 @@ class OpenBroker:
         """The same broker for another thread, with connections, look-ups and troubles of its own."""
         return OpenBroker(self.home, self.settings, self.db, self.now)
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         """One request to keyd."""
         return client.ask(self.home.keyd_socket, request)
 
+    def has_cluster(self, name: str) -> bool:
+        return (self.home.clusters_dir / f"{name}.toml").is_file()
+
     def cluster_settings(self, name: str) -> ClusterSettings:
-        path = self.home.clusters_dir / f"{name}.toml"
-        if not path.is_file():
+        if not self.has_cluster(name):
             raise ClusterUnknownError(where=name)
-        return ClusterSettings.load(path)
+        return ClusterSettings.load(self.home.clusters_dir / f"{name}.toml")
 
     def cluster(self, name: str, project: str) -> Cluster:
         """The cluster as the project's account; connections are kept."""

@@ -58,7 +58,7 @@ class Office:
         self.db = Database(self.home.database)
         lock = threading.Lock()
 
-        def ask(request: messages.Ask) -> dict[str, Any]:
+        def ask[R](request: messages.Ask[R]) -> R:
             with lock:
                 return self.keyd.answer(request)
 
@@ -73,7 +73,7 @@ class Office:
             Brake(),
         )
         self.http = self.http_from("127.0.0.1")
-        lines = self.ask(messages.SigningKeys())
+        lines = self.ask(messages.SigningKeys()).lines
         self.root_value = self.party.root_value(
             **{"broker-keys": {duty: [line] for duty, line in lines.items()}}
         )

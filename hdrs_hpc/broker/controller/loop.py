@@ -21,6 +21,7 @@ from hdrs_hpc.broker.controller.errands import Errands
 from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
 from hdrs_hpc.broker.controller.steps import Table
 from hdrs_hpc.broker.controller.steps.admit import AdmitStep
+from hdrs_hpc.broker.controller.steps.ask_capacity import AskCapacityStep, Site, in_use
 from hdrs_hpc.broker.controller.steps.build_copy import BuildCopyStep
 from hdrs_hpc.broker.controller.steps.close import ClosingStep, OpenStep
 from hdrs_hpc.broker.controller.steps.collect import CollectStep
@@ -58,6 +59,7 @@ SITE_STEPS: Table[Job] = {"QUEUED": SubmitStep(), "RUNNING": RunStep(), "PURGING
 """Steps that ask the job's site: each cluster's loop takes those of its own jobs."""
 TAKING_AWAY_STEPS: Table[Job] = {"QUEUED": StopStep(), "RUNNING": StopStep(), "PURGING": DestroyKeysStep()}
 """What of those takes away and asks no site: the controller's own loop does it, whatever the site's waits for."""
+CLUSTER_STEPS: Table[Site] = {Site.state: AskCapacityStep()}
 SHORTEST_PAUSE_S = 0.05
 END_WITHIN_S = 5.0
 
@@ -89,16 +91,18 @@ def turns_of_controller(broker: OpenBroker, *, holds: bool, loop: Loop | None = 
 
 
 def turns_of_cluster(broker: OpenBroker, name: str, loop: Loop | None = None) -> int:
-    """The jobs that ask this site."""
+    """What the site's nodes are, and the jobs that ask this site."""
+    done = _turns(broker, CLUSTER_STEPS, [(f"cluster/{name}", Site(name))], loop)
     with broker.db.read() as tx:
         mine = [job for job in jobs.active(tx) if job.cluster == name]
-    return _turns(broker, SITE_STEPS, [(f"job/{job.id}", job) for job in mine], loop)
+    return done + _turns(broker, SITE_STEPS, [(f"job/{job.id}", job) for job in mine], loop)
 
 
 def clusters_at_work(broker: OpenBroker) -> list[str]:
-    """Clusters that have a living job."""
+    """Clusters that have a living job or may get one."""
     with broker.db.read() as tx:
-        return sorted({job.cluster for job in jobs.active(tx) if job.cluster is not None})
+        with_jobs = {job.cluster for job in jobs.active(tx) if job.cluster is not None}
+    return sorted(with_jobs | in_use(broker))
 
 
 def _turns(broker: OpenBroker, table: Table[Any], rows: Iterable[tuple[str, Any]], loop: Loop | None) -> int:

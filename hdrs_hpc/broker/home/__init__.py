@@ -68,6 +68,11 @@ class BrokerSettings:
     """Addresses from which ``/metrics`` may be read."""
 
     @property
+    def beside_walltime_s(self) -> int:
+        """What an allocation lasts beside the workload's walltime: unpacking before it, sealing after it."""
+        return int(self.handover_deadline_s) + 600
+
+    @property
     def url(self) -> str:
         """Base URL of the API; plain HTTP is possible on loopback only (``broker serve`` checks)."""
         scheme = "https" if self.tls_certificate else "http"

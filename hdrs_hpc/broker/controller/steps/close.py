@@ -96,10 +96,10 @@ class OpenStep:
             lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
         held = broker.ask(m.HeldGrant(project.name))
         known = (
-            held["grant"] == project.grant
-            and lifted.keys() <= set(held["unfrozen"])
+            held.grant == project.grant
+            and lifted.keys() <= set(held.unfrozen)
             and all(
-                broker.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
+                broker.ask(m.HeldOptOut(dataset)).list == (statement.list if statement else None)
                 for dataset, statement in said.items()
             )
         )
@@ -181,12 +181,12 @@ class ClosingStep:
         return ClosingFacts(
             project=project,
             copy_keys_live=(
-                project.copy_keys_destroyed_at is None or any(r["role"] == "copy" for r in held["live"])
+                project.copy_keys_destroyed_at is None or any(key.role == "copy" for key in held.live)
             ),
             jobs_left=len(listed),
             building=any(copy.state in ("PENDING", "STAGING") for copy in staged),
             to_unlink=tuple(copy for copy in staged if copy.unlinked is None),
-            keys_live=bool(held["live"]) or held["project_key"],
+            keys_live=bool(held.live) or held.project_key,
         )
 
     def decide(self, facts: ClosingFacts) -> Any:

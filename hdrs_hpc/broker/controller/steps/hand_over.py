@@ -5,10 +5,8 @@ keyd judges by itself; what it bound is in the log before it answers.
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -77,9 +75,9 @@ class Bind:
                     "handover-bound",
                     {**subject, "node": node},
                     actor=log.KEYD,
-                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
+                    detail={"public-key": said.public_key, "runtime": said.runtime},
                 )
-                for node, public_key in sorted(bound["nodes"].items())
+                for node, said in sorted(bound.nodes.items())
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
@@ -157,9 +155,7 @@ class Deliver:
             return
         if attempt.handover == "bound":
             self._log_answered(broker, given)
-        nodes = base64.b64decode(given["nodes"])
-        answers = {node: wire.from_value(handover.NodeAnswer, raw) for node, raw in given["answers"].items()}
-        replies = _deliver(broker, job, attempt, self.found, answers, nodes)
+        replies = _deliver(broker, job, attempt, self.found, given.answers, given.nodes)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
             refuse(broker, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
@@ -169,7 +165,7 @@ class Deliver:
             log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
             alerts.clear(tx, f"job/{job.id}")
 
-    def _log_answered(self, broker: OpenBroker, given: dict[str, Any]) -> None:
+    def _log_answered(self, broker: OpenBroker, given: m.AnsweredNodes) -> None:
         bound = {}
         with broker.db.read() as tx:
             for seq in (self.attempt.bindings or {})["seqs"]:
@@ -179,8 +175,8 @@ class Deliver:
             jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
-            require_living(tx, self.job.project, given["keys"])
-            for node, digest in sorted(given["digests"].items()):
+            require_living(tx, self.job.project, given.keys)
+            for node, answer in sorted(given.answers.items()):
                 log.append(
                     tx,
                     "handover-answered",
@@ -188,9 +184,9 @@ class Deliver:
                     actor=log.KEYD,
                     detail={
                         "public-key": bound[node],
-                        "answer": digest,
-                        "keys": given["keys"],
-                        "not-after": given["not_after"],
+                        "answer": answer.digest(),
+                        "keys": list(given.keys),
+                        "not-after": given.not_after,
                     },
                 )
             jobs.note_attempt(tx, self.attempt.name, handover="answered")

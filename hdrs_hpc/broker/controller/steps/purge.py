@@ -149,7 +149,7 @@ class DestroyKeysStep:
         with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
         names = {attempt.name for attempt in attempts}
-        live = any(record["holder"] in names for record in broker.ask(m.Inspect(job.project))["live"])
+        live = any(key.holder in names for key in broker.ask(m.Inspect(job.project)).live)
         return PurgeFacts(job, attempts, live)
 
     def decide(self, facts: PurgeFacts) -> DestroyKeys | None:
