@@ -6,12 +6,10 @@ the attempt's own key, so only that attempt can have sealed it; it is parsed by 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -237,16 +235,5 @@ def _ended_well(workload: outputs.WorkloadExit) -> bool:
     return workload.ending is outputs.Ending.EXITED and workload.exit_code == 0
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="hdrs-hpc collector")
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--attempt", required=True)
-    parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    home = BrokerHome.at(arguments.home).require()
-    folder = home.quarantine_dir(arguments.attempt)
-    return workers.run(folder, arguments.lock_fd, lambda: collect(home, arguments.attempt))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    workers.main("attempt", BrokerHome.quarantine_dir, collect)

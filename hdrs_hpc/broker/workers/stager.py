@@ -6,11 +6,9 @@ de-identification key, holds them in memory only, and writes its result where th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -186,17 +184,5 @@ class _Meter:
             )
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="hdrs-hpc stager")
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--copy", required=True)
-    parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    home = BrokerHome.at(arguments.home).require()
-    return workers.run(
-        home.staging_dir(arguments.copy), arguments.lock_fd, lambda: build(home, arguments.copy)
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    workers.main("copy", BrokerHome.staging_dir, build)

@@ -19,7 +19,7 @@ from hdrs_hpc.policy.facts import ClusterFacts, Facts
 
 
 @dataclass(frozen=True)
-class Observed:
+class AdmitFacts:
     job: Job
     spec: JobSpec
     facts: Facts
@@ -60,7 +60,7 @@ class Admit:
 
 
 class AdmitStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> AdmitFacts:
         with broker.db.read() as tx:
             spec = jobs.spec_of(tx, job)
             project = projects.get(tx, job.project)
@@ -84,9 +84,9 @@ class AdmitStep:
                 code_approvals=approvals,
                 opt_outs=opt_outs.stated(tx),
             )
-        return Observed(job, spec, facts, project.grant)
+        return AdmitFacts(job, spec, facts, project.grant)
 
-    def decide(self, facts: Observed) -> Admit:
+    def decide(self, facts: AdmitFacts) -> Admit:
         decision = policy.decide(facts.spec, facts.job.submitter, facts.facts)
         return Admit(facts.job, decision, facts.grant_digest, facts.facts.cluster.name)
 
