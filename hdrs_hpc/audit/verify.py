@@ -21,8 +21,9 @@ from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import Checkpoint, Document, OutputDecision
+from hdrs_hpc.documents.models import Checkpoint, OutputDecision
 from hdrs_hpc.documents.trust import Verified, VerifiedRoot
+from hdrs_hpc.forms.document import Document
 
 
 class DocumentMissingError(BadDocumentError):

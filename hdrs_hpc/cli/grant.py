@@ -12,8 +12,8 @@ from hdrs_hpc.cli import options, show
 if TYPE_CHECKING:
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
-    from hdrs_hpc.documents.models.document import Document
     from hdrs_hpc.documents.models.grant import Grant
+    from hdrs_hpc.forms.document import Document
 
 
 @click.group()

@@ -12,7 +12,7 @@ from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.cli import show
 from hdrs_hpc.documents.models.data_use import DUO_TERMS
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import size_text, walltime_text
+from hdrs_hpc.forms.words import size_text, walltime_text
 
 _MISSING = object()
 

@@ -15,7 +15,7 @@ from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN
+from hdrs_hpc.forms.words import NAME_PATTERN
 
 if TYPE_CHECKING:
     from hdrs_hpc.client.session import Session

@@ -12,7 +12,7 @@ from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
+from hdrs_hpc.forms.words import NAME_PATTERN, walltime_text
 
 CODE = "code"
 """The folder of the example's code, beside the spec."""

@@ -16,10 +16,10 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello, NodeAnswer, Probe
 from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.line import Line, MessageTooLongError
-from hdrs_hpc.protocol import wire
 
 MAX_MESSAGE_BYTES = 64 << 20
 """The answers of 64 nodes, each as large as it may be."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
+from hdrs_hpc.core.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 from hdrs_hpc.protocol.handover import Hello
-from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
 
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
 MAX_DATASETS = 100

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy
@@ -35,10 +35,10 @@ from hdrs_hpc.catalogue.outputs.columns import CountColumn, MeasureColumn, names
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
 from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
-from hdrs_hpc.core import durable_files
+from hdrs_hpc.core import durable_files, wire
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.protocol import layout, outputs, wire
+from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hdrs_hpc.catalogue.outputs import sentences
 from hdrs_hpc.catalogue.outputs.output_class import Declaration, GrantRule, OutputClass, no_checking
-from hdrs_hpc.documents.models.words import Name
+from hdrs_hpc.forms.words import Name
 
 
 class ChartRule(GrantRule):

@@ -10,7 +10,7 @@ from hdrs_hpc.catalogue.outputs import columns, sentences
 from hdrs_hpc.catalogue.outputs.columns import BadColumnError, KeyColumn
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass
 from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
-from hdrs_hpc.documents.models.document import fault
+from hdrs_hpc.forms.document import fault
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking

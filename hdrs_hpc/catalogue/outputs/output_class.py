@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Part, fault
-from hdrs_hpc.documents.models.words import Name, SizeBytes, size_text
+from hdrs_hpc.forms.document import Part, fault
+from hdrs_hpc.forms.words import Name, SizeBytes, size_text
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking

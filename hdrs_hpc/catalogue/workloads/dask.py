@@ -21,8 +21,8 @@ from hdrs_hpc.catalogue.workloads.kind import (
     check_parameters,
 )
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Count
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Count
 
 TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
 CONNECT_TIMEOUT_S = 120

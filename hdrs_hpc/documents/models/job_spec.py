@@ -21,10 +21,11 @@ from hdrs_hpc.catalogue.outputs import ClassName
 from hdrs_hpc.catalogue.outputs.output_class import Declaration, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.core.limits import MAX_NODES
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, class_step, fault
 from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
-from hdrs_hpc.documents.models.words import (
+from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
+from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, class_step, fault
+from hdrs_hpc.forms.words import (
     Digest,
     Gres,
     Line,
@@ -37,7 +38,6 @@ from hdrs_hpc.documents.models.words import (
     SizeBytes,
     WalltimeS,
 )
-from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 
 MAX_VALIDITY = timedelta(days=31)
 _SINCE_BEFORE = (

@@ -97,7 +97,8 @@ assert "tally" in generate(Grant)["$defs"]["OutputRules"]["properties"]
 """,
     "spec check": """
 from party import SPEC, changed
-from hdrs_hpc.documents.models import InvalidDocumentError, JobSpec
+from hdrs_hpc.documents.models import JobSpec
+from hdrs_hpc.forms.document import InvalidDocumentError
 spec = JobSpec.from_value(changed(SPEC, "outputs/marks", {**MARKS, "digits": "many"}))
 assert JobSpec.from_payload(spec.to_payload()) == spec
 for change, code, where in (

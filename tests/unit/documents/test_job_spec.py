@@ -10,8 +10,8 @@ from party import SPEC, TWOS, changed
 
 from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.core import strict_yaml
-from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.documents.models.job_spec import DraftFile, JobSpec, JobSpecDraft, KeptArtefact
+from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.policy import not_built
 
 WHOLE = """\

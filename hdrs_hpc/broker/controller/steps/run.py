@@ -17,7 +17,7 @@ from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_cho
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.controller.steps.submit import Wait
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import require_living
+from hdrs_hpc.broker.logged_keys import require_living
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import (
@@ -34,12 +34,12 @@ from hdrs_hpc.broker.store import (
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served, ServedInput
 from hdrs_hpc.broker.store.transition import StateMovedError
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.policy.refusals import OptOutChangedError
-from hdrs_hpc.protocol import handover, layout, progress, wire
+from hdrs_hpc.protocol import handover, layout, progress
 
 COURIER_TIMEOUT_S = 60.0
 COURIERS_AT_ONCE = 8

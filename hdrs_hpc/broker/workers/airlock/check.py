@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 from hdrs_hpc.broker.workers.airlock import identify
-from hdrs_hpc.broker.workers.airlock.given import Counted, Given
+from hdrs_hpc.broker.workers.airlock.artefact_streams import Counted, Given
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue import outputs

@@ -14,8 +14,8 @@ from typing import IO, Any, BinaryIO, cast
 
 import hdrs_hpc
 from hdrs_hpc.broker.workers.airlock import framing
+from hdrs_hpc.broker.workers.airlock.artefact_streams import Counted
 from hdrs_hpc.broker.workers.airlock.check import SCHEMA, Checked, commitment
-from hdrs_hpc.broker.workers.airlock.given import Counted
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts

@@ -16,7 +16,8 @@ from connectors.clusters.port import (
     SubmissionRefusedError,
     SubmissionUncertainError,
 )
-from connectors.clusters.remote import (
+from connectors.clusters.slurm import merge
+from connectors.clusters.slurm_commands import (
     SacctCommand,
     SbatchCommand,
     ScancelCommand,
@@ -27,7 +28,6 @@ from connectors.clusters.remote import (
     launch_argv,
     slurm_time,
 )
-from connectors.clusters.slurm import merge
 from hdrs_hpc.core.errors import InternalError
 
 SITE = SlurmSite(

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import BadValueError, WrongTypeError, fault
+from hdrs_hpc.forms.document import BadValueError, WrongTypeError, fault
 
 
 class BadNameError(BadDocumentError):
