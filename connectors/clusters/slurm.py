@@ -44,7 +44,9 @@ from connectors.clusters.slurm_commands import (
     SrunStepCommand,
     launch_argv,
 )
+from connectors.clusters.slurm_nodes import SinfoCommand
 from connectors.clusters.ssh import CommandBrokenOffError, SshRunner
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import InternalError
 from hdrs_hpc.sealing.objects import OBJECT_STORES, ObjectStore, Reach
 from hdrs_hpc.sealing.objects.sftp import SftpPool
@@ -189,6 +191,10 @@ class SlurmCluster:
     def install_runtime(self, file: Path, digest: str) -> None:
         hexes = digest_hex(digest)
         self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.tar"), hexes)
+
+    def capacity(self) -> Capacity:
+        command = SinfoCommand(self.site)
+        return command.parse(self._query(command.argv()))
 
     def doctor(self) -> list[Check]:
         from connectors.clusters.slurm_doctor import examine

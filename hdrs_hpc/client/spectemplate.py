@@ -10,21 +10,23 @@ from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.workloads import dask
 from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.forms.words import NAME_PATTERN, walltime_text
+from hdrs_hpc.forms.words import NAME_PATTERN, memory_text, walltime_text
 
 CODE = "code"
 """The folder of the example's code, beside the spec."""
 _RESOURCES = """\
 resources:                        # Slurm's words, per node
   nodes: 1{nodes}
-  cpus-per-task: 4
-  mem: 8G
-  # gres: gpu:1
-  time: "{time}"{most}
+  cpus-per-task: {cpus}
+  mem: {mem}
+{gpus}  time: "{time}"{most}
 """
 _FIRST_RUN_S = 30 * 60
+_FIRST_RUN_CPUS = 4
+_FIRST_RUN_MB = 8 << 10
 
 
 def render(
@@ -34,11 +36,13 @@ def render(
     kind: Kind | None = None,
     project: str | None = None,
     real: bool = False,
+    capacity: Capacity | None = None,
 ) -> str:
     """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
 
     ``kind``: whose example to begin with, code of one's own; None: a workload that is built in.
-    ``real``: where any of the data are real, of which no output of some classes is made.
+    ``real``: where any of the data are real, of which no output of some classes is made.  ``capacity``: what the
+    cluster's nodes have, where that is known.
     """
     return (
         "schema: hdrs-hpc/job-spec/2\n"
@@ -48,7 +52,7 @@ def render(
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
         f"{_workload(kind)}"
-        f"{_resources(grant)}"
+        f"{_resources(grant, capacity)}"
         "outputs:                          # what is not declared is never collected\n"
         f"{_outputs(grant, real)}"
     )
@@ -78,11 +82,17 @@ def _workload(kind: Kind | None) -> str:
     return "\n".join(["workload:", *lines, ""])
 
 
-def _resources(grant: Grant | None) -> str:
+def _resources(grant: Grant | None, capacity: Capacity | None) -> str:
+    sizes = {
+        "cpus": min(_FIRST_RUN_CPUS, capacity.most_cpus) if capacity else _FIRST_RUN_CPUS,
+        "mem": memory_text(min(_FIRST_RUN_MB, capacity.most_mem_mb) if capacity else _FIRST_RUN_MB),
+        "gpus": "" if capacity and not capacity.gres else "  # gres: gpu:1\n",
+    }
     if grant is None:
-        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="")
+        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="", **sizes)
     limits = grant.limits
     return _RESOURCES.format(
+        **sizes,
         nodes=f"{' ' * 24}# up to {limits.nodes}; on {', '.join(limits.clusters)}",
         time=walltime_text(min(_FIRST_RUN_S, limits.time)),
         most=f"{' ' * 16}# up to {walltime_text(limits.time)} a job",

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
@@ -15,12 +16,14 @@ from hdrs_hpc.documents.models.trust_root import TrustRoot
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """One cluster as its settings describe it."""
+    """One cluster as its settings describe it, and as it told of its nodes."""
 
     name: str
     isolation: Isolation
     max_nodes: int = 1
     """The most that one job gets; 0: the broker has no such cluster."""
+    capacity: Capacity | None = None
+    """What its nodes have; None while that is not known, and then nothing is refused for it."""
 
 
 @dataclass(frozen=True)

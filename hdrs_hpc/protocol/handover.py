@@ -255,6 +255,10 @@ class NodeAnswer:
     sealed: Annotated[bytes, Between(48, MAX_SEALED_BYTES)]
     """HPKE: the 32-byte encapsulated key, then the ciphertext of a LaunchOrder."""
 
+    def digest(self) -> str:
+        """Of the envelope, as the log names it."""
+        return _digest(self.envelope)
+
 
 @dataclass(frozen=True)
 class Request:

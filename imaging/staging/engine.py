@@ -86,6 +86,7 @@ class StagePlan:
     ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
     inventory whose rows the released numbers are.  ``contact_sheet``: draw thumbnails into the copy.
     ``columns``: of tables, see :mod:`imaging.staging.tables.columns`; without them no table is staged.
+    ``made_for``: what the report says at its head, such as the project and the date; nothing else depends on it.
     ``issuer``: stands in for an absent Issuer of Patient ID, so that two archives' equal ids are two people.
     """
 
@@ -98,6 +99,7 @@ class StagePlan:
     max_failed: int = 0
     workers: int = 2
     issuer: str = ""
+    made_for: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
     burned_in: BurnedIn = "refuse"
     find_text: bool = False
@@ -450,6 +452,7 @@ class Run:
         return StageReport.of(
             rows,
             inventory=version,
+            made_for=self.plan.made_for,
             profile=self.plan.profile
             if self.plan.kind != "any"
             else ", ".join(kind.profile for kind in data_kinds.DATA_KINDS.values()),

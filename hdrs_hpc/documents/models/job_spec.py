@@ -42,7 +42,7 @@ from hdrs_hpc.forms.words import (
 MAX_VALIDITY = timedelta(days=31)
 _SINCE_BEFORE = (
     "since hdrs-hpc/job-spec/1 a `figure` is an `image`, "
-    "and a table may declare `columns`; `counts` and `measures` are still read"
+    "and a table declares each column under `columns`, in place of `counts` and `measures`"
 )
 
 

@@ -124,7 +124,7 @@ granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}
 assert line in spectemplate.render("first", grant=granted)
 assert line not in spectemplate.render("first", grant=granted, real=True)
 assert line not in spectemplate.render("first", grant=Grant.from_value(GRANT))
-assert "  tally: {}" in grantdraft.example("lung-fm")
+assert "  tally: {}" in grantdraft.first_version("lung-fm", None)
 """,
     "policy": """
 from dataclasses import replace
@@ -159,11 +159,11 @@ assert codes(open_site) == ["isolation-insufficient"]
 """,
     "grant": """
 from party import GRANT
-from hdrs_hpc.cli import grantview
+from hdrs_hpc.client.pages import grant
 from hdrs_hpc.documents.models import Grant
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
 assert granted.outputs.rule("tally") is not None
-assert "tallies: as they are" in grantview._outputs(granted)
+assert "- tallies: as they are" in grant._outputs(granted)
 """,
     "hand-over": """
 from party import SPEC, changed

@@ -33,7 +33,7 @@ workload:
   entry: cohort.main:run
 resources: {nodes: 1, cpus-per-task: 4, mem: 16G, time: "00:30:00"}
 outputs:
-  cohort: {class: table, path: cohort.csv, counts: [n], max-size: 1MiB}
+  cohort: {class: table, path: cohort.csv, columns: {site: {key: [a]}, n: {count: patients}}, max-size: 1MiB}
 """
 NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
 
