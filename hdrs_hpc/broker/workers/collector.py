@@ -29,7 +29,8 @@ from hdrs_hpc.broker.workers.airlock.check import Checked
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import TableDeclaration

@@ -20,8 +20,10 @@ from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.outputs.checking import disclosure
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Neighbour, Parsed
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, CannotProtectError, Finding
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError

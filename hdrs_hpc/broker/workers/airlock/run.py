@@ -18,7 +18,8 @@ from hdrs_hpc.broker.workers.airlock.artefact_streams import Counted
 from hdrs_hpc.broker.workers.airlock.check import SCHEMA, Checked, commitment
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 from hdrs_hpc.confined import interpreter, starting, table
 from hdrs_hpc.confined.port import Confined, Limits, Provider
