@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import BadValueError, WrongTypeError, fault
+from hdrs_hpc.documents.models.document import BadValueError, Part, WrongTypeError, fault
 
 
 class BadNameError(BadDocumentError):
@@ -283,3 +283,9 @@ Duration = Annotated[
     PlainSerializer(_duration_text),
     _text_schema(DURATION_PATTERN, "14d"),
 ]
+
+
+class FileRef(Part):
+    digest: Digest
+    size: Annotated[int, Field(ge=1, le=1 << 44)]
+    """In bytes."""
