@@ -11,9 +11,10 @@ from typing import Any
 
 from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
-from hdrs_hpc.documents.models.words import size_text
+from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
+from hdrs_hpc.documents.models.words import memory_text, size_text, walltime_text
 from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.policy import not_built, selection
 from hdrs_hpc.policy import refusals as r
@@ -237,8 +238,51 @@ def _resources_within(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
         message = f"{asked.nodes} where {facts.cluster.name} has {facts.cluster.max_nodes}"
         yield Broken(r.TooManyNodesError, message, "resources.nodes")
     if asked.time > limits.time:
-        message = f"{asked.time} s where the grant gives {limits.time} s"
+        message = f"{walltime_text(asked.time)} where the grant gives {walltime_text(limits.time)}"
         yield Broken(r.TimeOverLimitError, message, "resources.time")
+
+
+def _resources_there(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
+    has, asked, name = facts.cluster.capacity, spec.resources, facts.cluster.name
+    if has is None:
+        return  # not known yet: the cluster itself refuses what it has not
+    found = []
+    if asked.gres and not any(kind.gives(asked.gres) for kind in has.kinds):
+        there = ", ".join(has.gres)
+        message = f"{asked.gres} where the nodes of {name} have {there or 'no GPU'}"
+        remedy = f"Ask for at most one of {there}." if there else "Leave `gres` out: nothing would be there."
+        found.append(Broken(r.GpusNotThereError, message, "resources.gres", remedy))
+    if asked.cpus_per_task > has.most_cpus:
+        message = f"{asked.cpus_per_task} where a node of {name} has at most {has.most_cpus}"
+        remedy = f"Ask for at most {has.most_cpus} CPUs."
+        found.append(Broken(r.CpusNotThereError, message, "resources.cpus-per-task", remedy))
+    if asked.mem > has.most_mem_mb:
+        most = memory_text(has.most_mem_mb)
+        message = f"{memory_text(asked.mem)} where a node of {name} has at most {most}"
+        found.append(Broken(r.MemoryNotThereError, message, "resources.mem", f"Ask for at most {most}."))
+    yield from found
+    if not found:
+        yield from _nodes_there(asked, has, facts)
+    if has.max_time_s is not None and has.max_time_s < asked.time <= facts.grant.limits.time:
+        most = walltime_text(has.max_time_s)
+        message = f"{walltime_text(asked.time)} where {name} lets a workload run {most}"
+        yield Broken(r.TimeOverClusterError, message, "resources.time", f"Ask for at most {most}.")
+
+
+def _nodes_there(asked: Resources, has: Capacity, facts: Facts) -> Breaches:
+    """Nodes that have all at once; more than grant or settings give are another rule's."""
+    there = has.nodes_where(
+        lambda kind: (
+            kind.cpus >= asked.cpus_per_task
+            and kind.mem_mb >= asked.mem
+            and (asked.gres is None or kind.gives(asked.gres))
+        )
+    )
+    if there < asked.nodes <= min(facts.grant.limits.nodes, facts.cluster.max_nodes):
+        message = (
+            f"{asked.nodes} where {facts.cluster.name} has {there} with such CPUs, memory and GPUs at once"
+        )
+        yield Broken(r.NodesNotThereError, message, "resources.nodes")
 
 
 def _gpu_hours_left(spec: JobSpec, submitter: str, facts: Facts) -> Breaches:
@@ -291,6 +335,7 @@ RULES: tuple[tuple[str, str, Rule], ...] = (
     ("cluster-granted", "the cluster is in the grant", _cluster_granted),
     ("isolation-sufficient", "the nodes give the isolation that is needed", _isolation_enough),
     ("resources-within-limits", "nodes and time are within the grant", _resources_within),
+    ("resources-there", "the cluster's nodes have what is asked for, as far as it told", _resources_there),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
     ("outputs-granted", "every class of output is granted", _outputs_granted),
     ("outputs-fit-data", "data and isolation rule out no class of output", _outputs_fit),

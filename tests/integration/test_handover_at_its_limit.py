@@ -22,7 +22,7 @@ from hdrs_hpc.broker.keyd.client import KeydRefusedError, ask
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.node import courier
 from hdrs_hpc.node.arguments import AgentArguments
-from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.obtain import CourierSocket, Handover
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello
@@ -45,7 +45,7 @@ class KeydProcess(KeyRoom):
     def _open(self) -> Any:
         return None
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         return ask(self.socket, request, wait_s=30)
 
 
@@ -81,7 +81,9 @@ class Agents:
         """Node → bytes of the line that its courier brought it at last."""
         self._turn = threading.Lock()
         for number, name in enumerate(NAMES):
-            made = Handover(_given(folder, name, broker_key), STRONG, Place(f"10.0.0.{number}", 8786, None))
+            made = Handover(
+                _given(folder, name, broker_key), STRONG, PeerAddress(f"10.0.0.{number}", 8786, None)
+            )
             if told is not None:
                 made.hello = dataclasses.replace(made.hello, told=told)
             self.handovers[name] = made
@@ -148,7 +150,7 @@ def spec_of(room: KeyRoom, size: int, nodes: int = NODES) -> bytes:
 @pytest.fixture(scope="module")
 def agents(room: KeydProcess) -> Iterator[Agents]:
     with tempfile.TemporaryDirectory(prefix="agents-") as name:
-        made = Agents(Path(name), room.ask(m.SigningKeys())["handover-answer"], b"t" * (64 << 10))
+        made = Agents(Path(name), room.ask(m.SigningKeys()).lines["handover-answer"], b"t" * (64 << 10))
         yield made
         made.close()
 

@@ -91,7 +91,7 @@ def is_running(world: World, job: str) -> bool:
 
 
 def holds_key(world: World, copy: str) -> bool:
-    return any(key["holder"] == copy for key in world.ctx.ask(m.Inspect(world.project))["live"])
+    return any(key.holder == copy for key in world.ctx.ask(m.Inspect(world.project)).live)
 
 
 def test_a_patient_withdraws_while_jobs_run_and_wait(make_world: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +124,7 @@ def images(world: World) -> list[pydicom.Dataset]:
 def staged(world: World, dataset: str) -> list[Selectable]:
     with world.ctx.db.read() as tx:
         (copy,) = [copy for copy in copies.of_project(tx, world.project) if copy.dataset == dataset]
-    key = base64.b64decode(world.ctx.ask(m.UseKey("select", world.project, copy.id))["key"])
+    key = world.ctx.ask(m.UseKey("select", world.project, copy.id)).key
     return selectable.from_bytes(read_selectable(world.home, key, world.project, copy.id))
 
 

@@ -251,7 +251,7 @@ class World:
     # --- documents
 
     def trust_root(self) -> dict[str, Any]:
-        lines = self.ctx.ask(m.SigningKeys())
+        lines = self.ctx.ask(m.SigningKeys()).lines
         return {
             "schema": "hdrs-hpc/trust-root/2",
             "audience": "demo-sde",

@@ -7,7 +7,6 @@ the attempt's own key, so only that attempt can have sealed it; it is parsed by 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import functools
 import hashlib
@@ -34,10 +33,11 @@ from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import TableDeclaration
+from hdrs_hpc.catalogue.workloads.builtin import Numbers
+from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
 from hdrs_hpc.core import durable_files
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
 from hdrs_hpc.protocol import layout, outputs, wire
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -71,7 +71,7 @@ def collect(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
             grant = projects.grant_of(tx, projects.get(tx, job.project))
             inputs = _input_facts(tx, attempt, copies.of_job(tx, job.id).values())
         pointer, fetched = _fetch(broker, job, attempt)
-        key = base64.b64decode(use_key(broker, "collect", job.project, attempt.name)["key"])
+        key = use_key(broker, "collect", job.project, attempt.name).key
     finally:
         broker.close()
     store = DirectoryStore(home.quarantine_dir(attempt.name) / "sealed")
@@ -176,7 +176,7 @@ def _open_outputs(
 def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
     columns = output.columns if isinstance(output, TableDeclaration | MetricsDeclaration) else None
     metrics = output if isinstance(output, MetricsDeclaration) and columns is None else None
-    known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers()) if metrics else BuiltinNumbers()
+    known = numbers_of(builtin, name) if metrics else Numbers()
     counts = (metrics.counts if metrics else None) or ()
     return Declared(
         name=name,

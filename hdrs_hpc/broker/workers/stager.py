@@ -7,7 +7,6 @@ de-identification key, holds them in memory only, and writes its result where th
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import hashlib
 import json
@@ -23,7 +22,7 @@ from hdrs_hpc.broker.home.progress import PROGRESS_NAME
 from hdrs_hpc.broker.home.selectable import keep_selectable
 from hdrs_hpc.broker.keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import copies, datasets, opt_outs
+from hdrs_hpc.broker.store import copies, datasets, opt_outs, projects
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import durable_files, strict_json
 from hdrs_hpc.core.errors import NotFoundError
@@ -62,14 +61,16 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             copy = copies.get(tx, copy_id)
             registration = datasets.registration(tx, copy.dataset, copy.version)
             said = opt_outs.of_dataset(tx, copy.dataset)
+            grant_version = projects.get(tx, copy.project).version
         listed = _opt_out(home, said, copy.opt_out)
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
-        keys = use_key(broker, "stage", copy.project, copy.id)
+        given = use_key(broker, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
         cluster = broker.cluster(copy.cluster, copy.project)
-        key = base64.b64decode(keys["key"])
+        key, deid = given.key, given.deid
+        assert deid is not None
         builder = CopyBuilder(
             cluster.objects(*layout.copy_parts(copy.project, copy.id)),
             key,
@@ -78,7 +79,6 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             copy.id,
             folder / "journals",
         )
-        deid = base64.b64decode(keys["deid"])
         recipe = json.loads(copy.recipe)
         pixels = PixelRules.model_validate(recipe.get("pixels", {}))
         plan = StagePlan(
@@ -95,6 +95,12 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
             issuer=registration.issuer or copy.dataset,
+            made_for={
+                "project": copy.project,
+                "dataset": copy.dataset,
+                "grant": f"version {grant_version}",
+                "date": f"{broker.now():%Y-%m-%d}",
+            },
             burned_in=pixels.burned_in,
             find_text=pixels.find_text,
             deface=pixels.deface,

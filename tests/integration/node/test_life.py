@@ -12,7 +12,7 @@ from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
+from hdrs_hpc.catalogue.workloads.builtin import numbers
 from hdrs_hpc.protocol.handover import OutputOrder
 from tests.support.world import COHORT, SPACING_BINS
 
@@ -76,7 +76,7 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}, "metrics": {}})
-    known = BUILTIN_NUMBERS["cohort-summary@1", "summary"]
+    known = numbers("cohort-summary@1", "summary")
     columns = {"cohort": COHORT, "spacing-bins": SPACING_BINS}
     checked = check_set(
         [

@@ -423,10 +423,10 @@ def test_run_times_are_read_as_slurm_does():
 
 def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
     from hdrs_hpc.catalogue import outputs
-    from hdrs_hpc.documents.models import job_spec, words
-    from hdrs_hpc.protocol import handover
+    from hdrs_hpc.core import limits
+    from hdrs_hpc.documents.models import words
 
-    assert job_spec.MAX_NODES == handover.MAX_NODES == 64
+    assert limits.MAX_NODES == 64
     assert {row.name: row.max_bytes for row in outputs.BUILT} == {
         "table": 8 << 20,
         "metrics": 64 << 10,
