@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hdrs_hpc.client.session import Session
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
-    from hdrs_hpc.documents.models.document import Document
     from hdrs_hpc.documents.models.grant import Grant
+    from hdrs_hpc.forms.document import Document
 
 
 @click.group()

@@ -366,7 +366,7 @@ def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _size(text: str) -> int:
-    from hdrs_hpc.documents.models.words import BadSizeError, parse_size
+    from hdrs_hpc.forms.words import BadSizeError, parse_size
 
     try:
         return parse_size(text)

@@ -298,7 +298,7 @@ def _clusters(found: dict[str, Any]) -> str:
 
 def _nodes(found: dict[str, Any]) -> str:
     """What each cluster told of its nodes, a line for each kind, and when."""
-    from hdrs_hpc.documents.models.words import memory_text, walltime_text
+    from hdrs_hpc.forms.words import memory_text, walltime_text
 
     lines = []
     for name, offer in found["clusters"].items():

@@ -19,12 +19,12 @@ from hdrs_hpc.broker.controller.steps import hand_over
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError, ask
-from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core import clock, strict_json, wire
 from hdrs_hpc.node import courier
 from hdrs_hpc.node.arguments import AgentArguments
+from hdrs_hpc.node.handover import CourierSocket, Handover
 from hdrs_hpc.node.network import PeerAddress
-from hdrs_hpc.node.obtain import CourierSocket, Handover
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello
 from tests.support.keyroom import ATTEMPT, STRONG, KeyRoom
 from tests.support.party import ONES, changed

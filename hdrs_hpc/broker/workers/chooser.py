@@ -15,7 +15,7 @@ from typing import Any
 
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home.selectable import read_selectable
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, jobs
 from hdrs_hpc.broker.store.copies import Copy

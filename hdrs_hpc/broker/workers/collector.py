@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy
@@ -27,16 +27,17 @@ from hdrs_hpc.broker.workers.airlock.check import Checked
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import TableDeclaration
 from hdrs_hpc.catalogue.workloads.builtin import Numbers
 from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
-from hdrs_hpc.core import durable_files
+from hdrs_hpc.core import durable_files, wire
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.protocol import layout, outputs, wire
+from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 

@@ -18,7 +18,7 @@ from hdrs_hpc.broker.home import BrokerHome, opt_out_lists
 from hdrs_hpc.broker.home.opt_out_lists import PatientList
 from hdrs_hpc.broker.home.progress import PROGRESS_NAME
 from hdrs_hpc.broker.home.selectable import keep_selectable
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, opt_outs, projects
 from hdrs_hpc.broker.workers import process as workers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.node.launch.plan import REPORT_NAME, CrashReport
-from hdrs_hpc.protocol import wire
 
 
 def write_report(folder: Path, error: BaseException, bundle: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.node.launch.crash import report
 from hdrs_hpc.node.launch.plan import CrashReport
 from hdrs_hpc.node.verdict import judge
-from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.outputs import BundleLine, Ending
 
 BUNDLE = {"mine.py": b"class Mine(Exception):\n    pass\n\nraise Mine('secret')\n"}

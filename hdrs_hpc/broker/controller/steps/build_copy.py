@@ -9,7 +9,7 @@ from typing import Any
 from hdrs_hpc.broker.controller.steps.retire import replace, still_granted
 from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartStager, StopWorker
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_made
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_made
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy

@@ -13,7 +13,7 @@ from typing import Any
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy

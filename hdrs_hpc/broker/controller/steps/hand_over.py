@@ -15,18 +15,18 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.controller.steps.ending import EndJob, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import leave_old_copies
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import require_living
+from hdrs_hpc.broker.logged_keys import require_living
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, opt_outs, projects
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served, ServedInput
 from hdrs_hpc.broker.store.transition import StateMovedError
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError, SiteError
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.job_spec import JobSpec
-from hdrs_hpc.protocol import handover, layout, wire
+from hdrs_hpc.protocol import handover, layout
 
 COURIER_TIMEOUT_S = 60.0
 COURIERS_AT_ONCE = 8

@@ -11,7 +11,7 @@ from connectors.clusters import JobPhase
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.submit import is_settled
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hdrs_hpc.broker.controller.steps.ending import EndJob
 from hdrs_hpc.broker.controller.steps.stage import take_new_copies
-from hdrs_hpc.broker.keys import destroy_keys
+from hdrs_hpc.broker.logged_keys import destroy_keys
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, jobs, log, transition

@@ -21,9 +21,9 @@ from hdrs_hpc.broker.store import (
     transition,
 )
 from hdrs_hpc.broker.store.jobs import Attempt, Job
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.protocol import layout, progress, wire
+from hdrs_hpc.protocol import layout, progress
 
 FORGOTTEN_AFTER_S = 3600.0
 

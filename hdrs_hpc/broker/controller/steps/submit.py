@@ -26,7 +26,7 @@ from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
-from hdrs_hpc.broker.keys import log_made, use_key
+from hdrs_hpc.broker.logged_keys import log_made, use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
