@@ -46,7 +46,7 @@ def _require_open(project: dict[str, Any], action: str) -> None:
             where=name,
             remedy=f"`hdrs-hpc project certificate {name}` fetches the proof of what was destroyed.",
         )
-    if state == "CLOSING" and action in ("freeze", "close"):
+    if state == "CLOSING" and action != "revoke":
         raise ConflictError(
             f"the project is closing already, so there is nothing to {action}",
             where=name,
@@ -61,7 +61,9 @@ def unfreeze(
     from hdrs_hpc.core.errors import ConflictError
 
     session = options.session(context)
-    freezes = session.api.get(f"/v1/projects/{name}")["freezes"]
+    project = session.api.get(f"/v1/projects/{name}")
+    _require_open(project, "unfreeze")
+    freezes = project["freezes"]
     if not freezes:
         raise ConflictError("the project is not frozen", where=name)
     asked = {"action": "unfreeze", "freeze": freezes[0], "reason": reason}
@@ -142,6 +144,9 @@ def _show_plan(plan: dict[str, Any], *, err: bool) -> None:
     def say(text: str) -> None:
         click.echo(text, err=err)
 
+    if plan["state"] == "CLOSED":
+        say(f"{plan['project']} is closed: nothing is left to destroy.")
+        return
     say(click.style(f"Closing {plan['project']} destroys:", bold=True))
     for copy in plan["copies"]:
         objects = (
@@ -158,9 +163,9 @@ def _show_plan(plan: dict[str, Any], *, err: bool) -> None:
         say("  nothing that still lives")
     if plan["artefacts-in-review"]:
         hours = plan["review-grace-s"] / 3600
-        say(f"  {plan['artefacts-in-review']} artefacts in review, unless decided within {hours:g} hours")
+        waiting = show.count(plan["artefacts-in-review"], "artefact")
+        say(f"  {waiting} in review, unless decided within {hours:g} hours")
     say("  the project's de-identification key and key-encryption key")
     say(click.style("It leaves:", bold=True))
-    say(
-        f"  {plan['released-artefacts']} released artefacts, the audit log, the signed documents, the certificate"
-    )
+    released = show.count(plan["released-artefacts"], "released artefact")
+    say(f"  {released}, the audit log, the signed documents, the certificate")

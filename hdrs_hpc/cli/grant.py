@@ -141,11 +141,20 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
     Example:
       hdrs-hpc grant submit lung-fm.signed.json
     """
-    from hdrs_hpc.cli import signing
+    import contextlib
+
+    from hdrs_hpc.cli import grantview, signing
+    from hdrs_hpc.core.errors import HdrsError
     from hdrs_hpc.documents.kinds import KINDS
 
-    receipt = signing.submit_file(KINDS["grant"], file, options.session(context))
-    signing.told(receipt, f"grant for {receipt.project} is in force", as_json)
+    session = options.session(context)
+    receipt = signing.submit_file(KINDS["grant"], file, session)
+    signing.told(receipt, f"the grant for {receipt.project} was accepted", as_json)
+    if not as_json:
+        with contextlib.suppress(
+            HdrsError
+        ):  # filing needs no login, looking does; the grant was accepted anyway
+            click.echo(f"  {grantview.standing(session.api.get(f'/v1/projects/{receipt.project}'))}")
 
 
 @grant.command("show")
@@ -177,6 +186,8 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
     click.echo(f"\n{envelope.digest}\n{state.sentence('custodian')}")
     for count in further:
         click.echo(count.sentence())
+    if not Path(what).is_file():
+        click.echo(grantview.standing(options.session(context).api.get(f"/v1/projects/{what}")))
 
 
 @grant.command()

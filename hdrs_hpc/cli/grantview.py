@@ -29,6 +29,18 @@ class Change:
         return {"where": self.where, "before": self.before, "after": self.after}
 
 
+def standing(project: dict[str, Any]) -> str:
+    """Whether anything may run under the grant in force of a project, as the broker shows it."""
+    name, state = project["name"], project["state"]
+    if state in ("CLOSING", "CLOSED"):
+        return f"The project is {state.lower()}: nothing runs under its grant any more."
+    if project["frozen"]:
+        return (
+            f"The project is frozen: nothing runs under its grant until `hdrs-hpc project unfreeze {name}`."
+        )
+    return "It is in force."
+
+
 def page(grant: Grant, *, err: bool = False) -> None:
     """Who, what, with which data, until when, and what may leave."""
     limits, rules = grant.limits, grant.outputs

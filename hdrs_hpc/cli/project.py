@@ -145,7 +145,7 @@ def _staged(item: dict[str, Any]) -> None:
 
 def _holds(item: dict[str, Any]) -> str:
     counts = [show.count(n, kind.removesuffix("s")) for kind, n in item["staged"].items() if n]
-    return f"{', '.join(counts) or 'nothing'} of {show.count(item['patients'], 'patient')}"
+    return f"{', '.join(counts) or 'nothing'}{show.of_patients(item['patients'])}"
 
 
 @project.command()

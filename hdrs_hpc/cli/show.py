@@ -122,3 +122,8 @@ def short(digest: str | None) -> str:
 def count(number: int, noun: str) -> str:
     """``1 node``, ``2 nodes``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def of_patients(number: int) -> str:
+    """`` of 2 patients``; nothing where no item tells whose it is."""
+    return f" of {count(number, 'patient')}" if number else ""

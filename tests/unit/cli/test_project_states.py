@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.cli import closing, project
+from hdrs_hpc.cli import closing, grantview, project, show
 from hdrs_hpc.core.errors import ConflictError
 
 SHOWN: dict[str, Any] = {"name": "lung-fm", "state": "ACTIVE", "run-until": "2027-06-30", "days-left": 12}
@@ -39,3 +39,45 @@ def test_a_closing_project_can_still_be_revoked_and_nothing_else() -> None:
     for action in ("freeze", "close"):
         with pytest.raises(ConflictError):
             closing._require_open({**SHOWN, "state": "CLOSING"}, action)
+
+
+def test_the_freeze_of_a_closed_project_is_not_lifted() -> None:
+    for state in ("CLOSING", "CLOSED"):
+        with pytest.raises(ConflictError):
+            closing._require_open({**SHOWN, "state": state}, "unfreeze")
+
+
+def test_nothing_is_left_to_destroy_of_a_closed_project(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = {
+        "project": "lung-fm",
+        "copies": [],
+        "jobs": [],
+        "artefacts-in-review": 1,
+        "review-grace-s": 7200,
+        "released-artefacts": 1,
+    }
+    closing._show_plan({**plan, "state": "CLOSED"}, err=False)
+    assert capsys.readouterr().out == "lung-fm is closed: nothing is left to destroy.\n"
+    closing._show_plan({**plan, "state": "ACTIVE"}, err=False)
+    said = capsys.readouterr().out
+    assert "1 artefact in review" in said and "1 released artefact, " in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frozen": False}, "It is in force."),
+        ({"frozen": True}, "The project is frozen: nothing runs under its grant until"),
+        ({"frozen": True, "state": "CLOSING"}, "The project is closing: nothing runs"),
+        ({"frozen": False, "state": "CLOSED"}, "The project is closed: nothing runs"),
+    ],
+)
+def test_a_grant_is_said_to_be_in_force_only_where_something_may_run(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert grantview.standing({**SHOWN, **changes}).startswith(said)
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, ""), (1, " of 1 patient"), (3, " of 3 patients")])
+def test_nothing_is_said_to_be_of_no_patient(number: int, said: str) -> None:
+    assert show.of_patients(number) == said
