@@ -8,6 +8,7 @@ import pytest
 
 from hdrs_hpc.cli import closing, grantview, project, show
 from hdrs_hpc.core.errors import ConflictError
+from hdrs_hpc.policy.facts import project_stands
 
 SHOWN: dict[str, Any] = {"name": "lung-fm", "state": "ACTIVE", "run-until": "2027-06-30", "days-left": 12}
 
@@ -81,3 +82,27 @@ def test_a_grant_is_said_to_be_in_force_only_where_something_may_run(
 @pytest.mark.parametrize(("number", "said"), [(0, ""), (1, " of 1 patient"), (3, " of 3 patients")])
 def test_nothing_is_said_to_be_of_no_patient(number: int, said: str) -> None:
     assert show.of_patients(number) == said
+
+
+@pytest.mark.parametrize(
+    ("state", "frozen", "said"),
+    [
+        ("ACTIVE", False, "ACTIVE"),
+        ("APPROVED", True, "FROZEN"),
+        ("ACTIVE", True, "FROZEN"),
+        ("CLOSING", True, "CLOSING"),
+        ("CLOSED", True, "CLOSED"),
+    ],
+)
+def test_a_closed_project_is_not_told_to_be_frozen(state: str, frozen: bool, said: str) -> None:
+    """A freeze can be lifted: who reads that of a closed project asks for what nobody can give."""
+    assert project_stands(state, frozen=frozen) == said
+
+
+def test_a_closed_project_has_nothing_left_and_was_destroyed() -> None:
+    hours = {"gpu-hours": 10, "gpu-hours-used": 2.5, "destroy-by": "2027-07-31"}
+    closed, active = ({**SHOWN, **hours, "state": state} for state in ("CLOSED", "ACTIVE"))
+    assert project._gpu_hours_told(closed) == "2.5 of 10 were used"
+    assert project._gpu_hours_told(active) == "7.5 of 10 left"
+    assert project._destroyed(closed)[0] == "destroyed"
+    assert project._destroyed(active) == ("destroyed by", "2027-07-31")
