@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from connectors.clusters import local_memory, local_supervisor
 from connectors.clusters.commands import CommandTimeoutError, HereRunner
@@ -47,9 +47,7 @@ from connectors.clusters.settings import ClusterSettings
 from hdrs_hpc.core import clock, die_with_parent
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import InternalError
-
-if TYPE_CHECKING:
-    from hdrs_hpc.sealing.objects import ObjectStore
+from hdrs_hpc.sealing.objects import OBJECT_STORES, ObjectStore, Reach
 
 MIN_FREE_BYTES = 1 << 30
 DRIVERS_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -66,6 +64,7 @@ class LocalCluster:
             raise InternalError("a local cluster without [local]")
         (project,) = check_parts([project])
         self.name = settings.name
+        self._store = settings.store
         root = Path(settings.local.root)
         scratch = settings.account_of(project).scratch
         self._jobs = root / "jobs" / project
@@ -220,9 +219,8 @@ class LocalCluster:
         return step_lines(done.stdout.splitlines(keepends=True), nodes)
 
     def objects(self, *parts: str) -> ObjectStore:
-        from hdrs_hpc.sealing.objects.directory import DirectoryStore
-
-        return DirectoryStore(self._scratch.joinpath(*check_parts(parts)))
+        path = str(self._scratch.joinpath(*check_parts(parts)))
+        return OBJECT_STORES[self._store].open(Reach(path))
 
     def read_file(self, *parts: str, max_bytes: int) -> bytes | None:
         return self._files.read(check_parts(parts), max_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -20,18 +20,18 @@ KEY_ENCRYPTION_KEY = "project"
 
 def use_key(
     broker: OpenBroker, purpose: Literal["stage", "select", "bundle", "collect"], project: str, holder: str
-) -> dict[str, Any]:
-    """keyd's reply with a key for a process of the data zone; that it is used is in the log before it is given."""
+) -> m.GivenKey:
+    """A key for a process of the data zone; that it is used is in the log before it is given."""
     role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[purpose]
-    live = broker.ask(m.Inspect(project))["live"]
+    live = broker.ask(m.Inspect(project)).live
     with broker.db.write() as tx:
         for record in live:
             wanted = (role, holder), ("deid", "project") if purpose == "stage" else None
-            if (record["role"], record["holder"]) in wanted:
-                log_made(tx, project, record["role"], record["holder"], record["id"])
-                require_living(tx, project, [record["id"]])
+            if (record.role, record.holder) in wanted:
+                log_made(tx, project, record.role, record.holder, record.id)
+                require_living(tx, project, [record.id])
                 log.append(
-                    tx, "key-used", {"project": project, "key": record["id"]}, detail={"purpose": purpose}
+                    tx, "key-used", {"project": project, "key": record.id}, detail={"purpose": purpose}
                 )
     return broker.ask(m.UseKey(purpose, project, holder))
 
@@ -53,20 +53,20 @@ def destroy_keys(
 
 def log_destroyed(broker: OpenBroker, project: str) -> None:
     """Catch the log up with keyd, which may have destroyed keys by itself or before a crash of ours."""
-    keystore = broker.ask(m.Status())["keystore"]["class"]
-    destroyed = broker.ask(m.Inspect(project))["destroyed"]
+    keystore = broker.ask(m.Status()).keystore_class
+    destroyed = broker.ask(m.Inspect(project)).destroyed
     with broker.db.write() as tx:
         for record in destroyed:
-            if record["id"].startswith(NEVER_MADE) or record["role"] == KEY_ENCRYPTION_KEY:
+            if record.id.startswith(NEVER_MADE) or record.role == KEY_ENCRYPTION_KEY:
                 continue
             # We may have died between the key's making and its entry: the certificate names the key all the same.
-            log_made(tx, project, record["role"], record["holder"], record["id"])
+            log_made(tx, project, record.role, record.holder, record.id)
             log.append_once(
                 tx,
                 "key-destroyed",
-                {"project": project, "key": record["id"]},
+                {"project": project, "key": record.id},
                 actor=log.KEYD,
-                detail={"role": record["role"], "keystore": keystore},
+                detail={"role": record.role, "keystore": keystore},
             )
 
 

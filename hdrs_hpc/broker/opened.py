@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from connectors.clusters import Cluster, ClusterSettings, Lookup, open_cluster
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings, clusters
@@ -33,7 +32,7 @@ class OpenBroker:
     db: Database
     now: Callable[[], datetime] = clock.now
     troubles: dict[str, str] = field(default_factory=dict)
-    """What could not be done at its last turn, and the reason code; the controller's own memory."""
+    """What could not be done at its last turn in this loop, and the reason code; the controller's own memory."""
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     _lookups: dict[tuple[str, str], Lookup] = field(default_factory=dict)
     _failed_lookups: dict[tuple[str, str], SiteError] = field(default_factory=dict)
@@ -45,10 +44,10 @@ class OpenBroker:
         return cls(home, home.settings(), Database(home.database))
 
     def for_another_loop(self) -> OpenBroker:
-        """The same broker for another thread, with connections and look-ups of its own."""
-        return OpenBroker(self.home, self.settings, self.db, self.now, self.troubles)
+        """The same broker for another thread, with connections, look-ups and troubles of its own."""
+        return OpenBroker(self.home, self.settings, self.db, self.now)
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         """One request to keyd."""
         return client.ask(self.home.keyd_socket, request)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import client, messages
@@ -46,7 +46,7 @@ def init(home: BrokerHome, *, audience: str, host: str, port: int, tick_s: float
         raise BrokerExistsError(where=str(home.root))
     home.make_folders()
     Database(home.database).migrate()
-    lines = Keyd.open(home).answer(messages.SigningKeys())
+    lines = Keyd.open(home).answer(messages.SigningKeys()).lines
     keys_file = home.root / KEYS_FILE
     keys_file.write_text(json.dumps(lines, indent=2) + "\n", "utf-8")
     # Last, because it is what makes the folder a home: an init that was cut short can be run again.
@@ -70,7 +70,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def keyd_of(home: BrokerHome) -> Iterator[Callable[[messages.Ask], dict[str, Any]]]:
+def keyd_of(home: BrokerHome) -> Iterator[messages.AskKeyd]:
     """keyd as it is: the running one through its socket, else in this process under keyd's own lock."""
     import fcntl
 
@@ -78,7 +78,7 @@ def keyd_of(home: BrokerHome) -> Iterator[Callable[[messages.Ask], dict[str, Any
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield lambda request: client.ask(home.keyd_socket, request)
+            yield functools.partial(client.ask, home.keyd_socket)
             return
         yield Keyd.open(home).answer
 

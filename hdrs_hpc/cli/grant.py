@@ -10,6 +10,8 @@ import click
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.pages.layout import Page
+    from hdrs_hpc.client.session import Session
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.models.document import Document
@@ -73,16 +75,14 @@ def draft(file: Path, project: str | None, datasets: tuple[str, ...], context: s
 
 @grant.command()
 @click.argument("file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @options.trust_file
 @options.out
 @options.context
 @options.as_json
 def sign(
     file: Path,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     trust: Path | None,
     out: Path | None,
     context: str | None,
@@ -96,8 +96,9 @@ def sign(
     Example:
       hdrs-hpc grant sign lung-fm.yaml
     """
-    from hdrs_hpc.cli import grantview, signing
+    from hdrs_hpc.cli import signing
     from hdrs_hpc.client import consent
+    from hdrs_hpc.client.pages import grant as pages
     from hdrs_hpc.documents import unfilled
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.grant import Grant
@@ -109,22 +110,22 @@ def sign(
     def further(signed: Envelope) -> tuple[Count, ...]:
         return consent.of_grant(session, root, signed)
 
-    def page(document: Document) -> None:
+    def page(document: Document) -> Page:
         assert isinstance(document, Grant)
         # Before anybody is asked: a draft, or what leads nowhere, would gather signatures for nothing.
         unfilled.require_filled(document.model_dump(mode="json"))
         not_built.require_built(document)
-        grantview.page(document, err=True)
+        return pages.page(document, _before(document, session))
 
     signing.sign_file(
         kind,
         file,
-        key=options.key_of(key, context),
+        page,
+        how,
         root=root,
         out=out,
-        yes=yes,
         as_json=as_json,
-        page=page,
+        context=context,
         further=further,
         then="hdrs-hpc grant submit",
     )
@@ -143,7 +144,8 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
     """
     import contextlib
 
-    from hdrs_hpc.cli import grantview, signing
+    from hdrs_hpc.cli import signing
+    from hdrs_hpc.cli.project import standing
     from hdrs_hpc.core.errors import HdrsError
     from hdrs_hpc.documents.kinds import KINDS
 
@@ -154,7 +156,7 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
         with contextlib.suppress(
             HdrsError
         ):  # filing needs no login, looking does; the grant was accepted anyway
-            click.echo(f"  {grantview.standing(session.api.get(f'/v1/projects/{receipt.project}'))}")
+            click.echo(f"  {standing(session.api.get(f'/v1/projects/{receipt.project}'))}")
 
 
 @grant.command("show")
@@ -169,8 +171,9 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
     Example:
       hdrs-hpc grant show lung-fm
     """
-    from hdrs_hpc.cli import grantview
+    from hdrs_hpc.cli.project import standing
     from hdrs_hpc.client import consent, signatures
+    from hdrs_hpc.client.pages import grant as pages
     from hdrs_hpc.documents.kinds import KINDS
 
     envelope, document = _read(what, context)
@@ -182,12 +185,11 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
             {"grant": document.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()}
         )
         return
-    grantview.page(document)
-    click.echo(f"\n{envelope.digest}\n{state.sentence('custodian')}")
-    for count in further:
-        click.echo(count.sentence())
+    counts = [state.sentence("custodian"), *(count.sentence() for count in further)]
     if not Path(what).is_file():
-        click.echo(grantview.standing(options.session(context).api.get(f"/v1/projects/{what}")))
+        counts.append(standing(options.session(context).api.get(f"/v1/projects/{what}")))
+    page = pages.page(document, _before(document, options.login(context)))
+    show.page(page, envelope.digest, counts)
 
 
 @grant.command()
@@ -205,27 +207,33 @@ def diff(old: str, new: str | None, context: str | None, as_json: bool) -> None:
       hdrs-hpc grant diff lung-fm-v2.yaml
       hdrs-hpc grant diff lung-fm.yaml lung-fm-v2.yaml
     """
-    from hdrs_hpc.cli import grantview
+    from hdrs_hpc.client.pages import grant as pages
 
     _, second = _read(new or old, context)
     _, first = _read(old if new else second.project, context)
-    changes = grantview.changes(first, second)
+    changes = pages.changes(first, second)
     if as_json:
         show.emit_json([change.as_dict() for change in changes])
-    else:
-        grantview.show_changes(first, second, changes)
+        return
+    title = f"{first.project} version {first.version} → {second.project} version {second.version}"
+    click.echo(click.style(title, bold=True))
+    if not changes:
+        click.echo("no difference")
+    for change in changes:
+        before, after = change.texts()
+        if change.before is not None:
+            click.echo(click.style(f"- {change.where}: {before}", fg="red"))
+        if change.after is not None:
+            click.echo(click.style(f"+ {change.where}: {after}", fg="green"))
 
 
 @grant.command()
 @click.argument("project")
 @click.option("--reason", required=True, help="Why; it is signed and kept.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def revoke(
-    project: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool
-) -> None:
+def revoke(project: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Take a grant back: all keys of the project are destroyed, reviews end too; the certificate follows.
 
     \b
@@ -234,7 +242,7 @@ def revoke(
     """
     from hdrs_hpc.cli import closing
 
-    closing.close(project, "revoke", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(project, "revoke", reason, how=how, context=context, as_json=as_json)
 
 
 def _read(what: str, context: str | None) -> tuple[Envelope, Grant]:
@@ -251,3 +259,18 @@ def _read(what: str, context: str | None) -> tuple[Envelope, Grant]:
         return envelope, document
     envelope = Read.parse(options.session(context).api.get_bytes(f"/v1/projects/{what}/grant"))
     return envelope, GrantModel.from_payload(envelope.payload)
+
+
+def _before(grant: Grant, session: Session | None) -> Grant | None:
+    """The version that ``grant`` replaces, if that is the one in force and a broker can be asked."""
+    from hdrs_hpc.core.errors import HdrsError
+    from hdrs_hpc.documents.envelope import Envelope as Read
+    from hdrs_hpc.documents.models.grant import Grant as GrantModel
+
+    if grant.supersedes is None or session is None:
+        return None
+    try:
+        envelope = Read.parse(session.api.get_bytes(f"/v1/projects/{grant.project}/grant"))
+    except HdrsError:  # the page says that it is not known
+        return None
+    return GrantModel.from_payload(envelope.payload) if envelope.digest == grant.supersedes else None

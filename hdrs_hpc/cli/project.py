@@ -151,11 +151,10 @@ def _holds(item: dict[str, Any]) -> str:
 @project.command()
 @_NAME
 @_REASON
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def freeze(name: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Stop a project at once: no new job, no key is given, running jobs are cancelled.
 
     Staged data and keys stay until the project is closed or its time is over; what is in review may still be
@@ -167,17 +166,16 @@ def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | N
     """
     from hdrs_hpc.cli import closing
 
-    closing.close(name, "freeze", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(name, "freeze", reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @_NAME
 @_REASON
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def unfreeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def unfreeze(name: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Lift a freeze: signed by as many custodians as a grant, with those of every owner of the data.
 
     The first one writes NAME.unfreeze.signed.json, the next ones add theirs with `hdrs-hpc project sign`.  A project
@@ -189,16 +187,15 @@ def unfreeze(name: str, reason: str, key: Path | None, yes: bool, context: str |
     """
     from hdrs_hpc.cli import closing
 
-    closing.unfreeze(name, reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.unfreeze(name, reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @click.argument("file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def sign(file: Path, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def sign(file: Path, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Add your signature to a closure that needs more than one, and send it once enough have signed.
 
     \b
@@ -207,23 +204,21 @@ def sign(file: Path, key: Path | None, yes: bool, context: str | None, as_json: 
     """
     from hdrs_hpc.cli import closing
 
-    closing.sign_further(file, key=key, yes=yes, context=context, as_json=as_json)
+    closing.sign_further(file, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @_NAME
 @click.option("--reason", help="Why; it is signed and kept.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be destroyed.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
 def close(
     name: str,
     reason: str | None,
     dry_run: bool,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
@@ -243,7 +238,7 @@ def close(
         return
     if reason is None:
         raise click.UsageError("Give the reason with --reason, or --dry-run to see what would be destroyed.")
-    closing.close(name, "close", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(name, "close", reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
@@ -278,6 +273,16 @@ def _state(found: dict[str, Any]) -> str:
         if found["frozen"] and found["state"] in ("APPROVED", "ACTIVE")
         else found["state"]
     )
+
+
+def standing(found: dict[str, Any]) -> str:
+    """Whether anything may run under the grant in force of a project."""
+    if found["state"] in ("CLOSING", "CLOSED"):
+        return f"The project is {found['state'].lower()}: nothing runs under its grant any more."
+    if found["frozen"]:
+        how = f"`hdrs-hpc project unfreeze {found['name']}`"
+        return f"The project is frozen: nothing runs under its grant until {how}."
+    return "It is in force."
 
 
 def _runs_until(found: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.cli import options
 from hdrs_hpc.core.errors import ConflictError, SiteError, UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +48,18 @@ def spec() -> None:
 @spec.command()
 @click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
 @click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
+@click.option(
+    "--kind",
+    type=click.Choice(workloads.built()),
+    help="For a bundle of your own, of this kind of workload.",
+)
 @click.option("--project", help="The project, where neither hdrs-hpc.toml nor your login tells it.")
 @_LOGIN
-def new(spec_file: Path, own_code: bool, project: str | None, login: str | None) -> None:
+def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, login: str | None) -> None:
     """Write a whole spec to begin with, with the data and limits of your project.
 
-    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.
+    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.  The code of an
+    example is written to code/ beside the spec, unless that is there.
 
     Example: hdrs-hpc spec new spacing.yaml --own-code
     """
@@ -59,10 +67,12 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
 
     found = context.find(spec_file)
     begin = _by_documents(found) if found else _granted(login, project)
+    name = kind or (workloads.built()[0] if own_code else None)
+    chosen = workloads.KINDS[name] if name else None
     text = spectemplate.render(
         spectemplate.name_from(spec_file.stem),
         grant=begin.grant if begin else None,
-        own_code=own_code,
+        kind=chosen,
         project=project,
         real=begin is not None and begin.real,
         capacity=begin.capacity if begin else None,
@@ -72,6 +82,8 @@ def new(spec_file: Path, own_code: bool, project: str | None, login: str | None)
             handle.write(text)
     except FileExistsError:
         raise SpecExistsError(f"{spec_file} is there already") from None
+    for path in spectemplate.write_code(chosen, spec_file.parent) if chosen else ():
+        click.echo(f"Wrote {path}.")
     click.echo(f"Wrote {spec_file}. Next: hdrs-hpc spec check {spec_file}")
 
 
@@ -109,35 +121,30 @@ def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool, 
 
 @spec.command()
 @_SPEC
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="Your SSH key; its .pub where an agent or security key holds the private half.",
-)
+@options.signing
 @click.option("--trust", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The trust root.")
 @click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the envelope.")
-@click.option("--yes", is_flag=True, help="Sign without asking.")
 @_JSON
 @click.pass_context
 def sign(
     ctx: click.Context,
     spec_file: Path,
-    key: Path,
+    how: options.Signing,
     trust: Path | None,
     root_digest: str | None,
     out: Path | None,
-    yes: bool,
     as_json: bool,
 ) -> None:
-    """Add audience, nonce, validity and digests, show the whole, then sign it with your SSH key.
+    """Add audience, nonce, validity and digests, show what it leads to, then sign it with your SSH key.
 
     Example: hdrs-hpc spec sign spacing.yaml --key ~/.ssh/id_ed25519
     """
     from hdrs_hpc.cli import specview
     from hdrs_hpc.client import context, speccheck, specdraft
     from hdrs_hpc.documents.trust import load_root
+
+    key = options.key_of(how.key)
 
     found = context.find(spec_file) if trust is None else None
     at_hand = context.load(found) if found else None
@@ -152,9 +159,7 @@ def sign(
     else:
         raise TrustRootNeededError()
     drafted = specdraft.build(spec_file, root)
-    specview.show_payload(drafted)
-    if not yes:
-        click.confirm("Sign this?", abort=True, err=True)
+    specview.confirm(drafted, report.facts, how, key=key, root=root.document)
     envelope = drafted.sign(key)
     target = out or spec_file.with_name(spec_file.name + ".signed.json")
     target.write_bytes(envelope.to_bytes())
@@ -177,7 +182,6 @@ def _by_documents(file: Path) -> Beginning:
 
 def _granted(login: str | None, project: str | None) -> Beginning | None:
     """Asked of the broker; None, and said so, where there is no login that works."""
-    from hdrs_hpc.cli import options
     from hdrs_hpc.client import projectview
     from hdrs_hpc.client.session import NotLoggedInError
 
@@ -193,7 +197,6 @@ def _granted(login: str | None, project: str | None) -> Beginning | None:
 
 def _by_login(spec_file: Path, login: str | None) -> SpecReport:
     """Checked by what the broker shows; by its form only, and said so, where there is no login that works."""
-    from hdrs_hpc.cli import options
     from hdrs_hpc.client import projectview, speccheck
     from hdrs_hpc.client.session import NotLoggedInError
 

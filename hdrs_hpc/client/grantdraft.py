@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS, RADIOLOGY, Kind
 from hdrs_hpc.catalogue.isolation import LEAST_FOR_REAL_DATA
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.capacity import Capacity
@@ -41,7 +43,7 @@ contact: {contact}
 data:
 {data}
 workloads:
-  builtin: [cohort-summary@1]
+  builtin: [{builtin}]
   own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
 limits:
 {limits}
@@ -50,20 +52,6 @@ outputs:
   reviewers: 2{checkers}
 {outputs}
 """
-_TERMS = {
-    "radiology": (
-        "    # select: {Modality: [CT]}    # only a part of it\n"
-        "    profile: radiology-basic@2\n"
-        "    max-failed: 50\n"
-    ),
-    "pathology": "    profile: slide-basic@2\n    max-failed: 50\n",
-    "table": (
-        "    profile: table-basic@1\n"
-        "    columns:                # those that are granted, each with its rule\n"
-        f"      {unfilled.COLUMN}: {{rule: category, values: [A, B]}}\n"
-    ),
-}
-"""By kind of data, what a grant says of it beside its version."""
 _TIME_S = 4 * 3600
 
 
@@ -110,6 +98,7 @@ def first_version(name: str, known: Known | None, chosen: Sequence[str] = ()) ->
         lay_summary=unfilled.LAY_SUMMARY,
         contact=unfilled.CONTACT,
         data=_data(known, datasets).rstrip("\n"),
+        builtin=", ".join(BUILT_IN),
         limits=_limits(known, cluster, datasets).rstrip("\n"),
         checkers=_who(known, "checker", " " * 14 + "# who could: "),
         outputs="\n".join(f"  {row.name}: {row.grant_example}" for row in outputs.BUILT),
@@ -150,13 +139,25 @@ def _data(known: Known | None, datasets: Sequence[str]) -> str:
     if known is None or not datasets:
         return (
             _choice(known.datasets, "which data; `grant draft --dataset NAME` fills in") if known else ""
-        ) + f"  {unfilled.DATASET}:\n    version: {unfilled.VERSION}\n{_TERMS['radiology']}"
+        ) + f"  {unfilled.DATASET}:\n    version: {unfilled.VERSION}\n{_terms(RADIOLOGY)}"
     text = ""
     for name in datasets:
         item = known.datasets[name]
         about = f"{item['kind']}, {item['items']} items, {item['sensitivity']}, of {item['owner']}"
-        text += f"  {name}:    # {about}\n    version: {item['version']}\n{_TERMS[item['kind']]}"
+        text += f"  {name}:    # {about}\n    version: {item['version']}\n{_terms(DATA_KINDS[item['kind']])}"
     return text
+
+
+def _terms(kind: Kind) -> str:
+    """What a grant says of data of this kind beside their version."""
+    if kind.by_columns:
+        return (
+            f"    profile: {kind.profile}\n"
+            "    columns:                # those that are granted, each with its rule\n"
+            f"      {unfilled.COLUMN}: {{rule: category, values: [A, B]}}\n"
+        )
+    part = "    # select: {Modality: [CT]}    # only a part of it\n" if kind is RADIOLOGY else ""
+    return f"{part}    profile: {kind.profile}\n    max-failed: 50\n"
 
 
 def _choice(names: Iterable[str], what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 
@@ -121,7 +122,7 @@ class SelectionKeywordError(NotAllowedError):
 class WorkloadUnknownError(NotAllowedError):
     code = "workload-unknown"
     meaning = "There is no built-in workload of this name and version."
-    remedy = "Use `cohort-summary@1`."
+    remedy = f"Use one of these: {', '.join(BUILT_IN)}."
 
 
 class WorkloadNotGrantedError(NotAllowedError):

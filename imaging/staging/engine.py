@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.sources import Source
+from hdrs_hpc.catalogue import data_kinds
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
@@ -126,11 +127,11 @@ class StagePlan:
 
 
 KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
-    "radiology": lambda rules, _: Radiology(rules),
-    "pathology": lambda rules, _: Pathology(rules),
-    "table": lambda rules, plan: Tables(rules, plan.columns),
+    data_kinds.RADIOLOGY.name: lambda rules, _: Radiology(rules),
+    data_kinds.PATHOLOGY.name: lambda rules, _: Pathology(rules),
+    data_kinds.TABLE.name: lambda rules, plan: Tables(rules, plan.columns),
 }
-"""An explicit table: a profile's kind → its rules."""
+"""A kind of data → how its items are staged; the rows are those of ``hdrs_hpc/catalogue/data_kinds.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,9 @@ class Run:
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
         names = (
-            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+            [plan.profile]
+            if plan.kind != "any"
+            else [kind.profile for kind in data_kinds.DATA_KINDS.values()]
         )
         key = DeidKey(plan.deid_key)
         selection = Selection.parse(plan.select)
@@ -283,7 +286,8 @@ class Run:
                     plan,
                 )
                 for profile in map(profiles.load, names)
-                if profile.kind in KINDS and (profile.kind != "table" or plan.columns)
+                if profile.kind in KINDS
+                and (plan.columns or not data_kinds.DATA_KINDS[profile.kind].by_columns)
             ]
         )
         self.ledger = Ledger(plan.max_failed)
@@ -349,7 +353,7 @@ class Run:
         if kind is not None:
             return f"not-imaging:{kind}"
         # Of tables of which none is to be staged nobody asks whether they can be read; a sound one is told so too.
-        no_tables = self.plan.kind != "table" and not self.plan.columns
+        no_tables = self.plan.kind != data_kinds.TABLE.name and not self.plan.columns
         is_text = code in ("not-dicom", "malformed-table") and details[:1] in (("text",), ("table",))
         if no_tables and is_text and not_imaging.says_table(self.paths[number - 1]):
             return "wrong-kind"
@@ -451,7 +455,7 @@ class Run:
             made_for=self.plan.made_for,
             profile=self.plan.profile
             if self.plan.kind != "any"
-            else ", ".join(map(profiles.default_for, profiles.KINDS)),
+            else ", ".join(kind.profile for kind in data_kinds.DATA_KINDS.values()),
             policy=strict_json.loads(self.plan.policy()),
             opt_out=self.opt_out.as_dict(),
             items_in=len(self.sizes),

@@ -82,7 +82,7 @@ def assert_stopped(world: World, job: str, code: str, *, alarm: bool) -> None:
     assert alarms(world, job) == ([code] if alarm else [])
     name = attempt_of(world, job).name
     told = world.ctx.ask(m.Inspect(world.project))
-    assert name not in {key["holder"] for key in told["live"]}
+    assert name not in {key.holder for key in told.live}
     assert not any(item.phase.name == "RUNNING" for item in found_on_cluster(world, name))
     assert "handover-closed" not in of_attempt(world, job)
 
@@ -170,7 +170,7 @@ def test_a_second_key_for_a_bound_node_is_an_alarm_that_stops_the_attempt(
     meddle(world, monkeypatch, step)
     real = world.ctx.ask
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         nonlocal asked
         reply = real(request)
         if isinstance(request, m.BindNodes):
@@ -190,7 +190,7 @@ def test_a_lost_answer_of_keyd_is_asked_for_again_and_changes_nothing(
     lost: set[type] = set()
     real = world.ctx.ask
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         reply = real(request)
         if isinstance(request, m.BindNodes | m.AnswerNodes) and type(request) not in lost:
             lost.add(type(request))

@@ -45,7 +45,7 @@ class KeydProcess(KeyRoom):
     def _open(self) -> Any:
         return None
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         return ask(self.socket, request, wait_s=30)
 
 
@@ -150,7 +150,7 @@ def spec_of(room: KeyRoom, size: int, nodes: int = NODES) -> bytes:
 @pytest.fixture(scope="module")
 def agents(room: KeydProcess) -> Iterator[Agents]:
     with tempfile.TemporaryDirectory(prefix="agents-") as name:
-        made = Agents(Path(name), room.ask(m.SigningKeys())["handover-answer"], b"t" * (64 << 10))
+        made = Agents(Path(name), room.ask(m.SigningKeys()).lines["handover-answer"], b"t" * (64 << 10))
         yield made
         made.close()
 

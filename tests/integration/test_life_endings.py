@@ -210,6 +210,6 @@ def test_grant_v2_narrows_what_later_jobs_may_do(world: World) -> None:
     ]
     job = world.run_job(world.submit(), "PURGED", timeout_s=20)
     assert (job.outcome, job.reason) == ("REFUSED", "time-over-limit")
-    assert world.ctx.ask(m.Inspect(world.project))["grant"] == grant_in_force(world)
+    assert world.ctx.ask(m.Inspect(world.project)).grant == grant_in_force(world)
     world.close()
     closed(world)

@@ -38,8 +38,9 @@ def run(context):
 def voxels(item, copy):
     return int(copy.volume(item)[:].size)
 """
+COLUMNS = {"arm": {"key": ["all", "rare", "common"]}, "n_series": {"count": "series of images"}}
 OWN_OUTPUTS = {
-    "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_series"], "max-size": "1MiB"},
+    "cohort": {"class": "table", "path": "cohort.csv", "columns": COLUMNS, "max-size": "1MiB"},
     "notes": {"class": "metrics", "path": "notes.json", "max-size": "1KiB"},
 }
 

@@ -38,7 +38,8 @@ def run(context):
         table.writerow(["patients", len({row["patient"] for row in rows})])
     time.sleep(context.parameters.get("seconds", 0))
 """
-OUTPUTS = {"patients": {"class": "table", "path": "patients.csv", "counts": ["n"], "max-size": "1MiB"}}
+COLUMNS = {"what": {"key": ["patients"]}, "n": {"count": "patients"}}
+OUTPUTS = {"patients": {"class": "table", "path": "patients.csv", "columns": COLUMNS, "max-size": "1MiB"}}
 DATA = {"ct": {"dataset": "demo-ct-mr"}}
 
 
@@ -90,7 +91,7 @@ def is_running(world: World, job: str) -> bool:
 
 
 def holds_key(world: World, copy: str) -> bool:
-    return any(key["holder"] == copy for key in world.ctx.ask(m.Inspect(world.project))["live"])
+    return any(key.holder == copy for key in world.ctx.ask(m.Inspect(world.project)).live)
 
 
 def test_a_patient_withdraws_while_jobs_run_and_wait(make_world: Any) -> None:

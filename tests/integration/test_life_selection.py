@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +74,8 @@ def run(context):
         assert not [one for one in said["strangers"] if one.encode() in bytes(text)]
     context.output("t").write_text("arm,n\\nall,1\\n")
 """
-OUTPUTS = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
+COLUMNS = {"arm": {"key": ["all"]}, "n": {"count": "patients"}}
+OUTPUTS = {"t": {"class": "table", "path": "t.csv", "columns": COLUMNS, "max-size": "1KiB"}}
 WHOLE = {"ct": {"dataset": "north-ct"}, "outcomes": {"dataset": "outcomes"}}
 NARROW = WHOLE | {"ct": {"dataset": "north-ct", "select": SELECT}}
 
@@ -124,7 +124,7 @@ def images(world: World) -> list[pydicom.Dataset]:
 def staged(world: World, dataset: str) -> list[Selectable]:
     with world.ctx.db.read() as tx:
         (copy,) = [copy for copy in copies.of_project(tx, world.project) if copy.dataset == dataset]
-    key = base64.b64decode(world.ctx.ask(m.UseKey("select", world.project, copy.id))["key"])
+    key = world.ctx.ask(m.UseKey("select", world.project, copy.id)).key
     return selectable.from_bytes(read_selectable(world.home, key, world.project, copy.id))
 
 

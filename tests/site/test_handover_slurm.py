@@ -153,5 +153,5 @@ def test_a_finished_job_gets_no_courier_and_no_key(waiting: Waiting) -> None:
     ended = waiting.world.run_job(waiting.job, "PURGED", timeout_s=120)
     assert ended.outcome == "FAILED"
     assert waiting.nothing_given()
-    held = waiting.world.ctx.ask(m.Inspect(waiting.world.project))["live"]
-    assert waiting.attempt.name not in {key["holder"] for key in held}
+    held = waiting.world.ctx.ask(m.Inspect(waiting.world.project)).live
+    assert waiting.attempt.name not in {key.holder for key in held}

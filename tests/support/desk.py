@@ -39,7 +39,7 @@ class Desk:
         self.party = Party()
         self.now = clock.now()
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         return self.keyd.answer(request)
 
     def begin(self) -> Desk:
@@ -69,7 +69,7 @@ class Desk:
         return value | changes
 
     def pin(self) -> None:
-        lines = self.ask(m.SigningKeys())
+        lines = self.ask(m.SigningKeys()).lines
         keys = {"broker-keys": {kind: [line] for kind, line in lines.items()}}
         self.root = self.party.sign("trust-root", self.party.root_value() | keys, "ada", "bob")
         trust_root.accept_first(self.db, self.ask, self.root.to_bytes(), self.root.digest)
@@ -111,7 +111,7 @@ class Desk:
         made = clock.to_text(self.now)
         job = self.job_in_review()
         root = {**self.party.root_value(version=2, supersedes=self.root.digest)}
-        root["broker-keys"] = {kind: [line] for kind, line in self.ask(m.SigningKeys()).items()}
+        root["broker-keys"] = {kind: [line] for kind, line in self.ask(m.SigningKeys()).lines.items()}
         second = self.grant(version=2, supersedes=self.in_force("grant"), title="Second")
         return {
             "trust-root": self.sign("trust-root", root, "ada", "bob"),

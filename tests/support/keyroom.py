@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello, NodeAnswer, Probe
 from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
@@ -104,7 +103,7 @@ class KeyRoom:
     def _open(self) -> Keyd:
         return Keyd(FileKeystore(self.folder), lambda: self.now)
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask[R](self, request: m.Ask[R]) -> R:
         return self.keyd.answer(request)
 
     def restart(self, *, prove: bool = True) -> None:
@@ -128,9 +127,9 @@ class KeyRoom:
         self.log.append(entry.to_bytes())
         return entry.seq
 
-    def sign_log(self, entries: Sequence[bytes] | None = None, known: int | None = None) -> dict[str, Any]:
+    def sign_log(self, entries: Sequence[bytes] | None = None, known: int | None = None) -> m.Signed:
         leaves = [merkle.leaf_hash(raw) for raw in (self.log if entries is None else entries)]
-        before = self.ask(m.Status())["checkpoint"]["size"] if known is None else known
+        before = self.ask(m.Status()).log_size if known is None else known
         size = len(leaves)
         path = merkle.consistency_proof(merkle.Leaves(leaves), before, size) if before <= size else []
         return self.ask(m.SignCheckpoint(before, size, merkle.root_hash(leaves), tuple(path)))
@@ -151,7 +150,7 @@ class KeyRoom:
 
     def root(self, **changes: Any) -> bytes:
         value = self.party.root_value(**changes)
-        lines = self.ask(m.SigningKeys())
+        lines = self.ask(m.SigningKeys()).lines
         return self.party.sign(
             "trust-root", value | {"broker-keys": {k: [v] for k, v in lines.items()}}, "ada", "bob"
         ).to_bytes()
@@ -212,7 +211,7 @@ class KeyRoom:
         self.ask(m.AdmitRuntimes(self.proof(seq)))
         return seq
 
-    def opt_out(self, listed: str = LIST, **changes: Any) -> dict[str, Any]:
+    def opt_out(self, listed: str = LIST, **changes: Any) -> m.Done:
         """A change of the opt-out list, told to the log as one that led to ``listed``, and then to keyd."""
         return self.ask(self.opt_out_request(listed, **changes))
 
@@ -311,28 +310,28 @@ class KeyRoom:
             narrowed=fact.added is not None if narrowed is None else narrowed,
         )
 
-    def bind(self, *nodes: Node, **changes: Any) -> dict[str, Any]:
+    def bind(self, *nodes: Node, **changes: Any) -> m.BoundNodes:
         return self.ask(self.bind_request(*nodes, **changes))
 
-    def tell_bound(self, bound: dict[str, Any], attempt: str = ATTEMPT) -> list[int]:
+    def tell_bound(self, bound: m.BoundNodes, attempt: str = ATTEMPT) -> list[int]:
         return [
             self.tell(
                 "handover-bound",
                 {"project": "lung-fm", "job": "7K3QW2", "attempt": attempt, "node": node},
                 "broker/keyd",
-                public_key=public_key,
-                runtime=bound["runtimes"][node],
+                public_key=said.public_key,
+                runtime=said.runtime,
             )
-            for node, public_key in sorted(bound["nodes"].items())
+            for node, said in sorted(bound.nodes.items())
         ]
 
     def answer(self, *seqs: int, attempt: str = ATTEMPT) -> dict[str, NodeAnswer]:
         given = self.ask(m.AnswerNodes(attempt, self.proof(*seqs)))
-        self.nodes = base64.b64decode(given["nodes"])
-        return {node: wire.from_value(NodeAnswer, raw) for node, raw in given["answers"].items()}
+        self.nodes = given.nodes
+        return given.answers
 
     def hand_over(self, *nodes: Node, **changes: Any) -> dict[str, NodeAnswer]:
         return self.answer(*self.tell_bound(self.bind(*nodes, **changes)))
 
     def live(self) -> list[tuple[str, str]]:
-        return [(key["role"], key["holder"]) for key in self.ask(m.Inspect("lung-fm"))["live"]]
+        return [(key.role, key.holder) for key in self.ask(m.Inspect("lung-fm")).live]

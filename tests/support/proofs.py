@@ -130,7 +130,7 @@ def check_nothing_left(world: World) -> None:
 
 def live_keys(world: World) -> list[str]:
     """Roles of the project's keys that keyd holds."""
-    return sorted(record["role"] for record in world.ctx.ask(m.Inspect(world.project))["live"])
+    return sorted(key.role for key in world.ctx.ask(m.Inspect(world.project)).live)
 
 
 def attempt_names(world: World) -> list[str]:

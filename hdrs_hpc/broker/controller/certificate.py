@@ -29,7 +29,7 @@ def payload(broker: OpenBroker, subject: Subject, rows: dict[str, Found]) -> byt
         for entry in log.of_event(tx, "handover-bound"):
             if entry.subject["project"] == project.name and "runtime" in entry.detail:
                 runtimes[entry.subject["attempt"]].add(entry.detail["runtime"])
-    keystore = broker.ask(m.Status())["keystore"]
+    keyd = broker.ask(m.Status())
     now = clock.to_text(broker.now())
     value: dict[str, Any] = {
         "schema": Certificate.SCHEMA,
@@ -50,10 +50,10 @@ def payload(broker: OpenBroker, subject: Subject, rows: dict[str, Found]) -> byt
         ],
         "deidentification-key-destroyed": subject.deid_destroyed,
         "keystore": {
-            "class": keystore["class"],
+            "class": keyd.keystore_class,
             "claim": "unlinked",
             "master-rotated": subject.master_rotated,
-            "statement": keystore["statement"],
+            "statement": keyd.keystore_statement,
         },
         "inventory": places.INVENTORY,
         "places": [_place_row(name, found) for name, found in rows.items()],

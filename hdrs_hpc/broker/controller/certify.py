@@ -6,7 +6,6 @@ the project stays CLOSING with an alert that names the place.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import Any
 
@@ -49,7 +48,7 @@ def issue(broker: OpenBroker, project: Project) -> None:
                 log.append(tx, "place-verified", {"project": project.name}, detail=detail)
     checkpoint.sign(broker.db, broker.ask)
     payload = certificate.payload(broker, subject, rows)
-    envelope = base64.b64decode(broker.ask(m.SignCertificate(payload))["envelope"])
+    envelope = broker.ask(m.SignCertificate(payload)).envelope
     read = Certificate.from_payload(payload)
     digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"
     path = broker.home.certificate_file(project.name)
@@ -85,16 +84,16 @@ def look_up(broker: OpenBroker, project: Project) -> Subject:
             for entry in log.of_event(tx, "quarantine-removed")
             if entry.subject["project"] == project.name
         ]
-    real = [record for record in held["destroyed"] if not record["id"].startswith("K-none")]
+    real = [record for record in held.destroyed if not record.id.startswith("K-none")]
     return Subject(
         project=project,
         copies=staged,
         jobs=tuple(listed),
         attempts=pairs,
-        key_ends={record["id"]: record["at"] for record in real},
-        key_ids={(record["role"], record["holder"]): record["id"] for record in real},
-        deid_destroyed=not any(record["role"] == "deid" for record in held["live"]),
-        master_rotated=held["master_rotated"],
+        key_ends={record.id: record.at for record in real},
+        key_ids={(record.role, record.holder): record.id for record in real},
+        deid_destroyed=not any(record.role == "deid" for record in held.live),
+        master_rotated=held.master_rotated,
         copies_tried=copies_tried,
         attempts_tried=attempts_tried,
         quarantine=(sum(d["objects"] for d in removed), sum(d["bytes"] for d in removed)),

@@ -290,7 +290,7 @@ def check_keys(broker: OpenBroker, subject: Subject) -> int:
     """keyd lists no key, and when asked for each it refuses; gives how many it was asked for."""
     name = subject.project.name
     held = broker.ask(m.Inspect(name))
-    if held["live"] or held["project_key"]:
+    if held.live or held.project_key:
         raise KeyStillThereError("keyd lists a key of the project")
     asked: list[m.UseKey] = [m.UseKey("stage", name, copy.id) for copy in subject.copies]
     asked += [

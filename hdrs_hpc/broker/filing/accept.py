@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hdrs_hpc.broker.filing.case import Case
 from hdrs_hpc.broker.filing.kinds import FILED
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import checkpoint, documents, log
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
 from hdrs_hpc.documents.envelope import Envelope

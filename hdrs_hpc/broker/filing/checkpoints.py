@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import checkpoint
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 
 

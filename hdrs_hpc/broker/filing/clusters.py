@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import capacity, checkpoint, documents, log
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 
 

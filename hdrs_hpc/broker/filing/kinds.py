@@ -18,7 +18,7 @@ from hdrs_hpc.broker.filing import (
     trust_root,
 )
 from hdrs_hpc.broker.filing.case import Became, Case
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.documents import Accepted
 from hdrs_hpc.documents.envelope import Envelope

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hdrs_hpc.broker.filing.case import Became, Case, hold
 from hdrs_hpc.broker.home import BrokerHome, opt_out_lists
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import checkpoint, opt_outs
 from hdrs_hpc.broker.store import datasets as dataset_rows
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents import trust

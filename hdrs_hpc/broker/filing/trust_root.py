@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hdrs_hpc.broker.filing.case import Became, Case, sha256
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import checkpoint, documents, log
-from hdrs_hpc.broker.store.checkpoint import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.documents import succession, trust

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES, receive, send
+from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.messages import Ask
-from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import KINDS, HdrsError, InternalError, SiteError
 from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol import wire
@@ -41,9 +40,9 @@ class KeydRefusedError(HdrsError):
         return (KeydRefusedError, (self.as_dict(),))
 
 
-def ask(path: Path, request: Ask, *, wait_s: float = 15.0) -> dict[str, Any]:
+def ask[R](path: Path, request: Ask[R], *, wait_s: float = 15.0) -> R:
     """One request; raises keyd's own refusal as the error class it is, KeydUnreachableError if it is down."""
-    raw = strict_json.dumps({"ask": type(request).__name__, "args": wire.to_value(request)})
+    said = {"ask": type(request).__name__, "args": wire.to_value(request)}
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -51,9 +50,8 @@ def ask(path: Path, request: Ask, *, wait_s: float = 15.0) -> dict[str, Any]:
                 channel.settimeout(ANSWER_TIMEOUT_S)
                 channel.connect(str(path))
                 line = Line(channel)
-                send(line, raw)
-                answered = receive(line, time.monotonic() + ANSWER_TIMEOUT_S)
-                reply = strict_json.loads(answered, max_bytes=MAX_MESSAGE_BYTES)
+                send(line, said)
+                reply = receive(line, time.monotonic() + ANSWER_TIMEOUT_S)
                 break
         except (OSError, ConnectionError) as error:
             # Every request is idempotent, so a lost answer is simply asked for again.
@@ -62,5 +60,4 @@ def ask(path: Path, request: Ask, *, wait_s: float = 15.0) -> dict[str, Any]:
             time.sleep(0.1)
     if "error" in reply:
         raise KeydRefusedError(reply["error"])
-    answer: dict[str, Any] = reply["ok"]
-    return answer
+    return wire.from_value(request.reply(), reply["ok"])

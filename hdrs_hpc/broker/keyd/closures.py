@@ -36,8 +36,8 @@ class ClosureHolder:
         self._grants = grants
         self._now = now
 
-    def close(self, raw: bytes) -> tuple[str, str]:
-        """Verify a closure, freeze the project and move its ends; gives project and action.  Idempotent.
+    def close(self, raw: bytes) -> None:
+        """Verify a closure, freeze the project and move its ends.  Idempotent.
 
         The ends are moved in the same transaction: if this process dies before it destroys, the next one does.
         """
@@ -70,10 +70,9 @@ class ClosureHolder:
                         closure.project,
                     ),
                 )
-        return closure.project, closure.action
 
-    def unfreeze(self, raw: bytes, logged: list[tuple[int, Entry]]) -> str:
-        """Verify that as many as grant the data lift one freeze; gives the project.  Idempotent.
+    def unfreeze(self, raw: bytes, logged: list[tuple[int, Entry]]) -> None:
+        """Verify that as many as grant the data lift one freeze.  Idempotent.
 
         A project goes on once none of its freezes is left; a closure or revocation is never lifted.
         """
@@ -98,15 +97,14 @@ class ClosureHolder:
                 raise FreezeNotInForceError()
             db.execute("UPDATE freezes SET lifted_by = ? WHERE document = ?", (found.digest, closure.freeze))
             self._settle_frozen(closure.project, self._now())
-        return closure.project
 
-    def unfrozen(self, project: str) -> list[str]:
+    def unfrozen(self, project: str) -> tuple[str, ...]:
         """Digests of the closures that lifted a freeze of the project."""
         with self._keys.transaction() as db:
             rows = db.execute(
                 "SELECT lifted_by FROM freezes WHERE project = ? AND lifted_by IS NOT NULL", (project,)
             ).fetchall()
-        return sorted(row["lifted_by"] for row in rows)
+        return tuple(sorted(row["lifted_by"] for row in rows))
 
     def _settle_frozen(self, project: str, now: datetime) -> None:
         """Frozen exactly while something that froze it was not lifted."""

@@ -83,8 +83,8 @@ class GrantHolder:
         self._roots = roots
         self._now = now
 
-    def admit(self, raw: bytes, registrations: Sequence[bytes], logged: list[tuple[int, Entry]]) -> str:
-        """Verify a grant that the log says was accepted, and hold to it; gives the project.  Idempotent.
+    def admit(self, raw: bytes, registrations: Sequence[bytes], logged: list[tuple[int, Entry]]) -> None:
+        """Verify a grant that the log says was accepted, and hold to it.  Idempotent.
 
         A frozen project stays frozen under a new version.
         """
@@ -101,7 +101,7 @@ class GrantHolder:
         with self._keys.transaction() as db:
             row = self.row(grant.project)
             if row is not None and row["grant_digest"] == found.digest:
-                return grant.project
+                return
             _check_follows(grant, row)
             if row is not None:
                 before = self.rests_on(grant.project)["owners"]
@@ -122,7 +122,6 @@ class GrantHolder:
             self._own(about["owners"], {name: granted.version for name, granted in grant.data.items()})
             if row is None:
                 self._keys.open_project(grant.project)
-        return grant.project
 
     def _check_registrations(
         self,

@@ -5,7 +5,6 @@ The other two files are ``protocol/handover.py`` (the messages) and ``node/obtai
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import os
@@ -26,6 +25,7 @@ from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
@@ -72,15 +72,13 @@ class Handover:
         self._opt_outs, self._runtimes = opt_outs, runtimes
         self._sign, self._now = sign, now
 
-    def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> dict[str, Any]:
+    def bind(self, ask: m.BindNodes, chosen: list[tuple[int, Entry]]) -> m.BoundNodes:
         """Judge, then bind the first public key of every node in one transaction."""
         spec, grant = self._judge(ask)
         served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
         hellos = ask.hellos
-        if len(hellos) > protocol.MAX_NODES:
-            raise protocol.HandoverTooLargeError(
-                f"{len(hellos)} nodes where {protocol.MAX_NODES} are reached"
-            )
+        if len(hellos) > MAX_NODES:
+            raise protocol.HandoverTooLargeError(f"{len(hellos)} nodes where {MAX_NODES} are reached")
         nodes = {hello.node: hello for hello in hellos}
         if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
             raise HandoverRefusedError("the attempt does not have the nodes that its spec asks for")
@@ -111,13 +109,12 @@ class Handover:
                     "INSERT INTO uses VALUES (?, ?, ?, ?)",
                     [(ask.attempt, ask.project, role, holder) for role, holder in sorted(set(_places(ask)))],
                 )
-        return {
-            "nodes": {node: digest_of(hello.public_key) for node, hello in nodes.items()},
-            "runtimes": {node: hello.runtime for node, hello in nodes.items()},
-            "not_after": self._bound(ask.attempt)[1],
-        }
+        return m.BoundNodes(
+            {node: m.BoundNode(digest_of(hello.public_key), hello.runtime) for node, hello in nodes.items()},
+            not_after=self._bound(ask.attempt)[1],
+        )
 
-    def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> dict[str, Any]:
+    def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> m.AnsweredNodes:
         """The sealed orders of all nodes, once their bindings are proven to be in the log."""
         request, not_after = self._bound(attempt)
         spec, grant = self._judge(request)  # again: revocation and time may have moved since
@@ -137,16 +134,9 @@ class Handover:
                 )
         else:
             answers = {row["node"]: protocol.NodeAnswer(row["answer"], row["sealed"]) for row in bound}
-        return {
-            "nodes": base64.b64encode(nodes.to_bytes()).decode(),
-            "answers": {node: wire.to_value(answer) for node, answer in answers.items()},
-            "digests": {
-                node: f"sha256:{hashlib.sha256(answer.envelope).hexdigest()}"
-                for node, answer in answers.items()
-            },
-            "not_after": not_after,
-            "keys": sorted(self._key_ids(request)),
-        }
+        return m.AnsweredNodes(
+            nodes.to_bytes(), answers, not_after=not_after, keys=tuple(sorted(self._key_ids(request)))
+        )
 
     def runtimes_of(self, attempt: str) -> set[str]:
         """Digests of the runtimes whose nodes were bound for the attempt."""
@@ -204,9 +194,9 @@ class Handover:
         root = self._roots.current()
         envelope = Envelope.parse(ask.spec)
         found = trust.verify(envelope, "job-spec", root)
-        if len(envelope.payload) > protocol.MAX_SPEC_BYTES:
+        if len(envelope.payload) > MAX_SPEC_BYTES:
             raise protocol.HandoverTooLargeError(
-                f"a signed spec of {len(envelope.payload)} bytes where {protocol.MAX_SPEC_BYTES} are carried"
+                f"a signed spec of {len(envelope.payload)} bytes where {MAX_SPEC_BYTES} are carried"
             )
         spec = found.document
         if spec.audience != root.document.audience or spec.project != ask.project:

@@ -5,7 +5,6 @@ Order of rule and effect in each method: verify → judge → change the keystor
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,7 @@ from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
@@ -101,43 +100,47 @@ class Keyd:
     def close(self) -> None:
         self._keys.close()
 
-    def answer(self, ask: m.Ask) -> dict[str, Any]:
+    def answer[R](self, ask: m.Ask[R]) -> R:
         """The reply to one request; raises HdrsError."""
         if isinstance(ask, GIVING):
             self._log.require_proven()
+        reply = self._reply(ask)
+        if not isinstance(reply, ask.reply()):
+            raise InternalError(f"{type(ask).__name__} has no such reply")
+        return reply
+
+    def _reply(self, ask: m.Ask[Any]) -> object:
         match ask:
             case m.Status():
                 return self._status()
             case m.SigningKeys():
-                return {kind: self._public(kind) for kind in BROKER_KINDS}
+                return m.PublicLines({kind: self._public(kind) for kind in BROKER_KINDS})
             case m.PinRoot():
-                return self._roots.pin(ask.envelope, ask.digest, self._log.checkpoint[0])
+                self._roots.pin(ask.envelope, ask.digest, self._log.checkpoint[0])
             case m.HeldGrant():
-                return {
-                    "grant": self._grants.digest(ask.project),
-                    "unfrozen": self._closures.unfrozen(ask.project),
-                }
+                return m.GrantHeld(self._grants.digest(ask.project), self._closures.unfrozen(ask.project))
             case m.AdmitGrant():
-                logged = self._log.entries(ask.logged)
-                return {"project": self._grants.admit(ask.envelope, ask.registrations, logged)}
+                self._grants.admit(ask.envelope, ask.registrations, self._log.entries(ask.logged))
             case m.AdmitUnfreeze():
-                return {"project": self._closures.unfreeze(ask.envelope, self._log.entries(ask.logged))}
+                self._closures.unfreeze(ask.envelope, self._log.entries(ask.logged))
             case m.HeldOptOut():
                 held = self._opt_outs.held(ask.dataset)
-                return {"version": held["version"], "list": held.get("list")}
+                return m.OptOutHeld(held["version"], held.get("list"))
             case m.AdmitOptOut():
-                return self._opt_out(ask)
+                self._opt_outs.admit(ask.envelope, self._log.entries(ask.logged))
+                self.destroy_outdated()
             case m.AdmitClosure():
-                return self._close(ask)
+                self._closures.close(ask.envelope)
+                # The closure moved the ends; whoever dies in between, the next start does it.
+                self.destroy_expired()
             case m.HeldRuntimes():
-                return {"runtimes": self._runtimes.told(ask.cluster)}
+                return m.RuntimesHeld(self._runtimes.held(ask.cluster))
             case m.AdmitRuntimes():
                 self._runtimes.admit(self._log.entries(ask.logged))
-                return {}
             case m.CreateKey():
                 return self._create(ask)
             case m.NoteManifest():
-                return self._note_manifest(ask)
+                self._note_manifest(ask)
             case m.UseKey():
                 return self._use(ask)
             case m.BindNodes():
@@ -145,35 +148,36 @@ class Keyd:
             case m.AnswerNodes():
                 return self._handover.answer(ask.attempt, self._log.entries(ask.logged))
             case m.SignCheckpoint():
-                return {"envelope": _b64(self._log.sign(ask))}
+                return m.Signed(self._log.sign(ask))
             case m.SignRelease():
                 return self._sign_release(ask)
             case m.SignCertificate():
                 return self._sign_certificate(ask)
             case m.Destroy():
-                return self._destroy(ask)
+                self._destroy(ask)
             case m.Inspect():
-                return {
-                    "live": [_told(record) for record in self._keys.live(ask.project)],
-                    "destroyed": self._keys.destroyed(ask.project),
-                    "project_key": self._keys.holds_project_key(ask.project),
-                    "grant": self._grants.digest(ask.project),
-                    "master_rotated": self._is_master_newer(ask.project),
-                }
+                return m.ProjectKeys(
+                    live=tuple(map(_told, self._keys.live(ask.project))),
+                    destroyed=self._keys.destroyed(ask.project),
+                    project_key=self._keys.holds_project_key(ask.project),
+                    grant=self._grants.digest(ask.project),
+                    master_rotated=self._is_master_newer(ask.project),
+                )
             case m.TrySample():
                 return self._try_sample(ask)
+            case _:
+                raise InternalError(f"keyd does nothing for {type(ask).__name__}")
+        return m.Done()
 
-    def destroy_outdated(self) -> list[KeyRecord]:
-        """Keys of copies made under an opt-out list that is no longer in force die at once; gives them."""
-        gone = []
+    def destroy_outdated(self) -> None:
+        """Keys of copies made under an opt-out list that is no longer in force die at once."""
         for project in self._grants.all_limits():
             for record in self._keys.live(project):
                 about = record.about
                 if record.role == "copy" and about.get("opt_out") != self._opt_outs.held(
                     about["dataset"]
                 ).get("list"):
-                    gone += self._keys.destroy(project, COPY_ROLES, record.holder)
-        return gone
+                    self._keys.destroy(project, COPY_ROLES, record.holder)
 
     def destroy_expired(self) -> None:
         """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
@@ -188,27 +192,20 @@ class Keyd:
             if now >= limits.outputs_until:
                 self._keys.destroy(project, OUTPUT_ROLES)
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self) -> m.KeydStatus:
         root = self._roots.current_or_none()
         size, head = self._log.checkpoint
-        return {
-            "root": root.digest if root else None,
-            "version": root.document.version if root else None,
-            "checkpoint": {"size": size, "root": head.hex()},
-            "keystore": {"class": self._keys.CLASS, "statement": self._keys.STATEMENT},
-            "giving": self._log.proven,
-        }
+        return m.KeydStatus(
+            root=root.digest if root else None,
+            version=root.document.version if root else None,
+            log_size=size,
+            log_root=head,
+            keystore_class=self._keys.CLASS,
+            keystore_statement=self._keys.STATEMENT,
+            giving=self._log.proven,
+        )
 
-    def _close(self, ask: m.AdmitClosure) -> dict[str, Any]:
-        project, action = self._closures.close(ask.envelope)
-        self.destroy_expired()  # the closure moved the ends; whoever dies in between, the next start does it
-        return {"project": project, "action": action}
-
-    def _opt_out(self, ask: m.AdmitOptOut) -> dict[str, Any]:
-        dataset = self._opt_outs.admit(ask.envelope, self._log.entries(ask.logged))
-        return {"dataset": dataset, "destroyed": [_told(record) for record in self.destroy_outdated()]}
-
-    def _create(self, ask: m.CreateKey) -> dict[str, Any]:
+    def _create(self, ask: m.CreateKey) -> m.LiveKey:
         self._grants.require_giving(ask.project)
         about: dict[str, Any] = {}
         if ask.role == "copy":
@@ -222,17 +219,16 @@ class Keyd:
             if known:
                 about |= {k: v for k, v in known[0].about.items() if k.startswith("manifest_")}
             record = self._keys.create(ask.project, ask.role, ask.holder, about)
-        return {"key": record.id}
+        return _told(record)
 
-    def _note_manifest(self, ask: m.NoteManifest) -> dict[str, Any]:
+    def _note_manifest(self, ask: m.NoteManifest) -> None:
         record = self._keys.record(ask.project, ask.role, ask.holder)
         noted = {"manifest_name": ask.manifest_name, "manifest_digest": ask.manifest_digest}
         if record.about | noted != noted | record.about:
             raise ManifestSettledError()
         self._keys.amend(ask.project, ask.role, ask.holder, record.about | noted)
-        return {}
 
-    def _use(self, ask: m.UseKey) -> dict[str, Any]:
+    def _use(self, ask: m.UseKey) -> m.GivenKey:
         role = {"stage": "copy", "select": "copy", "bundle": "bundle", "collect": "output"}[ask.purpose]
         if ask.purpose == "collect":
             self._grants.require_collectable(ask.project)
@@ -246,32 +242,30 @@ class Keyd:
                 raise KeyUnknownError("the copy is not sealed yet")
             if ask.purpose != "select" and sealed:
                 raise ManifestSettledError("its key is for hand-over only")
-        reply = {"key": base64.b64encode(self._keys.key(ask.project, role, ask.holder)).decode()}
-        if ask.purpose == "stage":
-            reply["deid"] = base64.b64encode(self._keys.key(ask.project, "deid", DEID_HOLDER)).decode()
-        return reply
+        key = self._keys.key(ask.project, role, ask.holder)
+        deid = self._keys.key(ask.project, "deid", DEID_HOLDER) if ask.purpose == "stage" else None
+        return m.GivenKey(key, deid)
 
-    def _destroy(self, ask: m.Destroy) -> dict[str, Any]:
+    def _destroy(self, ask: m.Destroy) -> None:
         if ask.what == "all":
-            gone = self._keys.destroy_project(ask.project)
+            self._keys.destroy_project(ask.project)
         else:
             roles = COPY_ROLES if ask.what == "copies" else OUTPUT_ROLES
-            gone = self._keys.destroy(ask.project, roles, ask.holder)
-        return {"destroyed": [_told(record) for record in gone]}
+            self._keys.destroy(ask.project, roles, ask.holder)
 
     def _is_master_newer(self, project: str) -> bool:
         """Whether the master key was replaced after the end of every key of the project, of which there was one."""
-        since, ends = self._keys.fact(MASTER_SINCE), [row["at"] for row in self._keys.destroyed(project)]
+        since, ends = self._keys.fact(MASTER_SINCE), [gone.at for gone in self._keys.destroyed(project)]
         return since is not None and bool(ends) and since >= max(ends)
 
-    def _try_sample(self, ask: m.TrySample) -> dict[str, Any]:
+    def _try_sample(self, ask: m.TrySample) -> m.Tried:
         """Whether any key that is left opens a manifest: what was said to be unreadable is tried, not argued."""
         place = context(ask.role, ask.project, ask.holder, "", part="root")
         tried = opened = 0
         for key in self._keys.every_key():
             tried += 1
             opened += opens_first_segment(key, place, ask.head, ask.size)
-        return {"tried": tried, "opened": bool(opened)}
+        return m.Tried(tried, bool(opened))
 
     # --- signing
 
@@ -284,7 +278,7 @@ class Keyd:
     def _public(self, kind: str) -> str:
         return public_line(self._private(kind), f"hdrs-hpc-{kind}")
 
-    def _sign_release(self, ask: m.SignRelease) -> dict[str, Any]:
+    def _sign_release(self, ask: m.SignRelease) -> m.Signed:
         """Sign what enough checkers approved and the log says already; every claim in it is compared."""
         record = ReleaseRecord.from_payload(ask.payload)
         root = self._roots.current()
@@ -306,9 +300,9 @@ class Keyd:
             raise ReleaseNotDecidedError("the record names another broker, grant, decision or reviewer")
         if not any(_tells_release(entry, record) for _, entry in self._log.entries(ask.logged)):
             raise NotLoggedError("the release is not in the log")
-        return {"envelope": _b64(self._sign("release-record", ask.payload).to_bytes())}
+        return m.Signed(self._sign("release-record", ask.payload).to_bytes())
 
-    def _sign_certificate(self, ask: m.SignCertificate) -> dict[str, Any]:
+    def _sign_certificate(self, ask: m.SignCertificate) -> m.Signed:
         """Sign a certificate that names every key keyd destroyed, with its end, and the log as keyd signed it."""
         certificate = Certificate.from_payload(ask.payload)
         root = self._roots.current()
@@ -325,12 +319,12 @@ class Keyd:
         ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
         for attempt in certificate.attempts:
             ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
-        buried = {(row["id"], row["at"]) for row in self._keys.destroyed(project) if _held_data(row)}
+        buried = {(gone.id, gone.at) for gone in self._keys.destroyed(project) if _held_data(gone)}
         if ends != buried:
             raise CertificateUntrueError(f"{len(ends ^ buried)} keys are missing, added, or ended otherwise")
         if certificate.keystore.master_rotated != self._is_master_newer(project):
             raise CertificateUntrueError("whether the master key was replaced since is told otherwise")
-        return {"envelope": _b64(self._sign("certificate", ask.payload).to_bytes())}
+        return m.Signed(self._sign("certificate", ask.payload).to_bytes())
 
     def _require_runtimes(self, certificate: Certificate) -> None:
         """No runtime is named beside an attempt but those that were bound for it.
@@ -364,14 +358,10 @@ def _tells_release(entry: Entry, record: ReleaseRecord) -> bool:
     return (entry.event, dict(entry.subject), dict(entry.detail)) == ("artefact-released", subject, detail)
 
 
-def _held_data(row: dict[str, str]) -> bool:
+def _held_data(gone: m.DestroyedKey) -> bool:
     """Whether a tombstone is that of a key a certificate lists: not of one that was never made."""
-    return row["role"] in (*COPY_ROLES, *OUTPUT_ROLES) and not row["id"].startswith(NEVER_MADE)
+    return gone.role in (*COPY_ROLES, *OUTPUT_ROLES) and not gone.id.startswith(NEVER_MADE)
 
 
-def _told(record: KeyRecord) -> dict[str, str]:
-    return {"id": record.id, "role": record.role, "holder": record.holder}
-
-
-def _b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
+def _told(record: KeyRecord) -> m.LiveKey:
+    return m.LiveKey(record.id, record.role, record.holder)

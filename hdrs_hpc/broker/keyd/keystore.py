@@ -27,6 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hdrs_hpc.broker.keyd.master import MasterFile, MasterKeyMismatchError, fingerprint_of, sync_folder
+from hdrs_hpc.broker.keyd.messages import DestroyedKey
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
@@ -226,9 +227,11 @@ class FileKeystore:
         rows = self._db.execute("SELECT * FROM keys WHERE project = ? ORDER BY id", (project,))
         return [_record(row) for row in rows]
 
-    def destroyed(self, project: str) -> list[dict[str, str]]:
-        rows = self._db.execute("SELECT * FROM destroyed WHERE project = ? ORDER BY at, id", (project,))
-        return [dict(row) for row in rows]
+    def destroyed(self, project: str) -> tuple[DestroyedKey, ...]:
+        rows = self._db.execute(
+            "SELECT id, role, holder, at FROM destroyed WHERE project = ? ORDER BY at, id", (project,)
+        )
+        return tuple(DestroyedKey(*row) for row in rows)
 
     def holds_project_key(self, project: str) -> bool:
         row = self._db.execute("SELECT kek FROM projects WHERE project = ?", (project,)).fetchone()

@@ -1,41 +1,85 @@
-"""What keyd can be asked, one dataclass a request; anything else is refused before it is looked at.
+"""What keyd can be asked and what it replies, one dataclass each; anything else is refused before it is looked at.
 
-Envelopes travel as their exact bytes.  Replies are plain dictionaries, documented at each request.
+Each request names the type of its reply, so that ``ask(SigningKeys()).lines`` is checked before it runs.  Envelopes
+travel as their exact bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
-from hdrs_hpc.protocol.handover import Hello
-from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, PathPart, Pattern
+from hdrs_hpc.protocol.handover import Hello, NodeAnswer
+from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, NodeName, PathPart, Pattern
 
+VERSION = "hdrs-hpc/keyd/2"
+"""Of all requests and replies together: the broker's processes run one version, or do not talk."""
 EnvelopeBytes = Annotated[bytes, Between(1, 4 << 20)]
 MAX_DATASETS = 100
 """That one grant may name."""
 MAX_LOGGED = 1 + MAX_DATASETS
 """Entries that one proof may show: a grant and the registrations that it rests on."""
 Holder = Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
+KeyId = Annotated[str, Pattern(r"K-[a-z0-9-]{1,40}")]
+
+
+class Ask[R]:
+    """A request, and in brackets what keyd replies to it."""
+
+    @classmethod
+    def reply(cls) -> type[R]:
+        found: type[R] = typing.get_args(types.get_original_bases(cls)[0])[0]
+        return found
+
+
+class AskKeyd(Protocol):
+    """The way to keyd that a process was given: through its socket, or in the same process."""
+
+    def __call__[R](self, request: Ask[R], /) -> R: ...
 
 
 @dataclass(frozen=True)
-class Status:
-    """→ ``{root, version, checkpoint: {size, root}, keystore: {class, statement}, giving}``
-
-    ``giving`` is false until the log was shown to extend the last checkpoint (see ``logwatch``).
-    """
+class Done:
+    """What was asked is so now, or was before."""
 
 
 @dataclass(frozen=True)
-class SigningKeys:
-    """→ ``{kind: public key line}`` of the broker's own keys, to be written into the trust root."""
+class KeydStatus:
+    root: Digest | None
+    """Of the trust root in force, as is ``version``."""
+    version: Count | None
+    log_size: Count
+    """Of the log that was signed last, as is ``log_root``."""
+    log_root: Key32
+    keystore_class: Name
+    keystore_statement: str
+    """What is known of a destroyed key, for certificates."""
+    giving: bool
+    """False until the log was shown to extend the last checkpoint (see ``logwatch``)."""
 
 
 @dataclass(frozen=True)
-class PinRoot:
-    """Pin the first trust root, or follow a succession.  → ``{digest, version}``"""
+class Status(Ask[KeydStatus]):
+    """How keyd stands."""
+
+
+@dataclass(frozen=True)
+class PublicLines:
+    lines: dict[Name, str]
+    """Kind of document → public key line."""
+
+
+@dataclass(frozen=True)
+class SigningKeys(Ask[PublicLines]):
+    """The broker's own keys, to be written into the trust root."""
+
+
+@dataclass(frozen=True)
+class PinRoot(Ask[Done]):
+    """Pin the first trust root, or follow a succession."""
 
     envelope: EnvelopeBytes
     digest: Digest | None
@@ -60,18 +104,23 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class HeldGrant:
-    """→ ``{grant, unfrozen}``: what keyd holds to, null and nothing for a project that it does not know.
+class GrantHeld:
+    grant: Digest | None
+    """None for a project that keyd does not know."""
+    unfrozen: tuple[Digest, ...]
+    """The closures that lifted a freeze."""
 
-    ``grant`` is its digest, ``unfrozen`` the digests of the closures that lifted a freeze.
-    """
+
+@dataclass(frozen=True)
+class HeldGrant(Ask[GrantHeld]):
+    """What keyd holds to of a project."""
 
     project: Name
 
 
 @dataclass(frozen=True)
-class AdmitGrant:
-    """Verify a grant and the registrations that it rests on, and hold to it.  → ``{project}``"""
+class AdmitGrant(Ask[Done]):
+    """Verify a grant and the registrations that it rests on, and hold to it."""
 
     envelope: EnvelopeBytes
     registrations: Annotated[tuple[EnvelopeBytes, ...], Between(1, MAX_DATASETS)]
@@ -81,17 +130,24 @@ class AdmitGrant:
 
 
 @dataclass(frozen=True)
-class HeldOptOut:
-    """→ ``{version, list}`` of the opt-out list that keyd holds to; 0 and null for a dataset that it has none of."""
+class OptOutHeld:
+    version: Count
+    list: Digest | None
+    """None, in version 0, for a dataset of which nobody said anything."""
+
+
+@dataclass(frozen=True)
+class HeldOptOut(Ask[OptOutHeld]):
+    """The opt-out list that keyd holds to."""
 
     dataset: Name
 
 
 @dataclass(frozen=True)
-class AdmitOptOut:
+class AdmitOptOut(Ask[Done]):
     """Verify an opt-out change, hold to its list, destroy the keys of copies made under the one before.
 
-    ``logged`` is its ``opt-out-changed``, which names the list.  → ``{dataset, destroyed: [{id, role, holder}]}``
+    ``logged`` is its ``opt-out-changed``, which names the list.
     """
 
     envelope: EnvelopeBytes
@@ -99,39 +155,60 @@ class AdmitOptOut:
 
 
 @dataclass(frozen=True)
-class AdmitClosure:
-    """Verify a freeze, closure or revocation and act on it at once.  → ``{project, action}``"""
+class AdmitClosure(Ask[Done]):
+    """Verify a freeze, closure or revocation and act on it at once."""
 
     envelope: EnvelopeBytes
 
 
 @dataclass(frozen=True)
-class AdmitUnfreeze:
-    """Verify that a freeze is lifted and give keys again; ``logged`` is its ``closure-accepted``.  → ``{project}``"""
+class AdmitUnfreeze(Ask[Done]):
+    """Verify that a freeze is lifted and give keys again; ``logged`` is its ``closure-accepted``."""
 
     envelope: EnvelopeBytes
     logged: LogProof
 
 
 @dataclass(frozen=True)
-class HeldRuntimes:
-    """→ ``{runtimes: {digest: {entry, registered}}}``: what keyd holds of the node runtimes of a cluster."""
+class RuntimeHeld:
+    entry: Count
+    """Number of the entry of the log that counts."""
+    registered: bool
+
+
+@dataclass(frozen=True)
+class RuntimesHeld:
+    runtimes: dict[Digest, RuntimeHeld]
+
+
+@dataclass(frozen=True)
+class HeldRuntimes(Ask[RuntimesHeld]):
+    """What keyd holds of the node runtimes of a cluster."""
 
     cluster: Name
 
 
 @dataclass(frozen=True)
-class AdmitRuntimes:
-    """Hold to what an admin said of node runtimes: ``runtime-installed``, ``runtime-withdrawn``.  → ``{}``"""
+class AdmitRuntimes(Ask[Done]):
+    """Hold to what an admin said of node runtimes: ``runtime-installed``, ``runtime-withdrawn``."""
 
     logged: LogProof
 
 
 @dataclass(frozen=True)
-class CreateKey:
+class LiveKey:
+    """What may be told of a key.  ``id`` is public, the key itself stays inside."""
+
+    id: KeyId
+    role: Name
+    holder: Annotated[str, Pattern(r"[A-Za-z0-9-]{0,64}")]
+
+
+@dataclass(frozen=True)
+class CreateKey(Ask[LiveKey]):
     """Make a key for a copy, a bundle, an attempt's outputs, or the project's de-identification.
 
-    → ``{key}``: its id.  The same again gives the same id.
+    The same again gives the same id.
     """
 
     project: Name
@@ -144,8 +221,8 @@ class CreateKey:
 
 
 @dataclass(frozen=True)
-class NoteManifest:
-    """A copy or bundle was sealed: from now on its key is for hand-over only.  → ``{}``"""
+class NoteManifest(Ask[Done]):
+    """A copy or bundle was sealed: from now on its key is for hand-over only."""
 
     project: Name
     role: Literal["copy", "bundle"]
@@ -155,8 +232,15 @@ class NoteManifest:
 
 
 @dataclass(frozen=True)
-class UseKey:
-    """A process of the data zone needs a key.  → ``{key}``; for ``stage`` also ``{deid}``.
+class GivenKey:
+    key: Key32 = field(repr=False)
+    deid: Key32 | None = field(repr=False)
+    """Of the project, only for ``stage``."""
+
+
+@dataclass(frozen=True)
+class UseKey(Ask[GivenKey]):
+    """A process of the data zone needs a key.
 
     ``select`` is for a sealed copy: to choose what one attempt is served of it.
     """
@@ -180,11 +264,22 @@ class CopyFacts:
 
 
 @dataclass(frozen=True)
-class BindNodes:
+class BoundNode:
+    public_key: Digest
+    runtime: Digest
+
+
+@dataclass(frozen=True)
+class BoundNodes:
+    nodes: dict[NodeName, BoundNode]
+    not_after: Moment
+
+
+@dataclass(frozen=True)
+class BindNodes(Ask[BoundNodes]):
     """First half of the hand-over: judge the attempt, bind each node's first public key.
 
-    → ``{nodes: {node: digest of its public key}, runtimes: {node: digest of its runtime}, not_after}``.  The same
-    request again gives the same.
+    The same request again gives the same.
     """
 
     project: Name
@@ -206,11 +301,20 @@ class BindNodes:
 
 
 @dataclass(frozen=True)
-class AnswerNodes:
+class AnsweredNodes:
+    nodes: bytes
+    """The list of nodes, exactly as every node is brought it."""
+    answers: dict[NodeName, NodeAnswer]
+    not_after: Moment
+    keys: tuple[KeyId, ...]
+    """That the answers hold."""
+
+
+@dataclass(frozen=True)
+class AnswerNodes(Ask[AnsweredNodes]):
     """Second half: sealed answers, given only against proof that every binding is in the log.
 
-    → ``{nodes: base64 of the list of nodes, answers: {node: its NodeAnswer}, digests: {node: digest}, not_after,
-    keys}``.  Again gives the same bytes.
+    Again gives the same bytes.
     """
 
     attempt: Holder
@@ -219,8 +323,13 @@ class AnswerNodes:
 
 
 @dataclass(frozen=True)
-class SignCheckpoint:
-    """→ ``{envelope}``.  Only a log that extends the last one signed gets a signature.
+class Signed:
+    envelope: EnvelopeBytes
+
+
+@dataclass(frozen=True)
+class SignCheckpoint(Ask[Signed]):
+    """Only a log that extends the last one signed gets a signature.
 
     The asker learns ``known`` first and reads the log afterwards; another one shows that the log is not the same.
     """
@@ -233,8 +342,8 @@ class SignCheckpoint:
 
 
 @dataclass(frozen=True)
-class SignRelease:
-    """→ ``{envelope}``.  keyd reads the decisions by itself before it signs."""
+class SignRelease(Ask[Signed]):
+    """keyd reads the decisions by itself before it signs."""
 
     payload: EnvelopeBytes
     decisions: Annotated[tuple[EnvelopeBytes, ...], Between(1, 16)]
@@ -243,18 +352,15 @@ class SignRelease:
 
 
 @dataclass(frozen=True)
-class SignCertificate:
-    """→ ``{envelope}``.  Only for a project of which keyd holds no key any more, naming each that it destroyed."""
+class SignCertificate(Ask[Signed]):
+    """Only for a project of which keyd holds no key any more, naming each that it destroyed."""
 
     payload: EnvelopeBytes
 
 
 @dataclass(frozen=True)
-class Destroy:
-    """Destroy keys: ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or those of one holder.
-
-    → ``{destroyed: [{id, role, holder}]}``: those that were alive until now.
-    """
+class Destroy(Ask[Done]):
+    """Destroy keys: ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or those of one holder."""
 
     project: Name
     what: Literal["copies", "outputs", "all"]
@@ -262,21 +368,41 @@ class Destroy:
 
 
 @dataclass(frozen=True)
-class Inspect:
-    """→ ``{live: [{id, role, holder}], destroyed: [{id, role, holder, at}], project_key, grant, master_rotated}``
+class DestroyedKey(LiveKey):
+    at: Moment
 
-    ``master_rotated``: whether the master key was replaced since the end of every key of the project.
-    """
+
+@dataclass(frozen=True)
+class ProjectKeys:
+    live: tuple[LiveKey, ...]
+    destroyed: tuple[DestroyedKey, ...]
+    project_key: bool
+    """Whether keyd has the key that the project's others are wrapped with."""
+    grant: Digest | None
+    master_rotated: bool
+    """Whether the master key was replaced since the end of every key of the project."""
+
+
+@dataclass(frozen=True)
+class Inspect(Ask[ProjectKeys]):
+    """Which keys a project has and had."""
 
     project: Name
 
 
 @dataclass(frozen=True)
-class TrySample:
+class Tried:
+    tried: Count
+    """How many keys, of whatever project."""
+    opened: bool
+    """Whether one of them opened it."""
+
+
+@dataclass(frozen=True)
+class TrySample(Ask[Tried]):
     """Try to open the manifest of a sealed copy, or of an attempt's outputs or bundle, with every key there is.
 
     ``head``: the object's first segment with its header, ``size`` the whole object's sealed bytes.
-    → ``{tried, opened}``: how many keys, of whatever project, and whether one of them opened it.
     """
 
     role: Literal["copy", "output"]
@@ -286,28 +412,5 @@ class TrySample:
     size: Count
 
 
-Ask = (
-    Status
-    | SigningKeys
-    | PinRoot
-    | HeldGrant
-    | AdmitGrant
-    | HeldOptOut
-    | AdmitOptOut
-    | AdmitClosure
-    | AdmitUnfreeze
-    | HeldRuntimes
-    | AdmitRuntimes
-    | CreateKey
-    | NoteManifest
-    | UseKey
-    | BindNodes
-    | AnswerNodes
-    | SignCheckpoint
-    | SignRelease
-    | SignCertificate
-    | Destroy
-    | Inspect
-    | TrySample
-)
-"""Every request there is."""
+ASKS: dict[str, type[Ask[object]]] = {cls.__name__: cls for cls in Ask.__subclasses__()}
+"""Every request there is, by its name."""

@@ -32,8 +32,8 @@ class OptOutHolder:
     def __init__(self, keystore: FileKeystore, roots: RootHolder) -> None:
         self._keys, self._roots = keystore, roots
 
-    def admit(self, raw: bytes, logged: list[tuple[int, Entry]]) -> str:
-        """Verify a change that the log says was accepted, and hold to the list it led to; gives the dataset."""
+    def admit(self, raw: bytes, logged: list[tuple[int, Entry]]) -> None:
+        """Verify a change that the log says was accepted, and hold to the list it led to."""
         envelope = Envelope.parse(raw)
         told = next(
             (
@@ -54,7 +54,7 @@ class OptOutHolder:
         with self._keys.transaction():
             held = self.held(change.dataset)
             if held.get("document") == envelope.digest:
-                return change.dataset
+                return
             if (change.version, change.supersedes) != (held["version"] + 1, held.get("document")):
                 raise OptOutOutdatedError(f"version {change.version} does not follow the one in force")
             # Kept, since the owner is known only once a grant came with the registration.
@@ -68,7 +68,6 @@ class OptOutHolder:
                 "organisations": sorted(organisations),
             }
             self._keys.remember(f"opt-out/{change.dataset}", strict_json.dumps(value).decode())
-        return change.dataset
 
     def held(self, dataset: str) -> dict[str, Any]:
         """``{version, document, list}``; version 0 alone where nobody said anything."""

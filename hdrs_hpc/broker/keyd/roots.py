@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.core.errors import NotFoundError
@@ -32,15 +31,14 @@ class RootHolder:
             raise NoTrustRootError()
         return self._root
 
-    def pin(self, raw: bytes, digest: str | None, entries: int) -> dict[str, Any]:
+    def pin(self, raw: bytes, digest: str | None, entries: int) -> None:
         """Pin the first root by its digest, or follow a proper succession.  Idempotent.
 
         ``entries`` is the length of the log that keyd signed last.
         """
         new = trust.load_root(raw, digest)
-        told = {"digest": new.digest, "version": new.document.version}
         if self._root is not None and new.digest == self._root.digest:
-            return told
+            return
         if self._root is None:
             if digest is None:
                 raise trust.TrustRootMismatchError("the first trust root is pinned by its digest")
@@ -50,4 +48,3 @@ class RootHolder:
             self._keys.remember("trust-root", base64.b64encode(raw).decode())
             self._keys.remember("trust-digest", new.digest)
         self._root = new
-        return told

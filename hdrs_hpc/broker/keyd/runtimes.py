@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
+from hdrs_hpc.broker.keyd.messages import RuntimeHeld
 from hdrs_hpc.core.errors import NotAllowedError
 
 REGISTERED, WITHDRAWN = "runtime-installed", "runtime-withdrawn"
@@ -53,30 +54,25 @@ class RuntimeHolder:
                 if entry.event not in (REGISTERED, WITHDRAWN) or entry.actor != ADMIN:
                     raise NotLoggedError("the entry is not an admin's word on a runtime")
                 cluster, digest = entry.subject["cluster"], entry.detail["digest"]
-                held = self._held(cluster)
-                if digest not in held or held[digest][0] < seq:
-                    held[digest] = (seq, entry.event == REGISTERED)
-                    self._keys.remember(_fact(cluster), json.dumps(held, sort_keys=True))
-
-    def told(self, cluster: str) -> dict[str, dict[str, int | bool]]:
-        """Digest → number of the entry that counts, and whether it registers."""
-        return {
-            digest: {"entry": seq, "registered": registered}
-            for digest, (seq, registered) in self._held(cluster).items()
-        }
+                held = self.held(cluster)
+                if digest not in held or held[digest].entry < seq:
+                    held[digest] = RuntimeHeld(seq, entry.event == REGISTERED)
+                    noted = {name: [said.entry, said.registered] for name, said in held.items()}
+                    self._keys.remember(_fact(cluster), json.dumps(noted, sort_keys=True))
 
     def require(self, cluster: str, digests: Iterable[str]) -> None:
         """Raise unless each digest is registered for the cluster and was not withdrawn."""
-        held = self._held(cluster)
+        held = self.held(cluster)
         for digest in digests:
             if digest not in held:
                 raise RuntimeNotRegisteredError(f"{digest} on {cluster}")
-            if not held[digest][1]:
+            if not held[digest].registered:
                 raise RuntimeWithdrawnError(f"{digest} on {cluster}")
 
-    def _held(self, cluster: str) -> dict[str, tuple[int, bool]]:
+    def held(self, cluster: str) -> dict[str, RuntimeHeld]:
+        """Digest → what the log says last of it."""
         found = json.loads(self._keys.fact(_fact(cluster)) or "{}")
-        return {digest: (seq, registered) for digest, (seq, registered) in found.items()}
+        return {digest: RuntimeHeld(*said) for digest, said in found.items()}
 
 
 def _fact(cluster: str) -> str:

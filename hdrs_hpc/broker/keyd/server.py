@@ -25,18 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keyd import messages
-from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES, receive, send
+from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.keyd import Keyd
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.broker.keyd.messages import ASKS
 from hdrs_hpc.core.errors import HdrsError, InternalError, NotAllowedError, SiteError
 from hdrs_hpc.core.line import Line
 from hdrs_hpc.protocol import wire
 
 REAP_EVERY_S = 30.0
 REQUEST_TIMEOUT_S = 60.0
-MAX_REQUEST_DEPTH = 8
-ASKS: dict[str, type] = {cls.__name__: cls for cls in typing.get_args(messages.Ask)}
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 logger = logging.getLogger("hdrs_hpc.keyd")
@@ -80,15 +77,12 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(path), _Handler)
         path.chmod(0o600)
 
-    def answer(self, raw: bytes) -> dict[str, Any]:
-        value = strict_json.loads(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=MAX_REQUEST_DEPTH)
-        if not isinstance(value, dict) or value.keys() != {"ask", "args"}:
+    def answer(self, said: dict[str, Any]) -> dict[str, Any]:
+        if said.keys() != {"ask", "args"} or not isinstance(said["ask"], str) or said["ask"] not in ASKS:
             raise wire.MessageError("not a request that keyd knows")
-        if not isinstance(value["ask"], str) or value["ask"] not in ASKS:
-            raise wire.MessageError("not a request that keyd knows")
-        ask: messages.Ask = wire.from_value(ASKS[value["ask"]], value["args"])
+        ask = wire.from_value(ASKS[said["ask"]], said["args"])
         with self.lock, _keystore_trouble():
-            return self.keyd.answer(ask)
+            return wire.to_value(self.keyd.answer(ask))
 
     def reap(self, stop: threading.Event) -> None:
         """Expiry does not wait for the broker: what is past its time dies here."""
@@ -111,7 +105,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 def _reply(line: Line, reply: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # who asked is gone, or does not listen
-        send(line, strict_json.dumps(reply))
+        send(line, reply)
         line.flush(time.monotonic() + REQUEST_TIMEOUT_S)
 
 

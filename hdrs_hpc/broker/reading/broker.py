@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection
 
 from hdrs_hpc import __version__
 from hdrs_hpc.broker import states
+from hdrs_hpc.broker.keyd.messages import KeydStatus
 from hdrs_hpc.broker.reading import models, permissions
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import alerts, documents, log, transition
@@ -54,12 +53,12 @@ def require_may_see(who: Who) -> None:
         raise NotFoundError("there is nothing at this address")
 
 
-def status(tx: Connection, audience: str, keyd: dict[str, Any] | None) -> models.Status:
+def status(tx: Connection, audience: str, keyd: KeydStatus | None) -> models.Status:
     """For admins and custodians, see :func:`require_may_see`; ``keyd`` is its own answer, None if it gave none."""
     return models.Status(
         audience=audience,
         version=__version__,
-        keyd=keyd,
+        keyd=models.Keyd(**vars(keyd) | {"log_root": keyd.log_root.hex()}) if keyd else None,
         jobs=transition.count(tx, "job"),
         projects=transition.count(tx, "project"),
         alerts=[models.Alert(**vars(item)) for item in alerts.every(tx)],

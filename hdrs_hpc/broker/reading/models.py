@@ -318,10 +318,20 @@ class Consistency(View):
     proof: list[str]
 
 
+class Keyd(View):
+    root: str | None
+    version: int | None
+    log_size: int
+    log_root: str
+    keystore_class: str
+    keystore_statement: str
+    giving: bool
+
+
 class Status(View):
     audience: str
     version: str
-    keyd: dict[str, Any] | None
+    keyd: Keyd | None = Field(description="What keyd says of itself; null if it said nothing.")
     jobs: dict[str, int]
     projects: dict[str, int]
     alerts: list[Alert]

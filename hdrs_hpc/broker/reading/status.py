@@ -95,16 +95,16 @@ def look(home: BrokerHome) -> BrokerStatus:
             processes=(
                 keyd,
                 _controller(home, pids.get("controller")),
-                *map(_cluster, heartbeats.clusters(home)),
+                *map(cluster_loop, heartbeats.clusters(home)),
                 ProcessState("web", pids.get("web"), web_lives, settings.url),
             ),
-            trust_root=told.get("root"),
+            trust_root=told.root if told else None,
             projects=_count(states.PROJECT, [item.state for item in projects.every(tx)]),
             jobs=_count(states.JOB, [item.state for item in jobs.active(tx)]),
             copies_under_way=len(copies.active(tx)),
             alerts=tuple(alerts.every(tx)),
             log_size=log.size(tx),
-            signed_size=told["checkpoint"]["size"] if told else None,
+            signed_size=told.log_size if told else None,
         )
     db.close()
     return status
@@ -114,14 +114,14 @@ def _count(table: dict[str, states.State], found: list[str]) -> dict[str, int]:
     return {state: found.count(state) for state in table if state in found}
 
 
-def _keyd(home: BrokerHome, pid: int | None) -> tuple[ProcessState, dict[str, Any]]:
+def _keyd(home: BrokerHome, pid: int | None) -> tuple[ProcessState, messages.KeydStatus | None]:
     if not home.keyd_socket.exists():
-        return ProcessState("keyd", pid, False, ""), {}
+        return ProcessState("keyd", pid, False, ""), None
     try:
         told = client.ask(home.keyd_socket, messages.Status(), wait_s=1.0)
     except HdrsError as error:
-        return ProcessState("keyd", pid, False, error.message), {}
-    return ProcessState("keyd", pid, True, f"keystore {told['keystore']['class']}"), told
+        return ProcessState("keyd", pid, False, error.message), None
+    return ProcessState("keyd", pid, True, f"keystore {told.keystore_class}"), told
 
 
 def _controller(home: BrokerHome, pid: int | None) -> ProcessState:
@@ -129,18 +129,21 @@ def _controller(home: BrokerHome, pid: int | None) -> ProcessState:
     beat = heartbeats.controller(home)
     if pid is None or beat is None or beat.pid != pid:
         return ProcessState("controller", pid, False, "" if pid is None else "not heard of yet")
-    return ProcessState("controller", pid, not beat.stale, _heard(beat))
+    return ProcessState("controller", pid, beat.well, _heard(beat))
 
 
-def _cluster(beat: heartbeats.Heartbeat) -> ProcessState:
+def cluster_loop(beat: heartbeats.Heartbeat) -> ProcessState:
     """One cluster's loop, a thread of the controller."""
-    return ProcessState(f"cluster {beat.cluster}", beat.pid, not beat.stale, _heard(beat))
+    return ProcessState(f"cluster {beat.cluster}", beat.pid, beat.well, _heard(beat))
 
 
 def _heard(beat: heartbeats.Heartbeat) -> str:
-    return (
-        f"stuck? last heard of {beat.age_s:.0f} s ago" if beat.stale else f"heard of {beat.age_s:.0f} s ago"
-    )
+    if beat.stale:
+        doing = f", in {beat.step} of {beat.about}" if beat.step else ""
+        return f"stuck? last heard of {beat.age_s:.0f} s ago{doing}"
+    if beat.failures:
+        return f"failed {beat.failures} times: {beat.failed_with}; it tries again"
+    return f"heard of {beat.age_s:.0f} s ago"
 
 
 def _pids(home: BrokerHome) -> dict[str, int]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sqlalchemy import Connection
 
 from hdrs_hpc.audit import merkle
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import documents, log, projects
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import HdrsError, SiteError
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 
-AskKeyd = Callable[[m.Ask], dict[str, Any]]
 TRIES = 20
 ASK_AGAIN = frozenset({"checkpoint-overtaken", "log-not-proven"})
 """keyd's reason codes, compared as text since they come through a socket: another process had a longer log signed,
@@ -43,8 +41,7 @@ def sign(db: Database, ask: AskKeyd) -> bytes:
             size = log.size(tx)
             root = log.root(tx, size)
             proof = merkle.consistency_proof(log.StoredTree(tx), known, size) if known <= size else []
-        reply = ask(m.SignCheckpoint(known, size, root, tuple(proof)))
-        envelope = base64.b64decode(reply["envelope"])
+        envelope = ask(m.SignCheckpoint(known, size, root, tuple(proof))).envelope
         with db.read() as tx:
             filed = log.checkpoint_of(tx, size) is not None
         if not filed:
@@ -55,15 +52,15 @@ def sign(db: Database, ask: AskKeyd) -> bytes:
     return _until_in_time(once)
 
 
-def ask_with_proof(
-    db: Database, ask: AskKeyd, seqs: Sequence[int], request: Callable[[m.LogProof], m.Ask]
-) -> dict[str, Any]:
+def ask_with_proof[R](
+    db: Database, ask: AskKeyd, seqs: Sequence[int], request: Callable[[m.LogProof], m.Ask[R]]
+) -> R:
     """keyd's reply to ``request``, made with proof that the entries ``seqs`` are in the signed log.
 
     Signs the log first, so whoever asks for something that keyd gives has said so in the log by then.
     """
 
-    def once() -> dict[str, Any]:
+    def once() -> R:
         sign(db, ask)
         return ask(request(_proof(db, seqs, _signed_size(ask))))
 
@@ -78,14 +75,14 @@ def tell_keyd(db: Database, ask: AskKeyd, project: str) -> None:
     held = ask(m.HeldGrant(project))
     with db.read() as tx:
         accepted = _accepted(tx, "grant-accepted", project)
-        untold = projects.unfreezes(tx, project).keys() - set(held["unfrozen"])
+        untold = projects.unfreezes(tx, project).keys() - set(held.unfrozen)
         lifted = [
             (seq, raw)
             for seq, raw in _accepted(tx, "closure-accepted", project)
             if Envelope.parse(raw).digest in untold
         ]
     digests = [Envelope.parse(raw).digest for _, raw in accepted]
-    for seq, raw in accepted[digests.index(held["grant"]) + 1 if held["grant"] in digests else 0 :]:
+    for seq, raw in accepted[digests.index(held.grant) + 1 if held.grant in digests else 0 :]:
         with db.read() as tx:
             rests_on = _registrations(tx, raw)
         seqs = [seq, *(number for number, _ in rests_on)]
@@ -116,8 +113,8 @@ def _registrations(tx: Connection, grant: bytes) -> list[tuple[int, bytes]]:
 
 def tell_runtimes(db: Database, ask: AskKeyd, cluster: str) -> None:
     """Have keyd hold to what admins said of the cluster's node runtimes since it was told last.  Idempotent."""
-    held = ask(m.HeldRuntimes(cluster))["runtimes"].values()
-    newest = max((said["entry"] for said in held), default=-1)
+    held = ask(m.HeldRuntimes(cluster)).runtimes.values()
+    newest = max((said.entry for said in held), default=-1)
     with db.read() as tx:
         said = [*log.of_event(tx, "runtime-installed"), *log.of_event(tx, "runtime-withdrawn")]
     seqs = sorted(entry.seq for entry in said if entry.subject["cluster"] == cluster and entry.seq > newest)
@@ -127,7 +124,7 @@ def tell_runtimes(db: Database, ask: AskKeyd, cluster: str) -> None:
 
 def tell_opt_outs(db: Database, ask: AskKeyd, dataset: str) -> None:
     """Have keyd hold to the opt-out list of a dataset as it was accepted here, each version in turn.  Idempotent."""
-    held = ask(m.HeldOptOut(dataset))["version"]
+    held = ask(m.HeldOptOut(dataset)).version
     with db.read() as tx:
         accepted = [e for e in log.of_event(tx, "opt-out-changed") if e.subject["dataset"] == dataset]
         changes = [(e.seq, documents.get(tx, e.subject["document"]).raw) for e in accepted]
@@ -146,8 +143,7 @@ def _proof(db: Database, seqs: Sequence[int], size: int) -> m.LogProof:
 
 
 def _signed_size(ask: AskKeyd) -> int:
-    size: int = ask(m.Status())["checkpoint"]["size"]
-    return size
+    return ask(m.Status()).log_size
 
 
 def _until_in_time[Got](once: Callable[[], Got]) -> Got:

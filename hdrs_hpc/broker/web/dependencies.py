@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
@@ -46,15 +46,15 @@ class Web:
     home: BrokerHome
     settings: BrokerSettings
     db: Database
-    ask: Callable[[messages.Ask], dict[str, Any]]
+    ask: messages.AskKeyd
     tokens: Tokens
     challenges: Challenges
     brake: Brake
 
     @classmethod
     def open(cls, home: BrokerHome) -> Web:
-        def ask(request: messages.Ask) -> dict[str, Any]:
-            if not isinstance(request, ASKED_BY_WEB):
+        def ask[R](request: messages.Ask[R]) -> R:
+            if type(request) not in ASKED_BY_WEB:
                 raise InternalError(f"web may not ask keyd for {type(request).__name__}")
             return client.ask(home.keyd_socket, request)
 
@@ -99,7 +99,7 @@ def get_who(
 
 
 def get_address(request: Request) -> str:
-    """Where the request came from; only for counting."""
+    """Where the request came from: for counting refusals, and for metrics, which tell nothing of people or data."""
     return request.client.host if request.client else "unknown"
 
 

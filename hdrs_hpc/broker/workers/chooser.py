@@ -8,7 +8,6 @@ the linked tables' rows of their patients.  What that manifest does not name doe
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import sys
 from collections.abc import Mapping
@@ -111,7 +110,7 @@ def choose(home: BrokerHome, attempt_name: str) -> dict[str, Any]:
 
 def _open(broker: OpenBroker, name: str, copy: Copy, use: DataUse) -> _Input:
     assert copy.manifest_digest is not None
-    key = base64.b64decode(use_key(broker, "select", copy.project, copy.id)["key"])
+    key = use_key(broker, "select", copy.project, copy.id).key
     objects = broker.cluster(copy.cluster, copy.project).objects(*layout.copy_parts(copy.project, copy.id))
     whole = SealedCopy.open(objects, key, "copy", copy.project, copy.id, copy.manifest_digest)
     told = index.from_bytes(whole.read(INDEX))

@@ -7,7 +7,6 @@ de-identification key, holds them in memory only, and writes its result where th
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import hashlib
 import json
@@ -67,10 +66,11 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
             raise InventoryMissingError()
-        keys = use_key(broker, "stage", copy.project, copy.id)
+        given = use_key(broker, "stage", copy.project, copy.id)
         folder = home.staging_dir(copy.id)
         cluster = broker.cluster(copy.cluster, copy.project)
-        key = base64.b64decode(keys["key"])
+        key, deid = given.key, given.deid
+        assert deid is not None
         builder = CopyBuilder(
             cluster.objects(*layout.copy_parts(copy.project, copy.id)),
             key,
@@ -79,7 +79,6 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             copy.id,
             folder / "journals",
         )
-        deid = base64.b64decode(keys["deid"])
         recipe = json.loads(copy.recipe)
         pixels = PixelRules.model_validate(recipe.get("pixels", {}))
         plan = StagePlan(

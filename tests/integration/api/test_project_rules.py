@@ -159,7 +159,6 @@ def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> N
     text = file.read_text()
     begin, end = text.index("workload:"), text.index("resources:")
     file.write_text(text[:begin] + OWN_CODE + text[end:])
-    (opened.folder / "code").mkdir()
     (opened.folder / "code/main.py").write_text("def run(context): pass\n")
     result = run(spec, "check", file, "--json")
     assert result.exit_code == 0, result.output

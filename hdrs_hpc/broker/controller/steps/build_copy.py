@@ -37,13 +37,11 @@ class Begin:
 
     def act(self, broker: OpenBroker) -> None:
         copy = self.copy
-        key = broker.ask(
-            m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version, copy.opt_out)
-        )["key"]
-        deid = broker.ask(m.CreateKey(copy.project, "deid", "project", None, None))["key"]
+        key = broker.ask(m.CreateKey(copy.project, "copy", copy.id, copy.dataset, copy.version, copy.opt_out))
+        deid = broker.ask(m.CreateKey(copy.project, "deid", "project", None, None))
         with broker.db.write() as tx:
-            log_made(tx, copy.project, "copy", copy.id, key)
-            log_made(tx, copy.project, "deid", "project", deid)
+            log_made(tx, copy.project, "copy", copy.id, key.id)
+            log_made(tx, copy.project, "deid", "project", deid.id)
             transition.move(tx, "copy", copy.subject, "PENDING", "STAGING")
 
 

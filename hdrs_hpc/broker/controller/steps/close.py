@@ -8,7 +8,7 @@ the cluster; the certificate does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
@@ -96,10 +96,10 @@ class OpenStep:
             lifted = projects.unfreezes(tx, project.name) if unfrozen else {}
         held = broker.ask(m.HeldGrant(project.name))
         known = (
-            held["grant"] == project.grant
-            and lifted.keys() <= set(held["unfrozen"])
+            held.grant == project.grant
+            and lifted.keys() <= set(held.unfrozen)
             and all(
-                broker.ask(m.HeldOptOut(dataset))["list"] == (statement.list if statement else None)
+                broker.ask(m.HeldOptOut(dataset)).list == (statement.list if statement else None)
                 for dataset, statement in said.items()
             )
         )
@@ -159,9 +159,12 @@ class DestroyProjectKeys:
 class Certify:
     """Look into every place, then sign what was found."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     project: Project
+
+    @property
+    def waits_for(self) -> str:
+        """All sites of its project, as the project's own accounts: no other project's certificate waits with it."""
+        return f"project/{self.project.name}"
 
     def act(self, broker: OpenBroker) -> None:
         log_destroyed(broker, self.project.name)
@@ -178,12 +181,12 @@ class ClosingStep:
         return Closing(
             project=project,
             copy_keys_live=(
-                project.copy_keys_destroyed_at is None or any(r["role"] == "copy" for r in held["live"])
+                project.copy_keys_destroyed_at is None or any(key.role == "copy" for key in held.live)
             ),
             jobs_left=len(listed),
             building=any(copy.state in ("PENDING", "STAGING") for copy in staged),
             to_unlink=tuple(copy for copy in staged if copy.unlinked is None),
-            keys_live=bool(held["live"]) or held["project_key"],
+            keys_live=bool(held.live) or held.project_key,
         )
 
     def decide(self, facts: Closing) -> Any:

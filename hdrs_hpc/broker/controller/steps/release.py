@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,8 +150,7 @@ class Release:
             # Such as a checker who joined the project meanwhile: nothing has left, and nothing will.
             EndJob(job, Outcome.FAILED, error.code, {"message": error.message}).act(broker)
             return
-        envelope = base64.b64decode(signed["envelope"])
-        self._publish(broker, envelope)
+        self._publish(broker, signed.envelope)
         with broker.db.write() as tx:
             artefacts.note(tx, job.id, item.name, release_record=_digest(record))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -69,12 +68,14 @@ class Observed:
 class Bind:
     """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
     served: Served
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         try:
@@ -97,6 +98,7 @@ class Bind:
             return
         subject = {**self.job.subject, "attempt": self.attempt.name}
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             seqs = [
@@ -105,9 +107,9 @@ class Bind:
                     "handover-bound",
                     {**subject, "node": node},
                     actor=log.KEYD,
-                    detail={"public-key": public_key, "runtime": bound["runtimes"][node]},
+                    detail={"public-key": said.public_key, "runtime": said.runtime},
                 )
-                for node, public_key in sorted(bound["nodes"].items())
+                for node, said in sorted(bound.nodes.items())
             ]
             jobs.note_attempt(tx, self.attempt.name, handover="bound", bindings={"seqs": seqs})
 
@@ -160,11 +162,13 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
 class Deliver:
     """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt
@@ -183,9 +187,7 @@ class Deliver:
             return
         if attempt.handover == "bound":
             self._log_answered(broker, given)
-        nodes = base64.b64decode(given["nodes"])
-        answers = {node: wire.from_value(handover.NodeAnswer, raw) for node, raw in given["answers"].items()}
-        replies = _deliver(broker, job, attempt, self.found, answers, nodes)
+        replies = _deliver(broker, job, attempt, self.found, given.answers, given.nodes)
         refused = next((reply for reply in replies if reply.refused), None)
         if refused is not None:
             refuse(broker, job, attempt, AnswerDeclinedError(f"{refused.refused}", where=refused.node))
@@ -195,17 +197,18 @@ class Deliver:
             log.append(tx, "handover-closed", {**job.subject, "attempt": attempt.name})
             alerts.clear(tx, f"job/{job.id}")
 
-    def _log_answered(self, broker: OpenBroker, given: dict[str, Any]) -> None:
+    def _log_answered(self, broker: OpenBroker, given: m.AnsweredNodes) -> None:
         bound = {}
         with broker.db.read() as tx:
             for seq in (self.attempt.bindings or {})["seqs"]:
                 entry = Entry.from_bytes(log.entry(tx, seq))
                 bound[entry.subject["node"]] = entry.detail["public-key"]
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
-            require_living(tx, self.job.project, given["keys"])
-            for node, digest in sorted(given["digests"].items()):
+            require_living(tx, self.job.project, given.keys)
+            for node, answer in sorted(given.answers.items()):
                 log.append(
                     tx,
                     "handover-answered",
@@ -213,9 +216,9 @@ class Deliver:
                     actor=log.KEYD,
                     detail={
                         "public-key": bound[node],
-                        "answer": digest,
-                        "keys": given["keys"],
-                        "not-after": given["not_after"],
+                        "answer": answer.digest(),
+                        "keys": list(given.keys),
+                        "not-after": given.not_after,
                     },
                 )
             jobs.note_attempt(tx, self.attempt.name, handover="answered")
@@ -342,6 +345,7 @@ class RunStep:
 def refuse(broker: OpenBroker, job: Job, attempt: Attempt, error: HdrsError) -> None:
     """A hand-over that must not happen: log it, alarm, stop the attempt."""
     with broker.db.write() as tx:
+        jobs.require_unmoved(tx, job)
         outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         log.append(
             tx,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -131,16 +131,14 @@ class _Trial:
         if size < HEADER_BYTES + TAG_BYTES or len(head) != min(size, SEGMENT_BYTES):
             return None
         try:
-            answer: dict[str, Any] = self.broker.ask(
-                m.TrySample(self.role, self.project, self.holder, head, size)
-            )
+            answer = self.broker.ask(m.TrySample(self.role, self.project, self.holder, head, size))
         except HdrsError as error:
             if error.code == SealBrokenError.code:
                 return None  # somebody's file under a manifest's name: no key would open it
             raise
-        if answer["opened"]:
+        if answer.opened:
             raise SampleOpensError(where=self.holder)
-        return int(answer["tried"])
+        return answer.tried
 
 
 def _pointed(cluster: Cluster, project: str, attempt: str) -> list[str]:

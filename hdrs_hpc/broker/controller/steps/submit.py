@@ -7,7 +7,6 @@ submit again only when the cluster proves absence and a late arrival is excluded
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -75,6 +74,7 @@ class Submit:
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
         request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, job)
             opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
             jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(broker.now()))
         try:
@@ -107,7 +107,7 @@ class Submit:
             scratch=cluster.scratch_path(),
             node_tmp=settings.node_tmp,
             runtime_digest=installed_runtime(broker.home, settings.name, job.project),
-            broker_key=broker.ask(m.SigningKeys())["handover-answer"],
+            broker_key=broker.ask(m.SigningKeys()).lines["handover-answer"],
             isolation=job.decision["isolation"],
             memory_mb=resources.mem,
             lifetime_s=lifetime_s,
@@ -253,7 +253,7 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
     folder = broker.home.staging_dir(f"bundle-{attempt.name}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        reply = use_key(broker, "bundle", job.project, attempt.name)
+        given = use_key(broker, "bundle", job.project, attempt.name)
     except KeydRefusedError as error:
         if error.code == "manifest-settled":
             return  # sealed before; keyd remembers
@@ -264,7 +264,7 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
     parts = layout.bundle_parts(job.project, attempt.name)
     builder = CopyBuilder(
         broker.cluster(job.cluster, job.project).objects(*parts),
-        base64.b64decode(reply["key"]),
+        given.key,
         "copy",
         job.project,
         attempt.name,
@@ -279,7 +279,7 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
 
 
 def _make_key(broker: OpenBroker, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
-    key = broker.ask(m.CreateKey(job.project, role, attempt.name, None, None))["key"]
+    key = broker.ask(m.CreateKey(job.project, role, attempt.name, None, None)).id
     with broker.db.write() as tx:
         log_made(tx, job.project, role, attempt.name, key)
 

@@ -65,7 +65,7 @@ class World:
         self.home = BrokerHome(folder)
         self.home.make_folders()
         self.site = Site()
-        self.live: list[dict[str, str]] = []
+        self.live: list[m.LiveKey] = []
         self.gives = False
         self.db = SimpleNamespace(read=self._no_artefacts)
 
@@ -76,12 +76,12 @@ class World:
     def cluster(self, _name: str, _project: str) -> Site:
         return self.site
 
-    def ask(self, request: m.Ask) -> dict[str, Any]:
+    def ask(self, request: m.Ask[Any]) -> Any:
         if isinstance(request, m.Inspect):
-            return {"live": self.live, "project_key": False}
+            return m.ProjectKeys(tuple(self.live), (), False, None, False)
         assert isinstance(request, m.UseKey)
         if self.gives:
-            return {"key": "…"}
+            return m.GivenKey(b"k" * 32, None)
         raise KeydRefusedError(NotAllowedError("no").as_dict())
 
 
@@ -203,7 +203,7 @@ def test_a_place_that_is_not_empty_says_so_and_bars_the_certificate(world: World
 
 
 def test_a_key_that_lives_bars_every_row_that_rests_on_it(world: World) -> None:
-    world.live = [{"id": "K-1", "role": "copy", "holder": COPY}]
+    world.live = [m.LiveKey("K-1", "copy", COPY)]
     found = rows(world)
     for place in ("key-store", "sealed-copies", "attempt-bundle", "attempt-outputs", "quarantine"):
         assert found[place].result == FOUND

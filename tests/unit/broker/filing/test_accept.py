@@ -70,7 +70,7 @@ def test_the_same_spec_from_many_threads_at_once_is_one_job(desk: Desk) -> None:
     raw = desk.sign("job-spec", desk.spec(), "rae").to_bytes()
     lock, receipts = threading.Lock(), []
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         with lock:  # keyd answers one request after the other
             return desk.ask(request)
 
@@ -88,7 +88,7 @@ def test_the_same_spec_from_many_threads_at_once_is_one_job(desk: Desk) -> None:
 
 
 def test_keyd_holds_to_a_grant_as_soon_as_it_is_accepted(desk: Desk) -> None:
-    assert desk.ask(m.Inspect(PROJECT))["grant"] == desk.in_force("grant")
+    assert desk.ask(m.Inspect(PROJECT)).grant == desk.in_force("grant")
 
 
 # --- who signs
@@ -255,7 +255,7 @@ def test_a_grant_that_does_not_follow_or_names_what_is_not_there(
     if value["supersedes"] is None:
         del value["supersedes"]
     assert desk.refused(lambda: desk.file("grant", value, "ada", "bob")) == code
-    assert desk.ask(m.Inspect(PROJECT))["grant"] == desk.in_force("grant")
+    assert desk.ask(m.Inspect(PROJECT)).grant == desk.in_force("grant")
 
 
 def test_a_frozen_project_gets_no_new_grant(desk: Desk) -> None:
@@ -288,7 +288,7 @@ def test_a_root_changed_below_threshold_or_out_of_line(
 ) -> None:
     value = desk.party.root_value(version=2, supersedes=desk.root.digest) | changes
     assert desk.refused(lambda: desk.file("trust-root", value, *people)) == code
-    assert desk.ask(m.Status())["root"] == desk.root.digest
+    assert desk.ask(m.Status()).root == desk.root.digest
 
 
 def test_nothing_is_believed_or_logged_before_there_is_a_root(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_the_first_root_is_pinned_by_a_digest_that_came_another_way(tmp_path: Pa
     with pytest.raises(HdrsError) as refused:
         trust_root.accept_first(desk.db, desk.ask, raw, ONES)
     assert refused.value.code == "trust-root-mismatch"
-    assert (desk.count("documents"), desk.entries(), desk.ask(m.Status())["root"]) == (0, [], None)
+    assert (desk.count("documents"), desk.entries(), desk.ask(m.Status()).root) == (0, [], None)
 
 
 # --- decisions
@@ -365,7 +365,7 @@ def test_a_decision_stays_sealed_in_the_log_until_all_have_decided(desk: Desk) -
 def test_a_closure_freezes_keyd_before_the_database(desk: Desk) -> None:
     seen: list[bool] = []
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         if isinstance(request, m.AdmitClosure):
             with desk.db.read() as tx:
                 seen.append(projects.get(tx, PROJECT).frozen)
@@ -384,7 +384,7 @@ def test_a_project_is_closed_although_keyd_was_never_told_of_its_grant(tmp_path:
     desk.pin()
     desk.file("dataset-registration", REGISTRATION, "ada", "bob")
 
-    def dying(request: m.Ask) -> dict[str, Any]:
+    def dying[R](request: m.Ask[R]) -> R:
         if isinstance(request, m.AdmitGrant):
             raise KeydUnreachableError()
         return desk.ask(request)
@@ -392,9 +392,9 @@ def test_a_project_is_closed_although_keyd_was_never_told_of_its_grant(tmp_path:
     with pytest.raises(KeydUnreachableError):
         raw = desk.sign("grant", desk.grant(), "ada", "bob").to_bytes()
         accept.accept(desk.db, dying, raw, home=desk.home)
-    assert desk.ask(m.Inspect(PROJECT))["grant"] is None
+    assert desk.ask(m.Inspect(PROJECT)).grant is None
     desk.file("closure", OTHERS["closure"][1], "ada")
-    assert desk.ask(m.Inspect(PROJECT))["grant"] == desk.in_force("grant")
+    assert desk.ask(m.Inspect(PROJECT)).grant == desk.in_force("grant")
     with pytest.raises(HdrsError) as refused:
         desk.ask(m.CreateKey(PROJECT, "output", "A1", None, None))
     assert refused.value.code == "project-frozen"
@@ -409,7 +409,7 @@ def test_a_closed_project_can_still_be_revoked(desk: Desk) -> None:
 
 
 def test_trouble_that_may_pass_is_not_written_down_as_a_refusal(desk: Desk) -> None:
-    def down(request: m.Ask) -> dict[str, Any]:
+    def down[R](request: m.Ask[R]) -> R:
         raise KeydUnreachableError()
 
     before = desk.contents(), len(desk.entries())

@@ -54,7 +54,7 @@ def test_changes_add_up_to_the_list_and_each_gives_it_another_digest(desk: Desk)
     change(desk, ["B2"])
     lists = [item.list for item in said(desk)]
     assert len(set(lists)) == 4, "also where the same patients are on it again"
-    assert desk.ask(m.HeldOptOut(DATASET)) == {"version": 4, "list": lists[-1]}
+    assert desk.ask(m.HeldOptOut(DATASET)) == m.OptOutHeld(4, lists[-1])
     assert {item.about for item in said(desk)} == {10}
 
 
@@ -186,7 +186,7 @@ def test_who_brings_ids_learns_which_of_them_are_on_the_list(desk: Desk) -> None
 
 
 def test_keyd_learns_of_a_change_whose_acceptance_was_cut_off(desk: Desk) -> None:
-    def dies(request: m.Ask) -> dict[str, Any]:
+    def dies[R](request: m.Ask[R]) -> R:
         if isinstance(request, m.AdmitOptOut):
             raise KeyboardInterrupt
         return desk.ask(request)
@@ -194,6 +194,6 @@ def test_keyd_learns_of_a_change_whose_acceptance_was_cut_off(desk: Desk) -> Non
     raw = desk.sign("opt-out-change", desk.opt_out(["B2"]), "ada").to_bytes()
     with pytest.raises(KeyboardInterrupt):
         accept.accept(desk.db, dies, raw, home=desk.home)
-    assert desk.ask(m.HeldOptOut(DATASET))["version"] == 1
+    assert desk.ask(m.HeldOptOut(DATASET)).version == 1
     assert desk.take(raw).known, "the custodian sends it again, or the controller tells keyd at its next tick"
-    assert desk.ask(m.HeldOptOut(DATASET))["list"] == said(desk)[-1].list
+    assert desk.ask(m.HeldOptOut(DATASET)).list == said(desk)[-1].list

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 from collections.abc import Callable
@@ -63,7 +62,7 @@ def test_an_agent_gets_exactly_what_was_decided_for_it(room: KeyRoom, node: Node
 
 def test_the_answer_is_signed_for_this_broker_project_attempt_node_and_key(room: KeyRoom, node: Node) -> None:
     envelope = Envelope.parse(room.hand_over(node)["n1"].envelope)
-    line = room.ask(m.SigningKeys())["handover-answer"]
+    line = room.ask(m.SigningKeys()).lines["handover-answer"]
     sshsig.verify(line, envelope.signatures[0].sig, handover.NAMESPACE, envelope.pae())
     binding = handover.parse_answer(envelope.payload).binding
     told = (binding.audience, binding.project, binding.attempt, binding.node, binding.manifests)
@@ -349,12 +348,12 @@ def test_an_attempt_that_began_never_or_too_long_ago(room: KeyRoom, node: Node, 
 
 
 def test_a_start_in_the_future_buys_no_time(room: KeyRoom, node: Node) -> None:
-    assert room.bind(node, started_at="2027-03-01T00:00:00Z")["not_after"] == "2027-01-15T14:10:00Z"
+    assert room.bind(node, started_at="2027-03-01T00:00:00Z").not_after == "2027-01-15T14:10:00Z"
 
 
 def test_keys_end_with_the_project_however_long_the_job_may_run(room: KeyRoom, node: Node) -> None:
     room.now = clock.from_text("2027-06-30T23:30:00Z")
-    assert room.bind(node)["not_after"] == "2027-07-01T00:00:00Z"
+    assert room.bind(node).not_after == "2027-07-01T00:00:00Z"
 
 
 # --- somebody else asks
@@ -388,7 +387,7 @@ def test_a_spec_is_one_job_for_ever_with_as_many_attempts_as_it_takes(room: KeyR
     for change in ({"job": "ZZZZZZ"}, {"spec": room.spec("purpose", "Something else")}):
         with pytest.raises(HandoverRefusedError, match="another job"):
             room.bind(again, attempt=OTHER_ATTEMPT, **change)
-    assert room.bind(again, attempt=OTHER_ATTEMPT)["nodes"].keys() == {"n1"}
+    assert room.bind(again, attempt=OTHER_ATTEMPT).nodes.keys() == {"n1"}
 
 
 def test_an_answer_for_an_attempt_that_was_never_bound(room: KeyRoom, node: Node) -> None:
@@ -495,12 +494,13 @@ def _another_attempts(room: KeyRoom, node: Node) -> m.LogProof:
 
 def _another_keys(room: KeyRoom, node: Node) -> m.LogProof:
     bound = room.bind(node)
-    return room.proof(*room.tell_bound(bound | {"nodes": {"n1": ONES}}))
+    forged = {"n1": dataclasses.replace(bound.nodes["n1"], public_key=ONES)}
+    return room.proof(*room.tell_bound(dataclasses.replace(bound, nodes=forged)))
 
 
 def _one_too_many(room: KeyRoom, node: Node) -> m.LogProof:
     bound = room.bind(node)
-    other = bound | {"nodes": {"n2": ONES}, "runtimes": {"n2": ONES}}
+    other = dataclasses.replace(bound, nodes={"n2": m.BoundNode(ONES, ONES)})
     return room.proof(*room.tell_bound(bound), *room.tell_bound(other))
 
 
@@ -539,8 +539,9 @@ def test_a_copys_key_is_for_building_it_and_after_that_for_hand_over_only(room: 
     version = GRANT["data"]["north-chest-ct"]["version"]
     room.ask(m.CreateKey("lung-fm", "copy", "C2", "north-chest-ct", version, LIST))
     keys = room.ask(m.UseKey("stage", "lung-fm", "C2"))
-    assert {len(base64.b64decode(keys[name])) for name in ("key", "deid")} == {32}
-    assert keys["key"] != keys["deid"]
+    assert keys.deid is not None
+    assert len(keys.key) == len(keys.deid) == 32
+    assert keys.key != keys.deid
     room.ask(m.NoteManifest("lung-fm", "copy", "C2", "m", ONES))
     with pytest.raises(HdrsError) as refused:
         room.ask(m.UseKey("stage", "lung-fm", "C2"))
@@ -572,7 +573,7 @@ def test_no_key_for_a_copy_of_what_is_not_granted(
 def test_outputs_are_opened_until_the_time_for_reviews_is_over(room: KeyRoom) -> None:
     ask = m.UseKey("collect", "lung-fm", ATTEMPT)
     room.now = clock.from_text("2027-07-01T00:00:00Z") + timedelta(days=14, seconds=-1)
-    assert room.ask(ask)["key"]
+    assert room.ask(ask).key
     room.later(seconds=1)
     with pytest.raises(ProjectNotInTimeError):
         room.ask(ask)

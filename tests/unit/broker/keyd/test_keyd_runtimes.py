@@ -36,7 +36,7 @@ def with_runtime(node: Node, digest: str) -> Hello:
 
 def test_a_registered_runtime_is_bound_and_named(room: KeyRoom, node: Node) -> None:
     bound = room.bind(node)
-    assert bound["runtimes"] == {"n1": ONES}
+    assert bound.nodes["n1"].runtime == ONES
     assert room.answer(*room.tell_bound(bound))
 
 
@@ -118,14 +118,16 @@ def test_entries_that_are_no_admins_word_on_a_runtime(
     seq = room.tell(event, subject, actor, **detail)
     with pytest.raises(NotLoggedError, match="admin"):
         room.ask(m.AdmitRuntimes(room.proof(seq)))
-    assert TWOS not in room.ask(m.HeldRuntimes(CLUSTER))["runtimes"]
+    assert TWOS not in room.ask(m.HeldRuntimes(CLUSTER)).runtimes
 
 
 def test_a_binding_that_the_log_tells_with_another_runtime_or_with_none(room: KeyRoom, node: Node) -> None:
     bound = room.bind(node)
     subject = {"project": "lung-fm", "job": "7K3QW2", "attempt": ATTEMPT, "node": "n1"}
     for runtime in ({"runtime": TWOS}, {}):
-        seq = room.tell("handover-bound", subject, "broker/keyd", public_key=bound["nodes"]["n1"], **runtime)
+        seq = room.tell(
+            "handover-bound", subject, "broker/keyd", public_key=bound.nodes["n1"].public_key, **runtime
+        )
         with pytest.raises(NotLoggedError):
             room.answer(seq)
     assert room.answer(*room.tell_bound(bound))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -26,6 +28,7 @@ from hypothesis import strategies as st
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import channel, client, server
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.channel import KeydVersionError
 from hdrs_hpc.broker.keyd.client import KeydRefusedError, KeydUnreachableError, ask
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.core import strict_json
@@ -88,11 +91,13 @@ def raw_exchange(home: BrokerHome, raw: bytes, *, framed: bool = True) -> dict[s
             peer.sendall(struct.pack(">I", len(raw)) + raw if framed else raw)
             peer.shutdown(socket.SHUT_WR)
         try:
-            answer = channel.receive(Line(peer), time.monotonic() + 10)
-            reply: dict[str, Any] = strict_json.loads(answer, max_bytes=1 << 20)
+            return channel.receive(Line(peer), time.monotonic() + 10)
         except ConnectionError:
             return None
-    return reply
+
+
+def written(name: object, args: object, version: object = m.VERSION) -> bytes:
+    return strict_json.dumps({"version": version, "ask": name, "args": args})
 
 
 def assert_refused_as_input(reply: dict[str, Any] | None) -> None:
@@ -103,7 +108,7 @@ def assert_refused_as_input(reply: dict[str, Any] | None) -> None:
 
 # --- malformed requests
 
-NAMES = st.sampled_from(sorted(server.ASKS))
+NAMES = st.sampled_from(sorted(m.ASKS))
 ANY_JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -131,7 +136,7 @@ def test_json_that_is_no_request(in_process: BrokerHome, value: Any) -> None:
 @fuzz
 @given(name=NAMES | ANY_JSON, args=ANY_JSON)
 def test_requests_with_made_up_names_and_arguments(in_process: BrokerHome, name: Any, args: Any) -> None:
-    reply = raw_exchange(in_process, strict_json.dumps({"ask": name, "args": args}))
+    reply = raw_exchange(in_process, written(name, args))
     if not (args == {} and name in ("Status", "SigningKeys")):
         assert_refused_as_input(reply)
 
@@ -163,15 +168,18 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return st.booleans()
     if origin is tuple:
         return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
+    if hint in (str, bytes):
+        return st.text(max_size=20) if hint is str else st.binary(max_size=20)
+    if origin is dict:
+        return st.dictionaries(*map(of_type, arguments), max_size=2)
     fields = wire._hints(hint)
     return st.builds(hint, **{name: of_type(field) for name, field in fields.items()})
 
 
 @fuzz
-@given(request=st.one_of([of_type(cls) for cls in server.ASKS.values()]))
-def test_well_formed_requests_about_nothing_that_exists(in_process: BrokerHome, request: m.Ask) -> None:
-    raw = strict_json.dumps({"ask": type(request).__name__, "args": wire.to_value(request)})
-    reply = raw_exchange(in_process, raw)
+@given(request=st.one_of([of_type(cls) for cls in m.ASKS.values()]))
+def test_well_formed_requests_about_nothing_that_exists(in_process: BrokerHome, request: m.Ask[Any]) -> None:
+    reply = raw_exchange(in_process, written(type(request).__name__, wire.to_value(request)))
     assert reply is not None
     assert "ok" in reply or reply["error"]["kind"] != "bug", (request, reply)
 
@@ -180,7 +188,7 @@ def test_half_requests_lying_lengths_and_silence_are_dropped(in_process: BrokerH
     for raw in (b"", b"\0", struct.pack(">I", 100) + b"{}", struct.pack(">I", 0xFFFFFFFF), b"\xff" * 64):
         reply = raw_exchange(in_process, raw, framed=False)
         assert reply is None or "error" in reply
-    assert ask(in_process.keyd_socket, m.Status())["giving"]
+    assert ask(in_process.keyd_socket, m.Status()).giving
 
 
 def test_a_request_nested_too_deeply(in_process: BrokerHome) -> None:
@@ -196,11 +204,77 @@ def test_a_document_with_one_flipped_bit_is_refused_through_the_socket(in_proces
         altered = bytearray(raw)
         altered[place] ^= 0x10
         request = m.AdmitClosure(bytes(altered))
-        assert_refused_as_input(
-            raw_exchange(
-                in_process, strict_json.dumps({"ask": "AdmitClosure", "args": wire.to_value(request)})
-            )
-        )
+        assert_refused_as_input(raw_exchange(in_process, written("AdmitClosure", wire.to_value(request))))
+
+
+# --- what is replied
+
+
+@pytest.mark.parametrize("cls", m.ASKS.values(), ids=lambda cls: cls.__name__)
+def test_every_request_names_its_reply_and_keyd_does_something_for_it(
+    home: BrokerHome, cls: type[m.Ask[Any]]
+) -> None:
+    assert dataclasses.is_dataclass(cls.reply())
+    empty = object.__new__(cls)
+    try:
+        assert isinstance(Keyd.open(home)._reply(empty), cls.reply())
+    except AttributeError as missing:
+        assert missing.obj is empty, "it went as far as looking into the request"
+
+
+@fuzz
+@given(reply=st.one_of([of_type(reply) for reply in {cls.reply() for cls in m.ASKS.values()}]))
+def test_a_reply_arrives_as_it_was_said(in_process: BrokerHome, reply: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keyd, "_reply", lambda *_: reply)
+        patch.setattr(m.Status, "reply", classmethod(lambda _cls: type(reply)))
+        assert ask(in_process.keyd_socket, m.Status()) == reply
+
+
+def test_keyd_says_nothing_but_the_reply_that_a_request_names(
+    in_process: BrokerHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keyd, "_reply", lambda *_: m.GivenKey(b"k" * 32, None))
+    with pytest.raises(KeydRefusedError) as refused:
+        ask(in_process.keyd_socket, m.Status())
+    assert refused.value.code == "internal-bug"
+
+
+def test_a_key_is_base_64_once_on_the_wire_and_in_no_traceback(tmp_path: Path) -> None:
+    given = KeyRoom(tmp_path / "keyd").begin().ask(m.UseKey("collect", "lung-fm", ATTEMPT))
+    assert base64.b64encode(given.key) in strict_json.dumps(wire.to_value(given))
+    assert repr(given) == "GivenKey()"
+
+
+# --- versions
+
+
+@pytest.mark.parametrize("version", ["hdrs-hpc/keyd/1", "hdrs-hpc/keyd/3", ""])
+def test_a_request_of_another_version_is_refused_by_name(in_process: BrokerHome, version: str) -> None:
+    reply = raw_exchange(in_process, written("Status", {}, version))
+    assert reply is not None
+    assert (reply["error"]["code"], reply["error"]["kind"]) == ("keyd-version", "site")
+    assert repr(version) in reply["error"]["message"]
+
+
+def test_a_request_without_a_version_is_none(in_process: BrokerHome) -> None:
+    reply = raw_exchange(in_process, strict_json.dumps({"ask": "Status", "args": {}}))
+    assert reply is not None
+    assert reply["error"]["code"] == "message-malformed"
+
+
+def test_a_reply_of_another_version_is_refused_by_name(
+    in_process: BrokerHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keyd that went on running while the program was replaced."""
+    real = channel.send
+
+    def older(line: Line, said: dict[str, Any]) -> None:
+        real(line, said | {"version": "hdrs-hpc/keyd/1"})
+
+    monkeypatch.setattr(server, "send", older)
+    with pytest.raises(KeydVersionError, match="hdrs-hpc/keyd/1"):
+        ask(in_process.keyd_socket, m.Status())
 
 
 # --- trouble of keyd's own
@@ -209,7 +283,7 @@ def test_a_document_with_one_flipped_bit_is_refused_through_the_socket(in_proces
 def test_a_failing_disk_is_told_as_trouble_that_may_pass(
     in_process: BrokerHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Keyd, request: m.Ask) -> dict[str, Any]:
+    def fail[R](self: Keyd, request: m.Ask[R]) -> R:
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
@@ -223,7 +297,7 @@ def test_a_failing_disk_is_told_as_trouble_that_may_pass(
 def test_our_own_bug_is_told_without_its_text_and_keyd_goes_on(
     in_process: BrokerHome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: Keyd, request: m.Ask) -> dict[str, Any]:
+    def fail[R](self: Keyd, request: m.Ask[R]) -> R:
         raise KeyError("CANARY-of-a-key-in-a-message")
 
     with monkeypatch.context() as patch:
@@ -269,7 +343,8 @@ def test_keyd_is_closed_to_other_accounts(keyd: BrokerHome) -> None:
     keyd.keyd_socket.chmod(0o666)
     code = (
         "import socket, struct, sys; peer = socket.socket(socket.AF_UNIX); peer.connect(sys.argv[1])\n"
-        'raw = b\'{"ask":"SigningKeys","args":{}}\'; peer.sendall(struct.pack(\'>I\', len(raw)) + raw)\n'
+        'raw = b\'{"args":{},"ask":"SigningKeys","version":"hdrs-hpc/keyd/2"}\'\n'
+        "peer.sendall(struct.pack('>I', len(raw)) + raw)\n"
         "print(peer.makefile('rb').read().decode('latin-1'))"
     )
     system = shutil.which("python3", path="/usr/bin:/bin")  # ours may be where that account can't read
@@ -291,15 +366,14 @@ def test_a_long_request_and_its_long_answer_pass_where_nothing_fits(home: Broker
     size = 300_000 if kind == "smallest buffers" else 20_000
     with narrow.sockets(narrow.KINDS[kind]):
         serving = server._Server(home.keyd_socket, Keyd.open(home))
-        serving.keyd.answer = lambda ask: {"project": ask.project, "long": "x" * size}  # type: ignore[method-assign,union-attr]
+        serving.keyd.answer = lambda ask: m.Signed(ask.payload * size)
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            asked = {"ask": "Inspect", "args": {"project": "lung-fm"}}
-            told = ask(home.keyd_socket, m.Inspect("lung-fm"), wait_s=0)
-            assert told == {"project": "lung-fm", "long": "x" * size}
+            told = ask(home.keyd_socket, m.SignCertificate(b"x"), wait_s=0)
+            assert told.envelope == b"x" * size
             # A request that is refused before it is read whole, by an end that speaks first and listens later.
-            reply = raw_exchange(home, strict_json.dumps(asked | {"more": "y" * size}))
+            reply = raw_exchange(home, written("Inspect", {"project": "lung-fm", "more": "y" * size}))
             assert_refused_as_input(reply)
             with pytest.raises(KeydRefusedError) as refused:
                 client_says(home, struct.pack(">I", channel.MAX_MESSAGE_BYTES + 1) + b"z" * size)
@@ -315,8 +389,7 @@ def client_says(home: BrokerHome, raw: bytes) -> None:
         peer.connect(str(home.keyd_socket))
         line = Line(peer)
         line.say(raw)
-        answer = strict_json.loads(channel.receive(line, time.monotonic() + 20))
-    assert isinstance(answer, dict)
+        answer = channel.receive(line, time.monotonic() + 20)
     raise KeydRefusedError(answer["error"])
 
 
@@ -366,7 +439,7 @@ def test_kill_9_and_a_restart_change_no_answer(home: BrokerHome) -> None:
     room.keyd.close()
     node = Node()
 
-    def live(request: m.Ask) -> dict[str, Any]:
+    def live[R](request: m.Ask[R]) -> R:
         return ask(home.keyd_socket, request)
 
     room.ask = live  # type: ignore[method-assign]  # the same life, through the socket
@@ -374,14 +447,14 @@ def test_kill_9_and_a_restart_change_no_answer(home: BrokerHome) -> None:
         room.begin()
         bound = room.bind(node)
         answers = room.answer(*room.tell_bound(bound))
-        asked = [room.ask(m.SigningKeys()), room.ask(m.Inspect("lung-fm"))]
+        asked = [room.ask(m.SigningKeys()).lines, room.ask(m.Inspect("lung-fm"))]
         process.send_signal(signal.SIGKILL)
         process.wait()
     with running(home):
         room.sign_log()
         assert room.bind(node) == bound
         assert room.answer(*room.tell_bound(bound)) == answers
-        assert [room.ask(m.SigningKeys()), room.ask(m.Inspect("lung-fm"))] == asked
+        assert [room.ask(m.SigningKeys()).lines, room.ask(m.Inspect("lung-fm"))] == asked
         with pytest.raises(KeydRefusedError) as second:
             room.bind(Node())
         assert second.value.code == "handover-second-key"
@@ -404,7 +477,7 @@ def test_a_broker_that_was_dead_at_the_end_does_not_keep_keys_alive(
     room.keyd.close()
     with running(home):
         told = ask(home.keyd_socket, m.Inspect("lung-fm"))
-    assert {key["role"] for key in told["live"]} == left
+    assert {key.role for key in told.live} == left
 
 
 def test_keys_past_their_time_die_before_the_first_request_is_answered(

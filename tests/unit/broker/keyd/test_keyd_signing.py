@@ -38,10 +38,10 @@ def room(tmp_path: Path) -> KeyRoom:
     return KeyRoom(tmp_path / "keyd").begin()
 
 
-def opened(room: KeyRoom, kind: str, reply: dict[str, Any]) -> trust.Verified[Any]:
+def opened(room: KeyRoom, kind: str, reply: m.Signed) -> trust.Verified[Any]:
     """The envelope of a reply, verified under the root that keyd holds to."""
     root = trust.load_root(base64.b64decode(room.keyd._keys.fact("trust-root") or ""), None)
-    return trust.verify(Envelope.parse(base64.b64decode(reply["envelope"])), kind, root)
+    return trust.verify(Envelope.parse(reply.envelope), kind, root)
 
 
 # --- releases
@@ -59,7 +59,7 @@ def decide(room: KeyRoom, person: str, **verdict: str) -> Envelope:
 
 def record_for(room: KeyRoom, *decisions: Envelope, **changes: Any) -> dict[str, Any]:
     value: dict[str, Any] = RECORD | {
-        "grant": room.ask(m.Inspect("lung-fm"))["grant"],
+        "grant": room.ask(m.Inspect("lung-fm")).grant,
         "decisions": sorted(item.digest for item in decisions),
         "reviewers": ["cy", "di"],
     }
@@ -189,18 +189,18 @@ def certificate(room: KeyRoom, **changes: Any) -> dict[str, Any]:
     """What is true of the room's project after everything in it was destroyed."""
     room.sign_log()
     told = room.ask(m.Status())
-    ends = {(row["role"], row["holder"]): row for row in room.ask(m.Inspect("lung-fm"))["destroyed"]}
+    ends = {(gone.role, gone.holder): gone for gone in room.ask(m.Inspect("lung-fm")).destroyed}
     value: dict[str, Any] = OTHERS["certificate"][1] | {
-        "grant": room.ask(m.Inspect("lung-fm"))["grant"],
-        "trust-root": told["root"],
-        "log": {"size": told["checkpoint"]["size"], "root": told["checkpoint"]["root"]},
+        "grant": room.ask(m.Inspect("lung-fm")).grant,
+        "trust-root": told.root,
+        "log": {"size": told.log_size, "root": told.log_root.hex()},
     }
     copy, output = ends.get(("copy", COPY)), ends.get(("output", ATTEMPT))
     if copy is not None:
-        value = changed(value, "copies/0/key-id", copy["id"])
-        value = changed(value, "copies/0/key-destroyed-at", copy["at"])
+        value = changed(value, "copies/0/key-id", copy.id)
+        value = changed(value, "copies/0/key-destroyed-at", copy.at)
     if output is not None:
-        keys = [{"key-id": output["id"], "destroyed-at": output["at"]}]
+        keys = [{"key-id": output.id, "destroyed-at": output.at}]
         value = changed(value, "attempts/0/keys", keys)
     return value | changes
 
@@ -291,7 +291,7 @@ def test_a_log_rolled_back_or_forked_is_not_signed_and_nothing_is_given_any_more
     binding = room.bind_request(Node())
     with pytest.raises(LogRolledBackError):
         room.sign_log(back(room.log))
-    assert not room.ask(m.Status())["giving"]
+    assert not room.ask(m.Status()).giving
     with pytest.raises(LogNotProvenError):
         room.ask(binding)
     room.sign_log()  # the newest database was put back
@@ -311,7 +311,7 @@ def test_a_broker_started_on_a_restored_database_stays_frozen(
         room.ask(m.UseKey("collect", "lung-fm", ATTEMPT))
 
 
-def giving(room: KeyRoom) -> dict[type, m.Ask]:
+def giving(room: KeyRoom) -> dict[type, m.Ask[Any]]:
     proof = room.proof(0)
     grant = room.party.sign("grant", GRANT, "ada", "bob").to_bytes()
     return {
@@ -341,17 +341,17 @@ def test_until_the_log_is_shown_a_started_keyd_gives_nothing_and_takes_everythin
 
 
 def test_a_slower_process_with_a_shorter_log_freezes_nothing(room: KeyRoom) -> None:
-    before = room.ask(m.Status())["checkpoint"]["size"]
+    before = room.ask(m.Status()).log_size
     short = list(room.log)
     room.tell("login-accepted", {"person": "ada"}, "ada")
     room.sign_log()
     with pytest.raises(CheckpointOvertakenError):
         room.sign_log(short, known=before)
-    assert room.ask(m.Status())["giving"]
+    assert room.ask(m.Status()).giving
 
 
 def test_the_kinds_that_keyd_signs_have_a_key_of_their_own(room: KeyRoom) -> None:
-    lines = room.ask(m.SigningKeys())
+    lines = room.ask(m.SigningKeys()).lines
     assert lines.keys() == {"checkpoint", "release-record", "certificate", "handover-answer"}
     assert len({line.split()[1] for line in lines.values()}) == 4
     assert lines.keys() <= KINDS.keys()

@@ -306,7 +306,7 @@ def test_a_destruction_cut_off_at_any_file_operation_leaves_all_or_nothing(
             assert called() < nth
     again = FileKeystore(folder)
     assert again.key("lung", "copy", "C2") == kept
-    dead = {record["holder"] for record in again.destroyed("lung")}
+    dead = {gone.holder for gone in again.destroyed("lung")}
     if "C1" in dead:
         with pytest.raises(KeyDestroyedError):
             again.key("lung", "copy", "C1")

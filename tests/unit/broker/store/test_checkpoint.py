@@ -60,7 +60,7 @@ def test_whoever_was_overtaken_signs_what_is_there_now(desk: Desk) -> None:
     """Between its look at the log and its request, another process grows the log and has it signed."""
     overtaken = 0
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         nonlocal overtaken
         if isinstance(request, m.SignCheckpoint) and overtaken < 3:
             overtaken += 1
@@ -71,13 +71,13 @@ def test_whoever_was_overtaken_signs_what_is_there_now(desk: Desk) -> None:
     say(desk)
     assert opened(desk, checkpoint.sign(desk.db, ask)).size == len(desk.entries())
     assert overtaken == 3
-    assert desk.ask(m.Status())["giving"]
+    assert desk.ask(m.Status()).giving
 
 
 def test_many_threads_that_log_and_sign_all_succeed(desk: Desk) -> None:
     lock, failures = threading.Lock(), []
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         with lock:
             return desk.ask(request)
 
@@ -101,7 +101,7 @@ def test_many_threads_that_log_and_sign_all_succeed(desk: Desk) -> None:
 def test_a_refusal_of_keyd_is_passed_on_and_not_tried_again(desk: Desk) -> None:
     asked = 0
 
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         nonlocal asked
         if isinstance(request, m.SignCheckpoint):
             asked += 1
@@ -114,7 +114,7 @@ def test_a_refusal_of_keyd_is_passed_on_and_not_tried_again(desk: Desk) -> None:
 
 
 def test_a_bug_in_asking_is_not_taken_for_a_race(desk: Desk) -> None:
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         raise KeyError("our own")
 
     with pytest.raises(KeyError):
@@ -122,7 +122,7 @@ def test_a_bug_in_asking_is_not_taken_for_a_race(desk: Desk) -> None:
 
 
 def test_somebody_who_is_always_overtaken_is_told_to_come_again(desk: Desk) -> None:
-    def ask(request: m.Ask) -> dict[str, Any]:
+    def ask[R](request: m.Ask[R]) -> R:
         if isinstance(request, m.SignCheckpoint):
             raise CheckpointOvertakenError()
         return desk.ask(request)
@@ -135,7 +135,7 @@ def test_somebody_who_is_always_overtaken_is_told_to_come_again(desk: Desk) -> N
 def test_a_proof_that_was_overtaken_is_made_anew(desk: Desk) -> None:
     proofs: list[m.LogProof] = []
 
-    def request(proof: m.LogProof) -> m.Ask:
+    def request(proof: m.LogProof) -> m.Ask[Any]:
         proofs.append(proof)
         if len(proofs) == 1:
             say(desk)
@@ -146,7 +146,7 @@ def test_a_proof_that_was_overtaken_is_made_anew(desk: Desk) -> None:
         raw = documents.of_kind(tx, "grant")[0].raw
         registration = documents.of_kind(tx, "dataset-registration")[0].raw
     seqs = [e.seq for e in desk.entries() if e.event in ("grant-accepted", "dataset-registered")]
-    assert checkpoint.ask_with_proof(desk.db, desk.ask, seqs, request) == {"project": PROJECT}
+    assert checkpoint.ask_with_proof(desk.db, desk.ask, seqs, request) == m.Done()
     assert [proof.size for proof in proofs] == [len(desk.entries()) - 1, len(desk.entries())]
 
 
@@ -187,13 +187,13 @@ def test_a_controller_on_a_restored_database_alarms_and_moves_no_job(desk: Desk,
     with desk.db.read() as tx:
         (alert,) = [item for item in alerts.every(tx) if item.about == "broker"]
     assert alert.code == "log-rolled-back"
-    assert not desk.ask(m.Status())["giving"]
+    assert not desk.ask(m.Status()).giving
     assert {row[6] for row in desk.contents()["jobs"]} == {"RECEIVED"}
     put_back(desk, newest)
     controller.tick(ctx)
     with desk.db.read() as tx:
         assert [item for item in alerts.every(tx) if item.about == "broker"] == []
-    assert desk.ask(m.Status())["giving"]
+    assert desk.ask(m.Status()).giving
     assert "RECEIVED" not in {row[6] for row in desk.contents()["jobs"]}
 
 
@@ -207,7 +207,7 @@ def test_a_revocation_reaches_keyd_even_through_a_restored_database(desk: Desk, 
     with pytest.raises(HdrsError) as refused:  # no receipt, since no checkpoint can be signed
         accept.accept(desk.db, desk.ask, raw, home=desk.home)
     assert refused.value.code == "log-rolled-back"
-    assert [key["role"] for key in desk.ask(m.Inspect(PROJECT))["live"]] == []
+    assert [key.role for key in desk.ask(m.Inspect(PROJECT)).live] == []
 
 
 def test_a_controller_started_anew_proves_the_log_before_anything_is_given(
@@ -215,6 +215,6 @@ def test_a_controller_started_anew_proves_the_log_before_anything_is_given(
 ) -> None:
     desk.keyd.close()
     desk.keyd = Keyd.open(desk.home)
-    assert not desk.ask(m.Status())["giving"]
+    assert not desk.ask(m.Status()).giving
     controller.tick(ctx)
-    assert desk.ask(m.Status())["giving"]
+    assert desk.ask(m.Status()).giving

@@ -154,12 +154,12 @@ def test_keyd_learns_of_a_lifted_freeze_from_the_loop_if_the_web_died(desk: Desk
     desk.ask = ask  # type: ignore[method-assign]
     with desk.db.read() as tx:
         lifted = projects.unfreezes(tx, PROJECT)
-    assert lifted and not set(lifted) & set(desk.ask(m.HeldGrant(PROJECT))["unfrozen"])
+    assert lifted and not set(lifted) & set(desk.ask(m.HeldGrant(PROJECT)).unfrozen)
     checkpoint.tell_keyd(desk.db, desk.ask, PROJECT)
-    assert set(desk.ask(m.HeldGrant(PROJECT))["unfrozen"]) == set(lifted)
+    assert set(desk.ask(m.HeldGrant(PROJECT)).unfrozen) == set(lifted)
 
 
-def _dies(request: m.Ask) -> dict[str, Any]:
+def _dies[R](request: m.Ask[R]) -> R:
     raise ConnectionError
 
 
@@ -174,7 +174,7 @@ def test_the_end_of_a_project_is_never_lifted(desk: Desk, action: str) -> None:
 def test_a_custodians_key_is_replaced_and_old_grants_stay_good(desk: Desk) -> None:
     fresh = Ed25519PrivateKey.generate()
     value = desk.party.root_value(version=2, supersedes=desk.root.digest)
-    value["broker-keys"] = {kind: [line] for kind, line in desk.ask(m.SigningKeys()).items()}
+    value["broker-keys"] = {kind: [line] for kind, line in desk.ask(m.SigningKeys()).lines.items()}
     size = len(desk.entries())
 
     def with_mark(entry: int) -> dict[str, Any]:
