@@ -263,7 +263,8 @@ def test_pages_of_approvals_and_registrations_say_what_is_stated() -> None:
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_names_as_long_as_they_may_be_fit_the_screen(party: Party, width: int) -> None:
-    outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", "counts": ["n"]}}
+    columns = {LONG: {"key": ["north", "south"]}, "n": {"count": "patients"}}
+    outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", "columns": columns}}
     spec = changed(changed(SPEC, "outputs", outputs), "data", {LONG: {"dataset": LONG}})
     assert max(map(len, lines_of(job_spec.page(JobSpec.from_value(spec), known(party)), width))) <= width
 
