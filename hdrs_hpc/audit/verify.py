@@ -18,10 +18,12 @@ from hdrs_hpc.audit.rules import replay
 from hdrs_hpc.audit.statements import check_statement
 from hdrs_hpc.audit.vocabulary import EntryMalformedError
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import Checkpoint, Document, OutputDecision
+from hdrs_hpc.documents.models.checkpoint import Checkpoint
+from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.trust import Verified, VerifiedRoot
 
 
@@ -182,7 +184,7 @@ def _verify_documents(log: VerifiedLog, envelopes: dict[int, Envelope]) -> None:
             verified: Verified[Document] = Verified(root.document, root.digest, root.people, envelope.payload)
         else:
             try:
-                verified = trust.verify(envelope, kind, log.chain.in_force(seq), accepted_at=seq)
+                verified = trust.verify(envelope, KINDS[kind], log.chain.in_force(seq), accepted_at=seq)
             except HdrsError as error:
                 error.where = f"entry {seq}, {entry.event}"
                 raise
@@ -227,7 +229,7 @@ def _checkpoint(log: VerifiedLog, raw: bytes, where: str) -> Checkpoint:
     size = Checkpoint.from_payload(envelope.payload).size
     root = log.chain.in_force(min(size, len(log.entries)) - 1)
     try:
-        checkpoint = trust.verify(envelope, "checkpoint", root).document
+        checkpoint = trust.verify(envelope, kinds.CHECKPOINT, root).document
     except HdrsError as error:
         error.where = where
         raise

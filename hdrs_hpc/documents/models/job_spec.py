@@ -255,3 +255,6 @@ class JobSpec(_SpecFields):
         if not self.not_before < self.expires <= self.not_before + MAX_VALIDITY:
             fault(DatesOutOfOrderError, "a spec expires after its not-before, within 31 days")
         return self
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {**super().in_log(people), "submitter": people[0]}

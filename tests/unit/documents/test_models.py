@@ -12,9 +12,12 @@ from party import SPEC as SPEC_OF_TABLES
 
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import Grant, InvalidDocumentError, JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.dataset import counted
+from hdrs_hpc.documents.models.document import InvalidDocumentError
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
 INTERFACES_SPEC = """\
@@ -340,23 +343,23 @@ def test_the_rules_of_a_table_s_columns_survive_the_way_to_bytes_and_back():
 
 def test_a_certificate_is_not_issued_while_a_check_fails():
     value = changed(OTHERS["certificate"][1], "checks/0/result", "failed")
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "")]
 
 
 def test_a_certificate_that_can_prove_everything_is_not_believed():
     value = changed(OTHERS["certificate"][1], "cannot-prove", [])
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "cannot-prove")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "cannot-prove")]
 
 
 def test_a_keystore_that_only_unlinks_gives_no_hardware_assurance():
     value = changed(OTHERS["certificate"][1], "assurance", "hardware-keystore")
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "")]
 
 
 def test_an_artefact_is_decided_once():
     value = OTHERS["output-decision"][1]
     twice = {**value, "decisions": value["decisions"] * 2}
-    assert _codes(KINDS["output-decision"].model, twice) == [("bad-value", "")]
+    assert _codes(kinds.OUTPUT_DECISION.model, twice) == [("bad-value", "")]
 
 
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "handover-answer"])
@@ -437,13 +440,13 @@ def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
 
 def test_every_kind_of_document_has_its_own_type_and_namespace():
     assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 13
-    assert KINDS["grant"].payload_type == "application/vnd.hdrs-hpc.grant+json"
-    assert KINDS["grant"].namespace == "hdrs-hpc/grant@1"
+    assert kinds.GRANT.payload_type == "application/vnd.hdrs-hpc.grant+json"
+    assert kinds.GRANT.namespace == "hdrs-hpc/grant@1"
     assert {name for name, kind in KINDS.items() if kind.role == "broker"} == set(DUTIES)
 
 
 def test_a_registration_states_where_data_lie():
-    assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "ftp")) == [
+    assert _codes(kinds.DATASET_REGISTRATION.model, changed(REGISTRATION, "source/type", "ftp")) == [
         ("bad-value", "source")
     ]
 
