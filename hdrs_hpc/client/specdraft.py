@@ -116,17 +116,17 @@ def _pinned_inputs(written: WrittenSpec) -> dict[str, Any]:
         return {}
     pinned = {}
     for name, item in written.value["inputs"].items():
-        pinned[name] = {**item, "file": _digest_of(written, item["file"])} if "file" in item else item
+        pinned[name] = {**item, "file": _digest_of(written, name, item["file"])} if "file" in item else item
     return {"inputs": pinned}
 
 
-def _digest_of(written: WrittenSpec, name: str) -> dict[str, Any]:
+def _digest_of(written: WrittenSpec, name: str, file: str) -> dict[str, Any]:
     try:
-        with (written.path.parent / name).open("rb") as handle:
+        with (written.path.parent / file).open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             return {"digest": f"sha256:{digest}", "size": handle.tell()}
     except OSError:
-        raise InputFileMissingError(f"{name} can't be read") from None
+        raise InputFileMissingError(f"{file} can't be read", where=f"inputs.{name}.file") from None
 
 
 def pack(written: WrittenSpec) -> bytes | None:

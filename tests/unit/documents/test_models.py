@@ -140,6 +140,16 @@ def test_a_grant_of_the_version_before_is_told_what_to_change():
         assert field in message
 
 
+@pytest.mark.parametrize(
+    "kind", [row for row in KINDS.values() if row.version > 1 and row.model_place], ids=lambda row: row.name
+)
+def test_every_format_with_a_version_before_tells_what_changed(kind):
+    older = f"hdrs-hpc/{kind.name}/{kind.version - 1}"
+    with pytest.raises(InvalidDocumentError) as caught:
+        kind.model.from_value({"schema": older})
+    assert f"since {older} " in caught.value.findings[0].message
+
+
 @pytest.mark.parametrize("schema", ["hdrs-hpc/grant/3", "hdrs-hpc/job-spec/1", 1, None])
 def test_another_format_is_not_told_how_to_become_a_grant(schema):
     with pytest.raises(InvalidDocumentError) as caught:
