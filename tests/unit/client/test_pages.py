@@ -35,9 +35,6 @@ LONG = "a" + 39 * "b"
 """As long as a name may be."""
 
 
-COUNTED = {"columns": {"site": {"key": ["north"]}, "n": {"count": "patients"}}}
-
-
 def lines_of(page: Page, width: int = 80) -> list[str]:
     return [line for line, _ in layout.lines(page.sections, width)]
 
@@ -266,7 +263,8 @@ def test_pages_of_approvals_and_registrations_say_what_is_stated() -> None:
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_names_as_long_as_they_may_be_fit_the_screen(party: Party, width: int) -> None:
-    outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", **COUNTED}}
+    columns = {LONG: {"key": ["north", "south"]}, "n": {"count": "patients"}}
+    outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", "columns": columns}}
     spec = changed(changed(SPEC, "outputs", outputs), "data", {LONG: {"dataset": LONG}})
     assert max(map(len, lines_of(job_spec.page(JobSpec.from_value(spec), known(party)), width))) <= width
 
