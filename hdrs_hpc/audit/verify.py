@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hdrs_hpc.audit.authority import Authority
 from hdrs_hpc.audit.chain import RootChain, exact_envelope, load_exact_root
+from hdrs_hpc.audit.contradictions import check_no_contradiction
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import Export, read_export
 from hdrs_hpc.audit.history import CLOCK_TOLERANCE, History
 from hdrs_hpc.audit.merkle import Frontier
 from hdrs_hpc.audit.report import Line, Mark, Report, anchor_line
 from hdrs_hpc.audit.rules import replay
-from hdrs_hpc.audit.statements import check_statement
 from hdrs_hpc.audit.vocabulary import EntryMalformedError
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotAllowedError
 from hdrs_hpc.documents import kinds, trust
@@ -191,7 +191,7 @@ def _verify_documents(log: VerifiedLog, envelopes: dict[int, Envelope]) -> None:
         audience = getattr(verified.document, "audience", None)
         if audience not in (None, log.given.document.audience):
             raise WrongAudienceError("a document for another broker", where=f"entry {seq}, {entry.event}")
-        check_statement(entry, verified)
+        check_no_contradiction(entry, verified)
         authority.check(entry, verified, log.chain.in_force(seq).document)
         log.documents[verified.digest] = verified
         for person in log.chain.compromised_signers(envelope, seq):

@@ -92,10 +92,10 @@ def confirm(
 ) -> None:
     """Show on standard error who signs what as whom, what it leads to and its digest, and ask."""
     from hdrs_hpc.client import signatures
-    from hdrs_hpc.client.pages.layout import Facts, Section
+    from hdrs_hpc.client.pages.layout import NamedValues, Section
 
     told = signatures.about_signer(kind, envelope, key, root)
-    head = Section(f"You are about to sign: {page.title}", [Facts(told)])
+    head = Section(f"You are about to sign: {page.title}", [NamedValues(told)])
     foot = Section("Digest of exactly what is signed", [envelope.digest])
     show.sections((head, *page.sections, foot), err=True)
     if how.show_json:

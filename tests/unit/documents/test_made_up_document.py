@@ -81,7 +81,7 @@ refused("too-many-signers", trust.verify, two, kinds.ETHICS_NOTE, party.root())
 """,
     "statements": """
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.audit.statements import check_statement
+from hdrs_hpc.audit.contradictions import check_no_contradiction
 envelope = party.sign("ethics-note", NOTE, "ada")
 found = trust.verify(envelope, kinds.ETHICS_NOTE, party.root())
 def entry(project):
@@ -90,8 +90,8 @@ def entry(project):
         subject={"project": project, "document": envelope.digest}, detail={"envelope": envelope.digest},
     )
 assert Entry.from_bytes(entry("lung-fm").to_bytes()).row.document_kind == "ethics-note"
-check_statement(entry("lung-fm"), found)
-refused("audit-document-mismatch", check_statement, entry("other"), found)
+check_no_contradiction(entry("lung-fm"), found)
+refused("audit-document-mismatch", check_no_contradiction, entry("other"), found)
 """,
     "filing": """
 from tests.support.office import Office

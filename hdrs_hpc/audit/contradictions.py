@@ -1,4 +1,4 @@
-"""Compares what an entry says of a signed document with what the document itself says.
+"""That an entry of the log does not contradict the signed document that it accepts.
 
 The log is the broker's word, the documents are the people's; where an entry repeats a document, they must agree.
 """
@@ -11,7 +11,7 @@ from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.trust import Verified
 
 
-class StatementMismatchError(BadDocumentError):
+class EntryContradictsError(BadDocumentError):
     code = "audit-document-mismatch"
     meaning = "An entry of the log and the signed document that it names tell different things."
     remedy = (
@@ -19,11 +19,11 @@ class StatementMismatchError(BadDocumentError):
     )
 
 
-def check_statement(entry: Entry, verified: Verified[Document]) -> None:
-    """Raise :class:`StatementMismatchError` where ``entry`` contradicts the document that it accepts."""
+def check_no_contradiction(entry: Entry, verified: Verified[Document]) -> None:
+    """Raise :class:`EntryContradictsError` where ``entry`` contradicts the document that it accepts."""
     said = {**entry.subject, **entry.detail}
     for key, value in verified.document.in_log(verified.people).items():
         if key in said and said[key] != value:
-            raise StatementMismatchError(
+            raise EntryContradictsError(
                 f"{key} is not what the document says", where=f"entry {entry.seq}, {entry.event}"
             )
