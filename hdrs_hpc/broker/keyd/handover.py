@@ -26,7 +26,7 @@ from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
@@ -192,7 +192,7 @@ class Handover:
         grant = self._grants.require_giving(ask.project)
         root = self._roots.current()
         envelope = Envelope.parse(ask.spec)
-        found = trust.verify(envelope, "job-spec", root)
+        found = trust.verify(envelope, kinds.JOB_SPEC, root)
         if len(envelope.payload) > MAX_SPEC_BYTES:
             raise protocol.HandoverTooLargeError(
                 f"a signed spec of {len(envelope.payload)} bytes where {MAX_SPEC_BYTES} are carried"
@@ -239,7 +239,7 @@ class Handover:
         if grant.workloads.own_code == "project":
             return
         for raw in ask.code_approvals:
-            found = trust.verify(Envelope.parse(raw), "code-approval", root)
+            found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
             approval = found.document
             named = (approval.project, approval.bundle, (approval.reviewer,))
             if named == (ask.project, work.bundle.digest, found.people) and not (
