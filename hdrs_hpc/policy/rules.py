@@ -59,6 +59,12 @@ class Broken:
     where: str = ""
 
 
+def require(breaches: Iterable[Broken]) -> None:
+    """Raise the first of them as the error that it is."""
+    for item in breaches:
+        raise item.error(item.message, where=item.where or None)
+
+
 def judge(rule: str, kept: str, breaches: Iterable[Broken]) -> tuple[RuleResult, ...]:
     """One result for a kept rule, one for each breach of a broken one."""
     found = tuple(

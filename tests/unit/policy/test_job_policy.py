@@ -60,7 +60,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 18
+    assert len(names) == len(set(names)) == 25
 
 
 @pytest.mark.parametrize(
