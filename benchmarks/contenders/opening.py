@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.contenders import tell
 from hdrs_hpc.sealing.cipher import Sealer
-from hdrs_hpc.sealing.manifest import Entry, Place, seal_item, seal_root
+from hdrs_hpc.sealing.manifest import Entry, SealedPlace, seal_item, seal_root
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 
@@ -21,7 +21,7 @@ DATA = b"one object of many"
 
 def main(items: int, objects: int, dest: Path) -> None:
     key = os.urandom(32)
-    place = Place("copy", "standalone", "opening")
+    place = SealedPlace("copy", "standalone", "opening")
     store = DirectoryStore(dest / "objects")
     wanted = _path(items // 2, objects // 2)
     sealer = Sealer(key, place.context(wanted))

@@ -31,9 +31,9 @@ _PIPELINES = {
     "zarrs": "zarrs.ZarrsCodecPipeline",
 }
 
-type Place = tuple[int, int, int]
+type PatchOrigin = tuple[int, int, int]
 """(which of the levels, y, x)."""
-type Read = Callable[[list[Place]], int]
+type Read = Callable[[list[PatchOrigin]], int]
 """Reads windows; gives the sum of the first window's pixels."""
 
 
@@ -92,7 +92,7 @@ def measured(asked: Asked, seed: int, start: Callable[[], object]) -> tuple[floa
 
 def _places(
     asked: Asked, extents: list[tuple[int, int]], tile: int, drawn: np.random.Generator, count: int
-) -> Iterator[Place]:
+) -> Iterator[PatchOrigin]:
     for _ in range(count):
         which = int(drawn.integers(len(extents)))
         high, wide = extents[which]
@@ -135,7 +135,7 @@ def _sealed(asked: Asked) -> Opened:
     # The reader that the data sets of imaging.reading.torch_data use, which need PyTorch.
     reader = BatchedPatchReader(copy, images)
 
-    def read(places: list[Place]) -> int:
+    def read(places: list[PatchOrigin]) -> int:
         got = reader.read([Window(which, 0, 0, y, x) for which, y, x in places])
         return int(got[0].sum())
 
@@ -153,7 +153,7 @@ def _openslide(asked: Asked) -> Opened:
         region = slide.read_region(where, asked.levels[which], (asked.size, asked.size))
         return np.asarray(region)[..., :3]
 
-    def read(places: list[Place]) -> int:
+    def read(places: list[PatchOrigin]) -> int:
         got = [one(*place) for place in places]
         return int(got[0].sum())
 
@@ -168,7 +168,7 @@ def _zarr(asked: Asked) -> Opened:
     arrays: list[Any] = [zarr.open_array(f"{asked.source}/{level}", mode="r") for level in asked.levels]
     size = asked.size
 
-    def read(places: list[Place]) -> int:
+    def read(places: list[PatchOrigin]) -> int:
         got = [arrays[which][:, y : y + size, x : x + size] for which, y, x in places]
         return int(got[0].sum())
 

@@ -22,6 +22,7 @@ from connectors.clusters.port import (
     JobRequest,
     StepFailedError,
     StepRefusedError,
+    SubmissionRefusedError,
     UnsafePathError,
 )
 from hdrs_hpc.core.errors import InternalError
@@ -101,6 +102,20 @@ class ClusterContract:
         assert [job.name for job in looked.jobs[sleeping.name]] == [sleeping.name]
         assert looked.jobs[other] == []
         cluster.cancel(sleeping.job_id)
+
+    def test_the_nodes_told_have_room_for_the_jobs_of_this_suite(self, cluster: Cluster) -> None:
+        told = cluster.capacity()
+        assert told.nodes_where(lambda kind: kind.cpus >= 1 and kind.mem_mb >= request(SLEEP).mem_mb) >= 1
+        assert told.max_time_s is None or told.max_time_s >= request(SLEEP).time_s
+        assert told.max_nodes is None or told.max_nodes >= 1
+
+    def test_gpus_that_no_node_is_told_to_have_are_refused_at_submission(self, cluster: Cluster) -> None:
+        told = cluster.capacity()
+        more = next(n for n in range(1, 10_000) if not any(kind.gives(f"gpu:{n}") for kind in told.kinds))
+        asked = request(SLEEP, gres=f"gpu:{more}")
+        with pytest.raises(SubmissionRefusedError):
+            cluster.submit(asked)
+        assert all(job.phase is JobPhase.ENDED for job in cluster.find([asked.name]).jobs[asked.name])
 
     def test_a_script_that_succeeds_ends_with_exit_code_0(
         self, run_job: Callable[[JobRequest], ClusterJob]

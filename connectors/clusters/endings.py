@@ -17,6 +17,22 @@ class SiteEnd(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
 
 
+TOLD: dict[str, tuple[str, str]] = {
+    SiteEnd.NODE_LOST: (
+        "A node of the job died, or Slurm on it did, so Slurm ended the job.",
+        "Not your code's fault: submit again; tell the site if it stays so.",
+    ),
+    SiteEnd.PREEMPTED: (
+        "Slurm ended the job to make room for another of higher priority.",
+        "Submit again; the site tells which partition or quality of service is not preempted.",
+    ),
+    SiteEnd.CANCELLED: (
+        "Somebody cancelled the job at the site, not through the broker: an admin, or with the project's account.",
+        "Ask the site's admins why before you submit again.",
+    ),
+}
+"""What whoever asked for the job is told: meaning, and what to do; of the other ends our own code may be the cause."""
+
 _ENDS: dict[str, SiteEnd] = {
     "BOOT_FAIL": SiteEnd.NODE_LOST,
     "LAUNCH_FAILED": SiteEnd.NODE_LOST,

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from connectors.clusters import local_memory, local_supervisor
 from connectors.clusters.commands import CommandTimeoutError, HereRunner
@@ -36,6 +36,7 @@ from connectors.clusters.port import (
     Lookup,
     StepFailedError,
     StepRefusedError,
+    SubmissionRefusedError,
     check_job_id,
     check_job_name,
     check_parts,
@@ -44,12 +45,13 @@ from connectors.clusters.port import (
 )
 from connectors.clusters.settings import ClusterSettings
 from hdrs_hpc.core import clock, die_with_parent
+from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import InternalError
-
-if TYPE_CHECKING:
-    from hdrs_hpc.sealing.objects import ObjectStore
+from hdrs_hpc.sealing.objects import OBJECT_STORES, ObjectStore, Reach
 
 MIN_FREE_BYTES = 1 << 30
+DRIVERS_GPUS = Path("/proc/driver/nvidia/gpus")
+"""A folder for each GPU that NVIDIA's driver has."""
 
 
 class LocalCluster:
@@ -62,6 +64,7 @@ class LocalCluster:
             raise InternalError("a local cluster without [local]")
         (project,) = check_parts([project])
         self.name = settings.name
+        self._store = settings.store
         root = Path(settings.local.root)
         scratch = settings.account_of(project).scratch
         self._jobs = root / "jobs" / project
@@ -74,6 +77,9 @@ class LocalCluster:
     def submit(self, request: JobRequest) -> str:
         if request.nodes != 1:
             raise InternalError("a job of several nodes reached a local cluster")
+        (here,) = self.capacity().kinds
+        if request.mem_mb > here.mem_mb or (request.gres and not here.gives(request.gres)):
+            raise SubmissionRefusedError("more memory or GPUs than this machine has")
         folder = self._jobs / request.name
         aside = self._jobs / f".new-{secrets.token_hex(8)}"
         aside.mkdir(mode=0o700)
@@ -213,9 +219,8 @@ class LocalCluster:
         return step_lines(done.stdout.splitlines(keepends=True), nodes)
 
     def objects(self, *parts: str) -> ObjectStore:
-        from hdrs_hpc.sealing.objects.directory import DirectoryStore
-
-        return DirectoryStore(self._scratch.joinpath(*check_parts(parts)))
+        path = str(self._scratch.joinpath(*check_parts(parts)))
+        return OBJECT_STORES[self._store].open(Reach(path))
 
     def read_file(self, *parts: str, max_bytes: int) -> bytes | None:
         return self._files.read(check_parts(parts), max_bytes)
@@ -235,6 +240,13 @@ class LocalCluster:
     def install_runtime(self, file: Path, digest: str) -> None:
         hexes = digest_hex(digest)
         self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.tar"), hexes)
+
+    def capacity(self) -> Capacity:
+        memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        gpus = len(list(DRIVERS_GPUS.glob("*")))
+        return Capacity(
+            (NodeKind(1, os.cpu_count() or 1, memory_mb, (f"gpu:{gpus}",) if gpus else ()),), max_nodes=1
+        )
 
     def doctor(self) -> list[Check]:
         checks = []

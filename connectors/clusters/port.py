@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotFoundError, SiteError
 
 if TYPE_CHECKING:
@@ -257,6 +258,14 @@ class Cluster(Protocol):
 
         Idempotent: a file already there with that digest is left.  Other versions are left too, since jobs
         may be using them.  The digest is computed again where the file has arrived.
+        """
+        ...
+
+    def capacity(self) -> Capacity:
+        """What nodes there are for one job, and its limits.  No effect; at most one remote command.
+
+        All nodes count, also those that are down or busy: what is told may be kept for a while.  A job that asks for
+        more is refused by :meth:`submit` (CPUs excepted where jobs share them).  Raises SiteCommandError.
         """
         ...
 

@@ -30,10 +30,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
+from hdrs_hpc.sealing.objects import OBJECT_STORES, usual_store
 
 MAX_SETTINGS_BYTES = 256 * 1024
 
@@ -101,12 +110,20 @@ class ProjectAccount(_Table):
     scratch: SitePath | None = None
 
 
+def _known_store(name: str) -> str:
+    if name not in OBJECT_STORES:
+        raise ValueError(f"an object store is one of {', '.join(OBJECT_STORES)}")
+    return name
+
+
 class ClusterSettings(_Table):
     name: Name
     type: Literal["local", "slurm"]
     isolation: GivenIsolation
     node_tmp: SitePath = "/tmp"  # noqa: S108  (the nodes' own; the agent makes a 0700 folder in it)
     max_nodes: Annotated[int, Field(ge=1, le=4096)] = 1
+    object_store: Annotated[str, AfterValidator(_known_store)] | None = None
+    """By which the broker moves sealed objects (:data:`OBJECT_STORES`); None: SFTP with [ssh], else a folder here."""
     local: LocalSettings | None = None
     ssh: SshSettings | None = None
     slurm: SlurmSettings | None = None
@@ -125,8 +142,15 @@ class ClusterSettings(_Table):
             for project, account in self.projects.items():
                 if account.scratch is None or (self.ssh and account.user is None):
                     raise ValueError(f"[projects.{project}] needs scratch and user")
+        if OBJECT_STORES[self.store].needs_ssh and self.ssh is None:
+            raise ValueError(f"object-store {self.store} needs [ssh]")
         self._check_boundary()
         return self
+
+    @property
+    def store(self) -> str:
+        """The row of :data:`OBJECT_STORES` by which this cluster's objects are reached."""
+        return self.object_store or usual_store(self.ssh is not None)
 
     def _check_boundary(self) -> None:
         """The project boundary is the UNIX account: two projects in one could read each other's jobs."""

@@ -44,11 +44,12 @@ from connectors.clusters.remote import (
 )
 from connectors.clusters.settings import ClusterSettings
 from connectors.clusters.sftp_files import SftpFiles
+from connectors.clusters.slurm_nodes import SinfoCommand
 from connectors.clusters.ssh import CommandBrokenOffError, SshRunner
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.sealing.objects import ObjectStore
-from hdrs_hpc.sealing.objects.directory import DirectoryStore
-from hdrs_hpc.sealing.objects.sftp import SftpPool, SftpStore
+from hdrs_hpc.sealing.objects import OBJECT_STORES, ObjectStore, Reach
+from hdrs_hpc.sealing.objects.sftp import SftpPool
 
 NAMES_PER_QUERY = 200
 """200 names of 64 characters: far below the 128 KiB that one argument may have."""
@@ -170,8 +171,7 @@ class SlurmCluster:
         return self.runner.run(argv, timeout_s=QUERY_LIMIT_S + ANSWER_MARGIN_S)
 
     def objects(self, *parts: str) -> ObjectStore:
-        path = self.scratch_path(*parts)
-        return SftpStore(self._pool, path) if self._pool else DirectoryStore(Path(path))
+        return OBJECT_STORES[self.settings.store].open(Reach(self.scratch_path(*parts), self._pool))
 
     def read_file(self, *parts: str, max_bytes: int) -> bytes | None:
         return self._files.read(check_parts(parts), max_bytes)
@@ -191,6 +191,10 @@ class SlurmCluster:
     def install_runtime(self, file: Path, digest: str) -> None:
         hexes = digest_hex(digest)
         self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.tar"), hexes)
+
+    def capacity(self) -> Capacity:
+        command = SinfoCommand(self.site)
+        return command.parse(self._query(command.argv()))
 
     def doctor(self) -> list[Check]:
         from connectors.clusters.slurm_doctor import examine

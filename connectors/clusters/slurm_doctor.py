@@ -27,7 +27,7 @@ from hdrs_hpc.core.ids import new_secret_name
 if TYPE_CHECKING:
     from connectors.clusters.slurm import SlurmCluster
 
-PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "srun", "sdiag")
+PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "srun", "sdiag", "sinfo")
 TOOLS = ("/usr/bin/sha256sum", "/usr/bin/tar", "/usr/bin/timeout")
 MIN_FREE_BYTES = 1 << 30
 MIN_FREE_INODES = 1000
@@ -45,6 +45,7 @@ def examine(cluster: SlurmCluster) -> list[Check]:
         _tools,
         _accounting,
         _submission,
+        _nodes,
         _scratch_mode,
         _scratch_room,
         _clock,
@@ -121,6 +122,19 @@ def _submission(cluster: SlurmCluster) -> Check:
         "Compare partition, qos, account and max-nodes with `sacctmgr show assoc` and `scontrol show part`."
     )
     return Check("submission", False, done.complaint, remedy)
+
+
+def _nodes(cluster: SlurmCluster) -> Check:
+    try:
+        told = cluster.capacity()
+    except SiteError as error:
+        remedy = "Compare `partition` with `sinfo`; without an answer specs are not compared with the nodes."
+        return Check("nodes", False, error.message, remedy)
+    kinds = (
+        f"{kind.nodes} with {kind.cpus} CPUs, {kind.mem_mb} MB, {', '.join(kind.gres) or 'no GPU'}"
+        for kind in told.kinds
+    )
+    return Check("nodes", True, "; ".join(kinds))
 
 
 def _scratch_mode(cluster: SlurmCluster) -> Check:

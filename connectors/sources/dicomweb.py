@@ -27,7 +27,7 @@ from connectors.sources.json_results import results
 from connectors.sources.multipart import boundary_of, copy_single_part
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
-from hdrs_hpc.documents.models.source import DicomwebPlace
+from hdrs_hpc.documents.models.source import DicomwebLocation
 
 PAGE_ROWS = 200
 SMALLEST_CAP_ROWS = 50
@@ -55,7 +55,7 @@ class DicomwebCarrier:
     """See :class:`connectors.sources.remote.Carrier`."""
 
     def __init__(
-        self, place: DicomwebPlace, retrying: Retrying | None = None, *, read_timeout_s: float = 120.0
+        self, place: DicomwebLocation, retrying: Retrying | None = None, *, read_timeout_s: float = 120.0
     ) -> None:
         self._place = place
         self._retrying = retrying or Retrying()

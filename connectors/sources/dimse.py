@@ -33,7 +33,7 @@ from connectors.sources.dimse_associations import (
 )
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
-from hdrs_hpc.documents.models.source import DimsePlace
+from hdrs_hpc.documents.models.source import DimseLocation
 
 MAX_ROWS = 1_000_000
 MAX_SERIES_REMEMBERED = 4096
@@ -56,7 +56,7 @@ class DimseCarrier:
     """See :class:`connectors.sources.remote.Carrier`."""
 
     def __init__(
-        self, place: DimsePlace, retrying: Retrying | None = None, *, read_timeout_s: float = 120.0
+        self, place: DimseLocation, retrying: Retrying | None = None, *, read_timeout_s: float = 120.0
     ) -> None:
         self._place = place
         self._retrying = retrying or Retrying()

@@ -29,7 +29,7 @@ from connectors.sources.dimse_inflow import MAX_PDU_BYTES, Inflow
 from connectors.sources.retrying import LineBrokenError
 from connectors.sources.spool import Partial
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents.models.source import DimsePlace
+from hdrs_hpc.documents.models.source import DimseLocation
 
 CONNECT_TIMEOUT_S = 15.0
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -121,7 +121,7 @@ class Lent:
 class Associations:
     """At most so many as the place says, each for searching (no classes) or for bringing some SOP classes."""
 
-    def __init__(self, place: DimsePlace, read_timeout_s: float) -> None:
+    def __init__(self, place: DimseLocation, read_timeout_s: float) -> None:
         self._place = place
         self._read_timeout_s = read_timeout_s
         self._idle: list[tuple[Classes, Lent]] = []
@@ -291,7 +291,7 @@ def _skip_meta(file: BinaryIO) -> None:
     file.seek(132 + 12 + int.from_bytes(head[8:12], "little"))
 
 
-def _tls_refused(place: DimsePlace) -> bool:
+def _tls_refused(place: DimseLocation) -> bool:
     """Whether it is TLS that fails: the library's association does not tell."""
     tls = place.tls
     if tls is None:

@@ -38,7 +38,7 @@ from connectors.sources import (
 )
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
-from hdrs_hpc.documents.models.source import S3Place
+from hdrs_hpc.documents.models.source import S3Location
 
 CONNECTIONS = 32
 _BLOCK = 1 << 20
@@ -61,7 +61,7 @@ class S3Carrier:
     """See :class:`connectors.sources.remote.Carrier`."""
 
     def __init__(
-        self, place: S3Place, retrying: Retrying | None = None, *, read_timeout_s: float = 60.0
+        self, place: S3Location, retrying: Retrying | None = None, *, read_timeout_s: float = 60.0
     ) -> None:
         self._place = place
         self._retrying = retrying or Retrying()

@@ -23,7 +23,7 @@ from connectors.sources import (
 from connectors.sources.names import to_name, to_text
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial
-from hdrs_hpc.documents.models.source import SftpPlace
+from hdrs_hpc.documents.models.source import SftpLocation
 from hdrs_hpc.sealing.objects import sftp_wire as wire
 from hdrs_hpc.sealing.objects.sftp import SftpPool
 from hdrs_hpc.sealing.objects.sftp_session import SftpSession
@@ -40,7 +40,7 @@ class SftpCarrier:
     """See :class:`connectors.sources.remote.Carrier`."""
 
     def __init__(
-        self, place: SftpPlace, retrying: Retrying | None = None, *, read_timeout_s: int = 60
+        self, place: SftpLocation, retrying: Retrying | None = None, *, read_timeout_s: int = 60
     ) -> None:
         self._place = place
         self._retrying = retrying or Retrying()

@@ -21,7 +21,7 @@ from connectors.sources import SourceCorruptError, SourceItem, SourceItemMissing
 from connectors.sources.names import is_plain
 from connectors.sources.spool import Partial
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.source import ZipPlace
+from hdrs_hpc.documents.models.source import ZipLocation
 
 MAX_ENTRIES = 1_000_000
 """Each takes some 0.7 KB of memory."""
@@ -46,7 +46,7 @@ class ZipRefusedError(BadDocumentError):
 class ZipCarrier:
     """See :class:`connectors.sources.remote.Carrier`."""
 
-    def __init__(self, place: ZipPlace) -> None:
+    def __init__(self, place: ZipLocation) -> None:
         self._place = place
         self._lock = threading.Lock()
         self._opened: tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None

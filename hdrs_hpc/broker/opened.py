@@ -32,7 +32,7 @@ class OpenBroker:
     db: Database
     now: Callable[[], datetime] = clock.now
     troubles: dict[str, str] = field(default_factory=dict)
-    """What could not be done at its last turn, and the reason code; the controller's own memory."""
+    """What could not be done at its last turn in this loop, and the reason code; the controller's own memory."""
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     _lookups: dict[tuple[str, str], Lookup] = field(default_factory=dict)
     _failed_lookups: dict[tuple[str, str], SiteError] = field(default_factory=dict)
@@ -44,18 +44,20 @@ class OpenBroker:
         return cls(home, home.settings(), Database(home.database))
 
     def for_another_loop(self) -> OpenBroker:
-        """The same broker for another thread, with connections and look-ups of its own."""
-        return OpenBroker(self.home, self.settings, self.db, self.now, self.troubles)
+        """The same broker for another thread, with connections, look-ups and troubles of its own."""
+        return OpenBroker(self.home, self.settings, self.db, self.now)
 
     def ask[R](self, request: m.Ask[R]) -> R:
         """One request to keyd."""
         return client.ask(self.home.keyd_socket, request)
 
+    def has_cluster(self, name: str) -> bool:
+        return (self.home.clusters_dir / f"{name}.toml").is_file()
+
     def cluster_settings(self, name: str) -> ClusterSettings:
-        path = self.home.clusters_dir / f"{name}.toml"
-        if not path.is_file():
+        if not self.has_cluster(name):
             raise ClusterUnknownError(where=name)
-        return ClusterSettings.load(path)
+        return ClusterSettings.load(self.home.clusters_dir / f"{name}.toml")
 
     def cluster(self, name: str, project: str) -> Cluster:
         """The cluster as the project's account; connections are kept."""

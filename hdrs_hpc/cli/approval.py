@@ -30,7 +30,7 @@ def digest(bundle: Path, as_json: bool) -> None:
     Example:
       hdrs-hpc approval digest ./cohort
     """
-    found, files = _bundle(bundle)
+    found, files, _ = _bundle(bundle)
     if as_json:
         show.emit_json({"digest": found, "files": files})
     else:
@@ -43,16 +43,14 @@ def digest(bundle: Path, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path))
 @click.option("--project", required=True, help="For which project it is approved.")
 @click.option("--statement", required=True, help="What you checked, in a sentence; it is signed and kept.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
 def give(
     bundle: Path,
     project: str,
     statement: str,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
@@ -64,13 +62,15 @@ def give(
     """
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import filing, signatures
+    from hdrs_hpc.client.pages import code_approval
     from hdrs_hpc.core import clock
     from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.approval import CodeApproval
 
     session = options.session(context)
     kind = KINDS["code-approval"]
-    found, _ = _bundle(bundle)
-    envelope, _ = signatures.unsigned(
+    found, files, size = _bundle(bundle)
+    envelope, document = signatures.unsigned(
         kind,
         {
             "schema": kind.schema,
@@ -81,14 +81,16 @@ def give(
             "at": clock.to_text(clock.now()),
         },
     )
-    root = session.root.document
-    signed = signing.sign_made(kind, envelope, key=options.key_of(key, context), root=root, yes=yes)
+    assert isinstance(document, CodeApproval)
+    page = code_approval.page(document, files, size)
+    signed = signing.sign_made(kind, envelope, page, how, root=session.root.document, context=context)
     signing.told(filing.file(session, signed), f"approved {found} for {project}", as_json)
 
 
-def _bundle(path: Path) -> tuple[str, list[str]]:
+def _bundle(path: Path) -> tuple[str, list[str], int]:
+    """Digest, files and size."""
     from hdrs_hpc.protocol import bundle
 
     raw = bundle.pack(path) if path.is_dir() else path.read_bytes()
     found = bundle.read(raw)
-    return found.digest, sorted(found.files)
+    return found.digest, sorted(found.files), len(raw)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from hdrs_hpc.cli import options, show, signing
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.pages.closure import ClosingPlan
     from hdrs_hpc.client.session import Session
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
+    from hdrs_hpc.documents.models.closure import Closure
 
 _DONE = {
     "freeze": "{} is frozen: no new job, no key is given any more, running jobs are being cancelled",
@@ -23,16 +23,12 @@ _DONE = {
 
 
 def close(
-    name: str, action: str, reason: str, *, key: Path | None, yes: bool, context: str | None, as_json: bool
+    name: str, action: str, reason: str, *, how: options.Signing, context: str | None, as_json: bool
 ) -> None:
     """Sign and file a closure."""
     session = options.session(context)
     _require_open(session.api.get(f"/v1/projects/{name}"), action)
-    if action == "freeze":
-        click.echo("Running jobs are cancelled. `hdrs-hpc project unfreeze` lifts a freeze.", err=True)
-    else:
-        _show_plan(session.api.get(f"/v1/projects/{name}/closing-plan"), err=True)
-    _sign_and_send(session, name, {"action": action, "reason": reason}, key, yes, context, as_json)
+    _sign_and_send(session, name, {"action": action, "reason": reason}, how, context, as_json)
 
 
 def _require_open(project: dict[str, Any], action: str) -> None:
@@ -54,9 +50,7 @@ def _require_open(project: dict[str, Any], action: str) -> None:
         )
 
 
-def unfreeze(
-    name: str, reason: str, *, key: Path | None, yes: bool, context: str | None, as_json: bool
-) -> None:
+def unfreeze(name: str, reason: str, *, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Sign the lifting of the oldest freeze in force; it takes as many as a grant does."""
     from hdrs_hpc.core.errors import ConflictError
 
@@ -65,10 +59,10 @@ def unfreeze(
     if not freezes:
         raise ConflictError("the project is not frozen", where=name)
     asked = {"action": "unfreeze", "freeze": freezes[0], "reason": reason}
-    _sign_and_send(session, name, asked, key, yes, context, as_json)
+    _sign_and_send(session, name, asked, how, context, as_json)
 
 
-def sign_further(file: Path, *, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def sign_further(file: Path, *, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Add a signature to a closure that somebody began, and send it once enough have signed."""
     from hdrs_hpc.client import signatures
     from hdrs_hpc.documents.kinds import KINDS
@@ -77,47 +71,49 @@ def sign_further(file: Path, *, key: Path | None, yes: bool, context: str | None
     session = options.session(context)
     envelope, closure = signatures.read(file, KINDS["closure"])
     assert isinstance(closure, Closure)
-    _send(session, envelope, closure.project, closure.action, file, key, yes, context, as_json)
+    _send(session, envelope, closure, file, how, context, as_json)
 
 
 def _sign_and_send(
     session: Session,
     name: str,
     asked: dict[str, Any],
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import clock, ids
     from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.closure import Closure
 
     kind = KINDS["closure"]
     value = {"schema": kind.schema, "project": name, "nonce": ids.new_id(26)} | asked
-    envelope, _ = signatures.unsigned(kind, value | {"at": clock.to_text(clock.now())})
-    out = Path(f"{name}.{asked['action']}.signed.json")
-    _send(session, envelope, name, asked["action"], out, key, yes, context, as_json)
+    envelope, closure = signatures.unsigned(kind, value | {"at": clock.to_text(clock.now())})
+    assert isinstance(closure, Closure)
+    out = Path(f"{name}.{closure.action}.signed.json")
+    _send(session, envelope, closure, out, how, context, as_json)
 
 
 def _send(
     session: Session,
     envelope: Envelope,
-    name: str,
-    action: str,
+    closure: Closure,
     out: Path,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
     from hdrs_hpc.client import consent
+    from hdrs_hpc.client.pages import closure as pages
     from hdrs_hpc.documents.kinds import KINDS
 
-    kind, root = KINDS["closure"], session.root.document
-    signed = signing.sign_made(kind, envelope, key=options.key_of(key, context), root=root, yes=yes)
+    kind, root, name = KINDS["closure"], session.root.document, closure.project
+    plan = _plan(session, name) if closure.action in ("close", "revoke") else None
+    page = pages.page(closure, plan)
+    signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)
     further: tuple[Count, ...] = ()
-    if action == "unfreeze":
+    if closure.action == "unfreeze":
         further = consent.of_unfreeze(session.api.get(f"/v1/projects/{name}"), root, signed)
     signing.file_or_pass_on(
         kind,
@@ -125,42 +121,22 @@ def _send(
         session,
         out=out,
         as_json=as_json,
-        done=_DONE[action].format(name, name),
+        done=_DONE[closure.action].format(name, name),
         further=further,
     )
 
 
 def show_plan(name: str, *, context: str | None, as_json: bool) -> None:
-    plan = options.session(context).api.get(f"/v1/projects/{name}/closing-plan")
+    from hdrs_hpc.client.pages.closure import destroyed
+
+    session = options.session(context)
     if as_json:
-        show.emit_json(plan)
+        show.emit_json(session.api.get(f"/v1/projects/{name}/closing-plan"))
     else:
-        _show_plan(plan, err=False)
+        show.sections(destroyed(_plan(session, name)))
 
 
-def _show_plan(plan: dict[str, Any], *, err: bool) -> None:
-    def say(text: str) -> None:
-        click.echo(text, err=err)
+def _plan(session: Session, name: str) -> ClosingPlan:
+    from hdrs_hpc.client.pages.closure import ClosingPlan
 
-    say(click.style(f"Closing {plan['project']} destroys:", bold=True))
-    for copy in plan["copies"]:
-        objects = (
-            f"{copy['objects']} sealed objects, {show.size(copy['sealed-bytes'])}"
-            if copy["objects"]
-            else "unfinished"
-        )
-        say(
-            f"  copy {copy['copy']} of {copy['dataset']} on {copy['cluster']}: its key at once, then {objects}"
-        )
-    for job in plan["jobs"]:
-        say(f"  job {job['job']} ({job['name']}), now {job['state']}: stopped and purged")
-    if not plan["copies"] and not plan["jobs"]:
-        say("  nothing that still lives")
-    if plan["artefacts-in-review"]:
-        hours = plan["review-grace-s"] / 3600
-        say(f"  {plan['artefacts-in-review']} artefacts in review, unless decided within {hours:g} hours")
-    say("  the project's de-identification key and key-encryption key")
-    say(click.style("It leaves:", bold=True))
-    say(
-        f"  {plan['released-artefacts']} released artefacts, the audit log, the signed documents, the certificate"
-    )
+    return ClosingPlan.from_answer(session.api.get(f"/v1/projects/{name}/closing-plan"))

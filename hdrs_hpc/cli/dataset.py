@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from connectors.sources import Source
+    from hdrs_hpc.client.pages.layout import Page
+    from hdrs_hpc.documents.models.document import Document
 
 
 @click.group()
@@ -49,12 +52,12 @@ def scan(name: str, source: str, home: Path | None, out: Path | None, as_json: b
     """
     import contextlib
 
-    from connectors.sources.opening import absolute, open_source, read_place
+    from connectors.sources.opening import absolute, open_source, read_location
     from hdrs_hpc.cli.signing import write
     from imaging.staging import inventory
 
     broker = options.broker_home(home)
-    place = absolute(read_place(source))
+    place = absolute(read_location(source))
     with contextlib.closing(open_source(place)) as opened:
         found, unreadable = _scan(opened)
     version = inventory.digest(found)
@@ -112,9 +115,9 @@ def _scan(source: Source) -> tuple[pa.Table, Counter[str]]:
 
 
 def _place(text: str) -> dict[str, Any]:
-    from hdrs_hpc.documents.models.source import place_from_text
+    from hdrs_hpc.documents.models.source import location_from_text
 
-    return place_from_text(text).model_dump(mode="json", exclude_defaults=True)
+    return location_from_text(text).model_dump(mode="json", exclude_defaults=True)
 
 
 @dataset.command()
@@ -126,13 +129,12 @@ def _place(text: str) -> dict[str, Any]:
 @click.option(
     "--owner", required=True, metavar="ORGANISATION", help="Whose data they are; its custodians sign."
 )
-@click.option("--kind", type=click.Choice(["radiology", "pathology", "table"]), required=True)
+@click.option("--kind", type=click.Choice(list(DATA_KINDS)), required=True)
 @click.option("--sensitivity", type=click.Choice(["synthetic", "public", "real"]), required=True)
 @click.option(
     "--issuer", help="Who gave the patient ids that name no issuer: a trust, NHS …  [default: the dataset]"
 )
-@options.key
-@options.yes
+@options.signing
 @options.out
 @options.context
 @options.as_json
@@ -146,8 +148,7 @@ def register(
     kind: str,
     sensitivity: str,
     issuer: str | None,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     out: Path | None,
     context: str | None,
     as_json: bool,
@@ -160,6 +161,7 @@ def register(
     """
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import signatures
+    from hdrs_hpc.client.pages import dataset_registration
     from hdrs_hpc.core import strict_json
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.dataset import DatasetRegistration, counted
@@ -179,9 +181,9 @@ def register(
     envelope, made = signatures.unsigned(document_kind, value)
     assert isinstance(made, DatasetRegistration)
     session = options.session(context)
-    signed = signing.sign_made(
-        document_kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
-    )
+    page = dataset_registration.page(made)
+    root = session.root.document
+    signed = signing.sign_made(document_kind, envelope, page, how, root=root, context=context)
     target = out or Path(f"{value['name']}.registration.signed.json")
     said = counted(made.kind, made.items)
     done = f"registered {value['name']}, {sensitivity}: {said}; next: hdrs-hpc opt-out add"
@@ -190,14 +192,11 @@ def register(
 
 @dataset.command()
 @click.argument("file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @options.trust_file
 @options.context
 @options.as_json
-def sign(
-    file: Path, key: Path | None, yes: bool, trust: Path | None, context: str | None, as_json: bool
-) -> None:
+def sign(file: Path, how: options.Signing, trust: Path | None, context: str | None, as_json: bool) -> None:
     """Add your signature to a registration that needs more than one.
 
     \b
@@ -205,16 +204,23 @@ def sign(
       hdrs-hpc dataset sign north-chest-ct.registration.signed.json
     """
     from hdrs_hpc.cli import signing
+    from hdrs_hpc.client.pages import dataset_registration
     from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents.models.dataset import DatasetRegistration
+
+    def page(document: Document) -> Page:
+        assert isinstance(document, DatasetRegistration)
+        return dataset_registration.page(document)
 
     signing.sign_file(
         KINDS["dataset-registration"],
         file,
-        key=options.key_of(key, context),
+        page,
+        how,
         root=options.root_of(trust, context),
         out=None,
-        yes=yes,
         as_json=as_json,
+        context=context,
         then="hdrs-hpc dataset submit",
     )
 

@@ -10,6 +10,8 @@ import click
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.pages.layout import Page
+    from hdrs_hpc.client.session import Session
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.models.document import Document
@@ -30,44 +32,57 @@ def grant() -> None:
 
 @grant.command()
 @click.argument("file", type=options.NEW_FILE)
-@click.option("--project", help="Begin from the grant in force of this project, as its next version.")
+@click.option("--project", help="The project, where it is not the file's name.")
+@click.option("--dataset", "datasets", multiple=True, help="Data to grant, of a first version; repeatable.")
 @options.context
-def draft(file: Path, project: str | None, context: str | None) -> None:
-    """Write a whole grant to begin with: an example, or the next version of the one in force.
+def draft(file: Path, project: str | None, datasets: tuple[str, ...], context: str | None) -> None:
+    """Write a whole grant to begin with: the next version where the project is there, else a first one.
+
+    What the broker knows is filled in: datasets with their versions, people, clusters.  What you must decide is named.
 
     \b
     Example:
+      hdrs-hpc grant draft lung-fm.yaml --dataset north-chest-ct
       hdrs-hpc grant draft lung-fm-v2.yaml --project lung-fm
     """
     from hdrs_hpc.client import grantdraft
-    from hdrs_hpc.core.errors import ConflictError
+    from hdrs_hpc.client.session import NotLoggedInError
+    from hdrs_hpc.core import strict_yaml
+    from hdrs_hpc.core.errors import ConflictError, SiteError
+    from hdrs_hpc.documents import unfilled
 
-    if project is None:
-        text = grantdraft.example(file.stem)
+    session, known, text = options.login(context), None, None
+    if session is None:
+        click.echo("You are not logged in: what the broker knows is not filled in.", err=True)
     else:
-        text = grantdraft.next_version(options.session(context), project)
+        try:
+            text = grantdraft.for_project(session, project or file.stem)
+            known = grantdraft.Known.of(session) if text is None else None
+        except (NotLoggedInError, SiteError) as error:
+            click.echo(f"The broker was not asked ({error.message}): nothing is filled in.", err=True)
+    if text is None:
+        text = grantdraft.first_version(project or file.stem, known, datasets)
     try:
         with file.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError:
         raise ConflictError(f"{file} is there already; nothing was overwritten") from None
-    click.echo(
-        f"Wrote {file}. Fill it in, look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}"
-    )
+    left = list(dict.fromkeys(unfilled.places(strict_yaml.load(text.encode())[0])))
+    if left:
+        click.echo(f"Left to you: {', '.join(left)}")
+    click.echo(f"Wrote {file}. Look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}")
 
 
 @grant.command()
 @click.argument("file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @options.trust_file
 @options.out
 @options.context
 @options.as_json
 def sign(
     file: Path,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     trust: Path | None,
     out: Path | None,
     context: str | None,
@@ -81,8 +96,9 @@ def sign(
     Example:
       hdrs-hpc grant sign lung-fm.yaml
     """
-    from hdrs_hpc.cli import grantview, signing
+    from hdrs_hpc.cli import signing
     from hdrs_hpc.client import consent
+    from hdrs_hpc.client.pages import grant as pages
     from hdrs_hpc.documents import unfilled
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.grant import Grant
@@ -94,22 +110,22 @@ def sign(
     def further(signed: Envelope) -> tuple[Count, ...]:
         return consent.of_grant(session, root, signed)
 
-    def page(document: Document) -> None:
+    def page(document: Document) -> Page:
         assert isinstance(document, Grant)
         # Before anybody is asked: a draft, or what leads nowhere, would gather signatures for nothing.
         unfilled.require_filled(document.model_dump(mode="json"))
         not_built.require_built(document)
-        grantview.page(document, err=True)
+        return pages.page(document, _before(document, session))
 
     signing.sign_file(
         kind,
         file,
-        key=options.key_of(key, context),
+        page,
+        how,
         root=root,
         out=out,
-        yes=yes,
         as_json=as_json,
-        page=page,
+        context=context,
         further=further,
         then="hdrs-hpc grant submit",
     )
@@ -145,8 +161,8 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
     Example:
       hdrs-hpc grant show lung-fm
     """
-    from hdrs_hpc.cli import grantview
     from hdrs_hpc.client import consent, signatures
+    from hdrs_hpc.client.pages import grant as pages
     from hdrs_hpc.documents.kinds import KINDS
 
     envelope, document = _read(what, context)
@@ -158,10 +174,9 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
             {"grant": document.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()}
         )
         return
-    grantview.page(document)
-    click.echo(f"\n{envelope.digest}\n{state.sentence('custodian')}")
-    for count in further:
-        click.echo(count.sentence())
+    counts = [state.sentence("custodian"), *(count.sentence() for count in further)]
+    page = pages.page(document, _before(document, options.login(context)))
+    show.page(page, envelope.digest, counts)
 
 
 @grant.command()
@@ -179,27 +194,33 @@ def diff(old: str, new: str | None, context: str | None, as_json: bool) -> None:
       hdrs-hpc grant diff lung-fm-v2.yaml
       hdrs-hpc grant diff lung-fm.yaml lung-fm-v2.yaml
     """
-    from hdrs_hpc.cli import grantview
+    from hdrs_hpc.client.pages import grant as pages
 
     _, second = _read(new or old, context)
     _, first = _read(old if new else second.project, context)
-    changes = grantview.changes(first, second)
+    changes = pages.changes(first, second)
     if as_json:
         show.emit_json([change.as_dict() for change in changes])
-    else:
-        grantview.show_changes(first, second, changes)
+        return
+    title = f"{first.project} version {first.version} → {second.project} version {second.version}"
+    click.echo(click.style(title, bold=True))
+    if not changes:
+        click.echo("no difference")
+    for change in changes:
+        before, after = change.texts()
+        if change.before is not None:
+            click.echo(click.style(f"- {change.where}: {before}", fg="red"))
+        if change.after is not None:
+            click.echo(click.style(f"+ {change.where}: {after}", fg="green"))
 
 
 @grant.command()
 @click.argument("project")
 @click.option("--reason", required=True, help="Why; it is signed and kept.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def revoke(
-    project: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool
-) -> None:
+def revoke(project: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Take a grant back: all keys of the project are destroyed, reviews end too; the certificate follows.
 
     \b
@@ -208,7 +229,7 @@ def revoke(
     """
     from hdrs_hpc.cli import closing
 
-    closing.close(project, "revoke", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(project, "revoke", reason, how=how, context=context, as_json=as_json)
 
 
 def _read(what: str, context: str | None) -> tuple[Envelope, Grant]:
@@ -225,3 +246,18 @@ def _read(what: str, context: str | None) -> tuple[Envelope, Grant]:
         return envelope, document
     envelope = Read.parse(options.session(context).api.get_bytes(f"/v1/projects/{what}/grant"))
     return envelope, GrantModel.from_payload(envelope.payload)
+
+
+def _before(grant: Grant, session: Session | None) -> Grant | None:
+    """The version that ``grant`` replaces, if that is the one in force and a broker can be asked."""
+    from hdrs_hpc.core.errors import HdrsError
+    from hdrs_hpc.documents.envelope import Envelope as Read
+    from hdrs_hpc.documents.models.grant import Grant as GrantModel
+
+    if grant.supersedes is None or session is None:
+        return None
+    try:
+        envelope = Read.parse(session.api.get_bytes(f"/v1/projects/{grant.project}/grant"))
+    except HdrsError:  # the page says that it is not known
+        return None
+    return GrantModel.from_payload(envelope.payload) if envelope.digest == grant.supersedes else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("url", required=False)
-@options.key
+@options.key_option
 @click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
 @click.option("--context", help="Name for this login on this machine.  [default: the broker's name]")
 @click.option(

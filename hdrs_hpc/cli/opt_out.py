@@ -36,11 +36,10 @@ def opt_out() -> None:
 @opt_out.command()
 @_DATASET
 @_LIST
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def add(dataset: str, list_: Path, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def add(dataset: str, list_: Path, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Add the patients in FILE (- for standard input) to the list: one id a line, or ISSUER|ID.
 
     The ids go to the data zone; what is signed and logged names none.  No job begins on a copy that was made before;
@@ -64,7 +63,16 @@ def add(dataset: str, list_: Path, key: Path | None, yes: bool, context: str | N
     added = len(brought.ids) - len(listed)
     done = f"{show.count(added, 'patient')} added to the opt-out list of {dataset}"
     _sign(
-        session, before, "add", brought, None, key=key, yes=yes, context=context, as_json=as_json, done=done
+        session,
+        before,
+        "add",
+        brought,
+        None,
+        patients=added,
+        how=how,
+        context=context,
+        as_json=as_json,
+        done=done,
     )
 
 
@@ -72,12 +80,11 @@ def add(dataset: str, list_: Path, key: Path | None, yes: bool, context: str | N
 @_DATASET
 @_LIST
 @_REASON
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
 def remove(
-    dataset: str, list_: Path, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool
+    dataset: str, list_: Path, reason: str, how: options.Signing, context: str | None, as_json: bool
 ) -> None:
     """Take the patients in FILE (- for standard input) off the list: their data may be used again.
 
@@ -103,8 +110,8 @@ def remove(
         "remove",
         brought,
         reason,
-        key=key,
-        yes=yes,
+        patients=len(brought.ids),
+        how=how,
         context=context,
         as_json=as_json,
         done=done,
@@ -114,13 +121,10 @@ def remove(
 @opt_out.command()
 @_DATASET
 @_REASON
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def nobody(
-    dataset: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool
-) -> None:
+def nobody(dataset: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """State that nobody opted out of the dataset.  Nothing is staged of a dataset of which nobody says who did.
 
     Whoever was on the list before is taken off it.
@@ -131,8 +135,6 @@ def nobody(
     """
     session = options.session(context)
     before, (brought, _) = _look(session, dataset, [])
-    if before["about"]:
-        _say(f"This takes every patient off the list of {dataset}, up to {before['about']}.")
     done = f"nobody opted out of {dataset}"
     _sign(
         session,
@@ -140,8 +142,8 @@ def nobody(
         "nobody",
         brought,
         reason,
-        key=key,
-        yes=yes,
+        patients=len(brought.ids),
+        how=how,
         context=context,
         as_json=as_json,
         done=done,
@@ -160,6 +162,8 @@ def show_(dataset: str, context: str | None, as_json: bool) -> None:
       hdrs-hpc opt-out show north-chest-ct
     """
     from hdrs_hpc.client import opt_outs
+    from hdrs_hpc.client.pages import opt_out_change
+    from hdrs_hpc.client.pages.layout import Section
 
     found = opt_outs.in_force(options.session(context), dataset)
     if as_json:
@@ -177,7 +181,9 @@ def show_(dataset: str, context: str | None, as_json: bool) -> None:
             ("statement", found["document"]),
         ]
     )
-    _touched(found, err=False)
+    show.sections(
+        [Section("Copies and jobs", opt_out_change.reached(opt_out_change.OptOutsInForce.from_answer(found)))]
+    )
 
 
 def _entries(path: Path) -> list[str]:
@@ -204,45 +210,23 @@ def _sign(
     brought: OptOutIds,
     reason: str | None,
     *,
-    key: Path | None,
-    yes: bool,
+    patients: int,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
     done: str,
 ) -> None:
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import opt_outs
+    from hdrs_hpc.client.pages import opt_out_change
     from hdrs_hpc.documents.kinds import KINDS
 
-    _touched(before, err=True)
-    kind = KINDS["opt-out-change"]
-    made = opt_outs.statement(session, before, action, brought, reason)
-    signed = signing.sign_made(
-        kind, made, key=options.key_of(key, context), root=session.root.document, yes=yes
-    )
-    out = Path(f"{before['dataset']}.opt-out-{before['version'] + 1}.signed.json")
+    kind, root = KINDS["opt-out-change"], session.root.document
+    envelope, change = opt_outs.statement(session, before, action, brought, reason)
+    page = opt_out_change.page(change, opt_out_change.OptOutsInForce.from_answer(before), patients)
+    signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)
+    out = Path(f"{change.dataset}.opt-out-{change.version}.signed.json")
     signing.file_or_pass_on(kind, signed, session, out=out, as_json=as_json, done=done)
-
-
-def _touched(found: dict[str, Any], *, err: bool) -> None:
-    """What a change does to the copies and jobs that there are."""
-    for copy in found["copies"]:
-        if copy["current"]:
-            becomes = "is replaced after a change: its key at once, then its objects"
-        else:
-            becomes = "made under an earlier list, given to nobody; being destroyed"
-        click.echo(
-            f"  copy {copy['copy']} of {copy['project']} on {copy['cluster']}, {copy['state']}: {becomes}",
-            err=err,
-        )
-    for job in found["jobs"]:
-        if job["state"] == "RUNNING":
-            becomes = f"after a change it may run on for {found['grace-s']:g} s if it has its keys, then is cancelled"
-        else:
-            becomes = "after a change it waits for the new copy"
-        click.echo(
-            f"  job {job['job']} ({job['name']}) of {job['project']}, {job['state']}: {becomes}", err=err
-        )
 
 
 def _numbers(entries: list[str], named: list[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,16 +15,13 @@ if TYPE_CHECKING:
     from hdrs_hpc.client.session import Session
     from hdrs_hpc.documents.models.trust_root import TrustRoot
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 context = click.option("--context", help="Which login to use, where you have several.")
-yes = click.option("--yes", "-y", is_flag=True, help="Sign without asking.")
-key = click.option(
+key_option = click.option(
     "--key",
     type=FILE,
     help="Your SSH key; its .pub where an agent or security key holds the private half.  [default: login's]",
@@ -35,6 +34,31 @@ home = click.option(
     envvar="HDRS_HPC_BROKER_HOME",
     help="The broker's home.  [env: HDRS_HPC_BROKER_HOME]",
 )
+
+
+@dataclass(frozen=True)
+class Signing:
+    """With which key a command signs, and how it asks before."""
+
+    key: Path | None
+    yes: bool
+    show_json: bool
+
+
+def signing[F: Callable[..., Any]](command: F) -> F:
+    """The options of every command that signs, as its argument ``how``."""
+
+    @functools.wraps(command)
+    def signs(*, key: Path | None, yes: bool, show_json: bool, **others: Any) -> Any:
+        return command(how=Signing(key, yes, show_json), **others)
+
+    for option in (
+        click.option("--show-json", is_flag=True, help="Show the exact JSON that is signed as well."),
+        click.option("--yes", "-y", is_flag=True, help="Sign without asking."),
+        key_option,
+    ):
+        option(signs)
+    return cast("F", signs)
 
 
 def session(name: str | None) -> Session:

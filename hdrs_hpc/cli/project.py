@@ -81,6 +81,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
             ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
+            ("nodes", _nodes(found)),
             ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
             ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
             ("outputs", _outputs(found["outputs"])),
@@ -97,12 +98,63 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
 
 @project.command()
 @_NAME
-@_REASON
-@options.key
-@options.yes
 @options.context
 @options.as_json
-def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def report(name: str, context: str | None, as_json: bool) -> None:
+    """Show a custodian what became of the data at staging: counts, and why items stayed out.
+
+    Which files these are stays in the data zone: the whole report and the map of files lie in the broker's home.
+
+    \b
+    Example:
+      hdrs-hpc project report lung-fm
+    """
+    found = options.session(context).api.get(f"/v1/projects/{name}/staging-reports")
+    if as_json:
+        show.emit_json(found)
+        return
+    if not found:
+        click.echo(f"Nothing was staged for {name}.")
+    for number, item in enumerate(found):
+        click.echo("\n" * (number > 0), nl=False)
+        _staged(item)
+
+
+def _staged(item: dict[str, Any]) -> None:
+    made = item["made-for"]
+    show.facts(
+        [
+            ("staged", f"{item['dataset']} for {item['project']}"),
+            ("grant", made.get("grant")),
+            ("date", made.get("date")),
+            ("copy", f"{item['copy']} on {item['cluster']}: {item['state']}"),
+            ("no copy", item["reason"]),
+            ("version", item["version"]),
+            ("profile", item["profile"]),
+            ("files", f"{item['items-staged']} of {item['items-in']} staged" if made else None),
+            ("holds", _holds(item) if made else None),
+        ]
+    )
+    rows = [
+        (reason["code"], reason["count"], "failed" if reason["failed"] else "by rule", reason["meaning"])
+        for reason in sorted(item["reasons"], key=lambda reason: -reason["count"])
+    ]
+    if rows:
+        show.table(("not in the copy", "files", "why", "meaning"), rows, empty="")
+
+
+def _holds(item: dict[str, Any]) -> str:
+    counts = [show.count(n, kind.removesuffix("s")) for kind, n in item["staged"].items() if n]
+    return f"{', '.join(counts) or 'nothing'} of {show.count(item['patients'], 'patient')}"
+
+
+@project.command()
+@_NAME
+@_REASON
+@options.signing
+@options.context
+@options.as_json
+def freeze(name: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Stop a project at once: no new job, no key is given, running jobs are cancelled.
 
     Staged data and keys stay until the project is closed or its time is over; what is in review may still be
@@ -114,17 +166,16 @@ def freeze(name: str, reason: str, key: Path | None, yes: bool, context: str | N
     """
     from hdrs_hpc.cli import closing
 
-    closing.close(name, "freeze", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(name, "freeze", reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @_NAME
 @_REASON
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def unfreeze(name: str, reason: str, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def unfreeze(name: str, reason: str, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Lift a freeze: signed by as many custodians as a grant, with those of every owner of the data.
 
     The first one writes NAME.unfreeze.signed.json, the next ones add theirs with `hdrs-hpc project sign`.  A project
@@ -136,16 +187,15 @@ def unfreeze(name: str, reason: str, key: Path | None, yes: bool, context: str |
     """
     from hdrs_hpc.cli import closing
 
-    closing.unfreeze(name, reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.unfreeze(name, reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @click.argument("file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
-def sign(file: Path, key: Path | None, yes: bool, context: str | None, as_json: bool) -> None:
+def sign(file: Path, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Add your signature to a closure that needs more than one, and send it once enough have signed.
 
     \b
@@ -154,23 +204,21 @@ def sign(file: Path, key: Path | None, yes: bool, context: str | None, as_json: 
     """
     from hdrs_hpc.cli import closing
 
-    closing.sign_further(file, key=key, yes=yes, context=context, as_json=as_json)
+    closing.sign_further(file, how=how, context=context, as_json=as_json)
 
 
 @project.command()
 @_NAME
 @click.option("--reason", help="Why; it is signed and kept.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be destroyed.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
 def close(
     name: str,
     reason: str | None,
     dry_run: bool,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
@@ -190,7 +238,7 @@ def close(
         return
     if reason is None:
         raise click.UsageError("Give the reason with --reason, or --dry-run to see what would be destroyed.")
-    closing.close(name, "close", reason, key=key, yes=yes, context=context, as_json=as_json)
+    closing.close(name, "close", reason, how=how, context=context, as_json=as_json)
 
 
 @project.command()
@@ -246,6 +294,27 @@ def _clusters(found: dict[str, Any]) -> str:
         )
         told.append(f"{name} ({most}{', drained' if offer and offer['drained'] else ''})")
     return ", ".join(told)
+
+
+def _nodes(found: dict[str, Any]) -> str:
+    """What each cluster told of its nodes, a line for each kind, and when."""
+    from hdrs_hpc.documents.models.words import memory_text, walltime_text
+
+    lines = []
+    for name, offer in found["clusters"].items():
+        has = offer["capacity"]
+        if has is None:
+            lines.append(f"{name}: not known yet; the broker asks the cluster by itself")
+            continue
+        kinds = (
+            f"{show.count(kind['nodes'], 'node')} of {show.count(kind['cpus'], 'CPU')}, "
+            f"{memory_text(kind['mem-mb'])}, {', '.join(kind['gres']) or 'no GPU'}"
+            for kind in has["kinds"]
+        )
+        longest = has["max-time-s"]
+        limit = f"; a job up to {walltime_text(longest)}" if longest is not None else ""
+        lines.append(f"{name}: {'; '.join(kinds)}{limit} (told {offer['capacity-told-at']})")
+    return "\n".join(lines)
 
 
 def _outputs(rules: dict[str, Any]) -> str:

@@ -75,87 +75,9 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         END,
-        "node-lost",
-        "A node of the job died, or Slurm on it did, so Slurm ended the job.",
-        "Not your code's fault: submit again; tell the site if it stays so.",
-    ),
-    (
-        END,
-        "preempted",
-        "Slurm ended the job to make room for another of higher priority.",
-        "Submit again; the site tells which partition or quality of service is not preempted.",
-    ),
-    (
-        END,
-        "cancelled-at-site",
-        "Somebody cancelled the job at the site, not through the broker: an admin, or with the project's account.",
-        "Ask the site's admins why before you submit again.",
-    ),
-    (
-        END,
         "node-failed",
         "The node ended without the agent's closing list: it crashed, or the job was killed, often for its memory.",
         "Ask for more `resources.mem` if the job needs much, and submit again; tell the site if it stays so.",
-    ),
-    (
-        END,
-        "agent-stopped-signal",
-        "The cluster ended the job from outside: preempted, cancelled there, or the node went down.",
-        "Submit again; ask the site if it stays so.",
-    ),
-    (
-        END,
-        "agent-stopped-not-after",
-        "The project's time, or the job's, was over before the outputs were sealed.",
-        "Ask for more `resources.time`; a project near its `run-until` needs a new grant version.",
-    ),
-    (
-        END,
-        "agent-stopped-no-keys",
-        "The node's agent was given no keys in time.",
-        "Submit again; the operator sees with `broker status` and `cluster doctor` what kept them.",
-    ),
-    (
-        END,
-        "agent-stopped-keys-refused",
-        "The node's agent was given keys for another job or node, and refused them.",
-        "Submit again; tell the operator if it stays so: this should not happen.",
-    ),
-    (
-        END,
-        "agent-stopped-input-unreadable",
-        "A sealed copy on scratch could not be opened: it was damaged, altered or removed.",
-        "Tell the operator: the copy must be staged anew before you submit again.",
-    ),
-    (
-        END,
-        "agent-stopped-bundle-mismatch",
-        "The code that reached the node is not the one that was signed.",
-        "Submit again; tell the operator if it stays so: this should not happen.",
-    ),
-    (
-        END,
-        "agent-stopped-isolation",
-        "The node could not give the isolation that the job needs.",
-        "Tell the site: `hdrs-hpc cluster doctor` names what is missing. Submit again afterwards.",
-    ),
-    (
-        END,
-        "agent-stopped-unwatched",
-        "The process that watches the job's memory on the node died or fell silent, so the job was ended.",
-        "Submit again; tell the operator if it stays so: this should not happen.",
-    ),
-    (
-        END,
-        "agent-stopped-scratch",
-        "The outputs could not be written to the cluster's scratch: full, over quota or away.",
-        "Ask the site for room on the project's scratch, then submit again.",
-    ),
-    (
-        END,
-        "agent-stopped-bug",
-        "The node's agent met a mistake of its own.",
-        "Not your code's fault: tell the operator, with the job's id.",
     ),
     (END, "cancelled", "Somebody of the project cancelled the job.", _NOTHING),
     (END, "grant-revoked", "The custodians took the grant back.", "Ask the custodian."),
@@ -270,7 +192,7 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "End all processes before the entry returns.",
     ),
 )
-"""Codes that no error bears: how jobs end, what they wait for, what reviewers are told."""
+"""Codes that no error bears and whose words stand nowhere else: ends of jobs, waits, remarks to reviewers."""
 
 
 def gather() -> list[Reason]:
@@ -281,12 +203,16 @@ def gather() -> list[Reason]:
         for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
             if not set(module.name.split(".")) & set(_SKIPPED):
                 import_module(module.name)
+    from connectors.clusters import endings
+    from hdrs_hpc.protocol import progress
     from imaging.staging.refusals import REASONS
 
     found = [
         Reason(code, "error", cls.meaning, cls.remedy, cls.kind, cls.exit_code, cls.retry)
         for code, cls in all_errors().items()
     ]
+    told = {progress.reason_of(stop): words for stop, words in progress.STOPPED.items()} | endings.TOLD
+    found += [Reason(code, END, meaning, remedy) for code, (meaning, remedy) in told.items()]
     found += [Reason(item.code, "item not staged", item.meaning, item.remedy) for item in REASONS.values()]
     found += [Reason(code, group, meaning, remedy) for group, code, meaning, remedy in OTHERS]
     return sorted(found, key=lambda reason: (reason.code, reason.group))

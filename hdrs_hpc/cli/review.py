@@ -142,8 +142,7 @@ def open_(artefact: str, folder: Path | None, context: str | None, as_json: bool
     help="It stays in; the reason says what to mend.",
 )
 @click.option("--reason", required=True, help="Why; it is signed, and the researcher sees it.")
-@options.key
-@options.yes
+@options.signing
 @options.context
 @options.as_json
 def decide(
@@ -152,8 +151,7 @@ def decide(
     refuse: tuple[str, ...],
     return_: tuple[str, ...],
     reason: str,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
@@ -167,18 +165,18 @@ def decide(
     """
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import filing, reviews
+    from hdrs_hpc.client.pages import output_decision
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.kinds import KINDS
 
     session = options.session(context)
     found = reviews.one(session, job_id)
     verdicts = _verdicts(found, {"approve": approve, "refuse": refuse, "return": return_})
-    document = reviews.decision(session, found, verdicts, reason)
+    document, review = reviews.decision(session, found, verdicts, reason)
     kind = KINDS["output-decision"]
     envelope = Envelope(kind.payload_type, document.to_payload())
-    signed = signing.sign_made(
-        kind, envelope, key=options.key_of(key, context), root=session.root.document, yes=yes
-    )
+    page, root = output_decision.page(document, review), session.root.document
+    signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)
     signing.told(filing.file(session, signed), f"decided on job {found['job']}", as_json)
 
 

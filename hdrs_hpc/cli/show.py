@@ -1,4 +1,4 @@
-"""How commands show things: JSON for machines, short tables for people, what is signed on standard error."""
+"""How commands show things: JSON for machines, short tables and pages for people."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any
 
 import click
 
+from hdrs_hpc.client.pages import layout
+from hdrs_hpc.client.pages.layout import count as count
+
+WIDEST_PAGE = 80
 DONE = click.style("✓", fg="green")
 NARROWEST_LAST_COLUMN = 20
 """A last column with less room than this is not wrapped: it would be read with more pain than a long line."""
@@ -45,7 +49,7 @@ def table_lines(
     columns: Sequence[str], rows: Sequence[Sequence[object]], drop: Sequence[str], width: int | None
 ) -> Iterator[str]:
     """The lines of :func:`table` on a screen of ``width`` characters; None: as wide as they come."""
-    texts = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
+    texts = [["" if cell is None else layout.printable(str(cell)) for cell in row] for row in rows]
     shown = list(range(len(columns)))
     hidden = []
     for name in drop:
@@ -69,11 +73,6 @@ def table_lines(
         yield click.style(f"not shown (--json has it): {', '.join(hidden)}", dim=True)
 
 
-def _printable(text: str) -> str:
-    """A terminal must not obey what a name or a message holds."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
 def _wide(columns: Sequence[str], texts: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
     return sum(_size(columns, texts, index) for index in shown) + 2 * (len(shown) - 1)
 
@@ -93,13 +92,17 @@ def facts(pairs: Sequence[tuple[str, object]], *, err: bool = False) -> None:
             click.echo(f"{' ' * width}  {line}", err=err)
 
 
-def payload(raw: bytes) -> None:
-    """The whole that is about to be signed, on standard error: standard output stays for machines."""
-    from rich.console import Console
+def sections(found: Sequence[layout.Section], *, err: bool = False) -> None:
+    """A page's sections, at most 80 columns wide, also where nobody looks."""
+    width = min(WIDEST_PAGE, shutil.get_terminal_size((WIDEST_PAGE, 24)).columns)
+    for line, heading in layout.lines(found, width):
+        click.echo(click.style(line, bold=True) if heading else line, err=err)
 
-    console = Console(stderr=True, highlight=False)
-    console.print("[bold]You are about to sign exactly this:[/bold]")
-    console.print_json(raw.decode("utf-8"), ensure_ascii=False)
+
+def page(found: layout.Page, digest: str, signatures: Sequence[str]) -> None:
+    """A document that is not being signed, with its digest and who has signed it."""
+    head, foot = layout.Section(found.title, [digest]), layout.Section("Signatures", signatures)
+    sections((head, *found.sections, foot))
 
 
 def size(count: int | None) -> str:
@@ -117,8 +120,3 @@ def size(count: int | None) -> str:
 def short(digest: str | None) -> str:
     """A digest as people compare it at a glance; the whole one is in ``--json``."""
     return "" if digest is None else f"{digest[:19]}…" if digest.startswith("sha256:") else digest
-
-
-def count(number: int, noun: str) -> str:
-    """``1 node``, ``2 nodes``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hdrs_hpc.cli import show
+from hdrs_hpc.cli import options, show
+from hdrs_hpc.client.pages.layout import printable
 
 if TYPE_CHECKING:
     from hdrs_hpc.client.filing import Receipt
+    from hdrs_hpc.client.pages.layout import Page
     from hdrs_hpc.client.session import Session
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
@@ -23,17 +25,17 @@ if TYPE_CHECKING:
 def sign_file(
     kind: DocumentKind,
     path: Path,
+    page: Callable[[Document], Page],
+    how: options.Signing,
     *,
-    key: Path,
     root: TrustRoot | None,
     out: Path | None,
-    yes: bool,
     as_json: bool,
-    page: Callable[[Document], None] | None = None,
+    context: str | None = None,
     further: Callable[[Envelope], tuple[Count, ...]] | None = None,
     then: str,
 ) -> None:
-    """Show the whole, ask, sign, write, and say who has signed and whose signatures are missing.
+    """Show what it leads to, ask, sign, write, and say who has signed and whose signatures are missing.
 
     A draft becomes ``<name>.signed.json`` beside it; an envelope is replaced by itself with one signature more.
     ``then`` is the command that follows once nothing is missing, without the file's name.
@@ -42,10 +44,7 @@ def sign_file(
 
     envelope, document = signatures.read(path, kind)
     target = out or (path if envelope.signatures else path.with_name(f"{path.stem}.signed.json"))
-    if page is not None:
-        page(document)
-    confirm(envelope, yes=yes)
-    signed = signatures.add(envelope, kind, key, root)
+    signed = sign_made(kind, envelope, page(document), how, root=root, context=context)
     write(target, signed.to_bytes())
     state = signatures.progress(signed, kind, root, further(signed) if further is not None else ())
     if as_json:
@@ -65,21 +64,45 @@ def sign_file(
 
 
 def sign_made(
-    kind: DocumentKind, envelope: Envelope, *, key: Path, root: TrustRoot | None, yes: bool
+    kind: DocumentKind,
+    envelope: Envelope,
+    page: Page,
+    how: options.Signing,
+    *,
+    root: TrustRoot | None,
+    context: str | None = None,
 ) -> Envelope:
-    """Show, ask and sign a document that this command made."""
+    """Show, ask and sign a document that is at hand."""
     from hdrs_hpc.client import signatures
 
-    confirm(envelope, yes=yes)
+    key = options.key_of(how.key, context)
+    confirm(kind, envelope, page, how, key=key, root=root)
     return signatures.add(envelope, kind, key, root)
 
 
-def confirm(envelope: Envelope, *, yes: bool) -> None:
-    """Show digest and payload of what is about to be signed, and ask."""
-    click.echo(f"digest {envelope.digest}", err=True)
-    show.payload(envelope.payload)
-    if not yes:
-        click.confirm("Sign this?", abort=True, err=True)
+def confirm(
+    kind: DocumentKind,
+    envelope: Envelope,
+    page: Page,
+    how: options.Signing,
+    *,
+    key: Path,
+    root: TrustRoot | None,
+    question: str = "Sign this?",
+) -> None:
+    """Show on standard error who signs what as whom, what it leads to and its digest, and ask."""
+    from hdrs_hpc.client import signatures
+    from hdrs_hpc.client.pages.layout import Facts, Section
+
+    told = signatures.about_signer(kind, envelope, key, root)
+    head = Section(f"You are about to sign: {page.title}", [Facts(told)])
+    foot = Section("Digest of exactly what is signed", [envelope.digest])
+    show.sections((head, *page.sections, foot), err=True)
+    if how.show_json:
+        click.echo(f"\n{printable(envelope.payload.decode())}", err=True)
+    click.echo(err=True)
+    if not how.yes:
+        click.confirm(question, abort=True, err=True)
 
 
 def submit_file(kind: DocumentKind, path: Path, session: Session) -> Receipt:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.cli import options
 from hdrs_hpc.core.errors import ConflictError, SiteError, UsageError
 
 if TYPE_CHECKING:
+    from hdrs_hpc.client.projectview import Beginning
     from hdrs_hpc.client.speccheck import SpecReport
-    from hdrs_hpc.documents.models.grant import Grant
 
 
 class SpecExistsError(ConflictError):
@@ -46,31 +48,42 @@ def spec() -> None:
 @spec.command()
 @click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
 @click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
+@click.option(
+    "--kind",
+    type=click.Choice(workloads.built()),
+    help="For a bundle of your own, of this kind of workload.",
+)
 @click.option("--project", help="The project, where neither hdrs-hpc.toml nor your login tells it.")
 @_LOGIN
-def new(spec_file: Path, own_code: bool, project: str | None, login: str | None) -> None:
+def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, login: str | None) -> None:
     """Write a whole spec to begin with, with the data and limits of your project.
 
-    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.
+    They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.  The code of an
+    example is written to code/ beside the spec, unless that is there.
 
     Example: hdrs-hpc spec new spacing.yaml --own-code
     """
     from hdrs_hpc.client import context, spectemplate
 
     found = context.find(spec_file)
-    grant, real = _by_documents(found) if found else _granted(login, project)
+    begin = _by_documents(found) if found else _granted(login, project)
+    name = kind or (workloads.built()[0] if own_code else None)
+    chosen = workloads.KINDS[name] if name else None
     text = spectemplate.render(
         spectemplate.name_from(spec_file.stem),
-        grant=grant,
-        own_code=own_code,
+        grant=begin.grant if begin else None,
+        kind=chosen,
         project=project,
-        real=real,
+        real=begin is not None and begin.real,
+        capacity=begin.capacity if begin else None,
     )
     try:
         with spec_file.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError:
         raise SpecExistsError(f"{spec_file} is there already") from None
+    for path in spectemplate.write_code(chosen, spec_file.parent) if chosen else ():
+        click.echo(f"Wrote {path}.")
     click.echo(f"Wrote {spec_file}. Next: hdrs-hpc spec check {spec_file}")
 
 
@@ -108,35 +121,30 @@ def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool, 
 
 @spec.command()
 @_SPEC
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="Your SSH key; its .pub where an agent or security key holds the private half.",
-)
+@options.signing
 @click.option("--trust", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The trust root.")
 @click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the envelope.")
-@click.option("--yes", is_flag=True, help="Sign without asking.")
 @_JSON
 @click.pass_context
 def sign(
     ctx: click.Context,
     spec_file: Path,
-    key: Path,
+    how: options.Signing,
     trust: Path | None,
     root_digest: str | None,
     out: Path | None,
-    yes: bool,
     as_json: bool,
 ) -> None:
-    """Add audience, nonce, validity and digests, show the whole, then sign it with your SSH key.
+    """Add audience, nonce, validity and digests, show what it leads to, then sign it with your SSH key.
 
     Example: hdrs-hpc spec sign spacing.yaml --key ~/.ssh/id_ed25519
     """
     from hdrs_hpc.cli import specview
     from hdrs_hpc.client import context, speccheck, specdraft
     from hdrs_hpc.documents.trust import load_root
+
+    key = options.key_of(how.key)
 
     found = context.find(spec_file) if trust is None else None
     at_hand = context.load(found) if found else None
@@ -151,9 +159,7 @@ def sign(
     else:
         raise TrustRootNeededError()
     drafted = specdraft.build(spec_file, root)
-    specview.show_payload(drafted)
-    if not yes:
-        click.confirm("Sign this?", abort=True, err=True)
+    specview.confirm(drafted, report.facts, how, key=key, root=root.document)
     envelope = drafted.sign(key)
     target = out or spec_file.with_name(spec_file.name + ".signed.json")
     target.write_bytes(envelope.to_bytes())
@@ -163,34 +169,34 @@ def sign(
         click.echo(f"Signed {envelope.digest}\nWrote {target}")
 
 
-def _by_documents(file: Path) -> tuple[Grant, bool]:
-    """The grant of an hdrs-hpc.toml, and whether any of its data are real, or not told."""
+def _by_documents(file: Path) -> Beginning:
+    """By an hdrs-hpc.toml."""
     from hdrs_hpc.client import context
+    from hdrs_hpc.client.projectview import Beginning
 
     facts = context.load(file).facts
     told = [facts.registrations.get(name) for name in facts.grant.data]
-    return facts.grant, any(item is None or item.sensitivity == "real" for item in told)
+    real = any(item is None or item.sensitivity == "real" for item in told)
+    return Beginning(facts.grant, real, facts.cluster.capacity)
 
 
-def _granted(login: str | None, project: str | None) -> tuple[Grant | None, bool]:
-    """The grant to begin with, asked of the broker; None, and said so, where there is no login that works."""
-    from hdrs_hpc.cli import options
+def _granted(login: str | None, project: str | None) -> Beginning | None:
+    """Asked of the broker; None, and said so, where there is no login that works."""
     from hdrs_hpc.client import projectview
     from hdrs_hpc.client.session import NotLoggedInError
 
     session = options.login(login)
     if session is None:
-        return None, False
+        return None
     try:
-        return projectview.grant_to_begin_with(session, project) or (None, False)
+        return projectview.to_begin_with(session, project)
     except (NotLoggedInError, SiteError) as error:
         click.echo(f"The broker was not asked ({error.message}): names to fill in were written.", err=True)
-        return None, False
+        return None
 
 
 def _by_login(spec_file: Path, login: str | None) -> SpecReport:
     """Checked by what the broker shows; by its form only, and said so, where there is no login that works."""
-    from hdrs_hpc.cli import options
     from hdrs_hpc.client import projectview, speccheck
     from hdrs_hpc.client.session import NotLoggedInError
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from hdrs_hpc.cli import show
+from hdrs_hpc.cli import options, signing
+from hdrs_hpc.client.pages import job_spec
 from hdrs_hpc.client.speccheck import SpecReport
 from hdrs_hpc.client.specdraft import DraftedSpec
+from hdrs_hpc.documents.envelope import Envelope
+from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.policy.facts import Facts
 
 _GOOD, _BAD = click.style("✓", fg="green"), click.style("✗", fg="red")
 
@@ -33,11 +40,20 @@ def show_report(report: SpecReport, *, error: bool = False) -> None:
         click.echo(line, err=error)
 
 
-def show_payload(drafted: DraftedSpec) -> None:
-    """The whole that is signed, on standard error, so that standard output stays for machines."""
-    show.payload(drafted.payload)
-    if drafted.bundle is not None:
-        click.echo(f"with a bundle of {len(drafted.bundle):,} bytes", err=True)
+def confirm(
+    drafted: DraftedSpec,
+    project: Facts | None,
+    how: options.Signing,
+    *,
+    key: Path,
+    root: TrustRoot,
+    question: str = "Sign this?",
+) -> None:
+    """Show what the spec leads to, as far as the project is known here, and ask."""
+    kind = KINDS["job-spec"]
+    unsigned = Envelope(kind.payload_type, drafted.payload)
+    page = job_spec.page(drafted.spec, project)
+    signing.confirm(kind, unsigned, page, how, key=key, root=root, question=question)
 
 
 def _verdict(report: SpecReport) -> str:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("spec_file", type=options.FILE)
-@options.key
-@options.yes
+@options.signing
 @click.option("--watch", is_flag=True, help="Follow the job until it ends or waits for reviewers.")
 @options.context
 @options.as_json
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 def submit(
     ctx: click.Context,
     spec_file: Path,
-    key: Path | None,
-    yes: bool,
+    how: options.Signing,
     watch: bool,
     context: str | None,
     as_json: bool,
@@ -48,7 +46,7 @@ def submit(
         envelope = ReadEnvelope.parse(spec_file.read_bytes())
         bundle = _bundle_beside(envelope, spec_file)
     else:
-        envelope, bundle = _sign(ctx, spec_file, options.key_of(key, context), context, yes)
+        envelope, bundle = _sign(ctx, spec_file, how, context)
     if bundle is not None:
         filing.upload_bundle(session, *bundle)
     receipt = filing.file(session, envelope)
@@ -65,13 +63,13 @@ def submit(
 
 
 def _sign(
-    ctx: click.Context, spec_file: Path, key: Path, context: str | None, yes: bool
+    ctx: click.Context, spec_file: Path, how: options.Signing, context: str | None
 ) -> tuple[Envelope, tuple[bytes, str] | None]:
     from hdrs_hpc.cli import specview
     from hdrs_hpc.client import projectview, speccheck, specdraft
 
     # The broker that will decide is asked, whatever an hdrs-hpc.toml says: that may be of another, or of another day.
-    session = options.session(context)
+    session, key = options.session(context), options.key_of(how.key, context)
     report = speccheck.check(
         spec_file, None, lambda spec: projectview.context(session, spec.project, spec.resources.cluster)
     )
@@ -83,9 +81,9 @@ def _sign(
     for text in report.untold:
         click.echo(f"not applied here, the broker will: {text}", err=True)
     drafted = specdraft.build(spec_file, session.root)
-    specview.show_payload(drafted)
-    if not yes:
-        click.confirm("Sign and send this?", abort=True, err=True)
+    specview.confirm(
+        drafted, report.facts, how, key=key, root=session.root.document, question="Sign and send this?"
+    )
     envelope = drafted.sign(key)
     workload = drafted.spec.workload
     if drafted.bundle is None or workload.bundle is None:

@@ -12,7 +12,7 @@ from hdrs_hpc.cli import options, show
 if TYPE_CHECKING:
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
-    from hdrs_hpc.documents.models.trust_root import KeyRecord, TrustRoot
+    from hdrs_hpc.documents.models.trust_root import TrustRoot
     from hdrs_hpc.documents.trust import VerifiedRoot
 
 
@@ -143,13 +143,10 @@ _SUCCEEDS = click.option("--succeeds", type=options.FILE, help="The root before 
 @trust.command()
 @click.argument("file", type=options.FILE)
 @_SUCCEEDS
-@options.key
-@options.yes
+@options.signing
 @options.out
 @options.as_json
-def sign(
-    file: Path, succeeds: Path | None, key: Path | None, yes: bool, out: Path | None, as_json: bool
-) -> None:
+def sign(file: Path, succeeds: Path | None, how: options.Signing, out: Path | None, as_json: bool) -> None:
     """Show a trust root and its digest, sign it, and say whose signatures are still missing.
 
     A custodian whose key is replaced signs twice: with the old key and with the new one.
@@ -159,6 +156,7 @@ def sign(
       hdrs-hpc trust sign root.json --key ~/.ssh/id_ed25519
     """
     from hdrs_hpc.cli import signing
+    from hdrs_hpc.client.pages import trust_root as pages
     from hdrs_hpc.documents.kinds import KINDS
 
     envelope_root = _document(file)
@@ -170,10 +168,10 @@ def sign(
     signing.sign_file(
         KINDS["trust-root"],
         file,
-        key=options.key_of(key),
+        lambda _: pages.page(envelope_root, before.document if before else None),
+        how,
         root=envelope_root,
         out=out or file,
-        yes=yes,
         as_json=as_json,
         further=further,
         then="hdrs-hpc trust submit"
@@ -215,43 +213,21 @@ def show_(file: Path | None, succeeds: Path | None, context: str | None, as_json
       hdrs-hpc trust show root.json
     """
     from hdrs_hpc.client import signatures
+    from hdrs_hpc.client.pages import trust_root as pages
     from hdrs_hpc.documents.envelope import Envelope as Read
     from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.trust_root import TrustRoot as RootModel
 
     envelope = Read.parse(file.read_bytes()) if file else options.session(context).root.envelope
     root = RootModel.from_payload(envelope.payload)
-    further = _missing(_before(root, succeeds), envelope, root) if file else ()
+    before = _before(root, succeeds)
+    further = _missing(before, envelope, root) if file else ()
     state = signatures.progress(envelope, KINDS["trust-root"], root, further)
     if as_json:
         show.emit_json({"root": root.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()})
         return
-    show.facts(
-        [
-            ("broker", root.audience),
-            ("digest", envelope.digest),
-            ("version", root.version),
-            ("supersedes", root.supersedes),
-            ("demo", "yes: for trying out, never for patient data" if root.demo else "no"),
-            ("signed", "\n".join(count.sentence() for count in further) or state.sentence("custodian")),
-            ("recovery", _recovery(root)),
-            ("real data", _fit_for_real(root)),
-        ]
-    )
-    click.echo()
-    bodies = [
-        (name, item.name, item.threshold, ", ".join(root.custodians_of(name)) or "none")
-        for name, item in root.organisations.items()
-    ]
-    show.table(("organisation", "name", "decide for it", "its custodians"), bodies, empty="None.")
-    click.echo()
-    rows = [
-        (name, person.name, person.organisation, ", ".join(person.roles) or "-", _key_state(record),
-         record.fingerprint)
-        for name, person in root.people.items()
-        for record in person.keys
-    ]  # fmt: skip
-    show.table(("person", "name", "organisation", "roles", "key", "fingerprint"), rows, empty="Nobody.")
+    counts = [count.sentence() for count in further] or [state.sentence("custodian")]
+    show.page(pages.page(root, before.document if before else None), envelope.digest, counts)
 
 
 @trust.command()
@@ -322,23 +298,6 @@ def _end_of_log() -> int | None:
     at_hand = options.login(None)
     last = checkpoints.last(at_hand) if at_hand else None
     return last.size if last else None
-
-
-def _recovery(root: TrustRoot) -> str:
-    if root.recovery is None:
-        return "nobody is named: a lost key needs as many other custodians as a trust root"
-    return f"{root.recovery.threshold} of {', '.join(root.recovery.people)}, with the custodians who are left"
-
-
-def _fit_for_real(root: TrustRoot) -> str:
-    if root.demo:
-        return "never: a demo root"
-    alone = root.one_person_decides
-    return f"no: one person decides on {', '.join(alone)}" if alone else "may be used under it"
-
-
-def _key_state(record: KeyRecord) -> str:
-    return record.refused_at(None) or "good"
 
 
 def _document(file: Path) -> TrustRoot:

@@ -16,11 +16,12 @@ from pydantic import Field, ValidationError
 
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core import clock
+from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.models.document import Items, Part
-from hdrs_hpc.documents.models.words import Digest, Moment, Name
+from hdrs_hpc.documents.models.words import Digest, Gres, MemoryMb, Moment, Name, WalltimeS
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 from hdrs_hpc.policy.refusals import OptOutNotStatedError
@@ -51,10 +52,26 @@ class _Documents(Part):
     gpu_hours_used: Annotated[float, Field(ge=0, strict=False)] = 0.0
 
 
+class _NodeKind(Part):
+    nodes: Annotated[int, Field(ge=1)]
+    cpus: Annotated[int, Field(ge=1)]
+    mem: MemoryMb
+    gres: Items[Gres] = ()
+
+
 class _Cluster(Part):
     name: Name
     isolation: Isolation
     nodes: Annotated[int, Field(ge=1)]
+    has: Items[_NodeKind] = ()
+    """Its kinds of nodes; none: not known."""
+    longest: WalltimeS | None = None
+    """Of one workload."""
+
+    @property
+    def capacity(self) -> Capacity | None:
+        kinds = tuple(NodeKind(kind.nodes, kind.cpus, kind.mem, kind.gres) for kind in self.has)
+        return Capacity(kinds, None, self.longest) if kinds else None
 
 
 class _ContextFile(Part):
@@ -110,7 +127,7 @@ def load(file: Path) -> SpecContext:
         grant=grant.document,
         grant_people=grant.people,
         registrations=registrations,
-        cluster=ClusterFacts(cluster.name, cluster.isolation, cluster.nodes),
+        cluster=ClusterFacts(cluster.name, cluster.isolation, cluster.nodes, cluster.capacity),
         trust_root=root.document,
         trust_root_digest=root.digest,
         project_state=named.project_state,

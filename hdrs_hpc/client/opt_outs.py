@@ -11,7 +11,7 @@ from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models.opt_out import OptOutAction
+from hdrs_hpc.documents.models.opt_out import OptOutAction, OptOutChange
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
 
 
@@ -32,7 +32,7 @@ def bring(session: Session, dataset: str, listed: Sequence[str]) -> tuple[OptOut
 
 def statement(
     session: Session, before: dict[str, Any], action: OptOutAction, brought: OptOutIds, reason: str | None
-) -> Envelope:
+) -> tuple[Envelope, OptOutChange]:
     """The change that follows ``before``, not signed yet."""
     kind = KINDS["opt-out-change"]
     value: dict[str, Any] = {
@@ -49,4 +49,6 @@ def statement(
         value["supersedes"] = before["document"]
     if reason is not None:
         value["reason"] = reason
-    return signatures.unsigned(kind, value)[0]
+    envelope, change = signatures.unsigned(kind, value)
+    assert isinstance(change, OptOutChange)
+    return envelope, change

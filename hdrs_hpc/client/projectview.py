@@ -6,6 +6,7 @@ show to a researcher is named in :attr:`SpecContext.untold`, and the rules that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.client.session import NotLoggedInError, Session
 from hdrs_hpc.core import clock
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import NotFoundError, UsageError
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
@@ -50,7 +52,7 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
             if data["kind"] is not None
         },
         # A cluster that the broker has no settings for offers nothing, as in its own decision.
-        cluster=ClusterFacts(chosen, offer["isolation"], offer["nodes"])
+        cluster=ClusterFacts(chosen, offer["isolation"], offer["nodes"], _capacity(offer))
         if offer
         else ClusterFacts(chosen, WEAKEST, 0),
         trust_root=root.document,
@@ -62,10 +64,25 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
     return SpecContext(None, root, session.settings.person, facts, _UNTOLD)
 
 
-def grant_to_begin_with(session: Session, project: str | None) -> tuple[Grant, bool] | None:
-    """The grant of the project named, else of the only one that runs and in which the person works.
+def _capacity(offer: dict[str, Any] | None) -> Capacity | None:
+    """What the cluster told of its nodes; None where that is not known yet."""
+    has = offer["capacity"] if offer else None
+    return Capacity.from_value(has) if has else None
 
-    With it, whether any of its data are real, or not told.
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a new spec is filled in from."""
+
+    grant: Grant
+    real: bool
+    """Whether any of its data are real, or not told."""
+    capacity: Capacity | None
+    """What the first cluster of the grant has; None while that is not known."""
+
+
+def to_begin_with(session: Session, project: str | None) -> Beginning | None:
+    """Of the project named, else of the only one that runs and in which the person works.
 
     None where there is none; raises UsageError where there are several.
     """
@@ -85,10 +102,10 @@ def grant_to_begin_with(session: Session, project: str | None) -> tuple[Grant, b
     return _to_begin_with(session, mine[0]) if mine else None
 
 
-def _to_begin_with(session: Session, project: str) -> tuple[Grant, bool]:
-    shown = _shown(session, project)["data"].values()
-    real = any(data["sensitivity"] in (None, "real") for data in shown)
-    return _grant(session, project)[0], real
+def _to_begin_with(session: Session, project: str) -> Beginning:
+    shown, grant = _shown(session, project), _grant(session, project)[0]
+    real = any(data["sensitivity"] in (None, "real") for data in shown["data"].values())
+    return Beginning(grant, real, _capacity(shown["clusters"].get(grant.limits.clusters[0])))
 
 
 def _shown(session: Session, project: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from hdrs_hpc.client.pages.output_decision import SeenArtefact, UnderReview
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError, UsageError
@@ -76,8 +77,8 @@ def open_artefact(session: Session, review: Mapping[str, Any], name: str) -> Art
 
 def decision(
     session: Session, review: Mapping[str, Any], verdicts: Mapping[str, str], reason: str
-) -> OutputDecision:
-    """The document to sign: one verdict for every artefact, bound to the bytes and report seen here."""
+) -> tuple[OutputDecision, UnderReview]:
+    """The document to sign, one verdict for every artefact, bound to the bytes and report seen here; and these."""
     open_ones = [item["name"] for item in review["outputs"] if not item["refused"]]
     unknown, missing = sorted(set(verdicts) - set(open_ones)), sorted(set(open_ones) - set(verdicts))
     if unknown or missing:
@@ -85,7 +86,7 @@ def decision(
         told += [f"nothing to decide on {', '.join(unknown)}"] if unknown else []
         raise DecisionUnclearError("; ".join(told))
     seen = [open_artefact(session, review, name) for name in open_ones]
-    return OutputDecision.from_value(
+    made = OutputDecision.from_value(
         {
             "schema": OutputDecision.SCHEMA,
             "project": review["project"],
@@ -102,6 +103,18 @@ def decision(
                 for item in seen
             ],
         }
+    )
+    shown = [
+        SeenArtefact(item.name, item.cls, len(item.content), item.report.get("sentences", ()))
+        for item in seen
+    ]
+    return made, UnderReview(
+        str(review["name"]),
+        str(review["title"]),
+        str(review["purpose"]),
+        int(review["reviews-done"]),
+        int(review["reviews-needed"]),
+        shown,
     )
 
 

@@ -149,6 +149,27 @@ def progress(
     return Progress(signers(envelope, kind, root), root.threshold(kind.name) if root else None, further)
 
 
+def about_signer(
+    kind: DocumentKind, envelope: Envelope, key: Path, root: TrustRoot | None
+) -> list[tuple[str, object]]:
+    """Who will sign, as whom, for which broker, each with its name."""
+    fingerprint = signing.fingerprint_of(key)
+    person = next(
+        (
+            f"{name} ({who.name}, {who.organisation}), {', '.join(who.roles) or 'without a role'}"
+            for name, who in (root.people.items() if root else ())
+            if any(record.fingerprint == fingerprint for record in who.keys)
+        ),
+        "nobody whom the trust root lists" if root else "not known, since no trust root is at hand",
+    )
+    audience = getattr(kind.model.from_payload(envelope.payload), "audience", None)
+    return [
+        ("you sign as", person),
+        ("with the key", fingerprint or f"{key}, whose fingerprint is not known before it signs"),
+        ("for broker", audience or (root.audience if root else "any that believes this key")),
+    ]
+
+
 def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:
     message = envelope.pae()
     holders = (

@@ -16,6 +16,7 @@ from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, pa
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.not_built import NotBuiltError
 from hdrs_hpc.policy.refusals import ProjectUnknownError
 from hdrs_hpc.protocol import bundle as bundles
@@ -59,6 +60,8 @@ class SpecReport:
     """What could not be judged here, so that only the broker's decision tells."""
     warnings: tuple[LocatedFinding, ...] = ()
     """What may be a fault of the bundle's code."""
+    facts: Facts | None = None
+    """The project as it was known here."""
 
     @property
     def ok(self) -> bool:
@@ -127,7 +130,7 @@ def check(
         for rule in decision.broken
     )
     broker = context.root.document.audience if place is None else None
-    return SpecReport(path, broken, decision, place, broker, untold, warnings)
+    return SpecReport(path, broken, decision, place, broker, untold, warnings, context.facts)
 
 
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:

@@ -105,7 +105,8 @@ def bind(
             "not-before": clock.to_text(start),
             "expires": clock.to_text(start + validity),
             "trust-root": root.digest,
-        }
+        },
+        in_order=True,
     )
     return DraftedSpec(payload, JobSpec.from_payload(payload), packed)
 

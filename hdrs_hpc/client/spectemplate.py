@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.workloads import dask
+from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
+from hdrs_hpc.catalogue.workloads.kind import Kind
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
+from hdrs_hpc.documents.models.words import NAME_PATTERN, memory_text, walltime_text
 
-_BUILTIN = """\
-workload:
-  kind: dask
-  builtin: cohort-summary@1
-"""
-_OWN_CODE = """\
-workload:
-  kind: dask
-  bundle: ./code                  # a folder; its content is pinned by digest when you sign
-  entry: cohort.main:run          # code/cohort/main.py, function run
-  parameters: {bins: 64}
-"""
+CODE = "code"
+"""The folder of the example's code, beside the spec."""
 _RESOURCES = """\
 resources:                        # Slurm's words, per node
   nodes: 1{nodes}
-  cpus-per-task: 4
-  mem: 8G
-  # gres: gpu:1
-  time: "{time}"{most}
+  cpus-per-task: {cpus}
+  mem: {mem}
+{gpus}  time: "{time}"{most}
 """
 _FIRST_RUN_S = 30 * 60
+_FIRST_RUN_CPUS = 4
+_FIRST_RUN_MB = 8 << 10
 
 
 def render(
-    name: str, *, grant: Grant | None, own_code: bool, project: str | None = None, real: bool = False
+    name: str,
+    *,
+    grant: Grant | None,
+    kind: Kind | None = None,
+    project: str | None = None,
+    real: bool = False,
+    capacity: Capacity | None = None,
 ) -> str:
     """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
 
-    ``real``: where any of the data are real, of which no output of some classes is made.
+    ``kind``: whose example to begin with, code of one's own; None: a workload that is built in.
+    ``real``: where any of the data are real, of which no output of some classes is made.  ``capacity``: what the
+    cluster's nodes have, where that is known.
     """
     return (
         "schema: hdrs-hpc/job-spec/2\n"
@@ -46,8 +51,8 @@ def render(
         f"purpose: {unfilled.PURPOSE}\n"
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
-        f"{_OWN_CODE if own_code else _BUILTIN}"
-        f"{_resources(grant)}"
+        f"{_workload(kind)}"
+        f"{_resources(grant, capacity)}"
         "outputs:                          # what is not declared is never collected\n"
         f"{_outputs(grant, real)}"
     )
@@ -62,11 +67,32 @@ def _data(grant: Grant | None) -> str:
     )
 
 
-def _resources(grant: Grant | None) -> str:
+def _workload(kind: Kind | None) -> str:
+    if kind is None:
+        rows = {"kind": dask.KIND.name, "builtin": TO_BEGIN_WITH}
+    else:
+        rows = {
+            "kind": kind.name,
+            **({"bundle": f"./{CODE}"} if kind.example.bundle else {}),
+            **kind.example.fields,
+        }
+    lines = [
+        f"  {name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in rows.items()
+    ]
+    return "\n".join(["workload:", *lines, ""])
+
+
+def _resources(grant: Grant | None, capacity: Capacity | None) -> str:
+    sizes = {
+        "cpus": min(_FIRST_RUN_CPUS, capacity.most_cpus) if capacity else _FIRST_RUN_CPUS,
+        "mem": memory_text(min(_FIRST_RUN_MB, capacity.most_mem_mb) if capacity else _FIRST_RUN_MB),
+        "gpus": "" if capacity and not capacity.gres else "  # gres: gpu:1\n",
+    }
     if grant is None:
-        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="")
+        return _RESOURCES.format(nodes="", time=walltime_text(_FIRST_RUN_S), most="", **sizes)
     limits = grant.limits
     return _RESOURCES.format(
+        **sizes,
         nodes=f"{' ' * 24}# up to {limits.nodes}; on {', '.join(limits.clusters)}",
         time=walltime_text(min(_FIRST_RUN_S, limits.time)),
         most=f"{' ' * 16}# up to {walltime_text(limits.time)} a job",
@@ -82,6 +108,17 @@ def _outputs(grant: Grant | None, real: bool) -> str:
     return "".join(
         f"  {line}\n" for row in rows if row.needs is None or row.needs in names for line in row.spec_example
     )
+
+
+def write_code(kind: Kind, folder: Path) -> list[Path]:
+    """Write the code of the kind's example below ``folder``, where its spec lies; nothing if some is there."""
+    if (folder / CODE).exists():
+        return []
+    written = [folder / CODE / name for name in kind.example.bundle]
+    for path, text in zip(written, kind.example.bundle.values(), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return written
 
 
 def name_from(stem: str) -> str:

@@ -58,6 +58,14 @@ def sign(kind: DocumentKind, payload: bytes, key_path: Path) -> Signature:
     return Signature(sshsig.fingerprint(line), blob)
 
 
+def fingerprint_of(key_path: Path) -> str | None:
+    """``SHA256:…`` of a key, private or public, without asking for a passphrase; None where it can't be told."""
+    argv = [str(find_ssh_keygen()), "-l", "-E", "sha256", "-f", str(key_path)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return words[1] if done.returncode == 0 and len(words) > 1 else None
+
+
 def sign_in_process(kind: DocumentKind, payload: bytes, private: Ed25519PrivateKey) -> Envelope:
     """An envelope signed with one of the broker's own keys."""
     blob = sshsig.sign_ed25519(private, kind.namespace, pae(kind.payload_type, payload))

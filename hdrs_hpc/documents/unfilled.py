@@ -17,10 +17,24 @@ CONTACT = "your-committee@your.hospital"
 TITLE = "What this project is about, in a line"
 LAY_SUMMARY = "Say here for anybody, patients too, what the project does with the data and why"
 PURPOSE = "Say in a sentence what this run is for; custodians and checkers read it"
+COLUMN = "your-column"
 VERSION = f"sha256:{'0' * 64}"
 
 _ALL = frozenset(
-    {PROJECT, LEAD, DATASET, CLUSTER, COMMITTEE, REFERENCE, CONTACT, TITLE, LAY_SUMMARY, PURPOSE, VERSION}
+    {
+        PROJECT,
+        LEAD,
+        DATASET,
+        CLUSTER,
+        COMMITTEE,
+        REFERENCE,
+        CONTACT,
+        TITLE,
+        LAY_SUMMARY,
+        PURPOSE,
+        COLUMN,
+        VERSION,
+    }
 )
 
 

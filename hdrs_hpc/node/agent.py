@@ -64,7 +64,7 @@ class Agent:
         self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
         self._sandbox = Sandbox(given.isolation)
         self._meter = meter.Meter()
-        self._place = network.Place.find(given)
+        self._place = network.PeerAddress.find(given)
         self._handover = self._prepare(not_dumpable=not_dumpable)
         self._file: meter.ProgressFile | None = self._progress_file() if given.nodes == 1 else None
 

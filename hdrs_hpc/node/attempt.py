@@ -20,7 +20,7 @@ from hdrs_hpc.node.launch import plan as launch
 from hdrs_hpc.node.launch.plan import Launch
 from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.meter import Meter, replace
-from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
@@ -30,8 +30,7 @@ from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
-from hdrs_hpc.sealing.objects import ObjectReads
-from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.objects import ObjectReads, on_node
 from hdrs_hpc.sealing.objects.layered import LayeredReads
 from hdrs_hpc.sealing.reader import SealedCopy
 
@@ -69,7 +68,7 @@ class Attempt:
     given: AgentArguments
     folders: AttemptFolders
     sandbox: Sandbox
-    place: Place
+    place: PeerAddress
     meter: Meter
     reason: Callable[[], Stop | None]
     """Whether to stop now, and why."""
@@ -116,9 +115,9 @@ class Attempt:
 
     def _open(self, sealed: SealedInput) -> SealedCopy:
         scratch = self.given.scratch
-        objects: ObjectReads = DirectoryStore(scratch.joinpath(*sealed.parts))
+        objects: ObjectReads = on_node(scratch.joinpath(*sealed.parts))
         if sealed.added is not None:
-            objects = LayeredReads(objects, DirectoryStore(scratch.joinpath(*sealed.added)))
+            objects = LayeredReads(objects, on_node(scratch.joinpath(*sealed.added)))
         return SealedCopy.open(
             objects, sealed.key, sealed.role, self.order.project, sealed.holder, sealed.manifest_digest
         )
@@ -203,7 +202,7 @@ class Attempt:
         target = scratch.joinpath(*layout.outputs_parts(order.project, order.attempt))
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         builder = CopyBuilder(
-            DirectoryStore(target),
+            on_node(target),
             order.output_key,
             "output",
             order.project,

@@ -15,7 +15,7 @@ SANDBOX_PORT = 8786
 
 
 @dataclass
-class Place:
+class PeerAddress:
     """An address of this node and a port kept free on it until :meth:`release`."""
 
     address: str
@@ -23,7 +23,7 @@ class Place:
     held: socket.socket | None
 
     @classmethod
-    def find(cls, given: AgentArguments) -> Place:
+    def find(cls, given: AgentArguments) -> PeerAddress:
         """Loopback for a single node; else the address by which this node talks to the job's first one."""
         if is_contained(given.isolation):
             return cls(LOOPBACK, SANDBOX_PORT, None)

@@ -22,7 +22,7 @@ from hdrs_hpc.core.line import Line
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.node.arguments import AgentArguments
-from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, NodeList, Reply, Request
 
@@ -51,7 +51,7 @@ class AnswerConflictError(NotAllowedError):
 class Handover:
     """State of one agent's hand-over.  All methods may be called from any thread."""
 
-    def __init__(self, given: AgentArguments, probe: handover.Probe, place: Place) -> None:
+    def __init__(self, given: AgentArguments, probe: handover.Probe, place: PeerAddress) -> None:
         self._given = given
         self._private: X25519PrivateKey | None = X25519PrivateKey.generate()
         self._lock = threading.Lock()

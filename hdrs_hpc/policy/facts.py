@@ -7,45 +7,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 
-BUILTIN_WORKLOADS = frozenset({"cohort-summary@1"})
-
-
-@dataclass(frozen=True)
-class BuiltinNumbers:
-    """Which numbers a built-in workload writes into an output: declared by the project, not by each spec."""
-
-    counts: tuple[str, ...] = ()
-    measures: tuple[str, ...] = ()
-
-
-BUILTIN_NUMBERS: Mapping[tuple[str, str], BuiltinNumbers] = {
-    ("cohort-summary@1", "summary"): BuiltinNumbers(
-        counts=("n_patients", "n_series", "n_slides"),
-        measures=(
-            "*.intensity.mean",
-            "*.intensity.sd",
-            "*.slice_spacing_mm.median",
-            "*.tissue_share",
-            "*.haematoxylin_od",
-            "*.eosin_od",
-        ),
-    ),
-}
-"""By built-in workload and name of output."""
-
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """One cluster as its settings describe it."""
+    """One cluster as its settings describe it, and as it told of its nodes."""
 
     name: str
     isolation: Isolation
     max_nodes: int = 1
     """The most that one job gets; 0: the broker has no such cluster."""
+    capacity: Capacity | None = None
+    """What its nodes have; None while that is not known, and then nothing is refused for it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +45,7 @@ class Facts:
     """Bundle digest → id of the person who approved it for this project."""
     opt_outs: frozenset[str] = frozenset()
     """Datasets of which a custodian said who opted out."""
-    builtin_workloads: frozenset[str] = BUILTIN_WORKLOADS
+    builtin_workloads: frozenset[str] = frozenset(BUILT_IN)
 
     @property
     def demo_root(self) -> bool:

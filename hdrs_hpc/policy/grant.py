@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hdrs_hpc.catalogue import isolation
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.documents import owners, unfilled
 from hdrs_hpc.documents.models.approval import CodeApproval
@@ -194,7 +195,7 @@ def _columns(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
         registered = facts.registrations.get(name)
         if registered is None:
             continue
-        table = registered.kind == "table"
+        table = DATA_KINDS[registered.kind].by_columns
         if table != bool(granted.columns):
             message = f"{name} is a table" if table else f"{name} is no table"
             yield Broken(ColumnsMisplacedError, message, f"data.{name}.columns")

@@ -12,14 +12,14 @@ from datetime import datetime
 
 from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.models.words import size_text
+from hdrs_hpc.documents.models.words import size_text, walltime_text
 from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.policy import not_built, selection
 from hdrs_hpc.policy import refusals as r
-from hdrs_hpc.policy.facts import BUILTIN_WORKLOADS
 from hdrs_hpc.policy.rules import Broken
 
 Breaches = Iterator[Broken]
@@ -45,7 +45,7 @@ class GrantedFacts:
     cluster: str
     isolation: Isolation | None
     """The level at which the job runs there; None where the cluster is not known."""
-    builtin_workloads: Collection[str] = BUILTIN_WORKLOADS
+    builtin_workloads: Collection[str] = tuple(BUILT_IN)
 
 
 def breaches(spec: JobSpec, facts: GrantedFacts) -> Breaches:
@@ -213,7 +213,7 @@ def _resources_within(spec: JobSpec, facts: GrantedFacts) -> Breaches:
         message = f"{asked.nodes} where the grant gives {limits.nodes}"
         yield Broken(r.TooManyNodesError, message, "resources.nodes")
     if asked.time > limits.time:
-        message = f"{asked.time} s where the grant gives {limits.time} s"
+        message = f"{walltime_text(asked.time)} where the grant gives {walltime_text(limits.time)}"
         yield Broken(r.TimeOverLimitError, message, "resources.time")
 
 

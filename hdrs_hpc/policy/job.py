@@ -11,8 +11,10 @@ from typing import Any
 
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.isolation import Isolation
+from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
+from hdrs_hpc.documents.models.words import memory_text, walltime_text
 from hdrs_hpc.policy import granted
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy.facts import Facts
@@ -130,6 +132,49 @@ def _cluster_available(spec: JobSpec, facts: Facts) -> Breaches:
         yield Broken(r.TooManyNodesError, message, "resources.nodes")
 
 
+def _resources_there(spec: JobSpec, facts: Facts) -> Breaches:
+    has, asked, name = facts.cluster.capacity, spec.resources, facts.cluster.name
+    if has is None:
+        return  # not known yet: the cluster itself refuses what it has not
+    found = []
+    if asked.gres and not any(kind.gives(asked.gres) for kind in has.kinds):
+        there = ", ".join(has.gres)
+        message = f"{asked.gres} where the nodes of {name} have {there or 'no GPU'}"
+        remedy = f"Ask for at most one of {there}." if there else "Leave `gres` out: nothing would be there."
+        found.append(Broken(r.GpusNotThereError, message, "resources.gres", remedy))
+    if asked.cpus_per_task > has.most_cpus:
+        message = f"{asked.cpus_per_task} where a node of {name} has at most {has.most_cpus}"
+        remedy = f"Ask for at most {has.most_cpus} CPUs."
+        found.append(Broken(r.CpusNotThereError, message, "resources.cpus-per-task", remedy))
+    if asked.mem > has.most_mem_mb:
+        most = memory_text(has.most_mem_mb)
+        message = f"{memory_text(asked.mem)} where a node of {name} has at most {most}"
+        found.append(Broken(r.MemoryNotThereError, message, "resources.mem", f"Ask for at most {most}."))
+    yield from found
+    if not found:
+        yield from _nodes_there(asked, has, facts)
+    if has.max_time_s is not None and has.max_time_s < asked.time <= facts.grant.limits.time:
+        most = walltime_text(has.max_time_s)
+        message = f"{walltime_text(asked.time)} where {name} lets a workload run {most}"
+        yield Broken(r.TimeOverClusterError, message, "resources.time", f"Ask for at most {most}.")
+
+
+def _nodes_there(asked: Resources, has: Capacity, facts: Facts) -> Breaches:
+    """Nodes that have all at once; more than grant or settings give are another rule's."""
+    there = has.nodes_where(
+        lambda kind: (
+            kind.cpus >= asked.cpus_per_task
+            and kind.mem_mb >= asked.mem
+            and (asked.gres is None or kind.gives(asked.gres))
+        )
+    )
+    if there < asked.nodes <= min(facts.grant.limits.nodes, facts.cluster.max_nodes):
+        message = (
+            f"{asked.nodes} where {facts.cluster.name} has {there} with such CPUs, memory and GPUs at once"
+        )
+        yield Broken(r.NodesNotThereError, message, "resources.nodes")
+
+
 def _gpu_hours_left(spec: JobSpec, facts: Facts) -> Breaches:
     left = facts.grant.limits.gpu_hours - facts.gpu_hours_used
     if spec.resources.gpu_hours > left:
@@ -144,6 +189,7 @@ RULES: tuple[tuple[str, str, Callable[[JobSpec, Facts], Breaches]], ...] = (
     ("enough-checkers", "enough checkers do not work in the project", _enough_checkers),
     ("datasets-registered", "every dataset is registered in its granted version", _datasets_registered),
     ("cluster-available", "the cluster is there and has the nodes", _cluster_available),
+    ("resources-there", "the cluster's nodes have what is asked for, as far as it told", _resources_there),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
 )
 """What keyd can't know, or what matters no more once a job is admitted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 
 
@@ -121,7 +122,7 @@ class SelectionKeywordError(NotAllowedError):
 class WorkloadUnknownError(NotAllowedError):
     code = "workload-unknown"
     meaning = "There is no built-in workload of this name and version."
-    remedy = "Use `cohort-summary@1`."
+    remedy = f"Use one of these: {', '.join(BUILT_IN)}."
 
 
 class WorkloadNotGrantedError(NotAllowedError):
@@ -172,6 +173,36 @@ class TimeOverLimitError(NotAllowedError):
     code = "time-over-limit"
     meaning = "The run time is longer than the grant allows for one job."
     remedy = "Lower `resources.time`."
+
+
+class GpusNotThereError(NotAllowedError):
+    code = "gpus-not-there"
+    meaning = "No node of the cluster has the GPUs that are asked for."
+    remedy = "Ask for what `hdrs-hpc project show` tells of the cluster's nodes, or leave `gres` out."
+
+
+class CpusNotThereError(NotAllowedError):
+    code = "cpus-not-there"
+    meaning = "No node of the cluster has as many CPUs as are asked for."
+    remedy = "Lower `cpus-per-task`; `hdrs-hpc project show` tells what the nodes have."
+
+
+class MemoryNotThereError(NotAllowedError):
+    code = "memory-not-there"
+    meaning = "No node of the cluster has as much memory as is asked for."
+    remedy = "Lower `mem`; `hdrs-hpc project show` tells what the nodes have."
+
+
+class NodesNotThereError(NotAllowedError):
+    code = "nodes-not-there"
+    meaning = "The cluster has too few nodes that have all at once: the CPUs, the memory and the GPUs."
+    remedy = "Lower `nodes` or what each is asked for; `hdrs-hpc project show` tells what the nodes have."
+
+
+class TimeOverClusterError(NotAllowedError):
+    code = "time-over-cluster"
+    meaning = "The run time is longer than the cluster allows for one job."
+    remedy = "Lower `resources.time` to what `hdrs-hpc project show` tells of the cluster."
 
 
 class GpuHoursError(NotAllowedError):

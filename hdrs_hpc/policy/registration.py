@@ -15,11 +15,11 @@ from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.documents import owners
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.source import (
-    DicomwebPlace,
-    DimsePlace,
-    Place,
-    S3Place,
-    SftpPlace,
+    DicomwebLocation,
+    DimseLocation,
+    S3Location,
+    SftpLocation,
+    SourceLocation,
 )
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy.refusals import RealDataUnderDemoError
@@ -83,21 +83,21 @@ def _overlapping(registration: DatasetRegistration, others: Iterable[DatasetRegi
         yield archive == its_archive and (mine.is_relative_to(its) or its.is_relative_to(mine))
 
 
-def _where(place: Place) -> tuple[tuple[object, ...], PurePosixPath]:
+def _where(place: SourceLocation) -> tuple[tuple[object, ...], PurePosixPath]:
     """An archive, and a path inside it as far as the place is one.
 
     What a place selects by date or modality is not compared: two owners of one archive give their parts of it
     different addresses.
     """
     match place:
-        case DicomwebPlace():
+        case DicomwebLocation():
             url = urlsplit(place.url.lower())
             return ("web", url.hostname, url.port or {"https": 443}.get(url.scheme, 80)), _path(url.path)
-        case DimsePlace():
+        case DimseLocation():
             return ("dimse", place.host.lower(), place.port, place.called_ae), PurePosixPath("/")
-        case S3Place():
+        case S3Location():
             return ("s3", (place.endpoint or "").lower().rstrip("/"), place.bucket), _path(place.prefix)
-        case SftpPlace():
+        case SftpLocation():
             return ("sftp", place.host.lower(), place.port), _path(place.path)
     path = _path(place.path)
     return ("file",), path.parent if place.type == "dicomdir" else path

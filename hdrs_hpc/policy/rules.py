@@ -57,18 +57,20 @@ class Broken:
     error: type[HdrsError]
     message: str
     where: str = ""
+    remedy: str = ""
+    """What would do, where that is known better than for every such error."""
 
 
 def require(breaches: Iterable[Broken]) -> None:
     """Raise the first of them as the error that it is."""
     for item in breaches:
-        raise item.error(item.message, where=item.where or None)
+        raise item.error(item.message, where=item.where or None, remedy=item.remedy or None)
 
 
 def judge(rule: str, kept: str, breaches: Iterable[Broken]) -> tuple[RuleResult, ...]:
     """One result for a kept rule, one for each breach of a broken one."""
     found = tuple(
-        RuleResult(rule, False, item.error.code, item.message, item.where, item.error.remedy)
+        RuleResult(rule, False, item.error.code, item.message, item.where, item.remedy or item.error.remedy)
         for item in breaches
     )
     return found or (RuleResult(rule, True, None, kept),)

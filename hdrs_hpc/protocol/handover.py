@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from hdrs_hpc.catalogue.isolation import GivenIsolation, at_least, is_contained
 from hdrs_hpc.core import curve25519, strict_json
 from hdrs_hpc.core.errors import NotAllowedError
+from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import (
     Between,
@@ -49,11 +50,8 @@ from hdrs_hpc.protocol.wire import (
 
 ENVELOPE_TYPE = "application/vnd.hdrs-hpc.handover-answer+json"
 NAMESPACE = "hdrs-hpc/handover-answer@1"
-MAX_NODES = 64
 MAX_TOLD_BYTES = 64 << 10
 """That a node may tell its peers."""
-MAX_SPEC_BYTES = 256 << 10
-"""Of a signed job spec that keys are handed over for: 64 KiB of parameters, and outputs with all their columns."""
 MAX_ORDER_BYTES = 576 << 10
 """Of a launch order.  With the longest list of nodes it is still one line of a courier."""
 MAX_SEALED_BYTES = MAX_ORDER_BYTES + 48
@@ -82,7 +80,10 @@ class NodeKeyError(NotAllowedError):
 class HandoverTooLargeError(NotAllowedError):
     code = "handover-too-large"
     meaning = "The attempt has more nodes, or its job spec says more, than one hand-over of keys can carry."
-    remedy = "Ask for at most 64 nodes, and keep the signed spec below 256 KiB: large content belongs in the bundle."
+    remedy = (
+        f"Ask for at most {MAX_NODES} nodes, and keep the signed spec below {MAX_SPEC_BYTES >> 10} KiB: "
+        "large content belongs in the bundle."
+    )
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,56 @@ class Stop(StrEnum):
     BUG = "bug"
 
 
+STOPPED: dict[Stop, tuple[str, str]] = {
+    Stop.SIGNAL: (
+        "The cluster ended the job from outside: preempted, cancelled there, or the node went down.",
+        "Submit again; ask the site if it stays so.",
+    ),
+    Stop.NOT_AFTER: (
+        "The project's time, or the job's, was over before the outputs were sealed.",
+        "Ask for more `resources.time`; a project near its `run-until` needs a new grant version.",
+    ),
+    Stop.NO_KEYS: (
+        "The node's agent was given no keys in time.",
+        "Submit again; the operator sees with `broker status` and `cluster doctor` what kept them.",
+    ),
+    Stop.KEYS_REFUSED: (
+        "The node's agent was given keys for another job or node, and refused them.",
+        "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    Stop.INPUT_UNREADABLE: (
+        "A sealed copy on scratch could not be opened: it was damaged, altered or removed.",
+        "Tell the operator: the copy must be staged anew before you submit again.",
+    ),
+    Stop.BUNDLE_MISMATCH: (
+        "The code that reached the node is not the one that was signed.",
+        "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    Stop.ISOLATION: (
+        "The node could not give the isolation that the job needs.",
+        "Tell the site: `hdrs-hpc cluster doctor` names what is missing. Submit again afterwards.",
+    ),
+    Stop.UNWATCHED: (
+        "The process that watches the job's memory on the node died or fell silent, so the job was ended.",
+        "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    Stop.SCRATCH: (
+        "The outputs could not be written to the cluster's scratch: full, over quota or away.",
+        "Ask the site for room on the project's scratch, then submit again.",
+    ),
+    Stop.BUG: (
+        "The node's agent met a mistake of its own.",
+        "Not your code's fault: tell the operator, with the job's id.",
+    ),
+}
+"""What whoever asked for the job is told: what it means, and what to do."""
+
+
+def reason_of(stop: str) -> str:
+    """The reason code of a job that ended so."""
+    return f"agent-stopped-{stop}"
+
+
 @dataclass(frozen=True)
 class Progress:
     phase: Phase

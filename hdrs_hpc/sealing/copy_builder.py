@@ -25,9 +25,9 @@ from hdrs_hpc.sealing.journal import Journal, Progress, read_journals
 from hdrs_hpc.sealing.manifest import (
     Entry,
     PathNotInCopyError,
-    Place,
     SealedManifest,
     SealedObjectMissingError,
+    SealedPlace,
     digest_of,
     fetch_from,
     seal_item,
@@ -84,7 +84,7 @@ class CopyBuilder:
     ) -> None:
         self._objects = objects
         self._key = key
-        self._place = Place(role, project, holder)
+        self._place = SealedPlace(role, project, holder)
         self._journal_dir = journal_dir
         self._journal = Journal(journal_dir, key, self._place)
         self._lock = threading.Lock()

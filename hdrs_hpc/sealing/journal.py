@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError, SiteError
 from hdrs_hpc.sealing.cipher import never_pickled
-from hdrs_hpc.sealing.manifest import Entry, Place
+from hdrs_hpc.sealing.manifest import Entry, SealedPlace
 from hdrs_hpc.sealing.place import ROOT_ITEM, item_of
 
 _MAGIC = b"hdrs-hpc/journal/1 "
@@ -54,7 +54,7 @@ class JournalUnwritableError(SiteError):
 class Journal:
     """One worker's journal, made when the first record is appended.  Thread safe."""
 
-    def __init__(self, folder: Path, key: bytes, place: Place) -> None:
+    def __init__(self, folder: Path, key: bytes, place: SealedPlace) -> None:
         self._folder = folder
         self._key = key
         self._place = place
@@ -144,7 +144,7 @@ def journal_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*" + _SUFFIX) if path.stem.isdecimal())
 
 
-def read_journals(folder: Path, key: bytes, place: Place) -> Progress:
+def read_journals(folder: Path, key: bytes, place: SealedPlace) -> Progress:
     """Merge all journals, always to the same result.
 
     An item is written by one worker: it counts with what the journal that finished it says, the first one if
@@ -181,7 +181,7 @@ def read_journals(folder: Path, key: bytes, place: Place) -> Progress:
     return progress
 
 
-def _records(path: Path, key: bytes, place: Place) -> Iterator[Any]:
+def _records(path: Path, key: bytes, place: SealedPlace) -> Iterator[Any]:
     lines = path.read_bytes().split(b"\n")
     torn = lines.pop()  # what follows the last newline: nothing, or a line that was cut by a crash
     if not lines:
@@ -205,7 +205,7 @@ def _decode(line: bytes, path: Path) -> bytes:
         raise JournalBrokenError("a line is damaged", where=path.name) from None
 
 
-def _cipher(key: bytes, place: Place, salt: bytes) -> AESGCM:
+def _cipher(key: bytes, place: SealedPlace, salt: bytes) -> AESGCM:
     return AESGCM(HKDF(hashes.SHA256(), 32, salt, place.context("", "journal")).derive(key))
 
 

@@ -70,7 +70,7 @@ class PathNotInCopyError(NotFoundError):
     remedy = "`paths()` lists what it has."
 
 
-class Place(NamedTuple):
+class SealedPlace(NamedTuple):
     """What all objects of one copy have in common."""
 
     role: Role
@@ -133,12 +133,12 @@ def digest_of(manifest: Entry) -> str:
     return "sha256:" + manifest.name.removeprefix("m-")
 
 
-def seal_item(key: bytes, place: Place, item: str, entries: Sequence[Entry]) -> SealedManifest:
+def seal_item(key: bytes, place: SealedPlace, item: str, entries: Sequence[Entry]) -> SealedManifest:
     rows = [entry.to_row() for entry in sorted(entries, key=lambda entry: entry.path)]
     return _seal(key, place, item, "item", {"schema": ITEM_SCHEMA, "item": item, "objects": rows})
 
 
-def seal_root(key: bytes, place: Place, items: Iterable[Entry]) -> SealedManifest:
+def seal_root(key: bytes, place: SealedPlace, items: Iterable[Entry]) -> SealedManifest:
     rows = [entry.to_row() for entry in sorted(items, key=lambda entry: entry.path)]
     document = {
         "schema": ROOT_SCHEMA,
@@ -150,7 +150,7 @@ def seal_root(key: bytes, place: Place, items: Iterable[Entry]) -> SealedManifes
     return _seal(key, place, "", "root", document)
 
 
-def open_root(objects: ObjectReads, key: bytes, place: Place, digest: str) -> dict[str, Entry]:
+def open_root(objects: ObjectReads, key: bytes, place: SealedPlace, digest: str) -> dict[str, Entry]:
     """Fetch, check and open the root of the given digest: item name → its manifest's entry.
 
     Raises SealBrokenError (another root, damaged, of another copy), SealedObjectMissingError,
@@ -219,7 +219,7 @@ class _Fetched(threading.local):
 _fetched = _Fetched()
 
 
-def _seal(key: bytes, place: Place, path: str, part: Part, document: dict[str, Any]) -> SealedManifest:
+def _seal(key: bytes, place: SealedPlace, path: str, part: Part, document: dict[str, Any]) -> SealedManifest:
     plaintext = strict_json.dumps(document)
     if len(plaintext) > MAX_MANIFEST_BYTES:
         raise ManifestTooLargeError(f"{len(plaintext)} bytes where {MAX_MANIFEST_BYTES} are allowed")

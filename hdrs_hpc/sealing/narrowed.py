@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from hdrs_hpc.core.ids import new_secret_name
 from hdrs_hpc.sealing.cipher import Bytes, Sealer
-from hdrs_hpc.sealing.manifest import Entry, Place, SealedManifest, open_root, seal_item, seal_root
+from hdrs_hpc.sealing.manifest import Entry, SealedManifest, SealedPlace, open_root, seal_item, seal_root
 from hdrs_hpc.sealing.objects import ObjectReads, ObjectStore
 from hdrs_hpc.sealing.place import Role, check_path, item_of
 
@@ -31,7 +31,7 @@ class NarrowedCopy:
     ) -> None:
         """``added``: where new objects go.  Raises what :func:`open_root` does."""
         self._added, self._key = added, key
-        self._place = Place(role, project, holder)
+        self._place = SealedPlace(role, project, holder)
         self._whole = open_root(objects, key, self._place, manifest_digest)
         self._kept: dict[str, Entry] = {}
         self._new: dict[str, dict[str, Entry]] = {}

@@ -26,8 +26,8 @@ from hdrs_hpc.sealing.cipher import (
 from hdrs_hpc.sealing.manifest import (
     Entry,
     PathNotInCopyError,
-    Place,
     SealedObjectMissingError,
+    SealedPlace,
     fetch_from,
     open_root,
     parse_item,
@@ -45,7 +45,7 @@ class SealedCopy:
     process.
     """
 
-    def __init__(self, objects: ObjectReads, key: bytes, place: Place, items: dict[str, Entry]) -> None:
+    def __init__(self, objects: ObjectReads, key: bytes, place: SealedPlace, items: dict[str, Entry]) -> None:
         """Use :meth:`open`."""
         self._objects = objects
         self._key = key
@@ -66,7 +66,7 @@ class SealedCopy:
 
         Raises SealBrokenError if the manifest is another one, an older one, damaged, or not under this key.
         """
-        place = Place(role, project, holder)
+        place = SealedPlace(role, project, holder)
         return cls(objects, key, place, open_root(objects, key, place, manifest_digest))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

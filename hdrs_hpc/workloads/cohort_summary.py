@@ -77,7 +77,7 @@ def _summary(
 
     Fewer slides than ``min_count`` are not counted in public, and the names of their stain say ``few_slides``, so
     that the output checker sees whose it could be: a number that says so would be suppressed itself.  Which of the
-    names are counts and which measures is told by ``BUILTIN_NUMBERS`` in ``hdrs_hpc/policy/facts.py``.
+    names are counts and which measures is told by its row in ``catalogue/workloads/builtin.py``.
     """
     client = context.client
     moments = client.map(

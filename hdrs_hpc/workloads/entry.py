@@ -6,14 +6,12 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.workloads.context import Context
 
 type Entry = Callable[[Context], object]
-
-BUILTIN: Final[dict[str, str]] = {"cohort-summary@1": "hdrs_hpc.workloads.cohort_summary:run"}
 
 
 class EntryError(BadDocumentError):
@@ -24,11 +22,12 @@ class EntryError(BadDocumentError):
 
 def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
     """The function to call with a :class:`Context`.  Raises EntryError, or what importing the bundle raises."""
-    target = BUILTIN.get(builtin) if builtin is not None else entry
-    if target is None or ":" not in target:
+    if builtin is not None:
+        entry = BUILT_IN[builtin].entry if builtin in BUILT_IN else None
+    if entry is None or ":" not in entry:
         raise EntryError()
     prepare_imports(bundle)
-    module, name = target.split(":", 1)
+    module, name = entry.split(":", 1)
     found = getattr(importlib.import_module(module), name, None)
     if not callable(found):
         raise EntryError()

@@ -109,13 +109,5 @@ def _is_coded(keyword: str, said: Mapping[str, Value]) -> bool:
     return isinstance(scheme, str) and isinstance(value, str) and is_public(scheme, value)
 
 
-KINDS = ("radiology", "pathology", "table")
-
-
-def default_for(kind: str) -> str:
-    """The newest basic profile of a dataset's kind (``radiology``, ``pathology`` or ``table``)."""
-    return {"radiology": "radiology-basic@2", "pathology": "slide-basic@2", "table": "table-basic@1"}[kind]
-
-
 def _folder() -> Any:
     return resources.files("imaging.deid") / "tables"

@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.sources import Source
+from hdrs_hpc.catalogue import data_kinds
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import ConflictError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
@@ -32,17 +33,17 @@ from imaging.deid.pixels.suspicion import rules_version
 from imaging.layout import INDEX, REPORT
 from imaging.staging import contact_sheet, doubles, index, inventory, not_imaging, release_list
 from imaging.staging import selectable as selectable_table
+from imaging.staging.admission import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.earlier import Earlier
 from imaging.staging.items import Bench, Task
 from imaging.staging.items_map import ItemsMap
-from imaging.staging.judging import BurnedIn, Judge, Judged, Kind, PixelPolicy, Rules
 from imaging.staging.ledger import Ledger, TooManyFailedError
 from imaging.staging.pathology.headers import WsmHeader
-from imaging.staging.pathology.judging import Pathology
+from imaging.staging.pathology.slide_admission import Pathology
 from imaging.staging.patient_lists import OptOut, OptOutMissingError
 from imaging.staging.pool import ITEM_TIMEOUT_S, ParserPool
 from imaging.staging.radiology.headers import InstanceHeader
-from imaging.staging.radiology.judging import Radiology
+from imaging.staging.radiology.series_admission import Radiology
 from imaging.staging.reading import AnyHeader
 from imaging.staging.refusals import PARSER_FAILURES, ItemRefused, Refused, split
 from imaging.staging.release_list import ReleaseForOtherDataError
@@ -52,7 +53,7 @@ from imaging.staging.selectable import Selectable
 from imaging.staging.selection import Selection
 from imaging.staging.signatures import Signatures
 from imaging.staging.tables.headers import TableHeader
-from imaging.staging.tables.judging import Tables
+from imaging.staging.tables.table_admission import Tables
 from imaging.staging.unread import PART_UNREAD, Lacking, Unread, lacking, unread
 from imaging.staging.writing import Dropped, Writer, Written
 
@@ -85,6 +86,7 @@ class StagePlan:
     ``burned_in``, ``find_text``, ``deface``, ``released``: see :class:`PixelPolicy`; ``released_of`` is the
     inventory whose rows the released numbers are.  ``contact_sheet``: draw thumbnails into the copy.
     ``columns``: of tables, see :mod:`imaging.staging.tables.columns`; without them no table is staged.
+    ``made_for``: what the report says at its head, such as the project and the date; nothing else depends on it.
     ``issuer``: stands in for an absent Issuer of Patient ID, so that two archives' equal ids are two people.
     """
 
@@ -97,6 +99,7 @@ class StagePlan:
     max_failed: int = 0
     workers: int = 2
     issuer: str = ""
+    made_for: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
     burned_in: BurnedIn = "refuse"
     find_text: bool = False
@@ -124,11 +127,11 @@ class StagePlan:
 
 
 KINDS: dict[str, Callable[[Rules, StagePlan], Kind]] = {
-    "radiology": lambda rules, _: Radiology(rules),
-    "pathology": lambda rules, _: Pathology(rules),
-    "table": lambda rules, plan: Tables(rules, plan.columns),
+    data_kinds.RADIOLOGY.name: lambda rules, _: Radiology(rules),
+    data_kinds.PATHOLOGY.name: lambda rules, _: Pathology(rules),
+    data_kinds.TABLE.name: lambda rules, plan: Tables(rules, plan.columns),
 }
-"""An explicit table: a profile's kind → its rules."""
+"""A kind of data → how its items are staged; the rows are those of ``hdrs_hpc/catalogue/data_kinds.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +273,9 @@ class Run:
         self.sizes: list[int] = table.column("size").to_pylist()
         self.digests: list[str] = table.column("sha256").to_pylist()
         names = (
-            [plan.profile] if plan.kind != "any" else [profiles.default_for(kind) for kind in profiles.KINDS]
+            [plan.profile]
+            if plan.kind != "any"
+            else [kind.profile for kind in data_kinds.DATA_KINDS.values()]
         )
         key = DeidKey(plan.deid_key)
         selection = Selection.parse(plan.select)
@@ -281,7 +286,8 @@ class Run:
                     plan,
                 )
                 for profile in map(profiles.load, names)
-                if profile.kind in KINDS and (profile.kind != "table" or plan.columns)
+                if profile.kind in KINDS
+                and (plan.columns or not data_kinds.DATA_KINDS[profile.kind].by_columns)
             ]
         )
         self.ledger = Ledger(plan.max_failed)
@@ -347,7 +353,7 @@ class Run:
         if kind is not None:
             return f"not-imaging:{kind}"
         # Of tables of which none is to be staged nobody asks whether they can be read; a sound one is told so too.
-        no_tables = self.plan.kind != "table" and not self.plan.columns
+        no_tables = self.plan.kind != data_kinds.TABLE.name and not self.plan.columns
         is_text = code in ("not-dicom", "malformed-table") and details[:1] in (("text",), ("table",))
         if no_tables and is_text and not_imaging.says_table(self.paths[number - 1]):
             return "wrong-kind"
@@ -446,9 +452,10 @@ class Run:
         return StageReport.of(
             rows,
             inventory=version,
+            made_for=self.plan.made_for,
             profile=self.plan.profile
             if self.plan.kind != "any"
-            else ", ".join(map(profiles.default_for, profiles.KINDS)),
+            else ", ".join(kind.profile for kind in data_kinds.DATA_KINDS.values()),
             policy=strict_json.loads(self.plan.policy()),
             opt_out=self.opt_out.as_dict(),
             items_in=len(self.sizes),

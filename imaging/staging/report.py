@@ -14,7 +14,7 @@ from typing import Any
 from imaging.staging.refusals import REASONS, UNLISTED
 from imaging.staging.unread import Lacking
 
-SCHEMA = "hdrs-hpc/staging-report/3"
+SCHEMA = "hdrs-hpc/staging-report/4"
 LISTED_ITEMS = 1000
 """Item numbers listed a code; the count is always whole."""
 _ALWAYS = ("volume", "slide", "table")
@@ -35,6 +35,7 @@ class Group:
 class StageReport:
     """``refused``: reason code → sorted item numbers.  ``notes``: what was staged and deserves a look, counted.
     ``policy``: what was done about identity in pixels.  ``opt_out``: see ``OptOut.as_dict``.
+    ``made_for``: what the plan says of whom and when the copy is made for, such as project and date.
     Seconds and workers are of this run, not of the copy."""
 
     inventory: str
@@ -50,6 +51,7 @@ class StageReport:
     refused: Mapping[str, tuple[int, ...]]
     notes: Mapping[str, int]
     isolation: str
+    made_for: Mapping[str, str] = field(default_factory=dict)
     lacking: tuple[Lacking, ...] = ()
     """Volumes and slides left out since parsers failed on a part of them."""
     details: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class StageReport:
         """JSON form of what the copy is.  It depends on neither clock nor machine: the copy holds it."""
         return {
             "schema": SCHEMA,
+            "made-for": dict(self.made_for),
             "inventory": self.inventory,
             "profile": self.profile,
             "policy": dict(self.policy),
@@ -175,4 +178,11 @@ def by_cause(report: StageReport) -> dict[bool, dict[str, int]]:
 def refusal(code: str, numbers: tuple[int, ...], named: Mapping[str, int]) -> dict[str, Any]:
     listed = [] if code in UNLISTED else list(numbers[:LISTED_ITEMS])
     told: dict[str, Any] = {"details": dict(named)} if named else {}
-    return {"count": len(numbers), "items": listed, "failed": REASONS[code].failed, **told}
+    reason = REASONS[code]
+    return {
+        "count": len(numbers),
+        "items": listed,
+        "failed": reason.failed,
+        "meaning": reason.meaning,
+        **told,
+    }

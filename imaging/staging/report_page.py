@@ -29,8 +29,9 @@ def page(report: StageReport) -> str:
     ruled = sum(by_cause(report)[False].values())
     return _template().render(
         report=report,
+        title=f": {', '.join(report.made_for.values())}" if report.made_for else "",
         colours=_COLOURS,
-        headline=f"{counted(report.staged.items())} of {counted([('patients', report.patients)])}",
+        headline=_headline(report),
         tiles=(
             (f"{report.items_in:,}", f"files in, {size(report.bytes_in)}"),
             (f"{report.staged_items:,}", "files staged"),
@@ -47,6 +48,12 @@ def page(report: StageReport) -> str:
         opt_out=_opt_out(report),
         how=tuple(_how(report)),
     )
+
+
+def _headline(report: StageReport) -> str:
+    """Of whom is left out where no item tells its patient."""
+    of = f" of {counted([('patients', report.patients)])}" if report.patients else ""
+    return f"{counted(report.staged.items())}{of}"
 
 
 def size(count: float) -> str:

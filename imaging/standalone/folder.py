@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError, UsageError
 from hdrs_hpc.sealing.cipher import SealBrokenError, open_all, seal
-from hdrs_hpc.sealing.manifest import Place
+from hdrs_hpc.sealing.manifest import SealedPlace
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 
@@ -151,7 +151,7 @@ def read_record(dest: Path, secret: bytes, copy: str) -> bytes | None:
 
 
 def _record_place(copy: str) -> bytes:
-    return Place("copy", PROJECT, f"{copy}-record").context(RECORD)
+    return SealedPlace("copy", PROJECT, f"{copy}-record").context(RECORD)
 
 
 def open_copy(dest: Path, secret: bytes) -> SealedCopy:

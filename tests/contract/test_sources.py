@@ -30,7 +30,7 @@ from connectors.sources.opening import open_source
 from connectors.sources.remote import Limits, RemoteSource
 from connectors.sources.retrying import LineBrokenError, Retrying
 from connectors.sources.spool import Partial, Spool
-from hdrs_hpc.documents.models.source import place_from_value
+from hdrs_hpc.documents.models.source import location_from_value
 from tests.conftest import require
 from tests.support.s3_server import BUCKET, S3Server, s3_server
 from tests.support.sshd import SSHD, SftpServer, sftp_server
@@ -71,7 +71,7 @@ def s3_source(server: S3Server, prefix: str, port: int | None = None, **fields: 
         "profile": "archive",
         "credentials-file": str(server.credentials),
     }
-    return open_source(place_from_value(value | fields), QUICK)
+    return open_source(location_from_value(value | fields), QUICK)
 
 
 class TestS3Source(RemoteSourceContract):
@@ -185,7 +185,7 @@ def sftp_source(server: SftpServer, path: Path, port: int | None = None, **field
         "identity": str(server.identity),
         "path": str(path),
     }
-    return open_source(place_from_value(value | fields), QUICK)
+    return open_source(location_from_value(value | fields), QUICK)
 
 
 @pytest.mark.root_parts

@@ -24,7 +24,7 @@ from connectors.sources.multipart import copy_single_part
 from connectors.sources.opening import open_source
 from connectors.sources.remote import Limits
 from connectors.sources.retrying import LineBrokenError, Retrying
-from hdrs_hpc.documents.models.source import place_from_value
+from hdrs_hpc.documents.models.source import location_from_value
 
 LIMITS = Limits(retrying=Retrying(attempts=3, first_s=0.01, longest_s=0.02))
 ITEM = "studies/1.2/series/1.2.3/instances/1.2.3.4.dcm"
@@ -65,7 +65,7 @@ class Service:
     def source(self, select: dict[str, Any] | None = None, **fields: str) -> Source:
         url = f"http://127.0.0.1:{self._server.server_address[1]}/rs"
         value = {"type": "dicomweb", "url": url, "select": select or {"everything": True}}
-        return open_source(place_from_value(value | fields), LIMITS)
+        return open_source(location_from_value(value | fields), LIMITS)
 
     def stop(self) -> None:
         self._server.shutdown()

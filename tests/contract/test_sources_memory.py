@@ -42,14 +42,14 @@ from connectors.sources.opening import open_source
 from connectors.sources.remote import Limits
 from connectors.sources.retrying import Retrying
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents.models.source import place_from_value
+from hdrs_hpc.documents.models.source import location_from_value
 
 def peak_mib():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 def ask(value):
-    source = open_source(place_from_value(value), Limits(retrying=Retrying(attempts=1)))
+    source = open_source(location_from_value(value), Limits(retrying=Retrying(attempts=1)))
     try: return [len(list(source.items())), None]
     except HdrsError as error: return [None, error.code]
     finally: source.close()

@@ -17,11 +17,11 @@ from pydicom.data import get_testdata_file
 from connectors.sources import Source, SourceCorruptError, SourceItemMissingError
 from connectors.sources.contract import SourceContract
 from connectors.sources.dicomdir import DicomdirIncompleteError, DicomdirSource
-from connectors.sources.opening import open_source, read_place
+from connectors.sources.opening import open_source, read_location
 from connectors.sources.zipped import ZipRefusedError
 from hdrs_hpc.cli.main import cli
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents.models.source import SourceTextError, place_from_text, place_from_value
+from hdrs_hpc.documents.models.source import SourceTextError, location_from_text, location_from_value
 from imaging.staging.media import DicomdirError
 
 DICOMDIR_FOLDER = Path(str(get_testdata_file("DICOMDIR"))).parent
@@ -253,8 +253,8 @@ def test_what_is_no_dicomdir_is_refused(tmp_path: Path, name: str | None) -> Non
     ],
 )
 def test_an_address_means_the_same_as_the_fields_of_a_registration(text: str, value: dict[str, Any]) -> None:
-    assert place_from_text(text) == place_from_value(value)
-    assert place_from_text(text).model_dump(mode="json", exclude_defaults=True) == value
+    assert location_from_text(text) == location_from_value(value)
+    assert location_from_text(text).model_dump(mode="json", exclude_defaults=True) == value
 
 
 @pytest.mark.parametrize(
@@ -276,17 +276,17 @@ def test_an_address_means_the_same_as_the_fields_of_a_registration(text: str, va
 )
 def test_an_address_that_can_not_be_meant_is_refused_without_repeating_it(text: str, what: str) -> None:
     with pytest.raises(SourceTextError, match=what) as raised:
-        place_from_text(text)
+        location_from_text(text)
     assert "secret" not in str(raised.value)
 
 
 def test_a_source_can_be_described_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "pacs.yaml"
     file.write_text("type: dicomweb\nurl: https://pacs.example/rs\nselect:\n  modalities: [CT]\n")
-    assert read_place(str(file)).text == "https://pacs.example/rs"
+    assert read_location(str(file)).text == "https://pacs.example/rs"
     file.write_text("type: dicomweb\nurl: https://pacs.example/rs\n")
     with pytest.raises(SourceTextError, match="select"):
-        read_place(str(file))
+        read_location(str(file))
 
 
 def test_a_zip_archive_is_scanned_for_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def read(path):
     except OSError:
         return b""
 """
-SEEN = {"seen": {"class": "table", "path": "seen.csv", "counts": ["n"], "max-size": "8MiB"}}
+COLUMNS = {"what": {"key": ["all"]}, "n": {"count": "patients"}}
+SEEN = {"seen": {"class": "table", "path": "seen.csv", "columns": COLUMNS, "max-size": "8MiB"}}
 
 
 def begin(world: World, signal: str) -> str:

@@ -19,7 +19,7 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVERY_ACT = {
-    *("Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt"),
+    *("AskCapacity", "Begin", "Admit", "WantCopies", "StartStager", "Seal", "MakeAttempt"),
     *("StartChooser", "NoteServed", "Submit", "Started"),
     *(
         "Bind",

@@ -22,7 +22,7 @@ from hdrs_hpc.broker.keyd.client import KeydRefusedError, ask
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.node import courier
 from hdrs_hpc.node.arguments import AgentArguments
-from hdrs_hpc.node.network import Place
+from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.obtain import CourierSocket, Handover
 from hdrs_hpc.protocol import handover, wire
 from hdrs_hpc.protocol.handover import Hello
@@ -81,7 +81,9 @@ class Agents:
         """Node → bytes of the line that its courier brought it at last."""
         self._turn = threading.Lock()
         for number, name in enumerate(NAMES):
-            made = Handover(_given(folder, name, broker_key), STRONG, Place(f"10.0.0.{number}", 8786, None))
+            made = Handover(
+                _given(folder, name, broker_key), STRONG, PeerAddress(f"10.0.0.{number}", 8786, None)
+            )
             if told is not None:
                 made.hello = dataclasses.replace(made.hello, told=told)
             self.handovers[name] = made

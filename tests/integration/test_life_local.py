@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from hdrs_hpc.audit import certificate, verify
+from hdrs_hpc.broker.reading import staging
+from hdrs_hpc.broker.reading.permissions import Who
+from hdrs_hpc.cli.demo.canaries import read_list
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
@@ -35,8 +38,9 @@ def run(context):
 def voxels(item, copy):
     return int(copy.volume(item)[:].size)
 """
+COLUMNS = {"arm": {"key": ["all", "rare", "common"]}, "n_series": {"count": "series of images"}}
 OWN_OUTPUTS = {
-    "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_series"], "max-size": "1MiB"},
+    "cohort": {"class": "table", "path": "cohort.csv", "columns": COLUMNS, "max-size": "1MiB"},
     "notes": {"class": "metrics", "path": "notes.json", "max-size": "1KiB"},
 }
 
@@ -68,6 +72,7 @@ def test_the_whole_life_of_a_project(make_world) -> None:
     world.run_job(job, "IN_REVIEW", "PURGED")
     assert world.job(job).state == "IN_REVIEW", world.describe()
     check_reviews_are_blind(world, job)
+    check_staging_reports(world)
     world.file("output-decision", world.decision_value(job, {"spacing": "return"}), "dunne")
     assert world.run_job(job, "PURGED").outcome == "SUCCEEDED"
     files = released(world, job)
@@ -104,6 +109,24 @@ def test_the_whole_life_of_a_project(make_world) -> None:
     proofs.check_closed(world)
     assert released(world, job) == files, "what was released stays"
     check_any_change_shows(world)
+
+
+def check_staging_reports(world: World) -> None:
+    """A custodian reads of what and for whom each is; no file or person of the archive is in them."""
+    with world.ctx.db.read() as tx:
+        told = staging.reports(tx, Who("abara", frozenset({"custodian"}), "north"), world.project)
+    assert {report.made_for["dataset"] for report in told} == {"demo-ct-mr", "demo-he"}
+    assert {report.made_for["project"] for report in told} == {world.project}
+    assert {report.made_for["grant"] for report in told} == {"version 1"}
+    assert sum(reason.count for report in told for reason in report.reasons) > 0
+    text = "".join(report.model_dump_json() for report in told)
+    archive = Path(world.archive.radiology)
+    assert not [path.name for path in archive.rglob("*") if path.is_file() and path.name in text]
+    assert not [
+        planted.kind
+        for planted in read_list(world.canaries)
+        if any(form in text.encode() for form in planted.patterns)
+    ]
 
 
 def check_reviews_are_blind(world: World, job: str) -> None:

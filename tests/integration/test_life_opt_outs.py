@@ -38,7 +38,8 @@ def run(context):
         table.writerow(["patients", len({row["patient"] for row in rows})])
     time.sleep(context.parameters.get("seconds", 0))
 """
-OUTPUTS = {"patients": {"class": "table", "path": "patients.csv", "counts": ["n"], "max-size": "1MiB"}}
+COLUMNS = {"what": {"key": ["patients"]}, "n": {"count": "patients"}}
+OUTPUTS = {"patients": {"class": "table", "path": "patients.csv", "columns": COLUMNS, "max-size": "1MiB"}}
 DATA = {"ct": {"dataset": "demo-ct-mr"}}
 
 

@@ -74,7 +74,8 @@ def run(context):
         assert not [one for one in said["strangers"] if one.encode() in bytes(text)]
     context.output("t").write_text("arm,n\\nall,1\\n")
 """
-OUTPUTS = {"t": {"class": "table", "path": "t.csv", "counts": ["n"], "max-size": "1KiB"}}
+COLUMNS = {"arm": {"key": ["all"]}, "n": {"count": "patients"}}
+OUTPUTS = {"t": {"class": "table", "path": "t.csv", "columns": COLUMNS, "max-size": "1KiB"}}
 WHOLE = {"ct": {"dataset": "north-ct"}, "outcomes": {"dataset": "outcomes"}}
 NARROW = WHOLE | {"ct": {"dataset": "north-ct", "select": SELECT}}
 

@@ -41,7 +41,11 @@ def run(context):
         table.writerow(["same day", sum(row["first_scan"] == row["study_date"] for row in joined)])
         table.writerow(["columns", len(outcomes.column_names)])
 """
-OUTPUTS = {"joined": {"class": "table", "path": "joined.csv", "counts": ["n"], "max-size": "1MiB"}}
+COUNTED = {
+    "what": {"key": ["rows", "series", "joined", "patients", "same day", "columns"]},
+    "n": {"count": "whatever the row says"},
+}
+OUTPUTS = {"joined": {"class": "table", "path": "joined.csv", "columns": COUNTED, "max-size": "1MiB"}}
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tests.support.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SLIDES = {"slides": {"dataset": "demo-he"}}
-TABLE = {"class": "table", "counts": ["n"], "max-size": "1KiB"}
+COLUMNS = {"arm": {"key": ["all"]}, "n": {"count": "patients"}}
+TABLE = {"class": "table", "columns": COLUMNS, "max-size": "1KiB"}
 METRICS = {"class": "metrics", "max-size": "1KiB"}
 
 

@@ -93,6 +93,11 @@ gpu-hours-used = 19990
 name = "isambard-ai"
 isolation = "sandboxed"
 nodes = 16
+has = [
+  {{nodes = 12, cpus = 288, mem = "860G", gres = ["gpu:gh200:4"]}},
+  {{nodes = 4, cpus = 128, mem = "1536G"}},
+]
+longest = "20:00:00"
 """
 
 

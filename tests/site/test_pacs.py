@@ -23,7 +23,7 @@ from connectors.sources import (
 from connectors.sources.contract import RemoteSourceContract
 from connectors.sources.dicom_archive import InstanceRef
 from connectors.sources.opening import open_source
-from hdrs_hpc.documents.models.source import place_from_value
+from hdrs_hpc.documents.models.source import location_from_value
 from imaging.staging import inventory
 from tests.conftest import require
 from tests.support import pacs
@@ -175,7 +175,7 @@ class TestOrthancDicomweb(ArchiveContract):
     def at(self, port: int, **select: Any) -> Source:
         url = f"http://127.0.0.1:{port}/dicom-web"
         value = {"type": "dicomweb", "url": url, "login-file": str(self.login), "select": select}
-        return open_source(place_from_value(value), LIMITS)
+        return open_source(location_from_value(value), LIMITS)
 
     def test_another_client_finds_and_brings_the_same(self, source: Source, orthanc: Orthanc) -> None:
         session = create_session_from_user_pass(*orthanc.login.split(":"))
@@ -218,7 +218,7 @@ class TestOrthancDicomweb(ArchiveContract):
         value = {"type": "dicomweb", "url": f"http://127.0.0.1:{orthanc.http_port}/elsewhere"}
         value |= {"login-file": str(self.login), "select": EVERYTHING}
         with pytest.raises(SourceRefusedError, match="no search service"):
-            list(open_source(place_from_value(value), LIMITS).items())
+            list(open_source(location_from_value(value), LIMITS).items())
 
 
 class _Dimse(ArchiveContract):
@@ -229,7 +229,7 @@ class _Dimse(ArchiveContract):
 
     def at(self, port: int, **select: Any) -> Source:
         value = {"type": "dimse", "host": "127.0.0.1", "port": port, "called-ae": self.AE, "select": select}
-        return open_source(place_from_value(value), LIMITS)
+        return open_source(location_from_value(value), LIMITS)
 
 
 class TestOrthancDimse(_Dimse):
@@ -242,7 +242,7 @@ class TestOrthancDimse(_Dimse):
     def test_an_archive_of_another_title_is_said_at_once(self, orthanc: Orthanc) -> None:
         value = {"type": "dimse", "host": "127.0.0.1", "port": orthanc.dicom_port, "called-ae": "OTHER"}
         with pytest.raises(SourceLoginError):
-            list(open_source(place_from_value(value | {"select": EVERYTHING}), LIMITS).items())
+            list(open_source(location_from_value(value | {"select": EVERYTHING}), LIMITS).items())
 
 
 class TestDcmtkDimse(_Dimse):
@@ -268,7 +268,7 @@ class TestTls:
 
     def dimse(self, **tls: str) -> Source:
         value = {"type": "dimse", "host": "127.0.0.1", "port": self.server.dicom_port, "called-ae": "ORTHANC"}
-        return open_source(place_from_value(value | {"select": EVERYTHING, "tls": tls}), LIMITS)
+        return open_source(location_from_value(value | {"select": EVERYTHING, "tls": tls}), LIMITS)
 
     def dicomweb(self, **fields: str) -> Source:
         login = self.tmp_path / "login"
@@ -276,7 +276,7 @@ class TestTls:
         login.chmod(0o600)
         value = {"type": "dicomweb", "url": f"https://127.0.0.1:{self.server.http_port}/dicom-web"}
         value |= {"login-file": str(login), "select": EVERYTHING}
-        return open_source(place_from_value(value | fields), LIMITS)
+        return open_source(location_from_value(value | fields), LIMITS)
 
     def ours(self) -> dict[str, str]:
         return {

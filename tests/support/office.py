@@ -72,7 +72,7 @@ class Office:
             Challenges(),
             Brake(),
         )
-        self.http = TestClient(create(self.web), base_url="http://127.0.0.1:1", raise_server_exceptions=False)
+        self.http = self.http_from("127.0.0.1")
         lines = self.ask(messages.SigningKeys()).lines
         self.root_value = self.party.root_value(
             **{"broker-keys": {duty: [line] for duty, line in lines.items()}}
@@ -82,6 +82,15 @@ class Office:
         self.accept("dataset-registration", REGISTRATION, "ada", "bob")
         self.state_opt_outs(REGISTRATION["name"], "A1")
         self.grants = {"lung-fm": self._grant("lung-fm", "rae"), "skin-fm": self._grant("skin-fm", "sam")}
+
+    def http_from(self, address: str) -> TestClient:
+        """A client at another address."""
+        return TestClient(
+            create(self.web),
+            base_url="http://127.0.0.1:1",
+            raise_server_exceptions=False,
+            client=(address, 50_000),
+        )
 
     def _grant(self, project: str, researcher: str) -> dict[str, Any]:
         value = {

@@ -74,6 +74,7 @@ GRANT: dict[str, Any] = {
         "image": {},
     },
 }
+COLUMNS: dict[str, Any] = {"site": {"key": ["north", "south"]}, "n_patients": {"count": "patients"}}
 SPEC: dict[str, Any] = {
     "schema": "hdrs-hpc/job-spec/2",
     "project": "lung-fm",
@@ -83,8 +84,8 @@ SPEC: dict[str, Any] = {
     "workload": {"kind": "dask", "builtin": "cohort-summary@1"},
     "resources": {"nodes": 1, "cpus-per-task": 4, "mem": "16G", "gres": "gpu:2", "time": "02:00:00"},
     "outputs": {
-        "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_patients"], "max-size": "1MiB"},
-        "spacing": {"class": "table", "path": "spacing.csv", "counts": ["n_patients"], "max-size": "2MiB"},
+        "cohort": {"class": "table", "path": "cohort.csv", "columns": COLUMNS, "max-size": "1MiB"},
+        "spacing": {"class": "table", "path": "spacing.csv", "columns": COLUMNS, "max-size": "2MiB"},
     },
     "audience": "north-sde",
     "nonce": "0123456789ABCDEFGHJKMNPQRS",

@@ -16,11 +16,11 @@ from zarr.storage import MemoryStore
 
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
+from imaging.staging.admission import PixelPolicy, Rules
 from imaging.staging.items import Bench
-from imaging.staging.judging import PixelPolicy, Rules
 from imaging.staging.parsing import operations
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
-from imaging.staging.pathology.judging import Pathology
+from imaging.staging.pathology.slide_admission import Pathology
 from imaging.staging.refusals import ItemRefused, Refused
 from imaging.staging.selection import Selection
 

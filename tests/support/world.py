@@ -71,6 +71,20 @@ def make_test_archive(folder: Path, patients: int = 12, seed: int = 7) -> TestAr
     )
 
 
+COHORT: dict[str, Any] = {
+    "modality": {"key": {"vocabulary": "dicom-modality@1"}, "also": ["OTHER", "TOTAL"]},
+    "body_part": {"key": {"vocabulary": "dicom-body-part@1"}, "also": ["UNKNOWN", "OTHER", "TOTAL"]},
+    "n_patients": {"count": "patients"},
+    "n_series": {"count": "series of images"},
+}
+SPACING_BINS: dict[str, Any] = {
+    "group": {"key": {"vocabulary": "dicom-modality@1"}, "also": ["OTHER", "all series"]},
+    "spacing_mm": {"key": {"ranges": [0, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10]}},
+    "n_patients": {"count": "patients"},
+    "n_series": {"count": "series of images"},
+}
+
+
 @dataclass
 class World:
     """``root`` holds everything; ``cluster`` is the name of the one cluster."""
@@ -320,13 +334,13 @@ class World:
                 "cohort": {
                     "class": "table",
                     "path": "cohort.csv",
-                    "counts": ["n_patients", "n_series"],
+                    "columns": COHORT,
                     "max-size": "1MiB",
                 },
                 "spacing-bins": {
                     "class": "table",
                     "path": "spacing-bins.csv",
-                    "counts": ["n_patients", "n_series"],
+                    "columns": SPACING_BINS,
                     "max-size": "1MiB",
                 },
                 "spacing": {

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import fcntl
 import logging
 import signal
@@ -20,10 +21,12 @@ from hdrs_hpc.broker.controller.errands import Errands
 from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
 from hdrs_hpc.broker.controller.steps import Table
 from hdrs_hpc.broker.controller.steps.admit import AdmitStep
+from hdrs_hpc.broker.controller.steps.ask_capacity import AskCapacityStep, Site, in_use
 from hdrs_hpc.broker.controller.steps.build_copy import BuildCopyStep
 from hdrs_hpc.broker.controller.steps.close import ClosingStep, OpenStep
 from hdrs_hpc.broker.controller.steps.collect import CollectStep
-from hdrs_hpc.broker.controller.steps.purge import PurgeStep
+from hdrs_hpc.broker.controller.steps.ending import StopStep
+from hdrs_hpc.broker.controller.steps.purge import DestroyKeysStep, PurgeStep
 from hdrs_hpc.broker.controller.steps.release import ReleaseStep, ReviewStep
 from hdrs_hpc.broker.controller.steps.run import RunStep
 from hdrs_hpc.broker.controller.steps.stage import AwaitCopiesStep, WantCopiesStep
@@ -54,6 +57,9 @@ JOB_STEPS: Table[Job] = {
 """Steps that ask no site: the controller's own loop takes them, of whatever cluster the job is."""
 SITE_STEPS: Table[Job] = {"QUEUED": SubmitStep(), "RUNNING": RunStep(), "PURGING": PurgeStep()}
 """Steps that ask the job's site: each cluster's loop takes those of its own jobs."""
+TAKING_AWAY_STEPS: Table[Job] = {"QUEUED": StopStep(), "RUNNING": StopStep(), "PURGING": DestroyKeysStep()}
+"""What of those takes away and asks no site: the controller's own loop does it, whatever the site's waits for."""
+CLUSTER_STEPS: Table[Site] = {Site.state: AskCapacityStep()}
 SHORTEST_PAUSE_S = 0.05
 END_WITHIN_S = 5.0
 
@@ -80,28 +86,31 @@ def turns_of_controller(broker: OpenBroker, *, holds: bool, loop: Loop | None = 
     done += _turns(broker, COPY_STEPS, [(f"copy/{item.id}", item) for item in making], loop)
     with broker.db.read() as tx:
         living = jobs.active(tx)
-    return done + _turns(broker, JOB_STEPS, [(f"job/{item.id}", item) for item in living], loop)
+    of_jobs: Table[Job] = {**JOB_STEPS, **TAKING_AWAY_STEPS}
+    return done + _turns(broker, of_jobs, [(f"job/{item.id}", item) for item in living], loop)
 
 
 def turns_of_cluster(broker: OpenBroker, name: str, loop: Loop | None = None) -> int:
-    """The jobs that ask this site."""
+    """What the site's nodes are, and the jobs that ask this site."""
+    done = _turns(broker, CLUSTER_STEPS, [(f"cluster/{name}", Site(name))], loop)
     with broker.db.read() as tx:
         mine = [job for job in jobs.active(tx) if job.cluster == name]
-    return _turns(broker, SITE_STEPS, [(f"job/{job.id}", job) for job in mine], loop)
+    return done + _turns(broker, SITE_STEPS, [(f"job/{job.id}", job) for job in mine], loop)
 
 
 def clusters_at_work(broker: OpenBroker) -> list[str]:
-    """Clusters that have a living job."""
+    """Clusters that have a living job or may get one."""
     with broker.db.read() as tx:
-        return sorted({job.cluster for job in jobs.active(tx) if job.cluster is not None})
+        with_jobs = {job.cluster for job in jobs.active(tx) if job.cluster is not None}
+    return sorted(with_jobs | in_use(broker))
 
 
 def _turns(broker: OpenBroker, table: Table[Any], rows: Iterable[tuple[str, Any]], loop: Loop | None) -> int:
     errands: Errands | None = loop.errands if loop is not None else None
     done = 0
     for about, row in rows:
-        if loop is not None:
-            loop.pulse.beat()
+        if loop is not None and row.state in table:
+            loop.pulse.beat(type(table[row.state]).__name__, about)
         done += turn(broker, table, row, about, errands)
     return done
 
@@ -149,7 +158,11 @@ def run(home: BrokerHome) -> None:
         alerts.clear_all(tx)  # every turn looks at the facts anew; what is still so is said again
     sites = ClusterLoops(broker, lambda loop, name: turns_of_cluster(loop.broker, name, loop), bell.ring)
 
+    hangs_after_s = 1.2 * broker.settings.tick_s + broker.settings.hang_limit_s
+
     def own_tick(loop: Loop) -> int:
+        # If this loop hangs, nobody is left to say so: a watch in C tells where each thread is, and ends the process.
+        faulthandler.dump_traceback_later(hangs_after_s, exit=True)
         holds = log_holds(broker)
         sites.held = not holds
         done = turns_of_controller(broker, holds=holds, loop=loop)
@@ -162,6 +175,7 @@ def run(home: BrokerHome) -> None:
     try:
         own.run(stop)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         if sites.end(END_WITHIN_S) and own.errands.join(END_WITHIN_S):
             broker.close()
         bell.close()

@@ -2,11 +2,17 @@
 
 Each is a thread with connections and look-ups of its own, so that a slow or dead site costs its own jobs only
 (docs/adr/0028).  What they change they change by compare-and-swap, as web does beside them.
+
+A loop whose tick fails pauses and tries again, with the errands that it has.  One that hangs can't be ended, since no
+thread can: the process ends itself, and ``serve`` starts it again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import logging
+import os
 import random
 import threading
 import time
@@ -26,6 +32,11 @@ QUICK = 0.1
 QUICK_LOOKS = 3
 SITE_GRACE = 4.0
 """A cluster's loop waits for its site: it may be silent so many times longer than the controller's own."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+"""After a tick that failed; the pause doubles with each that fails after it."""
+HANGS = 70
+"""Exit status of a controller that ended itself (``EX_SOFTWARE`` of sysexits.h)."""
 
 
 class Bell(Protocol):
@@ -61,15 +72,39 @@ class Loop:
     def run(self, stop: threading.Event) -> None:
         quiet = 0
         while not stop.is_set():
-            self.pulse.beat()
-            self.errands.begin_tick()
-            self.broker.forget_lookups()
-            moved = self._tick(self)
-            if moved:
-                self._tell_others()
+            try:
+                moved = self._once()
+            except Exception as error:
+                self._failed(error, stop)
+                continue
             quiet = 0 if moved else quiet + 1
             if not stop.is_set():
                 self._pause(quiet)
+
+    def _once(self) -> int:
+        self.pulse.beat()
+        self.errands.begin_tick()
+        self.broker.forget_lookups()
+        moved = self._tick(self)
+        self.pulse.went_well()
+        if moved:
+            self._tell_others()
+        return moved
+
+    def _failed(self, error: Exception, stop: threading.Event) -> None:
+        """Our own bug, or a machine that gives out: say so, wait, and let the loop try again."""
+        # Its text may hold anything, so only its kind and place are told.
+        why = error.code if isinstance(error, HdrsError) else type(error).__name__
+        why = f"{why} at {errors.raised_at(error)}"
+        with contextlib.suppress(
+            OSError
+        ):  # a disk that is full takes no heartbeat, and its silence tells of it
+            self.pulse.failed(why)
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self.pulse.failures - 1))
+        logger.error("%s: %s; again in %g s", self.pulse.name, why, pause_s)
+        until = time.monotonic() + pause_s
+        while not stop.is_set() and (left_s := until - time.monotonic()) > 0:
+            self.bell.wait(left_s)
 
     def _pause(self, quiet: int) -> None:
         # Jitter spreads the load.
@@ -100,23 +135,45 @@ class ThreadBell:
         return rung
 
 
+def end_process() -> None:
+    """Tell where each thread is, by lines of code and no values, and end without waiting for any of them."""
+    faulthandler.dump_traceback()
+    os._exit(HANGS)
+
+
 class ClusterLoops:
     """A loop for each cluster that has something to do, begun when it first has."""
 
     def __init__(
-        self, broker: OpenBroker, tick: Callable[[Loop, str], int], tell_controller: Callable[[], None]
+        self,
+        broker: OpenBroker,
+        tick: Callable[[Loop, str], int],
+        tell_controller: Callable[[], None],
+        end_process: Callable[[], None] = end_process,
     ) -> None:
         self._broker, self._tick, self._tell_controller = broker, tick, tell_controller
+        self._end_process = end_process
         self._stop = threading.Event()
         self._loops: dict[str, tuple[Loop, threading.Thread]] = {}
         self.held = False
         """While the log does not hold nothing is done at any site."""
 
     def look_after(self, clusters: Iterable[str]) -> None:
-        """See that each of them has its loop; one that died of our own bug gets another."""
+        """See that each of them has its loop, and that none hangs."""
         for name in clusters:
-            if name not in self._loops or not self._loops[name][1].is_alive():
+            if name not in self._loops:
                 self._begin(name)
+        settings = self._broker.settings
+        for name, (loop, _) in self._loops.items():
+            silent_s = loop.pulse.silent_s
+            if silent_s > 1.2 * settings.tick_s + SITE_GRACE * settings.hang_limit_s:
+                logger.critical(
+                    "cluster/%s: hangs for %.0f s in %s; the controller ends",
+                    name,
+                    silent_s,
+                    loop.pulse.doing,
+                )
+                self._end_process()
 
     def _begin(self, name: str) -> None:
         settings = self._broker.settings
@@ -129,18 +186,9 @@ class ClusterLoops:
             tell_others=self._tell_controller,
             shortest_pause_s=QUICK * settings.tick_s,
         )
-        thread = threading.Thread(target=self._run, args=(loop, name), name=f"cluster {name}", daemon=True)
-        self._loops[name] = (loop, thread)
+        thread = threading.Thread(target=loop.run, args=(self._stop,), name=f"cluster/{name}", daemon=True)
         thread.start()
-
-    def _run(self, loop: Loop, name: str) -> None:
-        try:
-            loop.run(self._stop)
-        except HdrsError as error:
-            logger.error("cluster/%s: %s", name, error.code)
-        except Exception as error:
-            # Its text may hold anything, so only its kind and place are told.
-            logger.error("cluster/%s: %s at %s", name, type(error).__name__, errors.raised_at(error))
+        self._loops[name] = (loop, thread)
 
     def ring(self) -> None:
         for loop, _ in self._loops.values():

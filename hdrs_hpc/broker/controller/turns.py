@@ -34,21 +34,24 @@ def turn(broker: OpenBroker, table: Table[Any], row: Any, about: str, errands: E
 
     def here() -> Action | None:
         action: Action | None = step.decide(step.observe(broker, row))
-        if action is not None and not _is_errand(action, errands):
+        if action is not None and (errands is None or _waits_for(action) is None):
             act(action, broker)
         return action
 
     did, action = _attempt(broker, about, here)
     if action is None:
         return 0
-    if errands is not None and _is_errand(action, errands):
-        errands.begin(about, lambda: _run_errand(broker, about, action))
+    site = _waits_for(action)
+    if errands is not None and site is not None:
+        errands.begin(about, site, lambda: _run_errand(broker, about, action))
         return 0
     return _moved(about, action) if did else 0
 
 
-def _is_errand(action: Action, errands: Errands | None) -> bool:
-    return errands is not None and getattr(action, "beside_the_loop", False)
+def _waits_for(action: Action) -> str | None:
+    """The site that it waits for for long."""
+    site: str | None = getattr(action, "waits_for", None)
+    return site
 
 
 def _run_errand(broker: OpenBroker, about: str, action: Action) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from hdrs_hpc.broker.keyd.messages import AskKeyd
-from hdrs_hpc.broker.store import checkpoint, documents, log
+from hdrs_hpc.broker.store import capacity, checkpoint, documents, log
 from hdrs_hpc.broker.store.database import Database
 
 
 def note_added(db: Database, cluster: str, *, kind: str, isolation: str) -> None:
+    """New settings may mean another partition: what its nodes have is asked for anew."""
     _log(db, "cluster-added", cluster, {"type": kind, "isolation": isolation})
+    with db.write() as tx:
+        capacity.forget(tx, cluster)
 
 
 def note_drained(db: Database, cluster: str, *, drained: bool) -> None:

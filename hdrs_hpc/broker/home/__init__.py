@@ -29,6 +29,10 @@ class OptOutGraceError(UsageError):
     remedy = "Set `opt-out-grace-s` in broker.toml to at most a day, or leave it out for an hour."
 
 
+MONITORING = ("127.0.0.1", "::1")
+"""Who may read metrics where broker.toml says nothing: whoever is on the broker's own machine."""
+
+
 def _grace(value: Any) -> float:
     if (
         isinstance(value, bool)
@@ -50,6 +54,8 @@ class BrokerSettings:
     handover_deadline_s: float
     heartbeat_grace_s: float = 45.0
     """How much longer than a tick the controller may be silent before it counts as stuck."""
+    hang_limit_s: float = 300.0
+    """How much longer than a tick it may be silent before the process ends itself, to be started again."""
     opt_out_grace_s: float = OPT_OUT_GRACE_S
     """How long an attempt that has its keys may run on when somebody opts out of its data."""
     tls_certificate: Path | None = None
@@ -58,6 +64,13 @@ class BrokerSettings:
     """Names under which people reach the broker, beside ``host``."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of the proxies in front, whose ``X-Forwarded-For`` is believed; nobody else's is."""
+    monitoring: tuple[str, ...] = MONITORING
+    """Addresses from which ``/metrics`` may be read."""
+
+    @property
+    def beside_walltime_s(self) -> int:
+        """What an allocation lasts beside the workload's walltime: unpacking before it, sealing after it."""
+        return int(self.handover_deadline_s) + 600
 
     @property
     def url(self) -> str:
@@ -96,11 +109,13 @@ class BrokerHome:
             tick_s=float(raw.get("tick-s", 30.0)),
             handover_deadline_s=float(raw.get("handover-deadline-s", 600.0)),
             heartbeat_grace_s=float(raw.get("heartbeat-grace-s", 45.0)),
+            hang_limit_s=float(raw.get("hang-limit-s", 300.0)),
             opt_out_grace_s=_grace(raw.get("opt-out-grace-s", OPT_OUT_GRACE_S)),
             tls_certificate=self.root / tls["certificate"] if "certificate" in tls else None,
             tls_key=self.root / tls["key"] if "key" in tls else None,
             hosts=tuple(raw.get("hosts", ())),
             trusted_proxies=tuple(raw.get("trusted-proxies", ())),
+            monitoring=tuple(raw.get("monitoring", MONITORING)),
         )
 
     @property

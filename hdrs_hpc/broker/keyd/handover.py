@@ -24,6 +24,7 @@ from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
+from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
@@ -78,10 +79,8 @@ class Handover:
         spec, grant = self._judge(ask)
         served.check(ask, spec, grant, [entry for _, entry in chosen], self._whole(ask))
         hellos = ask.hellos
-        if len(hellos) > protocol.MAX_NODES:
-            raise protocol.HandoverTooLargeError(
-                f"{len(hellos)} nodes where {protocol.MAX_NODES} are reached"
-            )
+        if len(hellos) > MAX_NODES:
+            raise protocol.HandoverTooLargeError(f"{len(hellos)} nodes where {MAX_NODES} are reached")
         nodes = {hello.node: hello for hello in hellos}
         if len(nodes) != len(hellos) or len(nodes) != spec.resources.nodes:
             raise HandoverRefusedError("the attempt does not have the nodes that its spec asks for")
@@ -193,9 +192,9 @@ class Handover:
         root = self._roots.current()
         envelope = Envelope.parse(ask.spec)
         found = trust.verify(envelope, "job-spec", root)
-        if len(envelope.payload) > protocol.MAX_SPEC_BYTES:
+        if len(envelope.payload) > MAX_SPEC_BYTES:
             raise protocol.HandoverTooLargeError(
-                f"a signed spec of {len(envelope.payload)} bytes where {protocol.MAX_SPEC_BYTES} are carried"
+                f"a signed spec of {len(envelope.payload)} bytes where {MAX_SPEC_BYTES} are carried"
             )
         spec, rests_on = found.document, self._grants.rests_on(ask.project)
         facts = GrantedFacts(

@@ -1,10 +1,40 @@
-"""What the database tells of clusters: the projects that work there, and the runtimes that are registered."""
+"""Clusters: what they offer, the projects that work there, and the runtimes that are registered."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.store import log, projects
+from hdrs_hpc.broker.home import BrokerHome, clusters
+from hdrs_hpc.broker.reading import models, permissions
+from hdrs_hpc.broker.reading.permissions import Who
+from hdrs_hpc.broker.store import capacity, log, projects
+from hdrs_hpc.core.errors import NotFoundError
+
+
+def every(tx: Connection, who: Who, home: BrokerHome) -> dict[str, models.ClusterOffer]:
+    """All that the broker has, for those who write grants or look after it."""
+    if not permissions.may_see_broker(who):
+        raise NotFoundError("there is nothing at this address")
+    return offers(tx, home, [item.name for item in clusters.every(home)])
+
+
+def offers(tx: Connection, home: BrokerHome, names: Container[str]) -> dict[str, models.ClusterOffer]:
+    """What those of them that the broker has give a job."""
+    found = {}
+    for item in clusters.every(home):
+        if item.name in names:
+            told = capacity.of(tx, item.name)
+            has = told.capacity if told else None
+            found[item.name] = models.ClusterOffer(
+                isolation=item.isolation,
+                nodes=item.max_nodes,
+                drained=clusters.drained(home, item.name),
+                capacity=None if has is None else models.Capacity.model_validate(has.as_dict()),
+                capacity_told_at=told.told_at if told else None,
+            )
+    return found
 
 
 def projects_granted(tx: Connection, cluster: str) -> set[str]:

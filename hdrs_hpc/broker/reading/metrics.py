@@ -90,6 +90,10 @@ def _heartbeats_stale(reading: Reading) -> Values:
     return {(loop,): float(beat is None or beat.stale) for loop, beat in _heartbeats(reading)}
 
 
+def _failures(reading: Reading) -> Values:
+    return {(loop,): beat.failures for loop, beat in _heartbeats(reading) if beat is not None}
+
+
 def _heartbeats(reading: Reading) -> Iterator[tuple[str, heartbeats.Heartbeat | None]]:
     yield heartbeats.CONTROLLER, heartbeats.controller(reading.home, reading.now)
     for beat in heartbeats.clusters(reading.home, reading.now):
@@ -124,6 +128,13 @@ TABLE: list[Row] = [
         ("loop",),
         _heartbeats_stale,
     ),
+    Row(
+        "loop_failures",
+        "gauge",
+        "How many ticks of each loop failed one after the other; 0 once one went well.",
+        ("loop",),
+        _failures,
+    ),
 ]
 
 
@@ -146,7 +157,7 @@ def page(table: Iterable[Row] = TABLE) -> str:
         "",
         "Generated from `hdrs_hpc/broker/reading/metrics.py` by `make docs`; do not edit.",
         "",
-        "`GET /metrics` tells them in Prometheus' text format, without a login.",
+        "`GET /metrics` tells them in Prometheus' text format, without a login, to the addresses under `monitoring`.",
         "",
         "| metric | kind | labels | meaning |",
         "| --- | --- | --- | --- |",

@@ -78,12 +78,31 @@ class GrantedData(View):
     )
 
 
+class NodeKind(View):
+    """Nodes of a cluster that are alike."""
+
+    nodes: int
+    cpus: int
+    mem_mb: int
+    gres: list[str] = Field(description="In Slurm's words, such as gpu:a100:4.")
+
+
+class Capacity(View):
+    """What a cluster has for one job, in the partition that the broker's jobs go to."""
+
+    kinds: list[NodeKind]
+    max_nodes: int | None = Field(description="Of one job; null: no limit but the nodes.")
+    max_time_s: int | None = Field(description="For a workload; null: no limit.")
+
+
 class ClusterOffer(View):
-    """What a cluster of the grant gives a job, by the broker's settings for it."""
+    """What a cluster of the grant gives a job, by the broker's settings for it and by what it told."""
 
     isolation: str
     nodes: int = Field(description="The most that one job gets.")
     drained: bool = Field(description="An admin has stopped new work for it.")
+    capacity: Capacity | None = Field(description="Null: not known yet.")
+    capacity_told_at: str | None
 
 
 class Project(View):
@@ -111,6 +130,36 @@ class Project(View):
     closing: str | None
     copy_keys_destroyed_at: str | None
     certificate: str | None
+
+
+class StagingReason(View):
+    """Why items stayed out of a copy, and how many: neither their names nor their numbers."""
+
+    code: str
+    meaning: str
+    count: int
+    failed: bool = Field(description="Whether they count against the grant's max-failed.")
+
+
+class StagingReport(View):
+    """What became of a dataset when a copy of it was made for a project."""
+
+    copy_: str = Field(alias="copy")
+    project: str
+    dataset: str
+    version: str
+    cluster: str
+    state: str
+    reason: str | None = Field(description="Why there is no copy, where making it failed.")
+    made_for: dict[str, str] = Field(
+        description="Project, dataset, grant version, date; empty until it is made."
+    )
+    profile: str | None
+    items_in: int | None
+    items_staged: int | None
+    staged: dict[str, int] = Field(description="Volumes, slides, tables.")
+    patients: int | None
+    reasons: list[StagingReason]
 
 
 class DoomedCopy(View):

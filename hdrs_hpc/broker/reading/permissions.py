@@ -11,9 +11,10 @@ the answer is "not found", the same as for a name that nobody has.
 | artefact in review | no | no | yes | no |
 | dataset | granted to a project of theirs | yes | no | no |
 | who opted out: bring ids, see the statement | no | of the dataset's owner | no | no |
+| what became of the data at staging: counts, reasons | no | yes | no | no |
 | where a dataset lies | no | yes | no | no |
 | log entries and documents | no | yes | no | yes |
-| state of the broker | no | yes | no | yes |
+| state of the broker, all its clusters | no | yes | no | yes |
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class Who:
 
 def may_see_project(who: Who, grant: Grant) -> bool:
     return "custodian" in who.roles or who.person in grant.everyone
+
+
+def may_see_staging(who: Who) -> bool:
+    """Counts of an archive's patients and of what is broken in it are not the researchers' business."""
+    return "custodian" in who.roles
 
 
 def may_cancel(who: Who, grant: Grant) -> bool:

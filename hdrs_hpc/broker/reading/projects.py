@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.home import BrokerHome, clusters
-from hdrs_hpc.broker.reading import models, visible
+from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.reading import clusters, models, visible
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, opt_outs, projects
 from hdrs_hpc.core import clock
@@ -108,19 +108,9 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
         data=data,
         workloads=grant.workloads.model_dump(mode="json"),
         limits=grant.limits.model_dump(mode="json"),
-        clusters=_offers(home, grant),
+        clusters=clusters.offers(tx, home, grant.limits.clusters),
         outputs=grant.outputs.model_dump(mode="json", exclude_none=True),
         closing=project.closing_reason,
         copy_keys_destroyed_at=project.copy_keys_destroyed_at,
         certificate=project.certificate,
     )
-
-
-def _offers(home: BrokerHome, grant: Grant) -> dict[str, models.ClusterOffer]:
-    return {
-        item.name: models.ClusterOffer(
-            isolation=item.isolation, nodes=item.max_nodes, drained=clusters.drained(home, item.name)
-        )
-        for item in clusters.every(home)
-        if item.name in grant.limits.clusters
-    }

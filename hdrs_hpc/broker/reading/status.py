@@ -95,7 +95,7 @@ def look(home: BrokerHome) -> BrokerStatus:
             processes=(
                 keyd,
                 _controller(home, pids.get("controller")),
-                *map(_cluster, heartbeats.clusters(home)),
+                *map(cluster_loop, heartbeats.clusters(home)),
                 ProcessState("web", pids.get("web"), web_lives, settings.url),
             ),
             trust_root=told.root if told else None,
@@ -129,18 +129,21 @@ def _controller(home: BrokerHome, pid: int | None) -> ProcessState:
     beat = heartbeats.controller(home)
     if pid is None or beat is None or beat.pid != pid:
         return ProcessState("controller", pid, False, "" if pid is None else "not heard of yet")
-    return ProcessState("controller", pid, not beat.stale, _heard(beat))
+    return ProcessState("controller", pid, beat.well, _heard(beat))
 
 
-def _cluster(beat: heartbeats.Heartbeat) -> ProcessState:
+def cluster_loop(beat: heartbeats.Heartbeat) -> ProcessState:
     """One cluster's loop, a thread of the controller."""
-    return ProcessState(f"cluster {beat.cluster}", beat.pid, not beat.stale, _heard(beat))
+    return ProcessState(f"cluster {beat.cluster}", beat.pid, beat.well, _heard(beat))
 
 
 def _heard(beat: heartbeats.Heartbeat) -> str:
-    return (
-        f"stuck? last heard of {beat.age_s:.0f} s ago" if beat.stale else f"heard of {beat.age_s:.0f} s ago"
-    )
+    if beat.stale:
+        doing = f", in {beat.step} of {beat.about}" if beat.step else ""
+        return f"stuck? last heard of {beat.age_s:.0f} s ago{doing}"
+    if beat.failures:
+        return f"failed {beat.failures} times: {beat.failed_with}; it tries again"
+    return f"heard of {beat.age_s:.0f} s ago"
 
 
 def _pids(home: BrokerHome) -> dict[str, int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, literal_column, select
 
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import datasets
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
+
+_REGISTERED: ColumnElement[int] = literal_column("datasets.rowid")
+"""SQLite's own number of a row: rows are never removed here, so it grows with each registration."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Dataset:
 
 def every(tx: Connection) -> list[Dataset]:
     """All versions, in the order in which they were registered within each name."""
-    rows = tx.execute(select(datasets).order_by(datasets.c.name))
+    rows = tx.execute(select(datasets).order_by(datasets.c.name, _REGISTERED))
     return [Dataset(**row._mapping) for row in rows]
 
 
@@ -43,7 +46,8 @@ def registrations_of(tx: Connection, name: str) -> list[DatasetRegistration]:
 
 
 def versions_of(tx: Connection, name: str) -> list[Dataset]:
-    rows = tx.execute(select(datasets).where(datasets.c.name == name))
+    """In the order in which they were registered."""
+    rows = tx.execute(select(datasets).where(datasets.c.name == name).order_by(_REGISTERED))
     return [Dataset(**row._mapping) for row in rows]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.broker.store.schema import attempts, bundles, jobs
+from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import ids
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -73,6 +74,12 @@ def get(tx: Connection, job: str) -> Job:
     if row is None:
         raise NotFoundError("there is no such job, or it is not yours", where=job[:40])
     return Job(**row._mapping)
+
+
+def require_unmoved(tx: Connection, job: Job) -> None:
+    """In the transaction that says what comes next: whoever ended the job since we looked must win."""
+    if get(tx, job.id).state != job.state:
+        raise StateMovedError("the job moved on meanwhile")
 
 
 def by_spec(tx: Connection, digest: str) -> Job | None:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0004"
+VERSION = "0005"
 """Number of the newest migration, which leads to exactly these tables."""
 
 metadata = MetaData(
@@ -228,4 +228,13 @@ alerts = Table(
     Column("code", String, nullable=False),
     Column("message", String, nullable=False),
     Column("since", String, nullable=False),
+)
+
+cluster_nodes = Table(
+    "cluster_nodes",
+    metadata,
+    Column("cluster", String, primary_key=True),
+    Column("asked_at", String, nullable=False),
+    Column("told", JSON),
+    Column("told_at", String),
 )

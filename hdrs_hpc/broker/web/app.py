@@ -14,6 +14,7 @@ from hdrs_hpc.broker.web.dependencies import Web
 from hdrs_hpc.broker.web.routers import (
     about,
     audit,
+    clusters,
     datasets,
     filing,
     jobs,
@@ -49,7 +50,7 @@ def routes() -> FastAPI:
         redoc_url=None,
     )
     failures.install(app)
-    for module in (about, login, filing, projects, datasets, opt_outs, jobs, reviews, audit):
+    for module in (about, login, filing, projects, datasets, clusters, opt_outs, jobs, reviews, audit):
         app.include_router(module.router, prefix="/v1", responses=_FAILURES)
     app.include_router(about.health)
     app.middleware("http")(_check_host)

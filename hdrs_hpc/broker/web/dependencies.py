@@ -99,7 +99,7 @@ def get_who(
 
 
 def get_address(request: Request) -> str:
-    """Where the request came from; only for counting."""
+    """Where the request came from: for counting refusals, and for metrics, which tell nothing of people or data."""
     return request.client.host if request.client else "unknown"
 
 

@@ -30,13 +30,14 @@ from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.catalogue.outputs.columns import CountColumn, MeasureColumn, names
+from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
-from hdrs_hpc.catalogue.outputs.table import NumbersDeclaration
+from hdrs_hpc.catalogue.outputs.table import TableDeclaration
+from hdrs_hpc.catalogue.workloads.builtin import Numbers
+from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
 from hdrs_hpc.core import durable_files
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS, BuiltinNumbers
 from hdrs_hpc.protocol import layout, outputs, wire
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
@@ -173,26 +174,23 @@ def _open_outputs(
 
 
 def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
-    known = BUILTIN_NUMBERS.get((builtin or "", name), BuiltinNumbers())
-    numbers = output if isinstance(output, NumbersDeclaration) else None
-    columns = (numbers.columns if numbers else None) or {}
-    counts = (*((numbers.counts if numbers else None) or ()), *names(columns, CountColumn))
-    measures = (*((numbers.measures if numbers else None) or ()), *names(columns, MeasureColumn))
+    columns = output.columns if isinstance(output, TableDeclaration | MetricsDeclaration) else None
+    metrics = output if isinstance(output, MetricsDeclaration) and columns is None else None
+    known = numbers_of(builtin, name) if metrics else Numbers()
+    counts = (metrics.counts if metrics else None) or ()
     return Declared(
         name=name,
         cls=output.class_,
         path=output.path,
-        counts=counts,
+        columns=declared_columns.from_pairs(
+            (name, column.model_dump(mode="json", by_alias=True, exclude_none=True))
+            for name, column in (columns or {}).items()
+        ),
         data=output.drawn_from(),
         max_size=output.max_size,
-        measures=measures if columns else (*measures, *known.measures),
-        known_counts=() if columns else tuple(count for count in known.counts if count not in counts),
-        columns=declared_columns.from_dict(
-            {
-                name: column.model_dump(mode="json", by_alias=True, exclude_none=True)
-                for name, column in columns.items()
-            }
-        ),
+        counts=counts,
+        known_counts=tuple(count for count in known.counts if count not in counts),
+        measures=(*((metrics.measures if metrics else None) or ()), *known.measures),
     )
 
 

@@ -22,7 +22,7 @@ from hdrs_hpc.broker.home.progress import PROGRESS_NAME
 from hdrs_hpc.broker.home.selectable import keep_selectable
 from hdrs_hpc.broker.keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import copies, datasets, opt_outs
+from hdrs_hpc.broker.store import copies, datasets, opt_outs, projects
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import durable_files, strict_json
 from hdrs_hpc.core.errors import NotFoundError
@@ -61,6 +61,7 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             copy = copies.get(tx, copy_id)
             registration = datasets.registration(tx, copy.dataset, copy.version)
             said = opt_outs.of_dataset(tx, copy.dataset)
+            grant_version = projects.get(tx, copy.project).version
         listed = _opt_out(home, said, copy.opt_out)
         inventory = home.inventory(copy.version)
         if not inventory.is_file():
@@ -94,6 +95,12 @@ def build(home: BrokerHome, copy_id: str) -> dict[str, Any]:
             cohort=_cohort(home, deid, recipe.get("cohort")),
             max_failed=recipe["max-failed"],
             issuer=registration.issuer or copy.dataset,
+            made_for={
+                "project": copy.project,
+                "dataset": copy.dataset,
+                "grant": f"version {grant_version}",
+                "date": f"{broker.now():%Y-%m-%d}",
+            },
             burned_in=pixels.burned_in,
             find_text=pixels.find_text,
             deface=pixels.deface,

@@ -1,4 +1,8 @@
-"""Columns of a table, and names of metrics, as a signed spec declares them before anybody has seen the data."""
+"""Columns of an output, and names of metrics, as a signed spec declares them before anybody has seen the data.
+
+``checking/declared_columns.py`` holds cells against them.  Columns of a linked table, which a grant lets into a copy,
+are ``documents/models/linked_columns.py``.
+"""
 
 from __future__ import annotations
 
@@ -203,8 +207,10 @@ def names(columns: Mapping[str, Column], kind: type[Part]) -> tuple[str, ...]:
     return tuple(name for name, column in columns.items() if isinstance(column, kind))
 
 
-def counts(columns: Mapping[str, Column]) -> Iterator[str]:
-    """What each count counts, a sentence each, for those who decide."""
+def not_built(columns: Mapping[str, Column]) -> Iterator[str]:
+    """Where columns ask for what this version does not do."""
     for name, column in columns.items():
-        if isinstance(column, CountColumn):
-            yield f"{name} counts {column.count}."
+        if isinstance(column, DeriveColumn):
+            yield f"columns.{name}"
+        elif isinstance(column, MeasureColumn) and column.df is not None:
+            yield f"columns.{name}.df"

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from hdrs_hpc.catalogue.outputs import columns, sentences
-from hdrs_hpc.catalogue.outputs.columns import (
-    Columns,
-    CountColumn,
-    DeriveColumn,
-    MeasureColumn,
-    UncountedTableError,
-)
+from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, UncountedTableError
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Items, fault
-from hdrs_hpc.documents.models.words import Line
+from hdrs_hpc.documents.models.document import fault
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking
 
 
-class CountsMisplacedError(BadDocumentError):
-    code = "counts-misplaced"
-    meaning = "A number is declared twice: as a count and as a measure, or by `counts` and `measures` beside `columns`."
-    remedy = "Declare each number once, under `columns`."
+class UndeclaredColumnsError(BadDocumentError):
+    code = "columns-not-declared"
+    meaning = (
+        "A table does not declare its columns one by one, or still names `counts` or `measures` beside them."
+    )
+    remedy = (
+        "Replace `counts` and `measures` by `columns`, with every column of the file: "
+        "`columns: {site: {key: [north, south]}, n_patients: {count: patients}, "
+        "mean_hu: {measure: mean, from: -1000, to: 1000, step: 1, n: n_patients}}`."
+    )
 
 
 class TableRule(GrantRule):
@@ -42,44 +41,32 @@ class TableRule(GrantRule):
         return f"tables: counts below {self.min_count} suppressed, others rounded to {self.round}"
 
 
-class NumbersDeclaration(WrittenDeclaration):
-    """An output of numbers, of which some count people or things."""
-
-    counts: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
-    """Columns of a table, or names of metrics, that count people or things of the inputs."""
-    measures: Annotated[Items[Line], Field(min_length=1, max_length=200)] | None = None
-    """Columns or metrics whose whole numbers measure something and count nothing; ``*_mm`` names all that end so."""
-
-    columns: Columns | None = None
-    """Every column or metric, in place of ``counts`` and ``measures``: a cell that is not what it says is refused."""
-
-    @model_validator(mode="after")
-    def _declared_once(self) -> NumbersDeclaration:
-        if set(self.counts or ()) & set(self.measures or ()):
-            fault(CountsMisplacedError, "a number is a count or a measure, not both")
-        if self.columns is not None and (self.counts or self.measures):
-            fault(CountsMisplacedError, "`columns` declares all numbers: leave out `counts` and `measures`")
-        return self
-
-    def not_built(self) -> Iterator[str]:
-        for name, column in (self.columns or {}).items():
-            if isinstance(column, DeriveColumn):
-                yield f"columns.{name}"
-            elif isinstance(column, MeasureColumn) and column.df is not None:
-                yield f"columns.{name}.df"
-
-
-class TableDeclaration(NumbersDeclaration):
+class TableDeclaration(WrittenDeclaration):
     ENDS_IN: ClassVar[tuple[str, ...]] = (".csv",)
     MOST_BYTES: ClassVar[int] = 8 << 20
 
     class_: Literal["table"]
+    columns: Columns
+    """Every column, in the order in which the released table has them: a cell that is not what it says is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_column(cls, value: Any) -> Any:
+        if isinstance(value, dict) and ("columns" not in value or "counts" in value or "measures" in value):
+            fault(
+                UndeclaredColumnsError,
+                "a table declares each of its columns, under `columns`, and nowhere else",
+            )
+        return value
 
     @model_validator(mode="after")
     def _has_a_count(self) -> TableDeclaration:
-        if self.columns is not None and not columns.names(self.columns, CountColumn):
+        if not columns.names(self.columns, CountColumn):
             fault(UncountedTableError, "no column counts anything")
         return self
+
+    def not_built(self) -> Iterator[str]:
+        return columns.not_built(self.columns)
 
 
 def _checking() -> Checking:
@@ -101,9 +88,10 @@ CLASS = OutputClass(
     comes_out_as="new CSV, `*` for what is suppressed, no row that is suppressed whole",
     paragraph=(
         "CSV in UTF-8, commas, one header; at most 5,000 rows, 100 columns and 256 characters a cell. `columns` "
-        "declares each: `key` (values listed, a vocabulary, a grid or ranges), `count` (of what, in words) or "
-        "`measure` (kind, from, to, step); a cell that is not exactly what its column says is refused. Counts below "
-        "the grant's `min-count` are suppressed, others rounded to a multiple of its `round`. "
+        "declares each, in the order in which they come out: `key` (values listed, a vocabulary, a grid or ranges), "
+        "`count` (of what, in words) or `measure` (kind, from, to, step); a cell that is not exactly what its column "
+        "says is refused. Counts below the grant's `min-count` are suppressed, others rounded to a multiple of its "
+        "`round`. "
         "[Output checking](output-checking.md) tells how a table that passes is written."
     ),
     grant_example="{min-count: 10, round: 5}",

@@ -52,7 +52,7 @@ class DaskTold:
 @dataclass(frozen=True)
 class DaskFields:
     builtin: Builtin | None = None
-    """A workload of ours, such as ``cohort-summary@1``; instead of a bundle."""
+    """A workload of ours (``catalogue/workloads/builtin.py``); instead of a bundle."""
     entry: Entry | None = None
     """The function that is called with a context, in the bundle."""
     parameters: Parameters = field(default_factory=dict)
@@ -115,9 +115,11 @@ EXAMPLE = Example(
 
 
 def run(context):
-    items = {name: len(copy.items()) for name, copy in context.data.items()}
-    for name in context.output_names:
-        context.output(name).write_text("\\n".join(["input,n_items", *(f"{k},{v}" for k, v in items.items())]))
+    items = {name: copy.index().num_rows for name, copy in context.data.items()}
+    lines = ["input,n_items", *(f"{name},{number}" for name, number in items.items())]
+    for path in map(context.output, context.output_names):
+        if path.suffix == ".csv":
+            path.write_text("\\n".join(lines))
 ''',
     },
 )

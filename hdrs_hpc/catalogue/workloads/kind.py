@@ -10,12 +10,12 @@ from typing import Annotated, Any, get_type_hints
 
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan
 from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
 from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.wire import Between, Pattern
 
 COMMON = ("kind", "bundle", "sweep")
 """Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
-MAX_PARAMETER_BYTES = 64 * 1024
 
 Builtin = Annotated[str, Pattern(r"[a-z][a-z0-9-]{0,39}@[0-9]{1,4}")]
 Entry = Annotated[str, Between(1, 200)]

@@ -297,7 +297,9 @@ def _copy_specs(home: Path) -> None:
     for name in ("summary.yaml", "own-code.yaml", "own-code/cohort/__init__.py", "own-code/cohort/main.py"):
         path = home / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_file(name), "utf-8")
+        # A spec may ask for no more CPUs than the cluster has, and here that may be this very machine.
+        cpus = min(4, os.cpu_count() or 1)
+        path.write_text(_file(name).replace("cpus-per-task: 4", f"cpus-per-task: {cpus}"), "utf-8")
 
 
 def _file(name: str) -> str:

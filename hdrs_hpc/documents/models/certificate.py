@@ -68,7 +68,7 @@ class Keystore(Part):
     statement: Prose
 
 
-class Place(Part):
+class PlaceResult(Part):
     """One row of the inventory of places that can hold patient data."""
 
     place: Name
@@ -123,7 +123,7 @@ class Certificate(Document):
     keystore: Keystore
     inventory: Line
     """Version of the table of places, such as ``hdrs-hpc/places/2``; a later one may have more rows."""
-    places: Annotated[Items[Place], Field(min_length=1)]
+    places: Annotated[Items[PlaceResult], Field(min_length=1)]
     checks: Annotated[Items[Check], Field(min_length=1)]
     cannot_prove: Annotated[Items[Prose], Field(min_length=1)]
     """Never empty: snapshots, swap and memory are out of anyone's reach."""

@@ -6,22 +6,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS, DataKind
 from hdrs_hpc.documents.models.document import Document
-from hdrs_hpc.documents.models.source import Place
+from hdrs_hpc.documents.models.source import SourceLocation
 from hdrs_hpc.documents.models.words import Digest, Line, Name
 
-Kind = Literal["radiology", "pathology", "table"]
-_COUNTED: dict[Kind, str] = {
-    "radiology": "that the scan listed; staging makes series of them, and says which it refuses",
-    "pathology": "that the scan listed; staging makes slides of them, and says which it refuses",
-    "table": "with rows of the table; none of them is one patient",
-}
 Sensitivity = Literal["synthetic", "public", "real"]
 
 
-def counted(kind: Kind, items: int) -> str:
+def counted(kind: str, items: int) -> str:
     """What a registration's number of items counts: files, never patients."""
-    return f"{items:,} {'file' if items == 1 else 'files'} {_COUNTED[kind]}"
+    return f"{items:,} {'file' if items == 1 else 'files'} {DATA_KINDS[kind].files_told}"
 
 
 class DatasetRegistration(Document):
@@ -31,9 +26,9 @@ class DatasetRegistration(Document):
     name: Name
     owner: Name
     """The organisation of the trust root whose data they are; its own custodians sign this."""
-    kind: Kind
+    kind: DataKind
     sensitivity: Sensitivity
-    source: Place
+    source: SourceLocation
     """Where the data zone reads the dataset from."""
     version: Digest
     """Digest of the inventory that a scan made."""

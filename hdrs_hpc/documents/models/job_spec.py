@@ -20,6 +20,7 @@ from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.outputs import ClassName
 from hdrs_hpc.catalogue.outputs.output_class import Declaration, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.core.limits import MAX_NODES
 from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, class_step, fault
 from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
@@ -41,10 +42,8 @@ from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 MAX_VALIDITY = timedelta(days=31)
 _SINCE_BEFORE = (
     "since hdrs-hpc/job-spec/1 a `figure` is an `image`, "
-    "and a table may declare `columns`; `counts` and `measures` are still read"
+    "and a table declares each column under `columns`, in place of `counts` and `measures`"
 )
-MAX_NODES = 64
-"""As many as one key hand-over reaches."""
 
 
 class OutputClashError(BadDocumentError):

@@ -1,7 +1,7 @@
 """Where the data zone reads a dataset from, one model per type of source.
 
 A credential is always the name of a file in the data zone, never a value: registrations are signed, kept and
-shown.  The same places can be written on a command line, see :func:`place_from_text`.
+shown.  The same places can be written on a command line, see :func:`location_from_text`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class StudySelection(Part):
         return self
 
 
-class FolderPlace(Part):
+class FolderLocation(Part):
     """All files of a folder."""
 
     type: Literal["folder"]
@@ -90,7 +90,7 @@ class FolderPlace(Part):
         return self.path
 
 
-class ZipPlace(Part):
+class ZipLocation(Part):
     """All files of one zip archive."""
 
     type: Literal["zip"]
@@ -101,7 +101,7 @@ class ZipPlace(Part):
         return self.path
 
 
-class DicomdirPlace(Part):
+class DicomdirLocation(Part):
     """The files that a DICOMDIR refers to, no others (PS3.10 8, PS3.3 F)."""
 
     type: Literal["dicomdir"]
@@ -112,7 +112,7 @@ class DicomdirPlace(Part):
         return self.path
 
 
-class DicomwebPlace(Part):
+class DicomwebLocation(Part):
     """A DICOMweb service: QIDO-RS finds, WADO-RS brings (PS3.18)."""
 
     type: Literal["dicomweb"]
@@ -162,7 +162,7 @@ class DimseTls(Part):
         return self
 
 
-class DimsePlace(Part):
+class DimseLocation(Part):
     """A DICOM archive over an association: C-FIND finds, C-GET brings (PS3.4 C)."""
 
     type: Literal["dimse"]
@@ -180,7 +180,7 @@ class DimsePlace(Part):
         return f"{'dimses' if self.tls else 'dimse'}://{self.called_ae}@{self.host}:{self.port}"
 
 
-class S3Place(Part):
+class S3Location(Part):
     """Objects of an S3-compatible store below a prefix.
 
     Credentials come from where S3 clients look for them: a profile of the shared file, the instance's role.
@@ -202,7 +202,7 @@ class S3Place(Part):
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-class SftpPlace(Part):
+class SftpLocation(Part):
     """All files below a folder of an SFTP server."""
 
     type: Literal["sftp"]
@@ -220,17 +220,23 @@ class SftpPlace(Part):
         return f"sftp://{self.user}@{self.host}:{self.port}{self.path}"
 
 
-Place = Annotated[
-    FolderPlace | ZipPlace | DicomdirPlace | DicomwebPlace | DimsePlace | S3Place | SftpPlace,
+SourceLocation = Annotated[
+    FolderLocation
+    | ZipLocation
+    | DicomdirLocation
+    | DicomwebLocation
+    | DimseLocation
+    | S3Location
+    | SftpLocation,
     Field(discriminator="type"),
 ]
-_PLACE: TypeAdapter[Place] = TypeAdapter(Place, config=ConfigDict(defer_build=True))
+_LOCATION: TypeAdapter[SourceLocation] = TypeAdapter(SourceLocation, config=ConfigDict(defer_build=True))
 
 
-def place_from_value(value: dict[str, Any]) -> Place:
+def location_from_value(value: dict[str, Any]) -> SourceLocation:
     """A place as registrations and source files write it; raises :class:`SourceTextError`."""
     try:
-        return _PLACE.validate_python(value)
+        return _LOCATION.validate_python(value)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(step) for step in item['loc'][1:]) or 'type'}: {item['msg']}"
@@ -239,7 +245,7 @@ def place_from_value(value: dict[str, Any]) -> Place:
         raise SourceTextError(faults) from None
 
 
-def place_from_text(text: str) -> Place:
+def location_from_text(text: str) -> SourceLocation:
     """A place as people write it on a command line; raises :class:`SourceTextError`.
 
     ``dicomweb+https://HOST/PATH?modalities=CT,MR&token-file=F`` · ``dimse://CALLED@HOST:PORT?everything=true`` ·
@@ -267,13 +273,13 @@ def place_from_text(text: str) -> Place:
             remedy="Put it into a file that only you can read, and name the file.",
         )
     value: dict[str, Any] = {"host": parts.hostname or "", "user": parts.username, "port": port}
-    return place_from_value(reader(text, value, unquote(parts.path), fields))
+    return location_from_value(reader(text, value, unquote(parts.path), fields))
 
 
-def _path(text: str) -> Place:
+def _path(text: str) -> SourceLocation:
     name = PurePosixPath(text).name
     kind = "zip" if name.lower().endswith(".zip") else "dicomdir" if name.upper() == "DICOMDIR" else "folder"
-    return place_from_value({"type": kind, "path": text})
+    return location_from_value({"type": kind, "path": text})
 
 
 _SELECTION = tuple(

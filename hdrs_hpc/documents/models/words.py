@@ -10,7 +10,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
@@ -101,13 +108,37 @@ def _text_schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
+class _WrittenNumber(int):
+    """A quantity that remembers how it was written: people are shown what they typed."""
+
+    text = ""
+
+
+class _WrittenDuration(timedelta):
+    text = ""
+
+
+def _from_text(parse: Callable[[str], Any]) -> WrapValidator:
     """Text in, value of the field out; a value that is already parsed stays (models made in code)."""
 
-    def convert(value: Any) -> Any:
-        return parse(value) if isinstance(value, str) else _only_parsed(value)
+    def convert(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        found = check(parse(value) if isinstance(value, str) else _only_parsed(value))
+        kept: _WrittenNumber | _WrittenDuration
+        if isinstance(found, int):
+            kept = _WrittenNumber(found)
+        elif isinstance(found, timedelta):
+            kept = _WrittenDuration(found.days, found.seconds)
+        else:
+            return found
+        kept.text = value if isinstance(value, str) else getattr(value, "text", "")
+        return kept
 
-    return BeforeValidator(convert)
+    return WrapValidator(convert)
+
+
+def _as_written(quantity: int | timedelta) -> str:
+    """How the document that it came from wrote it; empty for a quantity made in code."""
+    return getattr(quantity, "text", "")
 
 
 def _only_parsed(value: Any) -> Any:
@@ -127,7 +158,9 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size_bytes: int) -> str:
-    """Bytes in the largest unit that holds them exactly."""
+    """Bytes as they were written; those made in code in the largest unit that holds them exactly."""
+    if written := _as_written(size_bytes):
+        return written
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size_bytes % _UNITS[unit] == 0 and size_bytes:
             return f"{size_bytes // _UNITS[unit]}{unit}"
@@ -147,6 +180,9 @@ def parse_walltime(text: str) -> int:
 
 
 def walltime_text(seconds: int) -> str:
+    """A run time as it was written; one made in code as Slurm writes it."""
+    if written := _as_written(seconds):
+        return written
     days, rest = divmod(seconds, 86400)
     text = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{text}" if days else text
@@ -160,7 +196,9 @@ def parse_memory(text: str) -> int:
 
 
 def memory_text(mebibytes: int) -> str:
-    return f"{mebibytes // 1024}G" if mebibytes % 1024 == 0 else f"{mebibytes}M"
+    """Memory as it was written; that made in code in G where it is whole."""
+    in_code = f"{mebibytes // 1024}G" if mebibytes % 1024 == 0 else f"{mebibytes}M"
+    return _as_written(mebibytes) or in_code
 
 
 def parse_day(text: str) -> date:
@@ -205,8 +243,11 @@ def _parse_duration(text: str) -> timedelta:
     return timedelta(seconds=int(text[:-1]) * _DURATIONS[text[-1]])
 
 
-def _duration_text(value: timedelta) -> str:
-    return f"{int(value.total_seconds()) // 60}m"
+def duration_text(value: timedelta) -> str:
+    """A duration as it was written; one made in code in the largest unit that holds it exactly."""
+    seconds = int(value.total_seconds())
+    unit = next((name for name, size in _DURATIONS.items() if seconds % size == 0), "m")
+    return _as_written(value) or f"{seconds // _DURATIONS[unit]}{unit}"
 
 
 Name = Annotated[
@@ -238,10 +279,10 @@ ShortId = Annotated[
 """A job's or artefact's id, Crockford base 32."""
 Versioned = Annotated[
     str,
-    _matching(VERSIONED_PATTERN, BadValueError, "write name and version, such as cohort-summary@1"),
+    _matching(VERSIONED_PATTERN, BadValueError, "write name and version, such as slide-basic@1"),
     WithJsonSchema({"type": "string", "pattern": VERSIONED_PATTERN}),
 ]
-"""A name with its version: ``cohort-summary@1``."""
+"""A name with its version: ``slide-basic@1``."""
 # Control characters could rewrite a reader's terminal, and direction marks what a reader believes to read.
 _CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=rf"^[^{_CONTROLS}\t\n]+$")]
@@ -280,6 +321,6 @@ End = Annotated[datetime, _from_text(_parse_end), PlainSerializer(clock.to_text)
 Duration = Annotated[
     timedelta,
     _from_text(_parse_duration),
-    PlainSerializer(_duration_text),
+    PlainSerializer(duration_text),
     _text_schema(DURATION_PATTERN, "14d"),
 ]

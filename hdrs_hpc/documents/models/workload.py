@@ -10,8 +10,10 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
 from hdrs_hpc.documents.models.document import BadValueError, Items, Part, class_step, fault
 from hdrs_hpc.documents.models.words import Digest
 
@@ -21,7 +23,7 @@ MAX_SWEEP_JOBS = 256
 class WorkloadChoiceError(BadDocumentError):
     code = "workload-ambiguous"
     meaning = "A workload is either built in or a bundle with an entry; this one is neither or both."
-    remedy = "Give `builtin: cohort-summary@1`, or `bundle: ./folder` with `entry: package.module:function`."
+    remedy = f"Give `builtin: {TO_BEGIN_WITH}`, or `bundle: ./folder` with `entry: package.module:function`."
 
 
 class BadEntryError(BadDocumentError):
@@ -33,7 +35,7 @@ class BadEntryError(BadDocumentError):
 class ParametersTooLargeError(BadDocumentError):
     code = "parameters-too-large"
     meaning = "The workload's parameters are larger than parameters need to be."
-    remedy = "Keep parameters below 64 KiB; put larger content into the bundle."
+    remedy = f"Keep parameters below {MAX_PARAMETER_BYTES >> 10} KiB; put larger content into the bundle."
 
 
 class SweepError(BadDocumentError):

@@ -1,12 +1,17 @@
-"""The port for where sealed objects lie and how they travel.  Its contract suite is in ``contract``."""
+"""Where sealed objects lie and how they travel: the port, THE table of stores.  Contract suite: ``contract``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotFoundError, SiteError
+
+if TYPE_CHECKING:
+    from hdrs_hpc.sealing.objects.sftp import SftpPool
 
 type Bytes = bytes | bytearray | memoryview
 
@@ -81,6 +86,52 @@ class ObjectStore(ObjectReads, Protocol):
 
     def sweep(self) -> int:
         """Remove what interrupted puts left and say how many; only while no put is under way."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a folder of a project's scratch is reached: what a cluster, or a node, can give a store."""
+
+    path: str
+    sftp: SftpPool | None = None
+    """Sessions with the site's login or transfer node; None where no SSH is needed."""
+
+
+@dataclass(frozen=True)
+class StoreKind:
+    open: Callable[[Reach], ObjectStore]
+    needs_ssh: bool = False
+
+
+def _folder(reach: Reach) -> ObjectStore:
+    from hdrs_hpc.sealing.objects.directory import DirectoryStore
+
+    return DirectoryStore(Path(reach.path))
+
+
+def _sftp(reach: Reach) -> ObjectStore:
+    from hdrs_hpc.sealing.objects.sftp import SftpStore
+
+    if reach.sftp is None:
+        raise InternalError("the settings were checked: sftp comes with [ssh]")
+    return SftpStore(reach.sftp, reach.path)
+
+
+OBJECT_STORES: dict[str, StoreKind] = {
+    "folder": StoreKind(_folder),
+    "sftp": StoreKind(_sftp, needs_ssh=True),
+}
+"""By the name in a cluster's settings (``object-store``); nothing else chooses a store on a site."""
+
+
+def usual_store(with_ssh: bool) -> str:
+    """The store of a cluster whose settings name none."""
+    return "sftp" if with_ssh else "folder"
+
+
+def on_node(path: Path) -> ObjectStore:
+    """The store by which a node reads and writes objects: scratch is mounted there, whatever the broker uses."""
+    return OBJECT_STORES["folder"].open(Reach(str(path)))
 
 
 def check_name(name: str) -> None:

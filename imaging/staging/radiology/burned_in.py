@@ -10,8 +10,8 @@ from imaging.deid.pixels.boxes import Box, merged
 from imaging.deid.pixels.facts import Facts, Region
 from imaging.deid.pixels.suspicion import Action, Finding, Verdict, decide, suspect
 from imaging.staging import answers
+from imaging.staging.admission import PixelPolicy
 from imaging.staging.items import Bench, Made, Told
-from imaging.staging.judging import PixelPolicy
 from imaging.staging.radiology.headers import InstanceHeader
 from imaging.staging.radiology.volume import Volume
 from imaging.staging.refusals import RELEASED_FRAMES, TEXT_FOUND, ItemRefused, Refused

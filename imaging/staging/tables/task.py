@@ -20,8 +20,8 @@ from zarr.abc.store import Store
 from imaging.deid.profiles import Profile
 from imaging.layout import TABLE_SCHEMA, table_path
 from imaging.staging import answers
+from imaging.staging.admission import Rules
 from imaging.staging.items import Bench, Expected, Made, Part, Told
-from imaging.staging.judging import Rules
 from imaging.staging.refusals import Refused
 from imaging.staging.selectable import RawValues
 from imaging.staging.tables.columns import KEYED, Column

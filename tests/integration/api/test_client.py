@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 
 from hdrs_hpc.broker import sites
@@ -294,7 +295,8 @@ def test_a_checker_signs_only_what_was_seen(opened: Open, monkeypatch: pytest.Mo
     """A broker that shows other bytes than the digest it asks to be signed gets no signature."""
     session, job = logged_in(opened, "cy"), opened.office.job_in_review()
     review = reviews.one(session, job)
-    document = reviews.decision(session, review, {"cohort": "approve"}, "fine")
+    document, shown = reviews.decision(session, review, {"cohort": "approve"}, "fine")
+    assert [item.name for item in shown.artefacts] == ["cohort"]
     assert document.decisions[0].rebuilt == digest(TABLE)
     for change in ({"rebuilt": digest(b"other")}, {"report": {"artefact": "cohort", "verdict": "nicer"}}):
         output = {**review["outputs"][0], **change}
@@ -312,6 +314,40 @@ def test_every_artefact_under_review_needs_exactly_one_verdict(
 
 
 # --- the commands
+
+
+def test_no_page_is_signed_if_the_person_says_no(
+    opened: Open, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise click.Abort
+
+    monkeypatch.setattr("click.confirm", no)
+    job = opened.office.job_in_review()
+    (opened.folder / "code").mkdir()
+    (opened.folder / "code/main.py").write_text("def run(context): pass\n")
+    reason = ("--reason", "no patient in it")
+    for person, words, said in (
+        (
+            "cy",
+            ("review", "decide", job, "--approve", "cohort", *reason),
+            ("cohort: APPROVE", "has to decide"),
+        ),
+        ("ada", ("project", "close", "lung-fm", *reason), ("What it destroys", "can not be undone")),
+        ("ada", ("project", "freeze", "lung-fm", *reason), ("It can be undone",)),
+        ("ada", ("grant", "revoke", "lung-fm", *reason), ("revocation of the grant", "can not be undone")),
+        ("ada", ("opt-out", "nobody", "north-chest-ct", *reason), ("nobody opted out of north-chest-ct",)),
+        ("di", ("approval", "give", "code", "--project", "lung-fm", "--statement", "read"), ("- main.py",)),
+    ):
+        logged_in(opened, person)
+        before = opened.office.events()
+        assert main.run(list(words)) == 130
+        shown = capsys.readouterr().err
+        assert f"you sign as   {person} ({person.title()}, " in shown
+        for text in (*said, "for broker    north-sde", "sha256:"):
+            assert text in " ".join(shown.split()) or text in shown, (words, text)
+        assert max(map(len, shown.splitlines())) <= 80
+        assert opened.office.events() == before
 
 
 def test_two_checkers_decide_by_command(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,7 +486,7 @@ def test_submit_signs_what_it_shows_and_prints_the_job_last(
     shown = capsys.readouterr()
     job = shown.out.splitlines()[-1]
     assert opened.office.get(f"/v1/jobs/{job}", "rae").json()["name"] == "first"
-    assert '"audience": "north-sde"' in shown.err
+    assert "for broker    north-sde" in shown.err and "What may leave, and nothing else" in shown.err
 
 
 def test_a_signed_spec_sent_twice_is_one_job(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hdrs_hpc.broker import sites
+from hdrs_hpc.broker.store import capacity
+from hdrs_hpc.cli.project import project
 from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.cli.submit import submit
 from hdrs_hpc.client import login
 from hdrs_hpc.core import clock, ids
+from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.documents.unfilled import PURPOSE
 from tests.integration.api.conftest import CLUSTER, Open
 from tests.support.party import REGISTRATION
@@ -73,6 +76,42 @@ def test_what_the_grant_does_not_give_is_refused_before_it_is_sent(opened: Open)
     assert codes(result) == ["isolation-insufficient", "nodes-over-limit"]
 
 
+def told(opened: Open, *kinds: NodeKind) -> None:
+    """What the controller keeps when the cluster told of its nodes."""
+    with opened.office.db.write() as tx:
+        capacity.note(tx, "isambard-ai", Capacity(kinds, max_time_s=7200))
+
+
+def test_what_the_nodes_do_not_have_is_refused_before_it_is_sent_and_shown(opened: Open) -> None:
+    file = at_work(opened)
+    assert "isambard-ai: not known yet" in run(project, "show", "lung-fm").stdout
+    run(spec, "new", file)
+    file.write_text(file.read_text().replace("  # gres: gpu:1", "  gres: gpu:1"))
+    assert run(spec, "check", file).exit_code == 0, "nothing is refused for what is not known"
+    told(opened, NodeKind(2, 8, 16_384))
+    result = run(spec, "check", file, "--json")
+    assert (result.exit_code, codes(result)) == (4, ["gpus-not-there"])
+    assert "no GPU" in json.loads(result.stdout)["findings"][0]["message"]
+    shown = run(project, "show", "lung-fm").stdout
+    assert "isambard-ai: 2 nodes of 8 CPUs, 16G, no GPU; a job up to 02:00:00 (told 20" in shown
+
+
+def test_a_new_spec_asks_for_no_more_than_the_nodes_have(opened: Open) -> None:
+    file = at_work(opened)
+    told(opened, NodeKind(1, 2, 4096))
+    run(spec, "new", file)
+    text = file.read_text()
+    assert "cpus-per-task: 2\n" in text and "mem: 4G\n" in text and "gres" not in text
+    assert run(spec, "check", file).exit_code == 0
+
+
+def test_new_settings_of_a_cluster_make_what_it_told_unknown(opened: Open) -> None:
+    at_work(opened)
+    told(opened, NodeKind(1, 2, 4096))
+    sites.add(opened.office.home, CLUSTER, replace=True)
+    assert "isambard-ai: not known yet" in run(project, "show", "lung-fm").stdout
+
+
 def test_a_cluster_that_the_broker_does_not_have_is_named_once(opened: Open) -> None:
     file = at_work(opened)
     run(spec, "new", file)
@@ -120,7 +159,6 @@ def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> N
     text = file.read_text()
     begin, end = text.index("workload:"), text.index("resources:")
     file.write_text(text[:begin] + OWN_CODE + text[end:])
-    (opened.folder / "code").mkdir()
     (opened.folder / "code/main.py").write_text("def run(context): pass\n")
     result = run(spec, "check", file, "--json")
     assert result.exit_code == 0, result.output

@@ -20,8 +20,8 @@ from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 from imaging import standalone
 from imaging.staging import engine, release_list
-from imaging.staging.judging import Judged, Rules
-from imaging.staging.radiology.judging import Radiology
+from imaging.staging.admission import Judged, Rules
+from imaging.staging.radiology.series_admission import Radiology
 from tests.support.opt_outs import with_opt_out
 
 
@@ -70,7 +70,8 @@ def test_a_held_image_is_shown_to_a_person_only_and_comes_in_once_released(
     told = stage("one", "--burned-in", "hold", "--contact-sheet", "--json")
     assert told.exit_code == 0, told.exception
     report = json.loads(told.stdout)
-    assert report["refused"]["held-for-person"] == {"count": 2, "items": [1, 2], "failed": False}
+    held = report["refused"]["held-for-person"]
+    assert (held["count"], held["items"], held["failed"]) == (2, [1, 2], False)
     assert report["staged"]["volumes"] == 1
     # The copy, which workloads read, holds nothing of it.
     copy = standalone.open_copy(tmp_path / "one", standalone.read_secret(secret))

@@ -10,9 +10,11 @@ import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
-from hdrs_hpc.policy.facts import BUILTIN_NUMBERS
+from hdrs_hpc.catalogue.workloads.builtin import numbers
 from hdrs_hpc.protocol.handover import OutputOrder
+from tests.support.world import COHORT, SPACING_BINS
 
 from .conftest import Site, series
 
@@ -74,8 +76,8 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
     assert (summary["n_patients"], summary["n_series"]) == (24, 24)
 
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}, "metrics": {}})
-    known = BUILTIN_NUMBERS["cohort-summary@1", "summary"]
-    counts = {"cohort": ("n_patients", "n_series"), "spacing-bins": ("n_patients", "n_series")}
+    known = numbers("cohort-summary@1", "summary")
+    columns = {"cohort": COHORT, "spacing-bins": SPACING_BINS}
     checked = check_set(
         [
             (
@@ -83,11 +85,11 @@ def test_cohort_summary_passes_the_airlock_with_its_figure(make_site: Callable[.
                     order.name,
                     order.output_class,
                     order.path,
-                    counts.get(order.name, ()),
+                    declared_columns.from_pairs(columns.get(order.name, {}).items()),
                     "spacing-bins" if order.name == "spacing" else None,
                     order.max_size_bytes,
-                    known.measures if order.name == "summary" else (),
-                    known.counts if order.name == "summary" else (),
+                    known_counts=known.counts if order.name == "summary" else (),
+                    measures=known.measures if order.name == "summary" else (),
                 ),
                 site.output(order.name),
             )

@@ -165,7 +165,12 @@ SPEC = {
     "workload": {"kind": "dask", "builtin": "cohort-summary@1"},
     "resources": {"nodes": 1, "cpus-per-task": 2, "mem": "2G", "time": "00:10:00"},
     "outputs": {
-        "cohort": {"class": "table", "path": "cohort.csv", "counts": ["n_patients"], "max-size": "1MiB"}
+        "cohort": {
+            "class": "table",
+            "path": "cohort.csv",
+            "columns": {"n_patients": {"count": "patients"}},
+            "max-size": "1MiB",
+        }
     },
     "audience": "north",
     "nonce": NONCE,

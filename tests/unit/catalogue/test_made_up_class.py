@@ -7,12 +7,13 @@ imports the copy.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import grown_package
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = '''
@@ -119,10 +120,10 @@ from hdrs_hpc.client import grantdraft, spectemplate
 from hdrs_hpc.documents.models import Grant
 line = "marks: {class: tally, path: marks.tally, max-size: 1KiB}"
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
-assert line in spectemplate.render("first", grant=granted, own_code=False)
-assert line not in spectemplate.render("first", grant=granted, own_code=False, real=True)
-assert line not in spectemplate.render("first", grant=Grant.from_value(GRANT), own_code=False)
-assert "  tally: {}" in grantdraft.example("lung-fm")
+assert line in spectemplate.render("first", grant=granted)
+assert line not in spectemplate.render("first", grant=granted, real=True)
+assert line not in spectemplate.render("first", grant=Grant.from_value(GRANT))
+assert "  tally: {}" in grantdraft.first_version("lung-fm", None)
 """,
     "policy": """
 from dataclasses import replace
@@ -157,11 +158,11 @@ assert codes(open_site) == ["isolation-insufficient"]
 """,
     "grant": """
 from party import GRANT
-from hdrs_hpc.cli import grantview
+from hdrs_hpc.client.pages import grant
 from hdrs_hpc.documents.models import Grant
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
 assert granted.outputs.rule("tally") is not None
-assert "tallies: as they are" in grantview._outputs(granted)
+assert "- tallies: as they are" in grant._outputs(granted)
 """,
     "hand-over": """
 from party import SPEC, changed
@@ -206,16 +207,7 @@ assert "A tally is kept with chalk." in page and "| `tally` | digits | `.tally` 
 
 
 def add_class(house: Path, module: str) -> None:
-    """Copy the package to ``house`` with one module, ``tally``, and one row more."""
-    for name in ("hdrs_hpc", "connectors", "imaging"):
-        shutil.copytree(ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
-    folder = house / "hdrs_hpc/catalogue/outputs"
-    (folder / "tally.py").write_text(module, "utf-8")
-    table = (folder / "__init__.py").read_text("utf-8")
-    grown = table.replace("    weights.CLASS,\n", "    weights.CLASS,\n    tally.CLASS,\n")
-    grown = grown.replace("outputs import chart,", "outputs import tally, chart,")
-    assert grown.count("tally") == 2
-    (folder / "__init__.py").write_text(grown, "utf-8")
+    grown_package.copy_with_row(house, "outputs", "tally", module, before="weights.CLASS")
 
 
 @pytest.fixture(scope="module")

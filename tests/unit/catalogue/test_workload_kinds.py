@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -11,11 +13,13 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.catalogue.workloads import dask
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Rendezvous
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.protocol.certificates import NodeCertificate
 
+HOUSE = Path(workloads.__file__).parents[2]
 KINDS = pytest.mark.parametrize("kind", workloads.KINDS.values(), ids=lambda kind: kind.name)
 
 
@@ -107,3 +111,16 @@ def test_the_table_needs_nothing_but_the_standard_library() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "['hdrs_hpc']"
+
+
+def _names_a_built_in(path: Path) -> bool:
+    """Whether a text in the code, docstrings aside, names a built-in workload."""
+    tree = ast.parse(path.read_text("utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told)
+    return any(name in str(text.value) for text in texts for name in BUILT_IN)
+
+
+def test_no_other_module_names_a_built_in_workload() -> None:
+    naming = [str(path.relative_to(HOUSE)) for path in HOUSE.rglob("*.py") if _names_a_built_in(path)]
+    assert naming == ["catalogue/workloads/builtin.py"]

@@ -5,10 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import click
 import pytest
 
-from hdrs_hpc.cli import grantview, main
+from hdrs_hpc.cli import main
 from hdrs_hpc.client import grantdraft
+from hdrs_hpc.client.pages import grant as pages
+from hdrs_hpc.client.pages import layout
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.documents.envelope import Envelope
@@ -24,15 +27,22 @@ def grant(**changes: object) -> Grant:
     return Grant.from_value(value)
 
 
-def test_a_grant_is_one_page_that_says_what_a_custodian_must_know(capsys: pytest.CaptureFixture[str]) -> None:
-    grantview.page(grant(**{"outputs/weights": {"keep": "project"}}))
-    page = capsys.readouterr().out
-    assert len(page.splitlines()) < 40
+def read(shown: Grant) -> str:
+    """The page's text, with its lines joined."""
+    lines = [line for line, _ in layout.lines(pages.page(shown).sections, 80)]
+    assert len(lines) < 60
+    assert max(map(len, lines)) <= 80
+    return " ".join(" ".join(lines).split())
+
+
+def test_a_grant_is_one_page_that_says_what_a_custodian_must_know() -> None:
+    page = read(grant(**{"outputs/weights": {"keep": "project"}}))
     for text in (
         "Self-supervised pretraining",
         "DAC-2026-0142",
-        "2026-12-01 to 2027-06-30",
-        "14 days",
+        "From 2026-12-01 00:00 UTC until the end of 2027-06-30 (UTC)",
+        "for 14d",
+        "8 nodes for 24:00:00",
         "BodyPartExamined CHEST; StudyDate 2019-01-01/2023-12-31",
         "counts below 10 suppressed, others rounded to 5",
         "weights: stay in the project and die with it",
@@ -42,7 +52,9 @@ def test_a_grant_is_one_page_that_says_what_a_custodian_must_know(capsys: pytest
         "6(1)(e) and 9(2)(j)",
         "disease specific research (DUO:0000007)",
         "dac@north.example",
-        "bundles of up to 16MiB; no network between nodes; nothing kept",
+        "bundles up to 16MiB",
+        "no network between nodes",
+        "nothing for later jobs",
     ):
         assert text in page, text
 
@@ -52,7 +64,7 @@ def test_the_difference_names_exactly_the_places_that_changed() -> None:
     new = grant(
         **{"limits/nodes": 16, "people/researchers": ["rae", "sam"], "data/north-chest-ct/select": ...}
     )
-    found = {change.where: (change.before, change.after) for change in grantview.changes(old, new)}
+    found = {change.where: (change.before, change.after) for change in pages.changes(old, new)}
     assert found.pop("limits.nodes") == (8, 16)
     assert found.pop("people.researchers") == (["rae"], ["rae", "sam"])
     assert found.pop("data.north-chest-ct.select.BodyPartExamined") == (["CHEST"], None)
@@ -62,7 +74,7 @@ def test_the_difference_names_exactly_the_places_that_changed() -> None:
 
 
 def test_equal_grants_do_not_differ() -> None:
-    assert grantview.changes(grant(), grant()) == []
+    assert pages.changes(grant(), grant()) == []
 
 
 def test_the_example_that_draft_writes_is_a_valid_grant(tmp_path: Path) -> None:
@@ -105,9 +117,7 @@ def test_a_fault_in_a_draft_is_told_with_its_line(tmp_path: Path, capsys: pytest
     assert f"limits.nodes: wrong-type, line {line}" in capsys.readouterr().err
 
 
-def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels() -> None:
     columns = {
         "nhs_number": {"rule": "patient-id", "issuer": "NHS"},
         "seen": {"rule": "shifted-date", "within": "2019-01-01/2020-12-31"},
@@ -116,8 +126,7 @@ def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels(
     table = {"version": "sha256:" + "1" * 64, "profile": "table-basic@1", "columns": columns}
     cohort = "sha256:" + "c" * 64
     images = GRANT["data"]["north-chest-ct"] | {"cohort": cohort, "pixels": {"find-text": True}}
-    grantview.page(grant(data={"north-chest-ct": images, "outcomes": table}))
-    page = capsys.readouterr().out
+    page = read(grant(data={"north-chest-ct": images, "outcomes": table}))
     for text in (
         "column nhs_number: patient-id of NHS",
         "column seen: shifted-date; only rows of 2019-01-01/2020-12-31",
@@ -174,3 +183,21 @@ def test_what_is_filled_in_and_built_is_signed(tmp_path: Path, capsys: pytest.Ca
     code, said = sign(file, tmp_path, capsys)
     assert code == 0, said
     assert (tmp_path / "lung-fm.signed.json").exists()
+
+
+def test_nothing_is_signed_if_the_person_says_no(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise click.Abort
+
+    def never(*_: object) -> None:
+        raise AssertionError("signed")
+
+    monkeypatch.setattr("click.confirm", no)
+    monkeypatch.setattr("hdrs_hpc.documents.signing.sign", never)
+    file = tmp_path / "lung-fm.yaml"
+    file.write_text(grantdraft.to_yaml(GRANT))
+    assert main.run(["grant", "sign", str(file), "--key", str(file)]) == 130
+    assert "You are about to sign: grant for project lung-fm, version 1" in capsys.readouterr().err
+    assert not (tmp_path / "lung-fm.signed.json").exists()

@@ -77,6 +77,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
     there = {" ".join(path) for path, _ in walk(main.cli)}
     wanted = """demo; login; submit; explain; version
     certificate verify; audit verify; audit show; project list; project show; project freeze; project close
+    project report
     spec new; spec check; spec sign; job list; job show; job watch; job cancel; job fetch
     dataset scan; dataset register; dataset list; dataset show
     grant draft; grant diff; grant sign; grant submit; grant show; grant revoke

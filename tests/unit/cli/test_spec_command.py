@@ -43,7 +43,32 @@ def test_new_then_check_then_sign(folder, tmp_path):
     envelope = Envelope.parse((folder / "first.yaml.signed.json").read_bytes())
     assert told == {"file": str(folder / "first.yaml.signed.json"), "digest": envelope.digest}
     assert "You are about to sign" in result.stderr
-    assert json.loads(envelope.payload)["nonce"] in result.stderr, "the whole is shown before it is signed"
+    assert envelope.digest in result.stderr and "What it uses up at most" in result.stderr
+    assert json.loads(envelope.payload)["nonce"] not in result.stderr, "people read a page, not JSON"
+
+
+def test_the_exact_json_is_shown_to_who_asks_for_it(folder, tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    file = folder / "s.yaml"
+    shutil.copy(JOBSPECS / "cohort-summary.yaml", file)
+    result = _run("sign", file, "--key", tmp_path / "key", "--yes", "--show-json")
+    assert result.exit_code == 0, result.output
+    shown = next(line for line in result.stderr.splitlines() if line.startswith("{"))
+    envelope = Envelope.parse((folder / "s.yaml.signed.json").read_bytes())
+    assert shown.encode() == envelope.payload
+
+
+def test_a_page_says_whose_key_it_is(folder, tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    told = subprocess.run(
+        ["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True
+    )
+    file = folder / "s.yaml"
+    shutil.copy(JOBSPECS / "cohort-summary.yaml", file)
+    said = _run("sign", file, "--key", tmp_path / "key", input="n\n").stderr
+    assert told.stdout.split()[1] in said
+    assert "nobody whom the trust root lists" in said
+    assert "for broker    north-sde" in said
 
 
 def test_sign_asks_first_and_writes_nothing_on_no(folder, tmp_path):

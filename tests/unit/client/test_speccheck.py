@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from party import GRANT, REGISTRATION
 
+from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.client import context, speccheck, specdraft, spectemplate
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
@@ -31,7 +33,7 @@ workload:
   entry: cohort.main:run
 resources: {nodes: 1, cpus-per-task: 4, mem: 16G, time: "00:30:00"}
 outputs:
-  cohort: {class: table, path: cohort.csv, counts: [n], max-size: 1MiB}
+  cohort: {class: table, path: cohort.csv, columns: {site: {key: [a]}, n: {count: patients}}, max-size: 1MiB}
 """
 NOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
 
@@ -212,10 +214,14 @@ def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
     assert found.people == ("rae",)
 
 
-@pytest.mark.parametrize("own_code", [False, True])
-def test_a_new_spec_passes_the_check_as_it_was_written(home, own_code):
+@pytest.mark.parametrize("kind", [None, *workloads.built()])
+def test_a_new_spec_passes_the_check_as_it_was_written(home, kind):
     grant = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "metrics": {}}})
-    text = spectemplate.render("first", grant=grant, own_code=own_code)
+    chosen = workloads.KINDS[kind] if kind else None
+    text = spectemplate.render("first", grant=grant, kind=chosen)
+    if chosen is not None:
+        shutil.rmtree(home / "work/code", ignore_errors=True)
+        assert spectemplate.write_code(chosen, home / "work")
     report = speccheck.check(_file(home, text), None)
     assert report.ok, report.findings
 

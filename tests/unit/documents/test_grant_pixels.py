@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hdrs_hpc.broker.controller.steps.stage import recipe
-from hdrs_hpc.cli.grantview import _pixels
+from hdrs_hpc.client.pages.grant import _pixels
 from hdrs_hpc.documents.models.grant import GrantedDataset
 
 
@@ -18,7 +18,7 @@ def granted(**pixels: object) -> GrantedDataset:
 def test_nothing_said_refuses_burned_in_text_and_leaves_faces() -> None:
     said = granted().pixels
     assert (said.burned_in, said.find_text, said.deface) == ("refuse", False, False)
-    assert _pixels(said.model_dump(mode="json")) == []
+    assert _pixels(said) == []
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_nothing_said_refuses_burned_in_text_and_leaves_faces() -> None:
 )
 def test_copies_differ_by_what_is_done_to_pixels_and_the_page_says_it(pixels: dict[str, object]) -> None:
     assert recipe(granted(**pixels), {}) != recipe(granted(), {})
-    assert len(_pixels(granted(**pixels).pixels.model_dump(mode="json"))) == 1
+    assert len(_pixels(granted(**pixels).pixels)) == 1
 
 
 @pytest.mark.parametrize("pixels", [{"burned-in": "ignore"}, {"find-text": "yes"}, {"faces": True}])

@@ -41,7 +41,15 @@ resources:
   gres: gpu:4
   time: "02:00:00"
 outputs:
-  cohort:  {class: table,  path: cohort.csv, counts: [n_patients], max-size: 1MiB}
+  cohort:
+    class: table
+    path: cohort.csv
+    max-size: 1MiB
+    columns:
+      Modality:   {key: [CT, MR]}
+      n_patients: {count: patients}
+      mean_hu:    {measure: mean, from: -1000, to: 1000, step: 1, n: n_patients}
+      share:      {derive: share, of: n_patients}
   spacing: {class: image, path: spacing.png, data: cohort, max-size: 2MiB}
   encoder: {class: weights, path: enc.safetensors, keep: project, max-size: 2GiB}
 """
@@ -86,6 +94,7 @@ outputs:
 DECLARED = {"class": "table", "path": "cohort.csv", "max-size": "1MiB"}
 FIGURE = {"class": "image", "path": "spacing.png", "data": "cohort", "max-size": "2MiB"}
 SPEC = changed(SPEC_OF_TABLES, "outputs/spacing", FIGURE)
+SUMMARY = {"class": "metrics", "path": "m.json", "counts": ["n"], "max-size": "1KiB"}
 METRICS_OF_65_KIB = {"class": "metrics", "path": "m.json", "max-size": "65KiB"}
 
 
@@ -102,7 +111,7 @@ def test_the_spec_that_people_are_shown_is_read_as_they_mean_it():
     assert spec.resources.gpus_per_node == 4
     assert spec.resources.gpu_hours == 16
     assert spec.outputs["encoder"].max_size == 2147483648
-    assert spec.outputs["cohort"].counts == ("n_patients",)
+    assert list(spec.outputs["cohort"].columns) == ["Modality", "n_patients", "mean_hu", "share"]
     assert spec.workload.parameters == {"bins": 64}
 
 
@@ -218,10 +227,13 @@ def test_a_misspelt_field_is_answered_with_the_one_that_was_meant():
         ("outputs/spacing/data", ..., "output-without-table", "outputs"),
         ("outputs/spacing/counts", ["n"], "unknown-field", "outputs.spacing.counts"),
         ("outputs/spacing/measures", ["n"], "unknown-field", "outputs.spacing.measures"),
-        ("outputs/cohort/measures", ["n_patients"], "counts-misplaced", "outputs.cohort"),
+        ("outputs/cohort/counts", ["n_patients"], "columns-not-declared", "outputs.cohort"),
+        ("outputs/cohort/measures", ["n_patients"], "columns-not-declared", "outputs.cohort"),
+        ("outputs/cohort/columns", ..., "columns-not-declared", "outputs.cohort"),
+        ("outputs/cohort", SUMMARY | {"measures": ["n"]}, "counts-misplaced", "outputs.cohort"),
         (
-            "outputs/cohort/columns",
-            {"n_patients": {"count": "patients"}},
+            "outputs/cohort",
+            SUMMARY | {"columns": {"n": {"count": "patients"}}},
             "counts-misplaced",
             "outputs.cohort",
         ),
@@ -411,10 +423,10 @@ def test_run_times_are_read_as_slurm_does():
 
 def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
     from hdrs_hpc.catalogue import outputs
-    from hdrs_hpc.documents.models import job_spec, words
-    from hdrs_hpc.protocol import handover
+    from hdrs_hpc.core import limits
+    from hdrs_hpc.documents.models import words
 
-    assert job_spec.MAX_NODES == handover.MAX_NODES == 64
+    assert limits.MAX_NODES == 64
     assert {row.name: row.max_bytes for row in outputs.BUILT} == {
         "table": 8 << 20,
         "metrics": 64 << 10,

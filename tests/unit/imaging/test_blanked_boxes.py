@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from imaging.deid.pixels.blanking import blank
 from imaging.deid.pixels.boxes import Box
 from imaging.deid.pixels.suspicion import Verdict
-from imaging.staging.judging import PixelPolicy
+from imaging.staging.admission import PixelPolicy
 from imaging.staging.radiology.burned_in import TextRules
 
 # As of a Philips ultrasound image of 600 × 800: a banner and what lies around the region, overlapping.

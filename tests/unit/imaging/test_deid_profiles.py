@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+from hdrs_hpc.catalogue.data_kinds import DATA_KINDS
 from imaging.deid import profiles
 from imaging.deid.keyed import DeidKey
 from imaging.deid.rules import RULES, Patient, age_between
@@ -171,10 +172,10 @@ def test_an_absent_age_comes_from_two_dates(birth: str, study: str, age: str | N
 
 
 def test_the_newest_profile_of_a_kind_is_its_default() -> None:
-    for kind in profiles.KINDS:
-        profile = profiles.load(profiles.default_for(kind))
+    for kind in DATA_KINDS.values():
+        profile = profiles.load(kind.profile)
         family = profile.name.partition("@")[0]
-        assert profile.kind == kind
+        assert profile.kind == kind.name
         assert profile.name == sorted(name for name in profiles.names() if name.startswith(family + "@"))[-1]
 
 

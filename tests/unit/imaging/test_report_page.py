@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def a_report(planted: str = "") -> StageReport:
         seconds=3.0,
         reading_s=1.0,
         workers="2 threads" + planted,
+        made_for={"project": "lung-fm" + planted} if planted else {"project": "lung-fm"},
     )
 
 
@@ -68,7 +70,7 @@ def test_hostile_words_in_a_report_are_shown_and_do_nothing(planted: str) -> Non
     honest, attacked = _Elements(a_report().as_html()), _Elements(a_report(planted).as_html())
     assert attacked.names == honest.names
     assert attacked.attributes == honest.attributes
-    assert attacked.text.count(planted) == 11
+    assert attacked.text.count(planted) == 14
     assert attacked.text.replace(planted, "") == honest.text
 
 
@@ -88,11 +90,28 @@ def test_a_report_of_nothing_is_a_page() -> None:
         }
     )
     text = " ".join(_Elements(nothing.as_html()).text.split())
-    assert "nothing of nothing" in text
+    assert "of nothing" not in text
     assert "Nothing was staged." in text
     assert "Nothing was refused." in text
     assert "up to 120 patients, k" in text
     assert "Worth a look" not in text
+
+
+def test_a_report_says_for_which_project_data_and_grant_and_when_it_was_made() -> None:
+    made_for = {"project": "lung-fm", "dataset": "north-ct", "grant": "version 2", "date": "2026-11-30"}
+    report = replace(a_report(), made_for=made_for)
+    assert report.as_dict()["made-for"] == made_for
+    text = " ".join(_Elements(report.as_html()).text.split())
+    assert text.count("Staging report: lung-fm, north-ct, version 2, 2026-11-30") == 2, "title and heading"
+    assert "Project lung-fm Dataset north-ct Grant version 2 Date 2026-11-30".replace(
+        " ", ""
+    ) in text.replace(" ", "")
+
+
+def test_whose_items_they_are_is_said_only_where_it_is_known() -> None:
+    slide = replace(a_report(), groups=(Group("slide", "", 1, 1, 0),), patients=0)
+    assert "1 slide of" not in _Elements(slide.as_html()).text
+    assert "1 slide of 1 patient" in _Elements(replace(slide, patients=1).as_html()).text
 
 
 def test_templates_are_in_the_wheel() -> None:

@@ -17,7 +17,7 @@ from slide_copy import KEY, make
 from slides import LABEL_CANARY, he, jpeg, picture_of_text, pyramid, tiles_of, wsm
 from wsidicom import WsiDicom
 
-from imaging.staging.judging import PixelPolicy
+from imaging.staging.admission import PixelPolicy
 
 REAL = SHARED / "pathology" / "dicom-wsm-cmu1"
 ENCODED = Path(wsidicom_data.__file__).parent / "data" / "encoded"

@@ -14,8 +14,8 @@ import pytest
 
 from imaging.deid.pixels.boxes import Box
 from imaging.staging import contact_sheet, engine
+from imaging.staging.admission import PixelPolicy
 from imaging.staging.engine import StagePlan
-from imaging.staging.judging import PixelPolicy
 from imaging.staging.parsing.dicom.header import read_header
 from imaging.staging.radiology import burned_in
 from imaging.staging.radiology.burned_in import TextPart, TextRules

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
 
+from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import all_errors
 from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
 from hdrs_hpc.documents.models.selection import DateRange
@@ -60,7 +61,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 25
+    assert len(names) == len(set(names)) == 26
 
 
 @pytest.mark.parametrize(
@@ -320,3 +321,51 @@ def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
 def test_a_kind_that_is_not_built_is_refused_though_its_code_is_approved(facts, work):
     approved = replace(facts, code_approvals={TWOS: "di"})
     assert _codes(_decide(approved, spec=changed(SPEC, "workload", work))) == ["not-built"]
+
+
+GPU_AND_BIG = Capacity((NodeKind(4, 64, 131_072, ("gpu:a100:2",)), NodeKind(2, 128, 524_288)), None, 3600 * 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "where", "words"),
+    [
+        ({"gres": "gpu:4"}, "gpus-not-there", "resources.gres", "gpu:a100:2"),
+        ({"gres": "gpu:h100:1"}, "gpus-not-there", "resources.gres", "gpu:a100:2"),
+        ({"cpus-per-task": 129}, "cpus-not-there", "resources.cpus-per-task", "128"),
+        ({"mem": "1T"}, "memory-not-there", "resources.mem", "512G"),
+        ({"gres": "gpu:2", "mem": "256G"}, "nodes-not-there", "resources.nodes", "0 with such"),
+        ({"time": "03:00:01"}, "time-over-cluster", "resources.time", "03:00:00"),
+    ],
+)
+def test_more_than_the_clusters_nodes_have_is_refused_with_what_there_is(
+    facts, changes, code, where, words
+) -> None:
+    cluster = ClusterFacts("isambard-ai", "sandboxed", 16, GPU_AND_BIG)
+    spec = changed(SPEC, "resources", {**SPEC["resources"], **changes})
+    (broken,) = _decide(replace(facts, cluster=cluster), spec=spec).broken
+    assert (broken.code, broken.where) == (code, where)
+    assert words in f"{broken.message} {broken.remedy}"
+
+
+def test_a_gpu_where_there_is_none_is_refused_and_costs_nothing(facts) -> None:
+    bare = ClusterFacts("isambard-ai", "sandboxed", 16, Capacity((NodeKind(4, 64, 131_072),)))
+    spec = changed(SPEC, "resources", {**SPEC["resources"], "gres": "gpu:1"})
+    (broken,) = _decide(replace(facts, cluster=bare), spec=spec).broken
+    assert (broken.code, broken.message) == (
+        "gpus-not-there",
+        "gpu:1 where the nodes of isambard-ai have no GPU",
+    )
+
+
+def test_what_is_asked_for_is_allowed_where_the_nodes_have_it_or_did_not_tell_yet(facts) -> None:
+    for has in (GPU_AND_BIG, None):
+        cluster = ClusterFacts("isambard-ai", "sandboxed", 16, has)
+        assert _decide(replace(facts, cluster=cluster)).allowed
+    more = changed(SPEC, "resources", {**SPEC["resources"], "gres": "gpu:h100:1", "mem": "9T"})
+    assert _decide(facts, spec=more).allowed, "nothing is refused for what is not known"
+
+
+def test_what_the_grant_refuses_is_not_refused_for_the_cluster_too(facts) -> None:
+    cluster = ClusterFacts("isambard-ai", "sandboxed", 16, GPU_AND_BIG)
+    spec = changed(SPEC, "resources/time", "2-00:00:00")
+    assert "time-over-cluster" not in _codes(_decide(replace(facts, cluster=cluster), spec=spec))

@@ -9,7 +9,7 @@ import pytest
 
 from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
-from hdrs_hpc.sealing.manifest import Entry, PathNotInCopyError, Place, seal_root
+from hdrs_hpc.sealing.manifest import Entry, PathNotInCopyError, SealedPlace, seal_root
 from hdrs_hpc.sealing.narrowed import NarrowedCopy
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.objects.layered import LayeredReads
@@ -127,7 +127,7 @@ def test_a_manifest_of_a_hundred_thousand_items_is_made_in_seconds_and_opened_in
     objects, added = DirectoryStore(tmp_path / "copy"), DirectoryStore(tmp_path / "added")
     header = bytes([40]) + bytes(39)
     items = [Entry(f"series/{n:026d}", f"m-{n:064d}", 900, header) for n in range(MANY)]
-    root = seal_root(KEY, Place(*WHO), items)
+    root = seal_root(KEY, SealedPlace(*WHO), items)
     objects.put(root.entry.name, root.sealed)
     began = time.process_time()
     made = NarrowedCopy(objects, added, KEY, *WHO, root.digest)

@@ -18,8 +18,8 @@ from hdrs_hpc.sealing.manifest import (
     Entry,
     ManifestMalformedError,
     PathNotInCopyError,
-    Place,
     SealedObjectMissingError,
+    SealedPlace,
     parse_item,
     seal_item,
     seal_root,
@@ -267,7 +267,7 @@ class TestManifest:
 
     def test_roll_the_root_back_to_an_older_state_of_the_copy(self, target: Target) -> None:
         """An older root, authentic and of this very copy, in place of the one that was logged."""
-        place = Place("copy", "lungs", "7K3QW2")
+        place = SealedPlace("copy", "lungs", "7K3QW2")
         older = seal_root(target.bench.key, place, [])
         target.bench.objects.put(older.entry.name, older.sealed)
         # It is authentic: whoever asks for it by its digest gets it.
@@ -282,7 +282,7 @@ class TestManifest:
         """An older manifest of the item, which leaves one object out, in place of the present one."""
         copy = target.open()
         fewer = [copy.find(VICTIM)]
-        older = seal_item(target.bench.key, Place("copy", "lungs", "7K3QW2"), "series/A", fewer)  # type: ignore[arg-type]
+        older = seal_item(target.bench.key, SealedPlace("copy", "lungs", "7K3QW2"), "series/A", fewer)  # type: ignore[arg-type]
         present = copy._items["series/A"].name
         (target.bench.folder / "objects" / present).write_bytes(older.sealed)
         with pytest.raises(SealBrokenError):
@@ -326,7 +326,7 @@ class TestManifest:
         assert all(length is not None and length < 65 << 20 for length in asked)
 
     def test_a_manifest_is_the_same_for_the_same_state_in_any_order(self) -> None:
-        place = Place("copy", "p", "c")
+        place = SealedPlace("copy", "p", "c")
         entries = [Entry(f"s/a/{n}", f"o-{n}", n, b"\x28" + bytes(39)) for n in range(5)]
         one = seal_item(bytes(32), place, "s/a", entries)
         two = seal_item(bytes(32), place, "s/a", entries[::-1])

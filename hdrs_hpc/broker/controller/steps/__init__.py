@@ -15,8 +15,8 @@ from hdrs_hpc.broker.opened import OpenBroker
 class Action(Protocol):
     """One effect.  ``act`` may raise SiteError to be tried again at a later tick.
 
-    Class attributes tell more: ``moves_on = False`` where it makes no next step possible, ``beside_the_loop = True``
-    where it waits for a site for long, and must not hold up others.
+    Attributes tell more: ``moves_on = False`` where it makes no next step possible, ``waits_for`` where it waits for
+    long, and must not hold up others: the name of the site, which may have so many of them at once.
     """
 
     def act(self, broker: OpenBroker) -> None: ...

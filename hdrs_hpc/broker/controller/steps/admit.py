@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import datasets, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import capacity, datasets, documents, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
@@ -77,7 +77,7 @@ class AdmitStep:
                 now=broker.now(),
                 grant=grant,
                 grant_people=documents.get(tx, project.grant).people,
-                cluster=_cluster_facts(broker, spec, grant),
+                cluster=_cluster_facts(tx, broker, spec, grant),
                 registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
@@ -93,14 +93,15 @@ class AdmitStep:
         return Admit(facts.job, decision, facts.grant_digest, facts.facts.cluster.name)
 
 
-def _cluster_facts(broker: OpenBroker, spec: JobSpec, grant: Grant) -> ClusterFacts:
+def _cluster_facts(tx: Connection, broker: OpenBroker, spec: JobSpec, grant: Grant) -> ClusterFacts:
     name = policy.choose_cluster(spec, grant)
     try:
         settings = broker.cluster_settings(name)
     except ClusterUnknownError:
         # A cluster without settings offers nothing: the rules then refuse by name instead of a crash here.
         return ClusterFacts(name, WEAKEST, 0)
-    return ClusterFacts(name, settings.isolation, settings.max_nodes)
+    told = capacity.of(tx, name)
+    return ClusterFacts(name, settings.isolation, settings.max_nodes, told.capacity if told else None)
 
 
 def _promised(tx: Connection, job: Job) -> float:

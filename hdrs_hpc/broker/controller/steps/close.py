@@ -8,7 +8,7 @@ the cluster; the certificate does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
@@ -159,9 +159,12 @@ class DestroyProjectKeys:
 class Certify:
     """Look into every place, then sign what was found."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     project: Project
+
+    @property
+    def waits_for(self) -> str:
+        """All sites of its project, as the project's own accounts: no other project's certificate waits with it."""
+        return f"project/{self.project.name}"
 
     def act(self, broker: OpenBroker) -> None:
         log_destroyed(broker, self.project.name)

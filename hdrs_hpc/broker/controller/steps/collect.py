@@ -209,9 +209,9 @@ def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str
     stop = (attempt.progress or {}).get("stop", "none")
     if error["code"] == "no-outputs":
         if stop not in ("none", progress.Stop.SIGNAL):
-            return f"agent-stopped-{stop}", {}
+            return progress.reason_of(stop), {}
         if stop == progress.Stop.SIGNAL:
-            return site_end(attempt.raw_state or "") or f"agent-stopped-{stop}", {}
+            return site_end(attempt.raw_state or "") or progress.reason_of(stop), {}
         return site_end(attempt.raw_state or "") or "node-failed", {}
     return error["code"], {}
 

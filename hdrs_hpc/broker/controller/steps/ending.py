@@ -1,4 +1,8 @@
-"""Ways in which any job can end early, decided in one place for all steps."""
+"""Ways in which any job can end early, decided in one place for all steps.
+
+Taking away waits for no site: :class:`StopStep` runs in the controller's own loop, beside the step of the job's state
+in the loop of its cluster, which may be waiting for a site that hangs.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +64,19 @@ def observe_stop(broker: OpenBroker, job: Job) -> Stop | None:
     if broker.now() >= run_until:
         return Stop(Outcome.EXPIRED, "project-ended")
     return None
+
+
+@dataclass(frozen=True)
+class StopFacts:
+    job: Job
+    stop: Stop | None
+
+
+class StopStep:
+    """End a job that must not go on; what its site still has of it is for its purge."""
+
+    def observe(self, broker: OpenBroker, job: Job) -> StopFacts:
+        return StopFacts(job, observe_stop(broker, job))
+
+    def decide(self, facts: StopFacts) -> EndJob | None:
+        return EndJob(facts.job, facts.stop.outcome, facts.stop.reason) if facts.stop else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,10 +31,12 @@ class Observed:
     job: Job
     attempts: tuple[Attempt, ...]
     live_keys: bool
-    running: tuple[str, ...]
+    running: tuple[str, ...] = ()
     """Cluster jobs of this job that are not over."""
-    unsettled: bool
+    unsettled: bool = False
     """A submission may still be on its way to the cluster."""
+    unseen: SiteError | None = None
+    """Why the cluster did not show them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,24 @@ class CancelAttempts:
             broker.cluster(self.job.cluster, self.job.project).cancel(cluster_job)
         with broker.db.write() as tx:
             alerts.put(tx, f"job/{self.job.id}", "cancelling", "waiting until the cluster's job is over")
+
+
+@dataclass(frozen=True)
+class CancelUnseen:
+    """The cluster shows nothing, and may still obey: cancel what it accepted.  Cancelling twice does no harm."""
+
+    job: Job
+    attempts: tuple[Attempt, ...]
+    trouble: SiteError
+
+    def act(self, broker: OpenBroker) -> None:
+        assert self.job.cluster is not None
+        for attempt in self.attempts:
+            if attempt.cluster_job_id is not None:
+                broker.cluster(self.job.cluster, self.job.project).cancel(attempt.cluster_job_id)
+        raise self.trouble.with_traceback(
+            None
+        )  # nothing is removed before the cluster shows that all is over
 
 
 @dataclass(frozen=True)
@@ -122,29 +142,46 @@ class Remove:
             transition.move(tx, "job", self.job.subject, "PURGING", "PURGED")
 
 
-class PurgeStep:
+class DestroyKeysStep:
+    """Keys only, in the controller's own loop: they wait for no site."""
+
     def observe(self, broker: OpenBroker, job: Job) -> Observed:
         with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
         names = {attempt.name for attempt in attempts}
         live = any(key.holder in names for key in broker.ask(m.Inspect(job.project)).live)
-        running: list[str] = []
-        unsettled = False
-        if names and not live:
-            assert job.cluster is not None
-            cluster = broker.cluster(job.cluster, job.project)
-            lookup = broker.look_up(job.cluster, job.project, sorted(names))
-            for found in lookup.jobs.values():
-                running += [item.job_id for item in found if item.phase is not JobPhase.ENDED]
-            unsettled = any(
-                not lookup.jobs[attempt.name] and not is_settled(broker, attempt, cluster, lookup)
-                for attempt in attempts
-            )
-        return Observed(job, attempts, live, tuple(running), unsettled)
+        return Observed(job, attempts, live)
 
-    def decide(self, facts: Observed) -> DestroyKeys | CancelAttempts | AwaitSubmission | Remove:
+    def decide(self, facts: Observed) -> DestroyKeys | None:
+        return DestroyKeys(facts.job, facts.attempts) if facts.live_keys else None
+
+
+class PurgeStep:
+    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+        facts = DestroyKeysStep().observe(broker, job)
+        if facts.live_keys or not facts.attempts:
+            return facts
+        assert job.cluster is not None
+        cluster = broker.cluster(job.cluster, job.project)
+        try:
+            lookup = broker.look_up(job.cluster, job.project, sorted(item.name for item in facts.attempts))
+        except SiteError as error:
+            return replace(facts, unseen=error)
+        shown = [item for found in lookup.jobs.values() for item in found]
+        unsettled = any(
+            not lookup.jobs[attempt.name] and not is_settled(broker, attempt, cluster, lookup)
+            for attempt in facts.attempts
+        )
+        running = tuple(item.job_id for item in shown if item.phase is not JobPhase.ENDED)
+        return replace(facts, running=running, unsettled=unsettled)
+
+    def decide(
+        self, facts: Observed
+    ) -> DestroyKeys | CancelUnseen | CancelAttempts | AwaitSubmission | Remove:
         if facts.live_keys:
             return DestroyKeys(facts.job, facts.attempts)
+        if facts.unseen is not None:
+            return CancelUnseen(facts.job, facts.attempts, facts.unseen)
         if facts.running:
             return CancelAttempts(facts.job, facts.running)
         if facts.unsettled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sqlalchemy import Connection
 
@@ -74,9 +73,11 @@ class RetireCopy:
 class UnlinkCopy:
     """The key is dead; measure and try what lies there, unlink it, list, and only then say so."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     copy: Copy
+
+    @property
+    def waits_for(self) -> str:
+        return self.copy.cluster
 
     def act(self, broker: OpenBroker) -> None:
         copy = self.copy

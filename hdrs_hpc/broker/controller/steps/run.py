@@ -68,12 +68,14 @@ class Observed:
 class Bind:
     """First courier: ask every agent who it is; keyd judges and binds; the bindings go into the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
     served: Served
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         try:
@@ -96,6 +98,7 @@ class Bind:
             return
         subject = {**self.job.subject, "attempt": self.attempt.name}
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             seqs = [
@@ -159,11 +162,13 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
 class Deliver:
     """Second courier: sealed answers, given by keyd only against proof that the bindings are in the log."""
 
-    beside_the_loop: ClassVar[bool] = True
-
     job: Job
     attempt: Attempt
     found: ClusterJob
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.job.cluster
 
     def act(self, broker: OpenBroker) -> None:
         job, attempt = self.job, self.attempt
@@ -199,6 +204,7 @@ class Deliver:
                 entry = Entry.from_bytes(log.entry(tx, seq))
                 bound[entry.subject["node"]] = entry.detail["public-key"]
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, self.job)
             projects.require_open(tx, self.job.project)
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             require_living(tx, self.job.project, given.keys)
@@ -339,6 +345,7 @@ class RunStep:
 def refuse(broker: OpenBroker, job: Job, attempt: Attempt, error: HdrsError) -> None:
     """A hand-over that must not happen: log it, alarm, stop the attempt."""
     with broker.db.write() as tx:
+        jobs.require_unmoved(tx, job)
         outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         log.append(
             tx,

@@ -74,6 +74,7 @@ class Submit:
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
         request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
         with broker.db.write() as tx:
+            jobs.require_unmoved(tx, job)
             opt_outs.require_current(tx, copies.of_job(tx, job.id).values())
             jobs.note_attempt(tx, attempt.name, submit_intent_at=clock.to_text(broker.now()))
         try:
@@ -89,8 +90,7 @@ class Submit:
         assert job.decision is not None
         settings = broker.cluster_settings(job.cluster)
         cluster = broker.cluster(job.cluster, job.project)
-        # The walltime is the workload's; unpacking before it and sealing after it come on top.
-        lifetime_s = walltime_s + int(broker.settings.handover_deadline_s) + 600
+        lifetime_s = walltime_s + broker.settings.beside_walltime_s
         shell = JobRequest(
             name=self.attempt.name,
             script=b"#",

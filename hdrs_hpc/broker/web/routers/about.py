@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -11,10 +11,10 @@ from hdrs_hpc.broker.keyd import messages
 from hdrs_hpc.broker.reading import broker as reading
 from hdrs_hpc.broker.reading import metrics, models
 from hdrs_hpc.broker.web.answers import ENVELOPE, envelope
-from hdrs_hpc.broker.web.dependencies import Asker, WebHere
+from hdrs_hpc.broker.web.dependencies import Address, Asker, WebHere
 from hdrs_hpc.broker.web.inputs import Version
 from hdrs_hpc.core import clock
-from hdrs_hpc.core.errors import SiteError
+from hdrs_hpc.core.errors import NotFoundError, SiteError
 
 router = APIRouter(tags=["broker"])
 health = APIRouter(tags=["health"])
@@ -57,7 +57,7 @@ def status(web: WebHere, who: Asker) -> models.Status:
 def healthz(web: WebHere) -> Response:
     """200 if this process can read its database and the controller goes on; 503 and why if not.
 
-    A cluster whose loop is stuck is told with 200: the others go on.
+    A cluster whose loop is stuck or fails is told with 200: the others go on.
     """
     with web.db.read() as tx:
         reading.log_sizes(tx)
@@ -65,9 +65,12 @@ def healthz(web: WebHere) -> Response:
     if controller is None:
         return _health("the controller was never heard of", 503)
     if controller.stale:
-        return _health(f"the controller was last heard of {controller.age_s:.0f} s ago", 503)
-    stuck = sum(beat.stale for beat in heartbeats.clusters(web.home))
-    return _health(f"degraded: the loops of {stuck} clusters are stuck" if stuck else "ok")
+        doing = f", in {controller.step}" if controller.step else ""
+        return _health(f"the controller was last heard of {controller.age_s:.0f} s ago{doing}", 503)
+    if controller.failures:
+        return _health(f"the controller failed {controller.failures} times and tries again", 503)
+    unwell = sum(not beat.well for beat in heartbeats.clusters(web.home))
+    return _health(f"degraded: the loops of {unwell} clusters are stuck or fail" if unwell else "ok")
 
 
 def _health(said: str, status: int = 200) -> Response:
@@ -75,8 +78,15 @@ def _health(said: str, status: int = 200) -> Response:
 
 
 @health.get("/metrics", response_class=PlainTextResponse)
-def metrics_now(web: WebHere) -> Response:
-    """Prometheus text format, version 0.0.4.  Counts only: no names of projects, people or data."""
+def metrics_now(web: WebHere, address: Address, request: Request) -> Response:
+    """Prometheus text format, version 0.0.4, for the addresses under ``monitoring`` in broker.toml.
+
+    Names of clusters, reason codes and counts: no names of projects, people or data.
+    """
+    # Behind a proxy that the operator did not name everybody seems to come from the proxy.
+    hidden = "X-Forwarded-For" in request.headers and not web.settings.trusted_proxies
+    if hidden or address not in web.settings.monitoring:
+        raise NotFoundError("there is nothing at this address")
     with web.db.read() as tx:
         text = metrics.text(metrics.Reading(tx, web.home, clock.now()))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from hdrs_hpc.broker.reading import models, projects
+from hdrs_hpc.broker.reading import models, projects, staging
 from hdrs_hpc.broker.web.answers import ENVELOPE, envelope
 from hdrs_hpc.broker.web.dependencies import Asker, WebHere
 from hdrs_hpc.broker.web.inputs import NameInPath
@@ -39,6 +39,13 @@ def certificate(name: NameInPath, web: WebHere, who: Asker) -> Response:
     """The signed certificate of destruction, once the project is closed."""
     with web.db.read() as tx:
         return envelope(projects.certificate(tx, who, web.home, name))
+
+
+@router.get("/{name}/staging-reports")
+def staging_reports(name: NameInPath, web: WebHere, who: Asker) -> list[models.StagingReport]:
+    """For custodians: what became of the data of each copy, in counts and reasons."""
+    with web.db.read() as tx:
+        return staging.reports(tx, who, name)
 
 
 @router.get("/{name}/closing-plan")

@@ -17,12 +17,12 @@ from hdrs_hpc.broker.workers.airlock.given import Counted, Given
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue import outputs
-from hdrs_hpc.catalogue.outputs.checking import declared_columns, disclosure
+from hdrs_hpc.catalogue.outputs.checking import disclosure
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Neighbour, Parsed
 from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts
-from hdrs_hpc.catalogue.outputs.checking.disclosure import CannotProtectError, Pattern
-from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, CannotProtectError, Finding
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError
 
@@ -268,12 +268,7 @@ def _conclude(case: _Case, rules: OutputRules) -> Checked:
         "findings": [finding.as_dict() for finding in findings],
         "repaired": {} if refused else case.repaired,
     }
-    counted = {
-        column.name: column.said[declared_columns.COUNT]
-        for column in case.declared.columns
-        if column.kind == declared_columns.COUNT
-    }
-    if counted:
+    if case.declared.columns and (counted := case.declared.counting()):
         report["counts"] = counted
     report["sentences"] = describe(report)
     return Checked(

@@ -33,22 +33,21 @@ Relation = Mapping[CellId, int]
 class CountSheet:
     """The counts of one table, or of one metrics file (a table of one row without categories).
 
-    ``values`` (rows, count columns); ``categories`` gives each row's text cells as {column: value}.
+    ``values`` (rows, count columns); ``words`` says of each column what it counts, as it was declared;
+    ``categories`` gives each row's text cells as {column: value}.
     ``row_is_group``: the counts of a row describe the same people, as in a table; metrics need not.
     """
 
     name: str
     columns: tuple[str, ...]
+    words: tuple[str, ...]
     categories: tuple[Mapping[str, str], ...]
     values: NDArray[np.int64]
     row_is_group: bool = True
 
     def total_columns(self, row: int) -> frozenset[str]:
-        """The category columns over which this row sums up; an empty cell beside a label belongs to it."""
-        labelled = {column for column, text in self.categories[row].items() if is_total_label(text)}
-        if labelled:
-            labelled |= {column for column, text in self.categories[row].items() if not text.strip()}
-        return frozenset(labelled)
+        """The category columns over which this row sums up."""
+        return frozenset(column for column, text in self.categories[row].items() if is_total_label(text))
 
     def leaf_rows(self) -> list[int]:
         """Rows that sum up nothing, as far as labels and unlabelled totals tell."""
@@ -58,10 +57,10 @@ class CountSheet:
         ]
 
     def key(self, row: int) -> dict[str, str]:
-        """The categories that select this row's people: totals and empty cells select nobody out."""
+        """The categories that select this row's people: totals select nobody out."""
         totals = self.total_columns(row)
         return {
-            _plain(column): _plain(text)
+            plain(column): plain(text)
             for column, text in self.categories[row].items()
             if column not in totals
         }
@@ -150,7 +149,7 @@ def _rest(
 ) -> frozenset[tuple[str, str]]:
     """The categories outside ``span``, each total under one name however it was worded."""
     return frozenset(
-        (column, "\0total" if column in totals else _plain(text))
+        (column, "\0total" if column in totals else plain(text))
         for column, text in sheet.categories[row].items()
         if column not in span
     )
@@ -244,7 +243,7 @@ def _candidate_parts(others: list[int], rows: int) -> Iterator[tuple[int, ...]]:
 
 
 def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
-    """Cells of ``coarse`` that are, or sum up, cells of ``fine`` in a column of the same name.
+    """Cells of ``coarse`` that are, or sum up, cells of ``fine`` in a column of the same name or that counts the same.
 
     Zeros agree too easily: they tie nothing, and are hidden wherever they stand.
     """
@@ -253,12 +252,7 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
         return
     keys = [fine.key(row) for row in leaves]
     names = set(keys[0])
-    shared = [
-        (mine, theirs)
-        for mine, column in enumerate(coarse.columns)
-        for theirs, other in enumerate(fine.columns)
-        if _plain(column) == _plain(other)
-    ]
+    shared = same_counts(coarse, fine)
     if not shared:
         return
     projected: dict[frozenset[str], dict[frozenset[tuple[str, str]], list[int]]] = {}
@@ -282,5 +276,16 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
                 yield _sum_relation((coarse.name, row, mine), [(fine.name, leaf, theirs) for leaf in rows])
 
 
-def _plain(text: str) -> str:
+def same_counts(one: CountSheet, other: CountSheet) -> list[tuple[int, int]]:
+    """Columns of two sheets that have one name, or count the same in the same words."""
+    return [
+        (mine, theirs)
+        for mine, (name, words) in enumerate(zip(one.columns, one.words, strict=True))
+        for theirs, (others_name, others_words) in enumerate(zip(other.columns, other.words, strict=True))
+        if plain(name) == plain(others_name) or plain(words) == plain(others_words)
+    ]
+
+
+def plain(text: str) -> str:
+    """A name or label, as far as case and spaces don't matter."""
     return " ".join(text.casefold().split())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 
+from hdrs_hpc.catalogue.outputs.checking import counted
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
+from hdrs_hpc.catalogue.outputs.checking.counted import Counted
 from hdrs_hpc.catalogue.outputs.checking.declared import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
-
-_PEOPLE = re.compile(
-    r"(?:.*[_ .:-])?(?:patients?|people|persons?|subjects?|participants?|individuals?|donors?|women|men)(?:[_ .:-].*)?",
-    re.IGNORECASE,
-)
 
 
 class CountExceedsInputsError(ArtefactRefusedError):
@@ -22,9 +18,8 @@ class CountExceedsInputsError(ArtefactRefusedError):
         "A count is larger than what it counts, or the rows of a table together hold more than the inputs do."
     )
     remedy = (
-        "Count patients, volumes, slides or instances of this job's inputs, each once a table; name what is no count "
-        "of them (voxels, days) under `measures`; call rows of totals Total, and give groups that overlap tables of "
-        "their own."
+        "Count patients, series, slides or images of this job's inputs, each once a table; declare what is no count of "
+        "them (voxels, days) as a measure; call rows of totals Total, and give groups that overlap tables of their own."
     )
 
 
@@ -34,24 +29,25 @@ class RowsFinerThanPeopleError(ArtefactRefusedError):
         "A table counts no people, and has more rows than the inputs have groups of enough different people: "
         "a row could be one patient, whose many images make its count large."
     )
-    remedy = (
-        "Add a column with the number of patients behind each row (n_patients) and declare it under counts."
-    )
+    remedy = "Add a column with the number of patients behind each row and declare it, `n_patients: {count: patients}`."
 
 
-def counts_people(name: str) -> bool:
-    """Whether a column or metric says by its name that it counts people; it only makes its bound tighter."""
-    return _PEOPLE.fullmatch(name) is not None
+def counts_people(words: str) -> bool:
+    return counted.what(words) is Counted.PEOPLE
 
 
-def most(name: str, inputs: InputFacts) -> int:
-    """The largest count that ``name`` may hold.  What it is stays unsaid: researchers need not be told."""
-    return inputs.people if counts_people(name) else inputs.instances
+def most(words: str, inputs: InputFacts) -> int:
+    """The largest that a count of ``words`` may be.  What it is stays unsaid: researchers need not be told."""
+    return {
+        Counted.PEOPLE: inputs.people,
+        Counted.ITEMS: inputs.items,
+        Counted.THINGS: inputs.instances,
+    }[counted.what(words)]
 
 
-def most_together(name: str, inputs: InputFacts) -> int:
+def most_together(words: str, inputs: InputFacts) -> int:
     """The largest sum over rows that don't overlap: a person is in as many of them as there are items of theirs."""
-    return max(inputs.people, inputs.items) if counts_people(name) else inputs.instances
+    return max(most(words, inputs), inputs.items) if counts_people(words) else most(words, inputs)
 
 
 def check_rows(sheet: CountSheet, kept: Iterable[int], min_count: int, inputs: InputFacts) -> None:
@@ -61,7 +57,7 @@ def check_rows(sheet: CountSheet, kept: Iterable[int], min_count: int, inputs: I
     none, its rows are at most as many as such groups of different people; where it has one, that is suppressed and
     bounded.
     """
-    if any(map(counts_people, sheet.columns)):
+    if any(map(counts_people, sheet.words)):
         return
     levels = Counter(sheet.total_columns(row) for row in kept)
     if any(rows * min_count > inputs.people for rows in levels.values() if rows > 1):
@@ -77,12 +73,12 @@ def check(sheet: CountSheet, inputs: InputFacts) -> None:
     levels: dict[frozenset[str], list[int]] = {}
     for row in range(len(sheet.values)):
         levels.setdefault(sheet.total_columns(row), []).append(row)
-    for column, name in enumerate(sheet.columns):
+    for column, (name, words) in enumerate(zip(sheet.columns, sheet.words, strict=True)):
         counts = [int(count) for count in sheet.values[:, column]]
-        if any(count > most(name, inputs) for count in counts):
+        if any(count > most(words, inputs) for count in counts):
             raise CountExceedsInputsError(where=f"column {name}" if sheet.row_is_group else f"entry {name}")
         if not sheet.row_is_group:
             continue
         for rows in levels.values():
-            if sum(counts[row] for row in rows) > most_together(name, inputs):
+            if sum(counts[row] for row in rows) > most_together(words, inputs):
                 raise CountExceedsInputsError("the rows together", where=f"column {name}")

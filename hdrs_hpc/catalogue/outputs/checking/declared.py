@@ -27,36 +27,45 @@ class OutputRulesError(BadDocumentError):
 
 @dataclass(frozen=True)
 class Declared:
-    """One output as the signed job spec declares it; ``max_size`` in bytes.
-
-    ``counts`` must be there.  ``known_counts`` may be: a built-in workload writes them where its inputs have
-    what they count.  ``measures`` are numbers that count nothing, by name or, after a ``*``, by its end.
-    """
+    """One output as the signed job spec declares it; ``max_size`` in bytes."""
 
     name: str
     cls: str
     path: str
-    counts: tuple[str, ...] = ()
+    columns: tuple[DeclaredColumn, ...] = ()
+    """Every column or metric, in the order of the spec."""
     data: str | None = None
     max_size: int = 1 << 20
-    measures: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    """Of metrics without ``columns``: those that count and must be there."""
     known_counts: tuple[str, ...] = ()
-    columns: tuple[DeclaredColumn, ...] = ()
-    """Every column or metric, where the spec declares them one by one."""
+    """Of a built-in workload's metrics: those that it writes where its inputs have what they count."""
+    measures: tuple[str, ...] = ()
+    """Of metrics without ``columns``: numbers that count nothing, by name or, after a ``*``, by its end."""
 
     def by_name(self) -> dict[str, DeclaredColumn]:
         return {column.name: column for column in self.columns}
 
     def is_measure(self, name: str) -> bool:
-        """Whether ``name`` was declared as a measure."""
-        return any(
+        """Whether the metric ``name`` was declared as a measure."""
+        said = self.by_name().get(name)
+        return (said is not None and said.kind == declared_columns.MEASURE) or any(
             name.endswith(measure[1:]) if measure.startswith("*") else name == measure
             for measure in self.measures
         )
 
+    def counting(self) -> dict[str, str]:
+        """Columns or metrics that count and must be there, and in which words they say what."""
+        counts = {
+            column.name: str(column.said[declared_columns.COUNT])
+            for column in self.columns
+            if column.kind == declared_columns.COUNT
+        }
+        return counts | {name: name for name in self.counts}
+
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Declared:
-        """From ``{name, class, path, counts, data, max-size, measures, known-counts}``, max-size in bytes."""
+        """From what :meth:`as_dict` gives; max-size in bytes."""
         try:
             made = cls(
                 name=str(value["name"]),
@@ -67,7 +76,7 @@ class Declared:
                 max_size=int(value["max-size"]),
                 measures=tuple(str(name) for name in value.get("measures") or ()),
                 known_counts=tuple(str(name) for name in value.get("known-counts") or ()),
-                columns=declared_columns.from_dict(value.get("columns") or {}),
+                columns=declared_columns.from_pairs(value.get("columns") or ()),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OutputRulesError(f"an output's declaration lacks or mistypes something: {error}") from None
@@ -87,7 +96,7 @@ class Declared:
             "max-size": self.max_size,
             "measures": list(self.measures),
             "known-counts": list(self.known_counts),
-            "columns": {column.name: dict(column.said) for column in self.columns},
+            "columns": [[column.name, dict(column.said)] for column in self.columns],
         }
 
 

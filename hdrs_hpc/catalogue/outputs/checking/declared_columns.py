@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from itertools import pairwise
 from typing import Any
 
 from hdrs_hpc.catalogue.outputs.checking import numbers
@@ -28,12 +27,6 @@ class KeyNotDeclaredError(ArtefactRefusedError):
     remedy = (
         "List the value under `key` or `also`, or write what is outside the list as OTHER and declare that."
     )
-
-
-class RangesOverlapError(ArtefactRefusedError):
-    code = "ranges-overlap"
-    meaning = "Two ranges of one column overlap, so a suppressed count could be worked out from the others."
-    remedy = "Use ranges that do not overlap; pool neighbours into one where a group is too small."
 
 
 class CellOutsideError(ArtefactRefusedError):
@@ -70,14 +63,21 @@ class DeclaredColumn:
                     if cell and not (numbers.is_number(cell) and low <= Decimal(cell) <= high):
                         raise CellOutsideError(where=where)
 
-    def check_apart(self, cells: Collection[str], where: str) -> None:
-        """Raise where one range overlaps another; ``cells`` are of rows that are alike in all other keys."""
-        said = self.said[KEY]
-        if not isinstance(said, Mapping) or "ranges" not in said:
-            return
-        intervals = sorted(_intervals(said["ranges"], frozenset(cells)))
-        if any(low < before for (_, before), (low, _) in pairwise(intervals)):
-            raise RangesOverlapError(where=where)
+    def choices(self) -> int:
+        """How many different cells the column allows, none at all left out."""
+        said = self.said.get(KEY)
+        if said is None:
+            low, high, step = (float(self.said[name]) for name in ("from", "to", "step"))
+            return int((high - low) / step) + 2
+        also = len(self.said.get("also", ()))
+        if not isinstance(said, Mapping):
+            return len(said) + also
+        if "vocabulary" in said:
+            return len(vocabularies.BY_NAME[said["vocabulary"]]) + also
+        if "ranges" in said:
+            return len(_ranges(said["ranges"])) + also
+        grid = said["grid"]
+        return int((grid["to"] - grid["from"]) / grid["step"]) + 2 + also
 
     def on_step(self, cell: str) -> str:
         """A measure's cell rounded to its step, counted from where its range begins."""
@@ -110,9 +110,9 @@ class DeclaredColumn:
         )
 
 
-def from_dict(value: Mapping[str, Any]) -> tuple[DeclaredColumn, ...]:
-    """In the order of the spec."""
-    return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value.items())
+def from_pairs(value: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[DeclaredColumn, ...]:
+    """From (name, its part of the spec), in the order of the spec."""
+    return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value)
 
 
 def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
@@ -122,7 +122,3 @@ def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
         found[f"{low:g} and over"] = (low, math.inf)
         found |= {f"{low:g} to {high:g}": (low, high) for high in edges[position + 1 :]}
     return found
-
-
-def _intervals(edges: Sequence[float], used: frozenset[str]) -> list[tuple[float, float]]:
-    return [ends for name, ends in _ranges(edges).items() if name in used]

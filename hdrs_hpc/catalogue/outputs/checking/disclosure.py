@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hdrs_hpc.catalogue.outputs.checking import additive
+from hdrs_hpc.catalogue.outputs.checking import additive, ranges
 from hdrs_hpc.catalogue.outputs.checking.additive import CellId, CountSheet, Relation
 from hdrs_hpc.catalogue.outputs.checking.declared import CountRules
-from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
+from hdrs_hpc.catalogue.outputs.checking.refusal import CannotProtectError, Finding
 from hdrs_hpc.catalogue.outputs.checking.witness import Moves, find_move
 
 _MAX_LINKED_CELLS = 4_000
@@ -35,19 +35,6 @@ _MAX_WORK = 80_000_000
 
 Grouped = dict[CellId, list[Relation]]
 """Relations by the component they belong to."""
-
-
-class CannotProtectError(ArtefactRefusedError):
-    code = "table-cannot-be-protected"
-    meaning = "Small counts in this table could be worked out whatever else is suppressed."
-    remedy = (
-        "Merge categories so that fewer counts are small, leave out columns that repeat others, "
-        "and call the rows of totals Total."
-    )
-
-    def __init__(self, message: str = "", *, where: str | None = None, remedy: str | None = None) -> None:
-        super().__init__(message, where=where, remedy=remedy)
-        self.sheets: frozenset[str] = frozenset()
 
 
 class TooLargeToProtectError(CannotProtectError):
@@ -79,6 +66,7 @@ def protect(sheets: Sequence[CountSheet], rules: dict[str, CountRules]) -> dict[
 
     Raises :class:`CannotProtectError` with the names of the sheets that stand in each other's way.
     """
+    ranges.check(sheets)
     return _Protection(sheets, rules).run()
 
 

@@ -23,7 +23,8 @@ LETTERS_BEYOND_ASCII = "\u00c0", "\u017f"
 
 _NUMBER = r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,4})?"
 _RANGE = re.compile(
-    rf"(?:({_NUMBER})(?: to |[-–])({_NUMBER})|under {_NUMBER}|{_NUMBER}(?: and over|\+))(?: [A-Za-z]{{1,12}})?",
+    rf"(?:(?P<low>{_NUMBER})(?: to |[-–])(?P<high>{_NUMBER})|under (?P<under>{_NUMBER})|"
+    rf"(?P<over>{_NUMBER})(?: and over|\+))(?: [A-Za-z]{{1,12}})?",
     re.ASCII,
 )
 _PERIOD = re.compile(r"(?:18|19|20)[0-9]{2}-(?:0[1-9]|1[0-2]|Q[1-4])", re.ASCII)
@@ -93,9 +94,8 @@ def is_plain(label: str) -> bool:
         or unicodedata.normalize("NFKC", label) != label
     ):
         return False
-    if found := _RANGE.fullmatch(label):
-        low, high = found.group(1), found.group(2)
-        return low is None or float(low) < float(high)
+    if ends := interval(label):
+        return ends[0] < ends[1]
     if _PERIOD.fullmatch(label):
         return True
     words = label.split(" ")  # an empty word stands for a space too many
@@ -105,6 +105,14 @@ def is_plain(label: str) -> bool:
     if len(words) > 1 and _LAST.fullmatch(last):
         return all(map(_is_word, middle)) and not any(map(_COUNTING.fullmatch, middle))
     return all(map(_is_word, words))
+
+
+def interval(label: str) -> tuple[float, float] | None:
+    """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18`` or ``65+ years``."""
+    found = _RANGE.fullmatch(label)
+    if found is None:
+        return None
+    return float(found["low"] or found["over"] or "-inf"), float(found["high"] or found["under"] or "inf")
 
 
 def fold(label: str) -> str:

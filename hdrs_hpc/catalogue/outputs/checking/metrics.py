@@ -68,6 +68,10 @@ class Metrics:
         return CountSheet(
             name=self.name,
             columns=self.counts,
+            words=tuple(
+                str(self.columns[name].said[declared_columns.COUNT]) if name in self.columns else name
+                for name in self.counts
+            ),
             categories=({},),
             values=np.array([[self.entries[name] for name in self.counts]], dtype=np.int64).reshape(
                 1, len(self.counts)
@@ -166,7 +170,7 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
         "counts-suppressed-to-protect-them": len(pattern.secondary),
         "measures-suppressed": suppressed,
         "numbers-rounded": rounded,
-        "capacity-bits": capacity.metrics_bits(tuple(made), metrics.counts, rules, metrics.inputs),
+        "capacity-bits": capacity.metrics_bits(tuple(made), metrics.sheet(), rules, metrics.inputs),
     }
     return json.dumps(made, indent=1, allow_nan=False).encode("utf-8") + b"\n", repaired
 
@@ -174,7 +178,7 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
 def _search(declared: Declared, entries: dict[str, int | float]) -> list[Finding]:
     """Look for identifiers in every name and number, of counts as well."""
     scan = IdentifierScan()
-    counted = {*declared.counts, *declared.known_counts}
+    counted = {*declared.counting(), *declared.known_counts}
     for name, number in entries.items():
         where = f"entry {name}"
         scan.look_at_names([name], where)
@@ -196,7 +200,7 @@ def _check_declared(declared: Declared, entries: dict[str, int | float]) -> None
 def _counts(declared: Declared, entries: dict[str, int | float]) -> tuple[str, ...]:
     """Declared counts must be there, since the numbers beside them rest on them; those that a built-in workload is
     known to write may be."""
-    found = (*declared.counts, *(name for name in declared.known_counts if name in entries))
+    found = (*declared.counting(), *(name for name in declared.known_counts if name in entries))
     for name in found:
         number = entries.get(name)
         if not isinstance(number, int) or not numbers.is_count(str(number)):

@@ -24,11 +24,23 @@ class NothingLeftError(ArtefactRefusedError):
 
 class UndeclaredCountError(ArtefactRefusedError):
     code = "undeclared-count"
-    meaning = "Whole numbers, 3.0 included, that the job spec declares neither as counts nor as measures."
+    meaning = "A metric is a whole number, 3.0 included, that the spec declares neither as a count nor as a measure."
     remedy = (
-        "Name what counts people or things under `counts`, and what measures something (a median in mm, a year) "
-        "under `measures`."
+        "Declare it under `columns`, as a count of people or things or as a measure (a median in mm, a year)."
     )
+
+
+class CannotProtectError(ArtefactRefusedError):
+    code = "table-cannot-be-protected"
+    meaning = "Small counts in this table could be worked out whatever else is suppressed."
+    remedy = (
+        "Merge categories so that fewer counts are small, leave out columns that repeat others, "
+        "and call the rows of totals Total."
+    )
+
+    def __init__(self, message: str = "", *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.sheets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Tables: strict CSV in, each column of one kind, counts protected, a new CSV out.
 
-*Count*: declared, non-negative whole numbers.  *Statistic*: other numbers; whole ones are declared as measures.
-*Axis*: numbers that only label rows (bin edges, years).  *Category*: few, plain labels.  Every cell of a column
-must be exactly what its kind is, in every row, whatever the row is called: nothing is guessed from most of them.
+Every column was declared before anybody saw the data.  *Count*: non-negative whole numbers.  *Statistic*: a measure.
+*Axis*: a key of numbers.  *Category*: a key of words.  Every cell of a column must be exactly what its column says,
+in every row, whatever the row is called: nothing is guessed from most of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,7 +28,13 @@ from hdrs_hpc.catalogue.outputs.checking import (
 )
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, is_total_label
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.declared import (
+    CountRules,
+    Declared,
+    InputFacts,
+    OutputRulesError,
+    count_rules,
+)
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
 from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
@@ -37,7 +42,6 @@ from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,
     NothingLeftError,
-    UndeclaredCountError,
 )
 from hdrs_hpc.catalogue.outputs.checking.strict_csv import (
     MAX_COUNT_COLUMNS,
@@ -49,21 +53,7 @@ from hdrs_hpc.catalogue.outputs.checking.strict_csv import (
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
 HIDDEN = "*"
 
-_COUNT_NAME = re.compile(
-    r"(?:n|num|number|no|count|freq|frequency|total)(?:[_ .-].*)?|.*[_ .-](?:n|num|counts?|freq|totals?)",
-    re.IGNORECASE,
-)
-_AXIS_NAME = re.compile(
-    r".*(?:bin|edge|lower|upper|low|high|from|to|start|end|year|month|week|band|bucket|threshold)(?:[_ .-].*)?",
-    re.IGNORECASE,
-)
 _EXTREME_NAME = re.compile(r"(?:.*[_ .-])?(?:min|max|minimum|maximum|range)(?:[_ .-].*)?", re.IGNORECASE)
-
-
-class TableWithoutCountsError(ArtefactRefusedError):
-    code = "table-without-counts"
-    meaning = "Without the number of people behind each row nobody can tell whether a group is too small."
-    remedy = "Add a column with the count behind each row and declare it under counts in the job spec."
 
 
 class CountNotWholeError(ArtefactRefusedError):
@@ -100,7 +90,7 @@ class Table:
     had_byte_order_mark: bool
     inputs: InputFacts
     columns: Mapping[str, DeclaredColumn]
-    """As declared, where they were."""
+    """As declared."""
 
     def of_kind(self, *kinds: ColumnKind) -> list[int]:
         return [column for column, kind in enumerate(self.kinds) if kind in kinds]
@@ -112,6 +102,9 @@ class Table:
         return CountSheet(
             name=self.name,
             columns=tuple(self.header[column] for column in counts),
+            words=tuple(
+                str(self.columns[self.header[column]].said[declared_columns.COUNT]) for column in counts
+            ),
             categories=tuple({self.header[column]: row[column] for column in labels} for row in self.cells),
             values=np.array(
                 [[int(row[column]) for column in counts] for row in self.cells], dtype=np.int64
@@ -139,15 +132,12 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
 
     ``digits``: how many significant ones the grant leaves to numbers that are no counts.
     """
-    if not declared.counts:
-        raise TableWithoutCountsError("no counts are declared for this table")
+    if not declared.counting():
+        raise OutputRulesError("a table declares what it counts", where=declared.name)
     text, marked = strict_csv.decode(data)
-    header, cells, quoted = strict_csv.read(text)
-    missing = [column for column in declared.counts if column not in header]
-    if missing:
-        raise TableWithoutCountsError(f"{len(missing)} declared count column(s) are not in the header")
+    header, cells, quoted = _in_declared_order(declared, *strict_csv.read(text))
     findings = _search(declared, header, cells)
-    kinds, more = _classify(declared, header, cells, quoted, digits)
+    kinds, more = _kinds(declared, header, cells, quoted, digits)
     table = Table(
         declared.name,
         header,
@@ -159,9 +149,8 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
         declared.by_name(),
     )
     _check_size(table)
-    sheet = table.sheet()
-    _check_labels(table, sheet, digits)
-    bounds.check(sheet, inputs)
+    _check_labels(table, digits)
+    bounds.check(table.sheet(), inputs)
     return table
 
 
@@ -216,37 +205,19 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
     return out.getvalue().encode("utf-8"), repaired
 
 
-def _classify(
-    declared: Declared,
-    header: tuple[str, ...],
-    cells: tuple[tuple[str, ...], ...],
-    quoted: frozenset[int],
-    digits: int,
-) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
-    if declared.columns:
-        return _kinds_declared(declared, header, cells, quoted, digits)
-    kinds: list[ColumnKind] = []
-    findings: list[Finding] = []
-    for column, name in enumerate(header):
-        values = [row[column] for row in cells]
-        where = f"column {name}"
-        if name in declared.counts:
-            if column in quoted or not all(numbers.is_count(value) for value in values):
-                raise CountNotWholeError(where=where)
-            kinds.append(ColumnKind.COUNT)
-            continue
-        filled = [value for value in values if value]
-        numeric = sum(map(numbers.is_number, filled))
-        if filled and numeric == len(filled) and column not in quoted:
-            kinds.append(_numeric_kind(declared, name, filled, digits, findings))
-        elif numeric or declared.is_measure(name):
-            raise MixedColumnError(where=where)
-        else:
-            kinds.append(ColumnKind.CATEGORY)
-    return tuple(kinds), findings
+def _in_declared_order(
+    declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...], quoted: frozenset[int]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], frozenset[int]]:
+    """Columns as the spec orders them: an order that the workload chose could hold a number."""
+    names = tuple(column.name for column in declared.columns)
+    if set(header) != set(names):
+        raise declared_columns.ColumnsDifferError(where="line 1")
+    places = [header.index(name) for name in names]
+    moved = tuple(tuple(row[place] for place in places) for row in cells)
+    return names, moved, frozenset(at for at, place in enumerate(places) if place in quoted)
 
 
-def _kinds_declared(
+def _kinds(
     declared: Declared,
     header: tuple[str, ...],
     cells: tuple[tuple[str, ...], ...],
@@ -255,79 +226,45 @@ def _kinds_declared(
 ) -> tuple[tuple[ColumnKind, ...], list[Finding]]:
     """Each column as it was declared, once every cell is what the declaration says."""
     by_name = declared.by_name()
-    if set(header) != set(by_name):
-        raise declared_columns.ColumnsDifferError(where="line 1")
     kinds: list[ColumnKind] = []
     findings: list[Finding] = []
     for position, name in enumerate(header):
         said, where = by_name[name], f"column {name}"
         values = [row[position] for row in cells]
-        if said.kind != declared_columns.KEY and position in quoted:
-            raise MixedColumnError(where=where)
-        if said.kind == declared_columns.COUNT and not all(map(numbers.is_count, values)):
+        if said.kind == declared_columns.COUNT and (
+            position in quoted or not all(map(numbers.is_count, values))
+        ):
             raise CountNotWholeError(where=where)
+        if said.kind == declared_columns.MEASURE and position in quoted:
+            raise MixedColumnError(where=where)
         said.check(values, where)
         if said.kind == declared_columns.COUNT:
             kinds.append(ColumnKind.COUNT)
         elif said.kind == declared_columns.KEY:
             numeric = all(map(numbers.is_number, values))
             kinds.append(ColumnKind.AXIS if numeric else ColumnKind.CATEGORY)
-        elif filled := [value for value in values if value]:
-            kinds.append(_numeric_kind(declared, name, filled, digits, findings))
         else:
             kinds.append(ColumnKind.STATISTIC)
-    _check_ranges(by_name, header, cells)
+            findings += _look_at_measure(name, [value for value in values if value], digits)
     return tuple(kinds), findings
 
 
-def _check_ranges(
-    by_name: Mapping[str, DeclaredColumn], header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]
-) -> None:
-    """Within rows that are alike in all other keys, ranges do not overlap: one could be worked out from others."""
-    keys = [place for place, name in enumerate(header) if by_name[name].kind == declared_columns.KEY]
-    for place in keys:
-        alike: dict[tuple[str, ...], set[str]] = {}
-        for row in cells:
-            alike.setdefault(tuple(row[other] for other in keys if other != place), set()).add(row[place])
-        for used in alike.values():
-            by_name[header[place]].check_apart(used, f"column {header[place]}")
-
-
-def _numeric_kind(
-    declared: Declared, name: str, filled: Sequence[str], digits: int, findings: list[Finding]
-) -> ColumnKind:
+def _look_at_measure(name: str, filled: Sequence[str], digits: int) -> Iterator[Finding]:
     where = f"column {name}"
     # By what would be released: counts written as 3.0 are counts.
-    whole = numbers.whole_once_rounded([value.removeprefix("-") for value in filled], digits)
-    if not declared.is_measure(name):
-        if _AXIS_NAME.fullmatch(name) and not _COUNT_NAME.fullmatch(name) and _steps_evenly(filled):
-            return ColumnKind.AXIS
-        if whole:
-            raise UndeclaredCountError(where=where)
-    if whole:
-        findings.append(
-            Finding("whole-numbers-not-counts", "whole numbers that were declared as a measure", where)
-        )
+    if numbers.whole_once_rounded([value.removeprefix("-") for value in filled], digits):
+        yield Finding("whole-numbers-not-counts", "whole numbers that were declared as a measure", where)
     if _EXTREME_NAME.fullmatch(name):
-        findings.append(Finding("extreme-values", "a minimum or maximum is one person's value", where))
-    return ColumnKind.STATISTIC
-
-
-def _steps_evenly(filled: Sequence[str]) -> bool:
-    """Labels are evenly spaced whatever the patients were; statistics hardly ever are."""
-    values = sorted({Decimal(value) for value in filled})
-    if not 3 <= len(values) <= labels.MAX_LABELS:
-        return False
-    steps = [float(high - low) for low, high in pairwise(values)]
-    return max(steps) - min(steps) <= 1e-6 * max(steps)
+        yield Finding("extreme-values", "a minimum or maximum is one person's value", where)
 
 
 def _search(declared: Declared, header: tuple[str, ...], cells: tuple[tuple[str, ...], ...]) -> list[Finding]:
     """Look for identifiers in every cell, of counts as well."""
     scan = IdentifierScan()
     scan.look_at_names(header, "the header")
+    counting = declared.counting()
     for column, name in enumerate(header):
-        if name in declared.counts:
+        if name in counting:
             scan.look_at_counts((row[column] for row in cells), f"column {name}")
         else:
             scan.look((row[column] for row in cells), f"column {name}")
@@ -352,37 +289,16 @@ def _check_size(table: Table) -> None:
             raise TableTooLargeError(f"{found} {what} where {most} are allowed")
 
 
-def _check_labels(table: Table, sheet: CountSheet, digits: int) -> None:
-    """Every label plain, none empty but beside a total's, and no two rows alike, as their labels would leave."""
-    totals = [sheet.total_columns(row) for row in range(len(table.cells))]
-    for column in table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS):
-        name = table.header[column]
-        needed = [
-            row[column]
-            for row, own in zip(table.cells, totals, strict=True)
-            if row[column] or name not in own
-        ]
-        if table.kinds[column] is ColumnKind.CATEGORY:
-            labels.check_column(needed, f"column {name}")
-        elif not all(needed):
-            raise labels.LabelNotPlainError(where=f"column {name}")
+def _check_labels(table: Table, digits: int) -> None:
+    """Every label plain, and no two rows alike, as their labels would leave."""
+    for column in table.of_kind(ColumnKind.CATEGORY):
+        labels.check_column((row[column] for row in table.cells), f"column {table.header[column]}")
 
     def leaving(column: int, cell: str) -> str:
-        return numbers.rounded(cell, digits) if table.kinds[column] is ColumnKind.AXIS and cell else cell
+        return numbers.rounded(cell, digits) if table.kinds[column] is ColumnKind.AXIS else cell
 
-    # Uneven edges of bins are no axis, but tell rows apart all the same.
-    telling = [
-        column
-        for column, name in enumerate(table.header)
-        if table.kinds[column] in (ColumnKind.CATEGORY, ColumnKind.AXIS)
-        or (table.kinds[column] is ColumnKind.STATISTIC and _AXIS_NAME.fullmatch(name))
-    ]
-    labels.check_rows(
-        [
-            tuple("" if table.header[column] in own else leaving(column, row[column]) for column in telling)
-            for row, own in zip(table.cells, totals, strict=True)
-        ]
-    )
+    telling = table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
+    labels.check_rows([tuple(leaving(column, row[column]) for column in telling) for row in table.cells])
 
 
 def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) -> int:
@@ -390,12 +306,12 @@ def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) ->
     columns = [
         capacity.Column(
             kind=str(kind),
-            counts_people=bounds.counts_people(table.header[column]),
+            said=table.columns[table.header[column]],
             values=tuple(row[column] for row in kept),
         )
         for column, kind in enumerate(table.kinds)
     ]
-    return capacity.table_bits(table.header, columns, rules, table.inputs)
+    return capacity.table_bits(columns, rules, table.inputs)
 
 
 def _neutral_order(table: Table, row: Sequence[str]) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ import pytest
 from hdrs_hpc.broker.workers.airlock.check import check, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts, OutputRulesError
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
-TABLE = Declared("cohort", "table", "cohort.csv", ("n",))
 TEXT = b"site,n,mean\na,4,1.23456\nb,40,2.34567\nc,51,3.45678\n"
+TABLE = declaring.table(TEXT + b"d,74,4.56789\n", name="cohort")
 GRANT = {"reviewers": 2, "table": {"min-count": 10, "round": 5}, "image": {}, "weights": {"keep": "project"}}
 SALT = b"0123456789abcdef"
 
@@ -61,7 +62,12 @@ def test_rules_that_say_nothing_clear_are_refused(bad: dict[str, object]) -> Non
 def test_declaration_round_trips_and_is_bounded() -> None:
     declared = Declared("f", "image", "f.png", (), "cohort", 2048)
     assert Declared.from_dict(json.loads(json.dumps(declared.as_dict()))) == declared
-    for change in ({"max-size": 0}, {"max-size": 1 << 40}, {"counts": ["n", "N"]}):
+    for change in (
+        {"max-size": 0},
+        {"max-size": 1 << 40},
+        {"counts": ["n", "N"]},
+        {"columns": [["n", {}, 1]]},
+    ):
         with pytest.raises(OutputRulesError):
             Declared.from_dict({**declared.as_dict(), **change})
 
@@ -95,7 +101,8 @@ def test_report_names_the_digest_of_what_may_leave_and_says_it_in_sentences() ->
         "1 more count suppressed to protect them.",
         "2 rows removed in which no count was left.",
         "2 numbers rounded: counts to the nearest 5, others to 4 significant digits.",
-        "Whatever it may hide fits into 17 bytes.",
+        "Whatever it may hide fits into 6 bytes.",
+        "n counts n.",
     ]
 
 

@@ -27,12 +27,13 @@ from hdrs_hpc.confined.bubblewrap import Bubblewrap
 from hdrs_hpc.confined.port import Confined, Provider
 from hdrs_hpc.confined.process_limits import ProcessLimits
 from hdrs_hpc.sealing.cipher import SealBrokenError
-from tests.support import narrow
+from tests.support import declaring, narrow
 
 CHECKER = run.checker()
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
-TABLE = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
+TEXT = b"site,n\na,4\nb,40\nc,51\n"
+TABLE = (declaring.table(TEXT), TEXT)
 BROKEN = (Declared("m", "metrics", "m.json"), b"\x80\x04.")
 GIVEN = (TABLE, BROKEN)
 REQUEST = CheckRequest(

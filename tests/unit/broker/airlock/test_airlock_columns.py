@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
@@ -20,14 +21,7 @@ COLUMNS: dict[str, Any] = {"site": {"key": ["north", "south"], "also": ["TOTAL"]
 
 
 def check(data: bytes, columns: dict[str, Any] = COLUMNS, cls: str = "table") -> Checked:
-    declared = Declared(
-        "t",
-        cls,
-        "t.csv",
-        counts=tuple(name for name, said in columns.items() if "count" in said),
-        measures=tuple(name for name, said in columns.items() if "measure" in said),
-        columns=declared_columns.from_dict(columns),
-    )
+    declared = declaring.declared("t", columns, cls=cls)
     assert Declared.from_dict(declared.as_dict()) == declared
     return check_set([(declared, data)], RULES, bytes(16), AMPLE)[0]
 
@@ -103,6 +97,78 @@ def test_the_report_says_what_each_count_counts() -> None:
 
 
 # --- attacks
+
+
+def test_columns_leave_in_the_declared_order() -> None:
+    """Attack: a permutation of eight columns holds 15 bits."""
+    names = ["site", "n", "mean", "n_b", "n_c"]
+    columns = {**COLUMNS, "n_b": COUNT, "n_c": COUNT}
+    rows = [["north", "22", "1.3", "35", "51"], ["south", "38", "-9.9", "36", "52"]]
+    made = set()
+    for order in permutations(range(len(names))):
+        text = "".join(",".join(row[at] for at in order) + "\n" for row in [names, *rows])
+        made.add(check(text.encode(), columns).rebuilt)
+    assert made == {b"site,n,mean,n_b,n_c\nnorth,20,1.25,35,50\nsouth,40,-10,35,50\n"}
+
+
+def test_rows_leave_in_the_order_of_their_keys() -> None:
+    """Attack: rows that differ in nothing but a measure, ordered by the number that is to be sent out."""
+    rows = [b"north,22,1.5\n", b"south,22,1.5\n", b"TOTAL,44,1.5\n"]
+    made = {check(b"site,n,mean\n" + b"".join(order)).rebuilt for order in permutations(rows)}
+    assert made == {b"site,n,mean\nnorth,20,1.5\nsouth,20,1.5\nTOTAL,45,1.5\n"}
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        ("patients", 60),
+        ("patients with at least one scan", 60),
+        ("Different patients of the arm", 60),
+        ("women", 60),
+        ("series of images", 90),
+        ("slides", 90),
+        ("images of patients", 4_000),
+        ("patients' images", 4_000),
+        ("nodules", 4_000),
+        ("patient visits", 4_000),
+    ],
+)
+@pytest.mark.parametrize("name", ["n", "n_patients", "n_slices", "visits"])
+def test_a_count_is_at_most_what_its_words_count_whatever_it_is_called(
+    name: str, words: str, most: int
+) -> None:
+    few = InputFacts(people=60, items=90, instances=4_000, real=True)
+    columns = {name: {"count": words}}
+    for cls, text in (("table", f"{name}\n{{}}\n"), ("metrics", f'{{{{"{name}": {{}}}}}}')):
+        for count, refused in ((most, None), (most + 1, "count-exceeds-inputs")):
+            declared = declaring.declared("t", columns, cls=cls)
+            found = check_set([(declared, text.format(count).encode())], RULES, bytes(16), few)[0].refused
+            assert found == refused
+
+
+def test_slices_called_patients_let_no_row_be_one_patient() -> None:
+    """Attack: the column is called n_patients, and what it counts is a patient's slices."""
+    few = InputFacts(people=500, items=1_500, instances=9_000, real=True)
+    arms = [f"arm {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"] + [f"leg {at}" for at in range(40)]
+    text = "arm,n_patients\n" + "".join(f"{arm},18\n" for arm in arms)
+    for words, refused in (("slices", "rows-finer-than-people"), ("patients", None)):
+        columns = {"arm": {"key": arms}, "n_patients": {"count": words}}
+        declared = declaring.declared("t", columns)
+        assert check_set([(declared, text.encode())], RULES, bytes(16), few)[0].refused == refused
+
+
+def test_a_column_of_another_name_that_counts_the_same_is_no_way_back() -> None:
+    """Attack: two tables of one job, whose margin is called otherwise than the cells that it sums up."""
+    fine = {"site": {"key": ["a", "b", "c"]}, "sex": {"key": ["f", "m"]}, "n": COUNT}
+    coarse = {"site": {"key": ["a", "b", "c"]}, "everybody": COUNT}
+    texts = (
+        b"site,sex,n\na,m,4\na,f,40\nb,m,51\nb,f,62\nc,m,40\nc,f,33\n",
+        b"site,everybody\na,44\nb,113\nc,73\n",
+    )
+    declared = declaring.declared("fine", fine), declaring.declared("coarse", coarse)
+    made = check_set(list(zip(declared, texts, strict=True)), RULES, bytes(16), AMPLE)
+    shown = [(one.rebuilt or b"").decode().split("\n") for one in made]
+    assert "a,f,40" not in shown[0] or "a,45" not in shown[1]
 
 
 RARE: dict[str, Any] = {

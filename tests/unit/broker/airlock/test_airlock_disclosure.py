@@ -18,6 +18,7 @@ from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 SALT = bytes(range(16))
@@ -36,7 +37,7 @@ def release_all(
 ) -> dict[str, list[list[str]]]:
     rules = OutputRules.from_dict({"table": {"min-count": floor, "round": step}})
     artefacts = [
-        (Declared(name, "table", f"{name}.csv", counts), text.encode())
+        (declaring.table(text.encode(), counts, name=name), text.encode())
         for name, (text, counts) in tables.items()
     ]
     made = {}
@@ -339,8 +340,9 @@ def test_two_tables_that_differ_by_one_small_group_cannot_be_subtracted() -> Non
 
 def test_metrics_cannot_undo_a_table() -> None:
     rules = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})
-    table = (Declared("t", "table", "t.csv", ("n",)), b"site,n\na,4\nb,40\nc,51\n")
-    sums = (Declared("m", "metrics", "m.json", ("n",)), b'{"n": 95}')
+    text = b"site,n\na,4\nb,40\nc,51\n"
+    table = (declaring.table(text), text)
+    sums = (Declared("m", "metrics", "m.json", counts=("n",)), b'{"n": 95}')
     checked = check_set([table, sums], rules, SALT, AMPLE)
     assert checked[0].rebuilt == b"site,n\nc,50\n"
 
@@ -349,7 +351,7 @@ def test_metrics_cannot_undo_a_table() -> None:
 def test_table_of_small_counts_alone_releases_none(cells: list[str]) -> None:
     text = "site,n\n" + "".join(f"s{i},{count}\n" for i, count in enumerate(cells))
     checked = check_set(
-        [(Declared("t", "table", "t.csv", ("n",)), text.encode())],
+        [(declaring.table(text.encode()), text.encode())],
         OutputRules.from_dict({"table": {}}),
         SALT,
         AMPLE,
@@ -369,7 +371,7 @@ def test_table_in_which_everything_follows_from_everything_is_refused() -> None:
     """A subtotal and a total without labels: the total is twice the subtotal, whatever is hidden."""
     rules = OutputRules.from_dict({"table": {}})
     text = b"site,n,m\na,1,3\nb,2,3\nc,3,6\nd,6,12\n"
-    checked = check_set([(Declared("t", "table", "t.csv", ("n", "m")), text)], rules, SALT, AMPLE)[0]
+    checked = check_set([(declaring.table(text, ("n", "m")), text)], rules, SALT, AMPLE)[0]
     assert checked.refused == "table-cannot-be-protected"
 
 
@@ -379,8 +381,8 @@ def test_one_unprotectable_table_does_not_take_the_others_with_it() -> None:
     good = b"colour,k\nred,40\nblue,50\n"
     checked = check_set(
         [
-            (Declared("bad", "table", "t.csv", ("n", "m")), bad),
-            (Declared("good", "table", "g.csv", ("k",)), good),
+            (declaring.table(bad, ("n", "m"), name="bad"), bad),
+            (declaring.table(good, ("k",), name="good"), good),
         ],
         rules,
         SALT,
@@ -394,8 +396,9 @@ def test_records_posing_as_a_table_are_refused() -> None:
     lines = ["site,arm,n_people,n_visits,n_all"]
     lines += [f"s{i % 150},a{i // 150},{1 + i % 3},{2 + i % 5},{3 + i % 3 + i % 5}" for i in range(4000)]
     rules = OutputRules.from_dict({"table": {}})
-    declared = Declared("t", "table", "t.csv", ("n_people", "n_visits", "n_all"))
-    checked = check_set([(declared, "\n".join(lines).encode())], rules, SALT, AMPLE)[0]
+    text = "\n".join(lines).encode()
+    declared = declaring.table(text, ("n_people", "n_visits", "n_all"))
+    checked = check_set([(declared, text)], rules, SALT, AMPLE)[0]
     assert checked.refused == "table-too-large-to-protect"
     assert checked.rebuilt is None
 
@@ -403,7 +406,7 @@ def test_records_posing_as_a_table_are_refused() -> None:
 def test_report_says_how_many_but_not_which() -> None:
     rules = OutputRules.from_dict({"table": {}})
     text = b"site,n\nlittle,4\nb,40\nc,51\n"
-    report = check_set([(Declared("t", "table", "t.csv", ("n",)), text)], rules, SALT, AMPLE)[0].report
+    report = check_set([(declaring.table(text), text)], rules, SALT, AMPLE)[0].report
     assert report["repaired"]["counts-suppressed-as-small"] == 1
     assert report["repaired"]["counts-suppressed-to-protect-them"] == 1
     assert "little" not in str(report)

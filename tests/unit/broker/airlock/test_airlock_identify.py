@@ -17,6 +17,7 @@ from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
 from hdrs_hpc.catalogue.outputs.checking.identifiers import is_nhs_number
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {}, "image": {}, "metrics": {}})
@@ -81,7 +82,7 @@ REFUSED = {
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> None:
     checked = check_set(
-        [(Declared("x", cls, "x.csv", ("n",), None, 1 << 20), data)], RULES, bytes(16), AMPLE
+        [(Declared("x", cls, "x.csv", declaring.table(data).columns), data)], RULES, bytes(16), AMPLE
     )[0]
     assert checked.refused == "artefact-type-refused"
     assert "looks like" in checked.report["refusal"]["message"]
@@ -90,16 +91,16 @@ def test_type_is_refused_whatever_class_was_declared(data: bytes, cls: str) -> N
 def test_right_type_under_the_wrong_class_is_mistyped() -> None:
     png = b"\x89PNG\r\n\x1a\n" + bytes(16)
     for cls, data in (("table", png), ("metrics", png), ("image", b"site,n\na,20\n")):
-        checked = check_set([(Declared("x", cls, "x", ("n",)), data)], RULES, bytes(16), AMPLE)[0]
+        checked = check_set(
+            [(Declared("x", cls, "x", declaring.table(data).columns), data)], RULES, bytes(16), AMPLE
+        )[0]
         assert checked.refused == "artefact-mistyped"
 
 
 @pytest.mark.parametrize("header", ["BMI_class", "MZ_group", "BZhome"])
 def test_honest_header_that_begins_like_a_magic_is_a_table(header: str) -> None:
     data = f"{header},n\na,20\nb,30\n".encode()
-    assert (
-        check_set([(Declared("x", "table", "x", ("n",)), data)], RULES, bytes(16), AMPLE)[0].refused is None
-    )
+    assert check_set([(declaring.table(data), data)], RULES, bytes(16), AMPLE)[0].refused is None
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,17 @@ from PIL import Image, PngImagePlugin
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "image": {}})
-BIG_TABLE = (Declared("data", "table", "d.csv", ("n",)), b"bin,n\na,20\nb,30\n")
+
+
+def table(name: str, data: bytes) -> tuple[Declared, bytes]:
+    return declaring.table(data, name=name), data
+
+
+BIG_TABLE = table("data", b"bin,n\na,20\nb,30\n")
 
 
 def check(
@@ -207,15 +214,15 @@ def test_figure_of_a_refused_table_is_refused() -> None:
 
 
 def test_figure_of_a_table_with_suppressed_counts_is_refused() -> None:
-    small = (BIG_TABLE[0], b"bin,n\na,4\nb,30\nc,40\n")
+    small = table("data", b"bin,n\na,4\nb,30\nc,40\n")
     assert check(encoded(picture()), table=small).refused == "image-shows-suppressed"
 
 
 def test_figure_is_refused_when_another_table_has_its_counts_suppressed() -> None:
     """The drawn table has no small count itself, but shows what guards the small count of another."""
     figure = (Declared("fig", "image", "f.png", (), "data", 1 << 20), encoded(picture()))
-    drawn = (Declared("data", "table", "d.csv", ("n",)), b"site,n\nb,40\nc,50\n")
-    whole = (Declared("whole", "table", "w.csv", ("n",)), b"site,n\na,4\nb,40\nc,50\nTotal,94\n")
+    drawn = table("data", b"site,n\nb,40\nc,50\n")
+    whole = table("whole", b"site,n\na,4\nb,40\nc,50\nTotal,94\n")
     checked = check_set([figure, drawn, whole], RULES, bytes(16), AMPLE)
     assert checked[1].rebuilt == b"site,n\nc,50\n"
     assert checked[0].refused == "image-shows-suppressed"

@@ -18,7 +18,10 @@ RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics"
 
 def check(data: bytes, counts: tuple[str, ...] = (), measures: tuple[str, ...] = ()) -> Checked:
     return check_set(
-        [(Declared("m", "metrics", "m.json", counts, measures=measures), data)], RULES, bytes(16), AMPLE
+        [(Declared("m", "metrics", "m.json", counts=counts, measures=measures), data)],
+        RULES,
+        bytes(16),
+        AMPLE,
     )[0]
 
 
@@ -133,7 +136,7 @@ def test_whole_measures_are_declared_and_shown_to_the_reviewers() -> None:
 
 
 def test_counts_of_a_built_in_workload_may_be_absent_and_are_protected_where_they_are() -> None:
-    known = Declared("m", "metrics", "m.json", ("n_patients",), known_counts=("n_slides",))
+    known = Declared("m", "metrics", "m.json", counts=("n_patients",), known_counts=("n_slides",))
     for text, made in (
         (b'{"n_patients":123}', {"n_patients": 125}),
         (b'{"n_patients":123,"n_slides":4}', {"n_patients": 125, "n_slides": None}),
@@ -154,7 +157,7 @@ def test_a_count_is_at_most_what_it_counts() -> None:
         ("n_slices", 4_000, None),
         ("n_slices", 4_001, "count-exceeds-inputs"),
     ):
-        declared = Declared("m", "metrics", "m.json", (name,))
+        declared = Declared("m", "metrics", "m.json", counts=(name,))
         data = json.dumps({name: count}).encode()
         assert check_set([(declared, data)], RULES, bytes(16), few)[0].refused == refused
 

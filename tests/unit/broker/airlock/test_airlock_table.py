@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking import numbers
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import InputFacts
+from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 SALT = bytes(16)
@@ -23,7 +24,7 @@ def check(
     measures: tuple[str, ...] = (),
     inputs: InputFacts = AMPLE,
 ) -> Checked:
-    declared = Declared("t", "table", "t.csv", counts, None, size, measures)
+    declared = declaring.table(data, counts, measures=measures, size=size)
     return check_set([(declared, data)], RULES, SALT, inputs)[0]
 
 
@@ -60,14 +61,7 @@ def check(
         (b"site,n\na,<10\n", "count-not-whole"),
         (b"site,n\na,020\n", "count-not-whole"),
         ("site,n\na,\u0662\u0660\n".encode(), "count-not-whole"),
-        (b"site,m\na,20\n", "table-without-counts"),
-        (b"site,n,n_scans\na,20,3\nb,30,4\n", "undeclared-count"),
-        (b"site,n,n_deaths\na,20,1.0\nb,30,2.0\n", "undeclared-count"),
-        (b"site,n,n_deaths\na,20,1e0\nb,30,2.00001\n", "undeclared-count"),
-        (b"site,n,n_deaths\na,20,1.0\nb,30,15234.5\n", "undeclared-count"),
-        (b"site,n,deaths_count\na,20,\nb,30,0.0\n", "undeclared-count"),
-        (b"site,n,x\na,20,1.5\nb,30,nan\n", "mixed-column"),
-        (b"site,n,x\na,20,1.5\nb,30,Total\n", "mixed-column"),
+        (b"site,m\na,20\n", "columns-not-as-declared"),
         (b"site,n\n" + b"x" * 65 + b",20\n", "free-text-in-table"),
         (b"site,n\nthe patient has had a cough for two weeks now,20\n", "free-text-in-table"),
         (b"site,n\n" + b"".join(b"s%d,20\n" % i for i in range(201)), "free-text-in-table"),
@@ -93,13 +87,37 @@ def test_bad_table_is_refused_by_name(data: bytes, code: str) -> None:
     assert checked.report["refusal"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("n_scans", "3", "4"),
+        ("n_deaths", "1.0", "2.0"),
+        ("n_deaths", "1e0", "2.00001"),
+        ("n_deaths", "1.0", "15234.5"),
+        ("deaths_count", "", "0.0"),
+    ],
+)
+def test_a_column_that_is_not_declared_is_refused(rows: tuple[str, str, str]) -> None:
+    name, one, other = rows
+    columns = {"site": {"key": ["a", "b"]}, "n": {"count": "patients"}}
+    declared = declaring.declared("t", columns)
+    data = f"site,n,{name}\na,20,{one}\nb,30,{other}\n".encode()
+    assert check_set([(declared, data)], RULES, SALT, AMPLE)[0].refused == "columns-not-as-declared"
+
+
+@pytest.mark.parametrize("cell", [b"nan", b"Total"])
+def test_a_measure_that_is_no_number_is_refused(cell: bytes) -> None:
+    checked = check(b"site,n,x\na,20,1.5\nb,30,%s\n" % cell, measures=("x",))
+    assert checked.refused == "cell-outside-its-column"
+
+
 def test_refusal_quotes_nothing_from_the_table() -> None:
     checked = check(b"site,n\n=HYPERLINK(secret-name),20\n")
     assert b"secret" not in checked.report_bytes
 
 
 def test_table_without_declared_counts_is_refused() -> None:
-    assert check(b"site,x\na,1.5\n", counts=()).refused == "table-without-counts"
+    assert check(b"site,x\na,1.5\n", counts=()).refused == "output-rules-malformed"
 
 
 def test_good_table_comes_back_rounded_and_plain() -> None:

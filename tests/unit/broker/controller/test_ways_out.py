@@ -10,13 +10,14 @@ import pytest
 
 from connectors.clusters import ClusterJob, JobPhase
 from hdrs_hpc.broker.controller.steps import collect, purge, release, run, stage, submit
-from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop
+from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, StopFacts, StopStep
 from hdrs_hpc.broker.controller.steps.serve import Choice
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served
 from hdrs_hpc.broker.workers.process import Work
 from hdrs_hpc.core import clock
+from hdrs_hpc.core.errors import SiteError
 
 NOW = clock.from_text("2027-01-15T12:00:00Z")
 JOB = Job(
@@ -211,4 +212,17 @@ def test_purging_kills_keys_before_it_asks_the_cluster_and_removes_last() -> Non
     assert isinstance(purging(live_keys=True, running=("41",), unsettled=True), purge.DestroyKeys)
     assert purging(running=("41",), unsettled=True) == purge.CancelAttempts(at("PURGING"), ("41",))
     assert not isinstance(purging(unsettled=True), purge.Remove)
+    blind = SiteError("the site shows nothing")
+    assert isinstance(purging(live_keys=True, unseen=blind), purge.DestroyKeys)
+    assert purging(unseen=blind) == purge.CancelUnseen(at("PURGING"), (ATTEMPT,), blind)
     assert purging() == purge.Remove(at("PURGING"), (ATTEMPT,))
+
+
+@EVERY_STOP
+def test_what_takes_away_is_decided_without_any_word_of_the_site(stop: Stop) -> None:
+    for state in ("QUEUED", "RUNNING"):
+        assert ends(StopStep().decide(StopFacts(at(state), stop)), state, stop)
+        assert StopStep().decide(StopFacts(at(state), None)) is None
+    purging = purge.Observed(at("PURGING"), (ATTEMPT,), live_keys=True)
+    assert purge.DestroyKeysStep().decide(purging) == purge.DestroyKeys(at("PURGING"), (ATTEMPT,))
+    assert purge.DestroyKeysStep().decide(replace(purging, live_keys=False)) is None

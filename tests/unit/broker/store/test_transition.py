@@ -268,6 +268,9 @@ def test_the_controller_has_a_step_for_every_state_that_goes_on_by_itself() -> N
     going = {name for name, row in states.JOB.items() if row.exits}
     assert job_steps.keys() == going
     assert not controller.JOB_STEPS.keys() & controller.SITE_STEPS.keys(), "each state has one loop"
+    assert controller.TAKING_AWAY_STEPS.keys() == controller.SITE_STEPS.keys(), (
+        "which waits for no site to take away"
+    )
     assert controller.PROJECT_STEPS.keys() == {name for name, row in states.PROJECT.items() if row.exits}
 
 
@@ -286,3 +289,16 @@ def test_a_job_begins_received_and_its_times_are_noted(desk: Desk) -> None:
         assert tx.execute(select(table.c.name)).scalar_one() == PROJECT
     assert (found.state, found.outcome) == ("RECEIVED", None)
     assert found.received_at == found.changed_at
+
+
+def test_what_gives_to_a_job_that_was_ended_meanwhile_is_refused(desk: Desk) -> None:
+    filed = desk.file("job-spec", desk.spec(), "rae").job
+    assert filed is not None
+    with desk.db.write() as tx:
+        seen = jobs.get(tx, filed)
+        jobs.require_unmoved(tx, seen)
+        transition.move(
+            tx, "job", seen.subject, "RECEIVED", "PURGED", outcome="CANCELLED", reason="cancelled"
+        )
+        with pytest.raises(StateMovedError):
+            jobs.require_unmoved(tx, seen)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+import hdrs_hpc
+from connectors.clusters import open_cluster
 from connectors.clusters.settings import ClusterSettings, ClusterSettingsError, ProjectNotOnClusterError
+from hdrs_hpc.sealing.objects.directory import DirectoryStore
+from hdrs_hpc.sealing.objects.sftp import SftpStore
 
 LOCAL = """
 name = "here"
@@ -84,6 +89,45 @@ def test_a_fault_is_refused_and_its_place_named(old: str, new: str, place: str) 
     with pytest.raises(ClusterSettingsError) as caught:
         ClusterSettings.from_toml(SLURM.replace(old, new).encode())
     assert place in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "store"),
+    [
+        (SLURM, "sftp"),
+        ('object-store = "folder"\n' + SLURM, "folder"),
+        (LOCAL, "folder"),
+        ('object-store = "folder"\n' + LOCAL, "folder"),
+    ],
+)
+def test_an_admin_names_the_object_store_or_has_the_usual_one(text: str, store: str) -> None:
+    assert ClusterSettings.from_toml(text.encode()).store == store
+
+
+@pytest.mark.parametrize(("store", "told"), [("sftp", "needs [ssh]"), ("s3", "one of folder, sftp")])
+def test_an_object_store_that_can_not_be_is_refused(store: str, told: str) -> None:
+    with pytest.raises(ClusterSettingsError) as caught:
+        ClusterSettings.from_toml(f'object-store = "{store}"\n{LOCAL}'.encode())
+    assert told in caught.value.message
+
+
+def test_a_cluster_opens_the_store_that_its_settings_name() -> None:
+    folder = open_cluster(
+        ClusterSettings.from_toml(('object-store = "folder"\n' + SLURM).encode()), "lung-fm"
+    )
+    assert isinstance(folder.objects("a"), DirectoryStore)
+    usual = open_cluster(ClusterSettings.from_toml(SLURM.encode()), "lung-fm")
+    assert isinstance(usual.objects("a"), SftpStore)
+
+
+def test_clusters_and_nodes_name_no_store_themselves() -> None:
+    root = Path(hdrs_hpc.__file__).parents[1]
+    stores = re.compile(r"\b(DirectoryStore|SftpStore)\b")
+    folders = (root / "connectors", root / "hdrs_hpc/node")
+    named = [
+        path for folder in folders for path in folder.rglob("*.py") if stores.search(path.read_text("utf-8"))
+    ]
+    assert named == [], "ask OBJECT_STORES in hdrs_hpc/sealing/objects/__init__.py"
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imaging.staging.admission import Judged, Rules
 from imaging.staging.headers import Header
-from imaging.staging.judging import Judged, Rules
 from imaging.staging.tables.columns import Column, parse
 from imaging.staging.tables.headers import TableHeader
 from imaging.staging.tables.task import TableTask

@@ -13,8 +13,8 @@ from imaging.deid.guard import IDENTIFYING
 from imaging.deid.pixels.suspicion import HELD
 from imaging.deid.rules import Patient, Value, age_between
 from imaging.layout import series_path
+from imaging.staging.admission import Judged, Rules
 from imaging.staging.headers import Header
-from imaging.staging.judging import Judged, Rules
 from imaging.staging.radiology import burned_in, faces
 from imaging.staging.radiology.arrays import stored_dtype
 from imaging.staging.radiology.assembly import assemble

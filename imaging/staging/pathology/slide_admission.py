@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from imaging.deid.rules import Patient, Value
+from imaging.staging.admission import Judged, Rules
 from imaging.staging.headers import Header
-from imaging.staging.judging import Judged, Rules
 from imaging.staging.pathology.grouping import group
 from imaging.staging.pathology.headers import SlideHeader, WsmHeader
 from imaging.staging.pathology.slide import Slide, slide_of_file

@@ -1,4 +1,7 @@
-"""A linked table's columns in a grant: which go into a copy, and by which rule."""
+"""A linked table's columns in a grant: which go into a copy, and by which rule.
+
+Columns of outputs are ``catalogue/outputs/columns.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""A made-up kind of workload, and the life of a job of that kind in a copy of the package that has it."""

@@ -1,0 +1,106 @@
+"""``python -m tests.integration.made_up_kind.life FOLDER``: a job from ``spec new`` to the certificate.
+
+Run in a copy of the package that has the kind; so do keyd, the workers and the node, which it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from hdrs_hpc import catalogue
+from hdrs_hpc.broker.filing import bundles
+from hdrs_hpc.broker.store import documents
+from hdrs_hpc.cli.spec import spec
+from hdrs_hpc.core import clock
+from hdrs_hpc.documents.models import JobSpecDraft
+from hdrs_hpc.documents.schema import generate
+from hdrs_hpc.documents.unfilled import PURPOSE
+from hdrs_hpc.protocol import bundle
+from tests.support import proofs
+from tests.support.world import World, world
+
+CONTEXT = """\
+[context]
+trust-root = "trust-root.json"
+grant = "grant.json"
+registrations = ["demo-ct-mr.json", "demo-he.json"]
+code-approvals = []
+person = "okafor"
+[cluster]
+name = "local"
+isolation = "cooperative"
+nodes = 1
+"""
+
+
+def typed(*words: object, fails: int = 0) -> str:
+    """What ``hdrs-hpc spec`` prints."""
+    done = CliRunner().invoke(spec, [str(word) for word in words])
+    assert done.exit_code == fails, (words, done.output, done.exception)
+    return done.output
+
+
+def written_by_a_researcher(w: World, desk: Path) -> Path:
+    """The spec and its code, as ``spec new`` writes them; checked and signed under the project's documents."""
+    outputs = {"reviewers": 2, "metrics": {}}
+    grant = w.signed("grant", w.grant_value(outputs=outputs), "abara", "bell")
+    w.file_raw(grant)
+    (desk / "grant.json").write_bytes(grant)
+    (desk / "trust-root.json").write_bytes(w.root_envelope)
+    with w.ctx.db.read() as tx:
+        for name, accepted in zip(w.versions, documents.of_kind(tx, "dataset-registration"), strict=True):
+            (desk / f"{name}.json").write_bytes(accepted.raw)
+    (desk / "hdrs-hpc.toml").write_text(CONTEXT)
+    file = desk / "first.yaml"
+    typed("new", file, "--kind", "script")
+    before, _ = file.read_text().replace(PURPOSE, "See what is there").split("outputs:")
+    file.write_text(f"{before}outputs:\n  share: {{class: metrics, path: share.json, max-size: 1KiB}}\n")
+    code = bundle.pack(desk / "code")
+    approval = {
+        "schema": "hdrs-hpc/code-approval/1",
+        "project": w.project,
+        "bundle": bundle.digest(code),
+        "reviewer": "chen",
+        "statement": "Read it; it does what its purpose says.",
+        "at": clock.to_text(clock.now()),
+    }
+    approved = w.signed("code-approval", approval, "chen")
+    w.file_raw(approved)
+    (desk / "approval.json").write_bytes(approved)
+    bundles.put(w.ctx.db, code, bundle.digest(code))
+    (desk / "hdrs-hpc.toml").write_text(CONTEXT.replace("[]", '["approval.json"]'))
+    typed("check", file)
+    wrong = desk / "wrong.yaml"
+    wrong.write_text(file.read_text().replace("mine.py", "mine.sh"))
+    findings = json.loads(typed("check", wrong, "--json", fails=3))["findings"]
+    assert [(found["code"], found["where"]) for found in findings] == [("bad-entry", "workload.file")]
+    typed("sign", file, "--key", w.key("okafor"), "--yes")
+    return desk / "first.yaml.signed.json"
+
+
+def main(folder: Path) -> None:
+    assert "ScriptDraftWorkload" in generate(JobSpecDraft)["$defs"]
+    desk = folder / "desk"
+    desk.mkdir()
+    with world(folder / "w", folder / "runtime") as w:
+        job = w.file_raw(written_by_a_researcher(w, desk).read_bytes()).job
+        assert job is not None
+        assert w.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", w.describe()
+        w.review(job)
+        ended = w.run_job(job, "PURGED")
+        assert (ended.outcome, ended.reason) == ("SUCCEEDED", "released"), w.describe()
+        released = {path.name: path.read_bytes() for path in w.home.released_dir(job).glob("*")}
+        contents = [json.loads(raw) for name, raw in released.items() if not name.endswith(".record.json")]
+        assert contents and all(found == {"share": 0.75} for found in contents), released
+        w.close()
+        w.run_until(lambda: w.project_state() == "CLOSED", 60)
+        proofs.check_closed(w)
+    print(f"released {sorted(released)} from {Path(catalogue.__file__).parent}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

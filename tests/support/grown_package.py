@@ -1,0 +1,24 @@
+"""A copy of the package with one more row in a table of the catalogue, for tests of made-up kinds and classes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def copy_with_row(target: Path, table: str, name: str, module: str, before: str) -> None:
+    """Copy our packages to ``target`` with the module ``name`` and its row, above that of ``before``.
+
+    ``table`` is a folder of ``hdrs_hpc/catalogue/`` whose rows are named as ``before`` is: ``weights.CLASS``.
+    """
+    for package in ("hdrs_hpc", "connectors", "imaging"):
+        shutil.copytree(ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = target / "hdrs_hpc/catalogue" / table
+    (folder / f"{name}.py").write_text(module, "utf-8")
+    text = (folder / "__init__.py").read_text("utf-8")
+    row = f"{name}.{before.split('.')[1]}, {before}"
+    grown = text.replace(before, row).replace(f"{table} import ", f"{table} import {name}, ")
+    assert grown.count(name) == text.count(name) + 2, "one import and one row"
+    (folder / "__init__.py").write_text(grown, "utf-8")
