@@ -54,6 +54,7 @@ class Office:
         Pulse.of_controller(
             self.home, stale_after_s=3600
         ).beat()  # web says that a broker without one is not well
+        Pulse.of_keyd(self.home, stale_after_s=3600).beat()
         self.keyd = Keyd.open(self.home)
         self.db = Database(self.home.database)
         lock = threading.Lock()
