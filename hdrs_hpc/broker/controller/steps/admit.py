@@ -15,7 +15,7 @@ from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.policy import job as policy
-from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class AdmitStep:
                 registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
-                project_state="FROZEN" if project.frozen else project.state,
+                project_state=project_stands(project.state, frozen=project.frozen),
                 gpu_hours_used=projects.gpu_hours_used(tx, job.project) + _promised(tx, job),
                 code_approvals=approvals,
                 opt_outs=opt_outs.stated(tx),

@@ -32,6 +32,7 @@ from connectors.clusters.slurm_commands import (
 )
 from hdrs_hpc.core.errors import InternalError
 from hdrs_hpc.documents.models import JobSpec
+from hdrs_hpc.documents.models.job_spec import Resources
 from tests.support.party import SPEC
 
 SITE = SlurmSite(
@@ -298,3 +299,10 @@ def test_a_request_that_could_say_something_else_is_our_bug(change: dict[str, ob
     }
     with pytest.raises(InternalError):
         JobRequest(**(good | change))  # type: ignore[arg-type]
+
+
+def test_a_specs_own_quantities_are_taken_and_said_as_numbers() -> None:
+    asked = Resources.model_validate({"nodes": 1, "cpus-per-task": 2, "mem": "2G", "time": "00:10:00"})
+    request = JobRequest("hdrs-abc", b"x\n", asked.nodes, asked.cpus_per_task, asked.mem, None, asked.time)
+    argv = SbatchCommand(SITE, request).argv()
+    assert "--mem=2048M" in argv and "--time=0:10:00" in argv
