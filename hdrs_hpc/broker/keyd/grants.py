@@ -17,12 +17,14 @@ from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError, NotFoundError
-from hdrs_hpc.documents import owners, trust
+from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.policy.refusals import ConflictOfInterestError, RealDataUnderDemoError, WrongAudienceError
+from hdrs_hpc.policy import granted as policy
+from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.refusals import WrongAudienceError
 from hdrs_hpc.policy.registration import OwnedByOthersError
+from hdrs_hpc.policy.rules import require
 
 
 class GrantOutdatedError(ConflictError):
@@ -53,7 +55,7 @@ class ProjectFrozenError(NotAllowedError):
 
 class ProjectNotInTimeError(NotAllowedError):
     code = "project-not-in-time"
-    meaning = "The project has not begun, or its time to run is over."
+    meaning = "The project's time for reviews or releases is over."
     remedy = "See the grant's dates with `hdrs-hpc project show`."
 
 
@@ -91,12 +93,12 @@ class GrantHolder:
         envelope = Envelope.parse(raw)
         accepted_at = entry_of(logged, "grant-accepted", envelope.digest)
         root = self._roots.current()
-        found = trust.verify(envelope, "grant", root, accepted_at=accepted_at)
+        found = trust.verify(envelope, kinds.GRANT, root, accepted_at=accepted_at)
         grant = found.document
         if grant.audience not in (None, root.document.audience):
             raise WrongAudienceError(f"the grant is for {grant.audience}")
-        if set(found.people) & grant.everyone:
-            raise ConflictOfInterestError("a custodian signed for a project that they work in")
+        require(policy.apart(found.people, grant, "signed the grant"))
+        not_built.require_built(grant)
         about = self._check_registrations(root, found, registrations, logged)
         with self._keys.transaction() as db:
             row = self.row(grant.project)
@@ -138,7 +140,7 @@ class GrantHolder:
         for raw in registrations:
             envelope = Envelope.parse(raw)
             entry = entry_of(logged, "dataset-registered", envelope.digest)
-            found = trust.verify(envelope, "dataset-registration", root, accepted_at=entry)
+            found = trust.verify(envelope, kinds.DATASET_REGISTRATION, root, accepted_at=entry)
             registration = found.document
             owners.require_own(root.document, found.people, registration.owner, registration.name)
             named = granted.document.data.get(registration.name)
@@ -146,7 +148,8 @@ class GrantHolder:
                 raise DatasetNotGrantedError("a registration of something else")
             owned[registration.name] = registration.owner
             if registration.sensitivity == "real":
-                _require_fit_for_real(root.document, registration.name)
+                name = registration.name
+                require(policy.fit_for_real_data(root.document, name, name))
                 real.append(registration.name)
         if set(owned) != set(granted.document.data):
             raise DatasetNotGrantedError("not every dataset came with its registration")
@@ -178,7 +181,9 @@ class GrantHolder:
         if envelope.digest != row["grant_digest"]:
             raise InternalError("keyd's grant is not the one it noted")
         # Judged where the log accepted it: a custodian who retires a key does not take old grants along.
-        return trust.verify(envelope, "grant", self._roots.current(), accepted_at=row["grant_entry"]).document
+        return trust.verify(
+            envelope, kinds.GRANT, self._roots.current(), accepted_at=row["grant_entry"]
+        ).document
 
     def digest(self, project: str) -> str | None:
         """Digest of the grant that keyd holds to."""
@@ -191,10 +196,9 @@ class GrantHolder:
         row = self.row(project)
         if row is None or row["frozen"]:
             raise ProjectFrozenError()
-        if not grant.valid.from_ <= self._now() < grant.valid.run_until:
-            raise ProjectNotInTimeError()
+        require(policy.in_project_time(grant, self._now()))
         for dataset in self.rests_on(project)["real"]:  # the trust root may have changed since
-            _require_fit_for_real(self._roots.current().document, dataset)
+            require(policy.fit_for_real_data(self._roots.current().document, dataset, dataset))
         return grant
 
     def require_collectable(self, project: str) -> Grant:
@@ -258,9 +262,3 @@ def entry_of(logged: list[tuple[int, Entry]], event: str, digest: str) -> int:
         if entry.event == event and entry.subject["document"] == digest:
             return index
     raise GrantNotLoggedError()
-
-
-def _require_fit_for_real(root: TrustRoot, dataset: str) -> None:
-    if root.demo:
-        raise RealDataUnderDemoError(where=dataset)
-    owners.require_two_decide(root, dataset)

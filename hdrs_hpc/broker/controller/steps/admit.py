@@ -69,7 +69,9 @@ class AdmitStep:
             approvals = {}
             for item in documents.of_kind(tx, "code-approval"):
                 approval = item.read(CodeApproval)
-                if approval.project == job.project:
+                # Of several approvals of a bundle one by somebody outside the project is enough.
+                apart = approval.reviewer not in grant.everyone
+                if approval.project == job.project and (apart or approval.bundle not in approvals):
                     approvals[approval.bundle] = approval.reviewer
             facts = Facts(
                 now=broker.now(),
