@@ -1,4 +1,4 @@
-"""The table of the broker's folders in docs/developer.md says what the import contracts hold, row by row."""
+"""The tables of folders in docs/developer.md, row by row: what modules really import, and what the contracts hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("hdrs_hpc", "connectors", "imaging", "benchmarks")
 BROKER = ROOT / "hdrs_hpc/broker"
 PAGE = (ROOT / "docs/developer.md").read_text("utf-8")
 CONTRACTS: dict[str, dict[str, Any]] = {
@@ -23,7 +25,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 def module(path: str) -> str:
     """The module that a path of the table means; those of ``hdrs_hpc`` may leave that out."""
     name = path.removesuffix("/").removesuffix(".py").replace("/", ".")
-    return name if name.split(".")[0] in ("hdrs_hpc", "connectors", "imaging") else f"hdrs_hpc.{name}"
+    return name if name.split(".")[0] in PACKAGES else f"hdrs_hpc.{name}"
 
 
 def table(header: str) -> list[list[str]]:
@@ -63,6 +65,42 @@ def test_what_of_the_broker_a_row_does_not_name_is_forbidden_to_it(folder: str) 
     modules = {path.stem for path in BROKER.glob("*.py")} - {"__init__"}
     parts = {f"hdrs_hpc.broker.{name}" for name in folders | modules}
     assert parts - {module(folder)} - allowed <= forbidden
+
+
+FOLDERS = {row[0]: row[2] for row in table("| folder | what | may import of ours | must not import |")}
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES)
+
+
+def below(name: str, module_: str) -> bool:
+    return module_ == name or module_.startswith(name + ".")
+
+
+def modules_of(cell: str) -> list[str]:
+    """The modules that the code spans of a cell name; a bare file lies beside the folder before it."""
+    first, *others = re.findall(r"`([^`]+)`", cell)
+    beside = [f"hdrs_hpc/catalogue/{other}" if other.endswith(".py") else other for other in others]
+    return [module(path) for path in (first, *beside)]
+
+
+def test_every_folder_has_its_row() -> None:
+    rows = {name for cell in FOLDERS for name in modules_of(cell)}
+    folders = {f"hdrs_hpc.{path.parent.name}" for path in (ROOT / "hdrs_hpc").glob("*/__init__.py")}
+    assert folders | {"connectors", "imaging", "benchmarks"} <= rows
+
+
+@pytest.mark.parametrize("folder", [name for name, allowed in FOLDERS.items() if allowed != "all"])
+def test_a_folder_imports_what_its_row_says_and_nothing_else(folder: str, imports: grimp.ImportGraph) -> None:
+    own = modules_of(folder)
+    allowed = [] if FOLDERS[folder] == "nothing" else modules_of(FOLDERS[folder])
+    inside = {name for name in imports.modules if any(below(one, name) for one in own)}
+    reached = {other for name in inside for other in imports.find_modules_directly_imported_by(name)} - inside
+    strangers = {name for name in reached - {"hdrs_hpc"} if not any(below(one, name) for one in allowed)}
+    assert not strangers
+    assert not [one for one in allowed if not any(below(one, name) for name in reached)], "said, and not used"
 
 
 def test_every_contract_that_the_page_names_is_there() -> None:
