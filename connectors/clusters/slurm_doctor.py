@@ -12,7 +12,7 @@ from connectors.clusters.port import (
     HostKeyMismatchError,
     JobRequest,
 )
-from connectors.clusters.remote import (
+from connectors.clusters.slurm_commands import (
     MemoryTrialCommand,
     SacctCommand,
     SbatchCommand,

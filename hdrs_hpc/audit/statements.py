@@ -16,7 +16,6 @@ from hdrs_hpc.documents.models import (
     Closure,
     CodeApproval,
     DatasetRegistration,
-    Document,
     Grant,
     JobSpec,
     OptOutChange,
@@ -24,6 +23,7 @@ from hdrs_hpc.documents.models import (
     TrustRoot,
 )
 from hdrs_hpc.documents.trust import Verified
+from hdrs_hpc.forms.document import Document
 
 
 class StatementMismatchError(BadDocumentError):

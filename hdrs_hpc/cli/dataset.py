@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from connectors.sources import Source
     from hdrs_hpc.client.pages.layout import Page
-    from hdrs_hpc.documents.models.document import Document
+    from hdrs_hpc.forms.document import Document
 
 
 @click.group()

@@ -12,8 +12,8 @@ from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
-from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
+from hdrs_hpc.forms.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
 from hdrs_hpc.policy.facts import Facts
@@ -118,7 +118,9 @@ def check(
             return SpecReport(path, _not_built(written), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
-        fault = Finding(error.code, ("workload", "bundle"), error.message, error.remedy)
+        missing = isinstance(error, specdraft.InputFileMissingError) and error.where
+        place_of = tuple(missing.split(".")) if missing else ("workload", "bundle")
+        fault = Finding(error.code, place_of, error.message, error.remedy)
         return SpecReport(path, (_locate(fault, lines),), None, place)
     except ProjectUnknownError as error:
         unknown = Finding(error.code, ("project",), error.message, error.remedy)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hdrs_hpc.core.errors import InternalError
 
 if TYPE_CHECKING:
-    from hdrs_hpc.documents.models.document import Document
+    from hdrs_hpc.forms.document import Document
 
 BROKER = "broker"
 ANYONE = "anyone"

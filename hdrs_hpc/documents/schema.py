@@ -15,7 +15,6 @@ from hdrs_hpc.documents.models import (
     Closure,
     CodeApproval,
     DatasetRegistration,
-    Document,
     Grant,
     JobSpec,
     JobSpecDraft,
@@ -23,6 +22,7 @@ from hdrs_hpc.documents.models import (
     OutputDecision,
     TrustRoot,
 )
+from hdrs_hpc.forms.document import Document
 
 WRITTEN: dict[str, type[Document]] = {
     "job-spec": JobSpecDraft,

@@ -16,8 +16,8 @@ from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.models.words import size_text, walltime_text
 from hdrs_hpc.documents.owners import OnePersonDecidesError
+from hdrs_hpc.forms.words import size_text, walltime_text
 from hdrs_hpc.policy import not_built, selection
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy.rules import Broken

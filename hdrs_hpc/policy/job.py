@@ -14,7 +14,7 @@ from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
-from hdrs_hpc.documents.models.words import memory_text, walltime_text
+from hdrs_hpc.forms.words import memory_text, walltime_text
 from hdrs_hpc.policy import granted
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy.facts import Facts

@@ -9,9 +9,9 @@ from typing import Any
 
 from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.messages import Ask
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import KINDS, HdrsError, InternalError, SiteError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 
 ANSWER_TIMEOUT_S = 120.0
 

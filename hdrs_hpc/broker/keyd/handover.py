@@ -1,6 +1,6 @@
 """keyd's half of the hand-over: judge an attempt by its signed documents, bind nodes, seal their orders.
 
-The other two files are ``protocol/handover.py`` (the messages) and ``node/obtain.py`` (the agent's half).
+The other two files are ``protocol/handover.py`` (the messages) and ``node/handover.py`` (the agent's half).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
 from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import trust
@@ -33,7 +33,6 @@ from hdrs_hpc.policy import granted
 from hdrs_hpc.policy.granted import GrantedFacts
 from hdrs_hpc.policy.rules import require
 from hdrs_hpc.protocol import handover as protocol
-from hdrs_hpc.protocol import wire
 
 STAGE_OUT_GRACE = timedelta(minutes=10)
 """How long after its walltime an attempt may take to seal its outputs."""

@@ -29,9 +29,9 @@ from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.keyd.messages import ASKS
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import HdrsError, InternalError, NotAllowedError, SiteError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 
 REAP_EVERY_S = 30.0
 BEAT_EVERY_S = 5.0

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from hdrs_hpc.documents.models.checkpoint import Checkpoint
     from hdrs_hpc.documents.models.closure import Closure
     from hdrs_hpc.documents.models.dataset import DatasetRegistration
-    from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
     from hdrs_hpc.documents.models.grant import Grant
     from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
     from hdrs_hpc.documents.models.login import Login
@@ -28,10 +27,7 @@ _LIES_IN = {
     "Closure": "closure",
     "CodeApproval": "approval",
     "DatasetRegistration": "dataset",
-    "Document": "document",
-    "Finding": "document",
     "Grant": "grant",
-    "InvalidDocumentError": "document",
     "JobSpec": "job_spec",
     "JobSpecDraft": "job_spec",
     "Login": "login",
@@ -47,10 +43,7 @@ __all__ = [
     "Closure",
     "CodeApproval",
     "DatasetRegistration",
-    "Document",
-    "Finding",
     "Grant",
-    "InvalidDocumentError",
     "JobSpec",
     "JobSpecDraft",
     "Login",

@@ -21,12 +21,12 @@ from hdrs_hpc.broker.keyd.grants import (
 from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
 from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
 from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy import refusals
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Probe
 from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts, signed
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed

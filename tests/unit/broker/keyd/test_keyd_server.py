@@ -32,10 +32,9 @@ from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.channel import KeydVersionError
 from hdrs_hpc.broker.keyd.client import KeydRefusedError, KeydUnreachableError, ask
 from hdrs_hpc.broker.keyd.keyd import Keyd
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 from tests.support import narrow
 from tests.support.keyroom import ATTEMPT, KeyRoom, Node
 from tests.support.party import OTHERS

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from connectors.clusters.port import (
     SubmissionRefusedError,
     SubmissionUncertainError,
 )
-from connectors.clusters.remote import (
+from connectors.clusters.slurm import merge
+from connectors.clusters.slurm_commands import (
     SacctCommand,
     SbatchCommand,
     ScancelCommand,
@@ -27,8 +30,10 @@ from connectors.clusters.remote import (
     launch_argv,
     slurm_time,
 )
-from connectors.clusters.slurm import merge
 from hdrs_hpc.core.errors import InternalError
+from hdrs_hpc.documents.models import JobSpec
+from hdrs_hpc.documents.models.job_spec import Resources
+from tests.support.party import SPEC
 
 SITE = SlurmSite(
     bin="/usr/bin",
@@ -44,6 +49,19 @@ REQUEST = JobRequest("hdrs-abc", b"echo hello\n", 2, 16, 64_000, "gpu:4", 7_200)
 
 def said(stdout: bytes = b"", stderr: bytes = b"", code: int = 0) -> Completed:
     return Completed(code, stdout, stderr)
+
+
+def test_sizes_are_taken_as_a_signed_spec_gives_them() -> None:
+    """They remember how a person wrote them."""
+    asked = JobSpec.from_value(SPEC).resources
+    request = JobRequest("hdrs-abc", b"echo", asked.nodes, asked.cpus_per_task, asked.mem, None, asked.time)
+    assert {"--mem=16384M", "--time=2:00:00"} <= set(SbatchCommand(SITE, request).argv())
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5])
+def test_a_size_that_is_none_is_our_mistake(size: Any) -> None:
+    with pytest.raises(InternalError):
+        replace(REQUEST, mem_mb=size)
 
 
 def test_sbatch_states_every_limit_and_leaves_nothing_to_the_environment() -> None:
@@ -281,3 +299,10 @@ def test_a_request_that_could_say_something_else_is_our_bug(change: dict[str, ob
     }
     with pytest.raises(InternalError):
         JobRequest(**(good | change))  # type: ignore[arg-type]
+
+
+def test_a_specs_own_quantities_are_taken_and_said_as_numbers() -> None:
+    asked = Resources.model_validate({"nodes": 1, "cpus-per-task": 2, "mem": "2G", "time": "00:10:00"})
+    request = JobRequest("hdrs-abc", b"x\n", asked.nodes, asked.cpus_per_task, asked.mem, None, asked.time)
+    argv = SbatchCommand(SITE, request).argv()
+    assert "--mem=2048M" in argv and "--time=0:10:00" in argv
