@@ -13,7 +13,9 @@ from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.history import HistoryImpossibleError
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import owners
-from hdrs_hpc.documents.models import Closure, DatasetRegistration, Grant
+from hdrs_hpc.documents.models.closure import Closure
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.documents.trust import ThresholdNotMetError, Verified

@@ -11,8 +11,8 @@ from hdrs_hpc.audit.trust_roots import exact_envelope, load_exact_root
 from hdrs_hpc.audit.verify import VerifiedLog, WrongAudienceError, verify_log
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
-from hdrs_hpc.documents import trust
-from hdrs_hpc.documents.models import Certificate
+from hdrs_hpc.documents import kinds, trust
+from hdrs_hpc.documents.models.certificate import Certificate
 
 REQUIRED_CHECKS = ("keys-gone", "samples-do-not-open", "listings-empty")
 """Checks that every certificate must tell of: keyd has no key, sampled objects do not open, nothing is left."""
@@ -45,7 +45,7 @@ def verify_certificate(
     """
     root = load_exact_root(root_bytes, root_digest)
     envelope = exact_envelope(envelope_bytes, "certificate")
-    verified = trust.verify(envelope, "certificate", root)
+    verified = trust.verify(envelope, kinds.CERTIFICATE, root)
     certificate = verified.document
     if len(envelope.signatures) != 1:
         raise CertificateIncompleteError("a certificate has one signature")

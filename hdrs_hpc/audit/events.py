@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hdrs_hpc.audit.vocabulary import Event, Value
+from hdrs_hpc.documents.kinds import KINDS
 
 
 def _event(
@@ -378,8 +379,13 @@ _SITE = (
     ),
 )
 
-EVENTS: dict[str, Event] = {
-    event.name: event
-    for event in (*_TRUST, *_STATES, *_KEYS, *_COPIES, *_JOBS, *_HANDOVER, *_OUTPUTS, *_ENDS, *_SITE)
-}
+_ROWS = (*_TRUST, *_STATES, *_KEYS, *_COPIES, *_JOBS, *_HANDOVER, *_OUTPUTS, *_ENDS, *_SITE)
+_ACCEPTED = tuple(
+    _document(f"{kind.name}-accepted", kind.name, f"A signed {kind.name} was accepted.", kind.about)
+    for kind in KINDS.values()
+    if kind.filed and kind.name not in {row.document_kind for row in _ROWS}
+)
+"""Of kinds of documents whose entry repeats nothing of the document."""
+
+EVENTS: dict[str, Event] = {event.name: event for event in (*_ROWS, *_ACCEPTED)}
 """Every event by name, in the order of a life; the docs' table is generated from it."""

@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdrs_hpc.audit.authority import Authority
+from hdrs_hpc.audit.contradictions import check_no_contradiction
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import Export, read_export
 from hdrs_hpc.audit.history import CLOCK_TOLERANCE, History
 from hdrs_hpc.audit.merkle import Frontier
 from hdrs_hpc.audit.report import Line, Mark, Report, anchor_line
 from hdrs_hpc.audit.rules import replay
-from hdrs_hpc.audit.statements import check_statement
 from hdrs_hpc.audit.trust_roots import RootChain, exact_envelope, load_exact_root
 from hdrs_hpc.audit.vocabulary import EntryMalformedError
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import Checkpoint, OutputDecision
+from hdrs_hpc.documents.models.checkpoint import Checkpoint
+from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.trust import Verified, VerifiedRoot
 from hdrs_hpc.forms.document import Document
 
@@ -183,14 +184,14 @@ def _verify_documents(log: VerifiedLog, envelopes: dict[int, Envelope]) -> None:
             verified: Verified[Document] = Verified(root.document, root.digest, root.people, envelope.payload)
         else:
             try:
-                verified = trust.verify(envelope, kind, log.chain.in_force(seq), accepted_at=seq)
+                verified = trust.verify(envelope, KINDS[kind], log.chain.in_force(seq), accepted_at=seq)
             except HdrsError as error:
                 error.where = f"entry {seq}, {entry.event}"
                 raise
         audience = getattr(verified.document, "audience", None)
         if audience not in (None, log.given.document.audience):
             raise WrongAudienceError("a document for another broker", where=f"entry {seq}, {entry.event}")
-        check_statement(entry, verified)
+        check_no_contradiction(entry, verified)
         authority.check(entry, verified, log.chain.in_force(seq).document)
         log.documents[verified.digest] = verified
         for person in log.chain.compromised_signers(envelope, seq):
@@ -228,7 +229,7 @@ def _checkpoint(log: VerifiedLog, raw: bytes, where: str) -> Checkpoint:
     size = Checkpoint.from_payload(envelope.payload).size
     root = log.chain.in_force(min(size, len(log.entries)) - 1)
     try:
-        checkpoint = trust.verify(envelope, "checkpoint", root).document
+        checkpoint = trust.verify(envelope, kinds.CHECKPOINT, root).document
     except HdrsError as error:
         error.where = where
         raise

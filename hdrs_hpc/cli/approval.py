@@ -64,11 +64,10 @@ def give(
     from hdrs_hpc.client import filing, signatures
     from hdrs_hpc.client.pages import code_approval
     from hdrs_hpc.core import clock
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.approval import CodeApproval
+    from hdrs_hpc.documents import kinds
 
     session = options.session(context)
-    kind = KINDS["code-approval"]
+    kind = kinds.CODE_APPROVAL
     found, files, size = _bundle(bundle)
     envelope, document = signatures.unsigned(
         kind,
@@ -81,7 +80,6 @@ def give(
             "at": clock.to_text(clock.now()),
         },
     )
-    assert isinstance(document, CodeApproval)
     page = code_approval.page(document, files, size)
     signed = signing.sign_made(kind, envelope, page, how, root=session.root.document, context=context)
     signing.told(filing.file(session, signed), f"approved {found} for {project}", as_json)

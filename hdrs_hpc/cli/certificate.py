@@ -56,7 +56,7 @@ def show(file: Path, as_json: bool) -> None:
     Example: hdrs-hpc certificate show demo-site/certificate.json
     """
     from hdrs_hpc.documents.envelope import Envelope
-    from hdrs_hpc.documents.models import Certificate
+    from hdrs_hpc.documents.models.certificate import Certificate
 
     payload = Envelope.parse(file.read_bytes()).payload
     document = Certificate.from_payload(payload)

@@ -69,12 +69,10 @@ def unfreeze(name: str, reason: str, *, how: options.Signing, context: str | Non
 def sign_further(file: Path, *, how: options.Signing, context: str | None, as_json: bool) -> None:
     """Add a signature to a closure that somebody began, and send it once enough have signed."""
     from hdrs_hpc.client import signatures
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.closure import Closure
+    from hdrs_hpc.documents import kinds
 
     session = options.session(context)
-    envelope, closure = signatures.read(file, KINDS["closure"])
-    assert isinstance(closure, Closure)
+    envelope, closure = signatures.read(file, kinds.CLOSURE)
     _send(session, envelope, closure, file, how, context, as_json)
 
 
@@ -88,13 +86,11 @@ def _sign_and_send(
 ) -> None:
     from hdrs_hpc.client import signatures
     from hdrs_hpc.core import clock, ids
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.closure import Closure
+    from hdrs_hpc.documents import kinds
 
-    kind = KINDS["closure"]
+    kind = kinds.CLOSURE
     value = {"schema": kind.schema, "project": name, "nonce": ids.new_id(26)} | asked
     envelope, closure = signatures.unsigned(kind, value | {"at": clock.to_text(clock.now())})
-    assert isinstance(closure, Closure)
     out = Path(f"{name}.{closure.action}.signed.json")
     _send(session, envelope, closure, out, how, context, as_json)
 
@@ -110,9 +106,9 @@ def _send(
 ) -> None:
     from hdrs_hpc.client import consent
     from hdrs_hpc.client.pages import closure as pages
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
-    kind, root, name = KINDS["closure"], session.root.document, closure.project
+    kind, root, name = kinds.CLOSURE, session.root.document, closure.project
     plan = _plan(session, name) if closure.action in ("close", "revoke") else None
     page = pages.page(closure, plan)
     signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)

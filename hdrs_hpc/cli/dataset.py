@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from connectors.sources import Source
-    from hdrs_hpc.client.pages.layout import Page
-    from hdrs_hpc.forms.document import Document
 
 
 @click.group()
@@ -163,12 +161,12 @@ def register(
     from hdrs_hpc.client import signatures
     from hdrs_hpc.client.pages import dataset_registration
     from hdrs_hpc.core import strict_json
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.dataset import DatasetRegistration, counted
+    from hdrs_hpc.documents import kinds
+    from hdrs_hpc.documents.models.dataset import counted
 
     found = strict_json.loads(scanned.read_bytes()) if scanned else {}
     value = {
-        "schema": KINDS["dataset-registration"].schema,
+        "schema": kinds.DATASET_REGISTRATION.schema,
         "name": name or found.get("name"),
         "owner": owner,
         "kind": kind,
@@ -177,9 +175,8 @@ def register(
         "version": version or found.get("version"),
         "items": items if items is not None else found.get("items"),
     } | ({"issuer": issuer} if issuer else {})
-    document_kind = KINDS["dataset-registration"]
+    document_kind = kinds.DATASET_REGISTRATION
     envelope, made = signatures.unsigned(document_kind, value)
-    assert isinstance(made, DatasetRegistration)
     session = options.session(context)
     page = dataset_registration.page(made)
     root = session.root.document
@@ -205,17 +202,12 @@ def sign(file: Path, how: options.Signing, trust: Path | None, context: str | No
     """
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client.pages import dataset_registration
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.dataset import DatasetRegistration
-
-    def page(document: Document) -> Page:
-        assert isinstance(document, DatasetRegistration)
-        return dataset_registration.page(document)
+    from hdrs_hpc.documents import kinds
 
     signing.sign_file(
-        KINDS["dataset-registration"],
+        kinds.DATASET_REGISTRATION,
         file,
-        page,
+        dataset_registration.page,
         how,
         root=options.root_of(trust, context),
         out=None,
@@ -237,9 +229,9 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
       hdrs-hpc dataset submit north-chest-ct.registration.signed.json
     """
     from hdrs_hpc.cli import signing
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
-    receipt = signing.submit_file(KINDS["dataset-registration"], file, options.session(context))
+    receipt = signing.submit_file(kinds.DATASET_REGISTRATION, file, options.session(context))
     signing.told(receipt, "registered", as_json)
 
 

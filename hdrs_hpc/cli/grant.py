@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.models.grant import Grant
-    from hdrs_hpc.forms.document import Document
 
 
 @click.group()
@@ -99,26 +98,22 @@ def sign(
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import consent
     from hdrs_hpc.client.pages import grant as pages
-    from hdrs_hpc.documents import unfilled
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.grant import Grant
+    from hdrs_hpc.documents import kinds, unfilled
     from hdrs_hpc.policy import not_built
 
     session, root = options.login(context), options.root_of(trust, context)
-    kind = KINDS["grant"]
 
     def further(signed: Envelope) -> tuple[Count, ...]:
         return consent.of_grant(session, root, signed)
 
-    def page(document: Document) -> Page:
-        assert isinstance(document, Grant)
+    def page(document: Grant) -> Page:
         # Before anybody is asked: a draft, or what leads nowhere, would gather signatures for nothing.
         unfilled.require_filled(document.model_dump(mode="json"))
         not_built.require_built(document)
         return pages.page(document, _before(document, session))
 
     signing.sign_file(
-        kind,
+        kinds.GRANT,
         file,
         page,
         how,
@@ -147,15 +142,14 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
     from hdrs_hpc.cli import signing
     from hdrs_hpc.cli.project import standing
     from hdrs_hpc.core.errors import HdrsError
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
     session = options.session(context)
-    receipt = signing.submit_file(KINDS["grant"], file, session)
+    receipt = signing.submit_file(kinds.GRANT, file, session)
     signing.told(receipt, f"the grant for {receipt.project} was accepted", as_json)
     if not as_json:
-        with contextlib.suppress(
-            HdrsError
-        ):  # filing needs no login, looking does; the grant was accepted anyway
+        # Filing needs no login, looking does; the grant was accepted anyway.
+        with contextlib.suppress(HdrsError):
             click.echo(f"  {standing(session.api.get(f'/v1/projects/{receipt.project}'))}")
 
 
@@ -174,12 +168,12 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
     from hdrs_hpc.cli.project import standing
     from hdrs_hpc.client import consent, signatures
     from hdrs_hpc.client.pages import grant as pages
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
     envelope, document = _read(what, context)
     root = options.root_of(trust, context)
     further = consent.of_grant(options.login(context), root, envelope)
-    state = signatures.progress(envelope, KINDS["grant"], root, further)
+    state = signatures.progress(envelope, kinds.GRANT, root, further)
     if as_json:
         show.emit_json(
             {"grant": document.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()}
@@ -248,14 +242,13 @@ def revoke(project: str, reason: str, how: options.Signing, context: str | None,
 def _read(what: str, context: str | None) -> tuple[Envelope, Grant]:
     """A file's grant, or the one in force of a project."""
     from hdrs_hpc.client import signatures
+    from hdrs_hpc.documents import kinds
     from hdrs_hpc.documents.envelope import Envelope as Read
-    from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.grant import Grant as GrantModel
 
     path = Path(what)
     if path.is_file():
-        envelope, document = signatures.read(path, KINDS["grant"])
-        assert isinstance(document, GrantModel)
+        envelope, document = signatures.read(path, kinds.GRANT)
         return envelope, document
     envelope = Read.parse(options.session(context).api.get_bytes(f"/v1/projects/{what}/grant"))
     return envelope, GrantModel.from_payload(envelope.payload)

@@ -219,9 +219,9 @@ def _sign(
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import opt_outs
     from hdrs_hpc.client.pages import opt_out_change
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
-    kind, root = KINDS["opt-out-change"], session.root.document
+    kind, root = kinds.OPT_OUT_CHANGE, session.root.document
     envelope, change = opt_outs.statement(session, before, action, brought, reason)
     page = opt_out_change.page(change, opt_out_change.OptOutsInForce.from_answer(before), patients)
     signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)

@@ -253,12 +253,12 @@ def certificate(name: str, out: Path | None, context: str | None) -> None:
       hdrs-hpc project certificate lung-fm --out certificate.json
     """
     from hdrs_hpc.cli.signing import write
-    from hdrs_hpc.documents import trust
+    from hdrs_hpc.documents import kinds, trust
     from hdrs_hpc.documents.envelope import Envelope
 
     session = options.session(context)
     raw = session.api.get_bytes(f"/v1/projects/{name}/certificate")
-    found = trust.verify(Envelope.parse(raw), "certificate", session.root).document
+    found = trust.verify(Envelope.parse(raw), kinds.CERTIFICATE, session.root).document
     target = out or Path(f"{name}.certificate.json")
     write(target, raw)
     show.done(

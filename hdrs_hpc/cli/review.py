@@ -166,14 +166,14 @@ def decide(
     from hdrs_hpc.cli import signing
     from hdrs_hpc.client import filing, reviews
     from hdrs_hpc.client.pages import output_decision
+    from hdrs_hpc.documents import kinds
     from hdrs_hpc.documents.envelope import Envelope
-    from hdrs_hpc.documents.kinds import KINDS
 
     session = options.session(context)
     found = reviews.one(session, job_id)
     verdicts = _verdicts(found, {"approve": approve, "refuse": refuse, "return": return_})
     document, review = reviews.decision(session, found, verdicts, reason)
-    kind = KINDS["output-decision"]
+    kind = kinds.OUTPUT_DECISION
     envelope = Envelope(kind.payload_type, document.to_payload())
     page, root = output_decision.page(document, review), session.root.document
     signed = signing.sign_made(kind, envelope, page, how, root=root, context=context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from hdrs_hpc.forms.document import Document
 
 
-def sign_file(
-    kind: DocumentKind,
+def sign_file[M: Document](
+    kind: DocumentKind[M],
     path: Path,
-    page: Callable[[Document], Page],
+    page: Callable[[M], Page],
     how: options.Signing,
     *,
     root: TrustRoot | None,
@@ -64,7 +64,7 @@ def sign_file(
 
 
 def sign_made(
-    kind: DocumentKind,
+    kind: DocumentKind[Any],
     envelope: Envelope,
     page: Page,
     how: options.Signing,
@@ -81,7 +81,7 @@ def sign_made(
 
 
 def confirm(
-    kind: DocumentKind,
+    kind: DocumentKind[Any],
     envelope: Envelope,
     page: Page,
     how: options.Signing,
@@ -92,10 +92,10 @@ def confirm(
 ) -> None:
     """Show on standard error who signs what as whom, what it leads to and its digest, and ask."""
     from hdrs_hpc.client import signatures
-    from hdrs_hpc.client.pages.layout import Facts, Section
+    from hdrs_hpc.client.pages.layout import NamedValues, Section
 
     told = signatures.about_signer(kind, envelope, key, root)
-    head = Section(f"You are about to sign: {page.title}", [Facts(told)])
+    head = Section(f"You are about to sign: {page.title}", [NamedValues(told)])
     foot = Section("Digest of exactly what is signed", [envelope.digest])
     show.sections((head, *page.sections, foot), err=True)
     if how.show_json:
@@ -105,7 +105,7 @@ def confirm(
         click.confirm(question, abort=True, err=True)
 
 
-def submit_file(kind: DocumentKind, path: Path, session: Session) -> Receipt:
+def submit_file(kind: DocumentKind[Any], path: Path, session: Session) -> Receipt:
     """File an envelope that lies in a file."""
     from hdrs_hpc.client import filing, signatures
 
@@ -114,7 +114,7 @@ def submit_file(kind: DocumentKind, path: Path, session: Session) -> Receipt:
 
 
 def file_or_pass_on(
-    kind: DocumentKind,
+    kind: DocumentKind[Any],
     envelope: Envelope,
     session: Session,
     *,

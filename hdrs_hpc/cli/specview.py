@@ -10,8 +10,8 @@ from hdrs_hpc.cli import options, signing
 from hdrs_hpc.client.pages import job_spec
 from hdrs_hpc.client.speccheck import SpecReport
 from hdrs_hpc.client.specdraft import DraftedSpec
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy.facts import Facts
 
@@ -50,7 +50,7 @@ def confirm(
     question: str = "Sign this?",
 ) -> None:
     """Show what the spec leads to, as far as the project is known here, and ask."""
-    kind = KINDS["job-spec"]
+    kind = kinds.JOB_SPEC
     unsigned = Envelope(kind.payload_type, drafted.payload)
     page = job_spec.page(drafted.spec, project)
     signing.confirm(kind, unsigned, page, how, key=key, root=root, question=question)

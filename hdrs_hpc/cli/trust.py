@@ -156,17 +156,18 @@ def sign(file: Path, succeeds: Path | None, how: options.Signing, out: Path | No
       hdrs-hpc trust sign root.json --key ~/.ssh/id_ed25519
     """
     from hdrs_hpc.cli import signing
+    from hdrs_hpc.client import signatures
     from hdrs_hpc.client.pages import trust_root as pages
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
-    envelope_root = _document(file)
+    _, envelope_root = signatures.read(file, kinds.TRUST_ROOT)
     before = _before(envelope_root, succeeds)
 
     def further(signed: Envelope) -> tuple[Count, ...]:
         return _missing(before, signed, envelope_root)
 
     signing.sign_file(
-        KINDS["trust-root"],
+        kinds.TRUST_ROOT,
         file,
         lambda _: pages.page(envelope_root, before.document if before else None),
         how,
@@ -194,9 +195,9 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
       hdrs-hpc trust submit root2.json
     """
     from hdrs_hpc.cli import signing
-    from hdrs_hpc.documents.kinds import KINDS
+    from hdrs_hpc.documents import kinds
 
-    receipt = signing.submit_file(KINDS["trust-root"], file, options.session(context))
+    receipt = signing.submit_file(kinds.TRUST_ROOT, file, options.session(context))
     signing.told(receipt, "the trust root is in force", as_json)
 
 
@@ -214,15 +215,15 @@ def show_(file: Path | None, succeeds: Path | None, context: str | None, as_json
     """
     from hdrs_hpc.client import signatures
     from hdrs_hpc.client.pages import trust_root as pages
+    from hdrs_hpc.documents import kinds
     from hdrs_hpc.documents.envelope import Envelope as Read
-    from hdrs_hpc.documents.kinds import KINDS
     from hdrs_hpc.documents.models.trust_root import TrustRoot as RootModel
 
     envelope = Read.parse(file.read_bytes()) if file else options.session(context).root.envelope
     root = RootModel.from_payload(envelope.payload)
     before = _before(root, succeeds)
     further = _missing(before, envelope, root) if file else ()
-    state = signatures.progress(envelope, KINDS["trust-root"], root, further)
+    state = signatures.progress(envelope, kinds.TRUST_ROOT, root, further)
     if as_json:
         show.emit_json({"root": root.model_dump(mode="json"), "digest": envelope.digest, **state.as_dict()})
         return
@@ -298,13 +299,3 @@ def _end_of_log() -> int | None:
     at_hand = options.login(None)
     last = checkpoints.last(at_hand) if at_hand else None
     return last.size if last else None
-
-
-def _document(file: Path) -> TrustRoot:
-    from hdrs_hpc.client import signatures
-    from hdrs_hpc.documents.kinds import KINDS
-    from hdrs_hpc.documents.models.trust_root import TrustRoot as RootModel
-
-    _, document = signatures.read(file, KINDS["trust-root"])
-    assert isinstance(document, RootModel)
-    return document

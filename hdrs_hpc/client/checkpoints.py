@@ -6,7 +6,7 @@ from hdrs_hpc.audit import merkle
 from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.checkpoint import Checkpoint
 
@@ -45,7 +45,7 @@ def last(session: Session) -> Checkpoint | None:
 
 
 def _verified(session: Session, raw: bytes) -> Checkpoint:
-    checkpoint = trust.verify(Envelope.parse(raw), "checkpoint", session.root).document
+    checkpoint = trust.verify(Envelope.parse(raw), kinds.CHECKPOINT, session.root).document
     if checkpoint.audience != session.settings.audience:
         raise LogForkedError("a checkpoint of another broker")
     return checkpoint

@@ -8,9 +8,9 @@ from typing import Any
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.client.signatures import Count, signers
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import owners
+from hdrs_hpc.documents import kinds, owners
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE, KINDS
+from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 
@@ -51,7 +51,7 @@ def of_unfreeze(project: dict[str, Any], root: TrustRoot, envelope: Envelope) ->
     """As many as sign a grant, with every owner among them.  ``project``: as the broker shows it."""
     people = _people(envelope, root)
     owned = {name: data["owner"] for name, data in project["data"].items() if data["owner"] is not None}
-    needed = root.threshold(KINDS["grant"].name)
+    needed = root.threshold(kinds.GRANT.name)
     named = f" ({', '.join(people)})" if people else ""
     enough = Told(f"{len(people)} of {needed} custodians have signed{named}", met=len(people) >= needed)
     return (enough, *owners.consents(root, people, owned))

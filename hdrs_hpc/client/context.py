@@ -18,7 +18,7 @@ from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import owners, trust
+from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.forms.document import Items, Part
 from hdrs_hpc.forms.words import Digest, Gres, MemoryMb, Moment, Name, WalltimeS
@@ -107,17 +107,17 @@ def load(file: Path) -> SpecContext:
     settings = _read_settings(file)
     named = settings.context
     root = trust.load_root(_read(file, named.trust_root), named.root_digest)
-    grant = trust.verify(Envelope.parse(_read(file, named.grant)), "grant", root)
+    grant = trust.verify(Envelope.parse(_read(file, named.grant)), kinds.GRANT, root)
     registrations = {}
     for place in named.registrations:
-        found = trust.verify(Envelope.parse(_read(file, place)), "dataset-registration", root)
+        found = trust.verify(Envelope.parse(_read(file, place)), kinds.DATASET_REGISTRATION, root)
         owners.require_own(root.document, found.people, found.document.owner, found.document.name)
         registrations[found.document.name] = found.document
     owned = {name: registrations[name].owner for name in grant.document.data if name in registrations}
     owners.require_consents(root.document, grant.people, owned)
     approvals = {}
     for place in named.code_approvals:
-        approval = trust.verify(Envelope.parse(_read(file, place)), "code-approval", root)
+        approval = trust.verify(Envelope.parse(_read(file, place)), kinds.CODE_APPROVAL, root)
         results = grant_policy.check_code_approval(approval.document, approval.people[0], grant.document)
         if approval.document.project == grant.document.project and all(item.ok for item in results):
             approvals[approval.document.bundle] = approval.people[0]

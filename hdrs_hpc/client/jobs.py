@@ -10,7 +10,7 @@ from typing import Any
 
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core.errors import BadDocumentError, ConflictError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.release import ReleaseRecord
 
@@ -76,7 +76,9 @@ def _fetch_one(
 ) -> Fetched:
     base = f"/v1/jobs/{job['id']}/artefacts/{_safe(name)}"
     envelope = session.api.get_bytes(f"{base}/record")
-    record: ReleaseRecord = trust.verify(Envelope.parse(envelope), "release-record", session.root).document
+    record: ReleaseRecord = trust.verify(
+        Envelope.parse(envelope), kinds.RELEASE_RECORD, session.root
+    ).document
     if (record.audience, record.project, record.job, record.artefact) != (
         session.settings.audience,
         job["project"],

@@ -10,9 +10,8 @@ from hdrs_hpc.client.http import Api, BrokerAnswerError
 from hdrs_hpc.client.session import ContextUnknownError, Session, Settings
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
-from hdrs_hpc.documents import signing, trust
+from hdrs_hpc.documents import kinds, signing, trust
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.login import Login
 from hdrs_hpc.documents.trust import VerifiedRoot
 
@@ -91,7 +90,7 @@ def _prove(session: Session, key: Path, *, first: bool, root_digest: str | None)
     root = session.refresh_root()
     if root_digest is not None and root_digest not in (root.digest, session.settings.pinned_root):
         raise trust.TrustRootMismatchError(f"the trust root in force is {root.digest}")
-    kind = KINDS["login"]
+    kind = kinds.LOGIN
     payload = Login.from_value(
         {
             "schema": Login.SCHEMA,

@@ -9,8 +9,8 @@ from hdrs_hpc.client import signatures
 from hdrs_hpc.client.http import BrokerAnswerError
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import clock, ids
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.opt_out import OptOutAction, OptOutChange
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
 
@@ -34,7 +34,7 @@ def statement(
     session: Session, before: dict[str, Any], action: OptOutAction, brought: OptOutIds, reason: str | None
 ) -> tuple[Envelope, OptOutChange]:
     """The change that follows ``before``, not signed yet."""
-    kind = KINDS["opt-out-change"]
+    kind = kinds.OPT_OUT_CHANGE
     value: dict[str, Any] = {
         "schema": kind.schema,
         "audience": session.root.document.audience,
@@ -50,5 +50,4 @@ def statement(
     if reason is not None:
         value["reason"] = reason
     envelope, change = signatures.unsigned(kind, value)
-    assert isinstance(change, OptOutChange)
     return envelope, change

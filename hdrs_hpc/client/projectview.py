@@ -18,8 +18,8 @@ from hdrs_hpc.client.session import NotLoggedInError, Session
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import NotFoundError, UsageError
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.policy import refusals
@@ -122,7 +122,7 @@ def _shown(session: Session, project: str) -> dict[str, Any]:
 
 def _grant(session: Session, project: str) -> tuple[Grant, tuple[str, ...]]:
     """The grant in force and who signed it; an altered signature raises."""
-    kind = KINDS["grant"]
+    kind = kinds.GRANT
     envelope = Envelope.parse(session.api.get_bytes(f"/v1/projects/{quote(project, safe='')}/grant"))
     signed_by = signatures.progress(envelope, kind, session.root.document).people
     return Grant.from_payload(envelope.payload), signed_by

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hdrs_hpc.client.pages.output_decision import SeenArtefact, UnderReview
+from hdrs_hpc.client.pages.output_decision import ReviewedJob, SeenArtefact
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import ids, strict_json
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError, UsageError
@@ -77,7 +77,7 @@ def open_artefact(session: Session, review: Mapping[str, Any], name: str) -> Art
 
 def decision(
     session: Session, review: Mapping[str, Any], verdicts: Mapping[str, str], reason: str
-) -> tuple[OutputDecision, UnderReview]:
+) -> tuple[OutputDecision, ReviewedJob]:
     """The document to sign, one verdict for every artefact, bound to the bytes and report seen here; and these."""
     open_ones = [item["name"] for item in review["outputs"] if not item["refused"]]
     unknown, missing = sorted(set(verdicts) - set(open_ones)), sorted(set(open_ones) - set(verdicts))
@@ -108,7 +108,7 @@ def decision(
         SeenArtefact(item.name, item.cls, len(item.content), item.report.get("sentences", ()))
         for item in seen
     ]
-    return made, UnderReview(
+    return made, ReviewedJob(
         str(review["name"]),
         str(review["title"]),
         str(review["purpose"]),

@@ -9,8 +9,8 @@ from typing import Any
 from hdrs_hpc.client import signatures
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import NotFoundError, UsageError
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 
 
@@ -88,8 +88,7 @@ def draft(
         }
     if "broker-keys" not in value:
         raise UsageError("a first trust root needs the broker's keys: --broker-keys FILE, from `broker init`")
-    envelope, document = signatures.unsigned(KINDS["trust-root"], value)
-    assert isinstance(document, TrustRoot)
+    envelope, document = signatures.unsigned(kinds.TRUST_ROOT, value)
     return envelope, document
 
 

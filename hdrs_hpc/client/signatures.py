@@ -82,7 +82,7 @@ class Progress:
         }
 
 
-def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
+def read[M: Document](path: Path, kind: DocumentKind[M]) -> tuple[Envelope, M]:
     """A file of this kind: an envelope, or a draft in strict YAML that becomes one without signatures.
 
     Raises BadDocumentError; for a draft's schema faults all of them, with their lines.
@@ -103,7 +103,7 @@ def read(path: Path, kind: DocumentKind) -> tuple[Envelope, Document]:
     return Envelope(kind.payload_type, strict_json.dumps(value)), document
 
 
-def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | None) -> Envelope:
+def add(envelope: Envelope, kind: DocumentKind[Any], key: Path, root: TrustRoot | None) -> Envelope:
     """The envelope with one signature more.
 
     Raises AlreadySignedError, and what the broker would raise of a signature that counts for nothing: one such
@@ -129,7 +129,7 @@ def add(envelope: Envelope, kind: DocumentKind, key: Path, root: TrustRoot | Non
     return new
 
 
-def _refusal(mine: Signer, kind: DocumentKind, root: TrustRoot) -> HdrsError:
+def _refusal(mine: Signer, kind: DocumentKind[Any], root: TrustRoot) -> HdrsError:
     """Why a signature counts for nothing under ``root``, in the words of the broker."""
     if mine.person is None:
         return SignerUnknownError(f"the key {mine.fingerprint} is not in the trust root")
@@ -143,14 +143,14 @@ def _refusal(mine: Signer, kind: DocumentKind, root: TrustRoot) -> HdrsError:
 
 
 def progress(
-    envelope: Envelope, kind: DocumentKind, root: TrustRoot | None, further: tuple[Count, ...] = ()
+    envelope: Envelope, kind: DocumentKind[Any], root: TrustRoot | None, further: tuple[Count, ...] = ()
 ) -> Progress:
     """Who signed, and how many are needed; every signature is verified, an altered one raises."""
     return Progress(signers(envelope, kind, root), root.threshold(kind.name) if root else None, further)
 
 
 def about_signer(
-    kind: DocumentKind, envelope: Envelope, key: Path, root: TrustRoot | None
+    kind: DocumentKind[Any], envelope: Envelope, key: Path, root: TrustRoot | None
 ) -> list[tuple[str, object]]:
     """Who will sign, as whom, for which broker, each with its name."""
     fingerprint = signing.fingerprint_of(key)
@@ -170,7 +170,7 @@ def about_signer(
     ]
 
 
-def signers(envelope: Envelope, kind: DocumentKind, root: TrustRoot | None) -> tuple[Signer, ...]:
+def signers(envelope: Envelope, kind: DocumentKind[Any], root: TrustRoot | None) -> tuple[Signer, ...]:
     message = envelope.pae()
     holders = (
         {record.fingerprint: (name, record) for name, who in root.people.items() for record in who.keys}
@@ -203,7 +203,7 @@ def _with_line(item: Finding, lines: dict[strict_yaml.Path, int]) -> Finding:
     return Finding(item.code, item.path, text, item.remedy)
 
 
-def unsigned(kind: DocumentKind, value: dict[str, Any]) -> tuple[Envelope, Document]:
+def unsigned[M: Document](kind: DocumentKind[M], value: dict[str, Any]) -> tuple[Envelope, M]:
     """A draft made here, checked as the broker will check it."""
     document = kind.model.from_value(value)
     return Envelope(kind.payload_type, strict_json.dumps(value)), document

@@ -118,9 +118,9 @@ def check(
             return SpecReport(path, _not_built(written), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
-        missing = isinstance(error, specdraft.InputFileMissingError) and error.where
-        place_of = tuple(missing.split(".")) if missing else ("workload", "bundle")
-        fault = Finding(error.code, place_of, error.message, error.remedy)
+        missing = isinstance(error, specdraft.InputFileMissingError)
+        place_in_spec = tuple((error.where or "").split(".")) if missing else ("workload", "bundle")
+        fault = Finding(error.code, place_in_spec, error.message, error.remedy)
         return SpecReport(path, (_locate(fault, lines),), None, place)
     except ProjectUnknownError as error:
         unknown = Finding(error.code, ("project",), error.message, error.remedy)

@@ -11,9 +11,8 @@ from typing import Any
 from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import signing, unfilled
+from hdrs_hpc.documents import kinds, signing, unfilled
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.documents.trust import VerifiedRoot
 from hdrs_hpc.protocol import bundle as bundles
@@ -53,7 +52,7 @@ class DraftedSpec:
 
     def sign(self, key_path: Path) -> Envelope:
         """The envelope, signed with a person's key; asks for passphrase or touch on the terminal."""
-        kind = KINDS["job-spec"]
+        kind = kinds.JOB_SPEC
         return Envelope(kind.payload_type, self.payload, (signing.sign(kind, self.payload, key_path),))
 
 

@@ -11,30 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.documents.models import (
-    Closure,
-    CodeApproval,
-    DatasetRegistration,
-    Grant,
-    JobSpec,
-    JobSpecDraft,
-    OptOutChange,
-    OutputDecision,
-    TrustRoot,
-)
+from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.forms.document import Document
 
-WRITTEN: dict[str, type[Document]] = {
-    "job-spec": JobSpecDraft,
-    "job-spec-signed": JobSpec,
-    "grant": Grant,
-    "trust-root": TrustRoot,
-    "dataset-registration": DatasetRegistration,
-    "code-approval": CodeApproval,
-    "output-decision": OutputDecision,
-    "closure": Closure,
-    "opt-out-change": OptOutChange,
-}
+
+def written() -> dict[str, type[Document]]:
+    """Every document that people write, by the name of its schema file."""
+    found: dict[str, type[Document]] = {}
+    for kind in KINDS.values():
+        if kind.filed:
+            found[kind.name] = kind.draft
+            if kind.draft is not kind.model:
+                found[f"{kind.name}-signed"] = kind.model
+    return found
 
 
 def generate(model: type[Document]) -> dict[str, Any]:
@@ -49,7 +38,7 @@ def files() -> dict[str, bytes]:
     """File name → content of every schema file."""
     return {
         f"{name}.json": (json.dumps(generate(model), indent=2, ensure_ascii=False) + "\n").encode()
-        for name, model in WRITTEN.items()
+        for name, model in written().items()
     }
 
 

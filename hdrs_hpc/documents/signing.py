@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -32,7 +32,7 @@ class SigningFailedError(UsageError):
     remedy = "Try `ssh-keygen -y -f KEY`; with an agent, `ssh-add -L` must list the key."
 
 
-def sign(kind: DocumentKind, payload: bytes, key_path: Path) -> Signature:
+def sign(kind: DocumentKind[Any], payload: bytes, key_path: Path) -> Signature:
     """Sign a payload as a document of ``kind`` with a person's key, and check the result.
 
     ``key_path`` is a private key, or a public one whose private half an ssh-agent or security key holds.
@@ -66,7 +66,7 @@ def fingerprint_of(key_path: Path) -> str | None:
     return words[1] if done.returncode == 0 and len(words) > 1 else None
 
 
-def sign_in_process(kind: DocumentKind, payload: bytes, private: Ed25519PrivateKey) -> Envelope:
+def sign_in_process(kind: DocumentKind[Any], payload: bytes, private: Ed25519PrivateKey) -> Envelope:
     """An envelope signed with one of the broker's own keys."""
     blob = sshsig.sign_ed25519(private, kind.namespace, pae(kind.payload_type, payload))
     keyid = sshsig.fingerprint(sshsig.public_line(private, ""))

@@ -23,9 +23,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.trust_root import KeyRecord, Person, TrustRoot
 from hdrs_hpc.documents.owners import Need
 from hdrs_hpc.documents.trust import SuccessionError, ThresholdNotMetError, VerifiedRoot
@@ -66,7 +65,7 @@ def progress(old: VerifiedRoot | None, envelope: Envelope, new: TrustRoot) -> Pr
 
     Every signature of ``envelope`` is verified; an altered one raises a BadDocumentError.
     """
-    kind = KINDS["trust-root"]
+    kind = kinds.TRUST_ROOT
     keys = frozenset(trust.fingerprints(envelope, kind))
     own = _need(
         "custodians of this trust root", new.thresholds.trust_root, new, new.having("custodian"), keys

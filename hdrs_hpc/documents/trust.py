@@ -11,29 +11,14 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, overload
+from typing import Any
 
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import ANYONE, BROKER, KINDS, DocumentKind
+from hdrs_hpc.documents.kinds import ANYONE, BROKER, TRUST_ROOT, DocumentKind
 from hdrs_hpc.documents.models.trust_root import KeyRecord, TrustRoot
 from hdrs_hpc.forms.document import Document
-
-if TYPE_CHECKING:
-    from hdrs_hpc.documents.models import (
-        Certificate,
-        Checkpoint,
-        Closure,
-        CodeApproval,
-        DatasetRegistration,
-        Grant,
-        JobSpec,
-        Login,
-        OptOutChange,
-        OutputDecision,
-        ReleaseRecord,
-    )
 
 
 class WrongPayloadTypeError(BadDocumentError):
@@ -139,8 +124,7 @@ def load_root(raw: bytes, pinned: str | None) -> VerifiedRoot:
     Raises a BadDocumentError, or a NotAllowedError: trust-root-mismatch, threshold-not-met, unsigned.
     """
     envelope = Envelope.parse(raw)
-    kind = KINDS["trust-root"]
-    _check_type(envelope, kind)
+    _check_type(envelope, TRUST_ROOT)
     if pinned is not None and not hmac.compare_digest(envelope.digest.encode(), pinned.encode()):
         raise TrustRootMismatchError(f"this trust root is {envelope.digest}")
     root = TrustRoot.from_payload(envelope.payload)
@@ -152,100 +136,22 @@ def load_root(raw: bytes, pinned: str | None) -> VerifiedRoot:
     return VerifiedRoot(root, envelope.digest, people, envelope, owners)
 
 
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["dataset-registration"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[DatasetRegistration]: ...
-@overload
-def verify(
-    envelope: Envelope, kind_name: Literal["grant"], root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[Grant]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["code-approval"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[CodeApproval]: ...
-@overload
-def verify(
-    envelope: Envelope, kind_name: Literal["job-spec"], root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[JobSpec]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["output-decision"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[OutputDecision]: ...
-@overload
-def verify(
-    envelope: Envelope, kind_name: Literal["closure"], root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[Closure]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["opt-out-change"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[OptOutChange]: ...
-@overload
-def verify(
-    envelope: Envelope, kind_name: Literal["login"], root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[Login]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["release-record"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[ReleaseRecord]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["certificate"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[Certificate]: ...
-@overload
-def verify(
-    envelope: Envelope,
-    kind_name: Literal["checkpoint"],
-    root: VerifiedRoot,
-    *,
-    accepted_at: int | None = None,
-) -> Verified[Checkpoint]: ...
-@overload
-def verify(
-    envelope: Envelope, kind_name: str, root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[Document]: ...
-def verify(
-    envelope: Envelope, kind_name: str, root: VerifiedRoot, *, accepted_at: int | None = None
-) -> Verified[Document]:
+def verify[M: Document](
+    envelope: Envelope, kind: DocumentKind[M], root: VerifiedRoot, *, accepted_at: int | None = None
+) -> Verified[M]:
     """Check type, signatures, roles and threshold, then parse the exact payload bytes.
 
     ``accepted_at`` is the log entry at which the document was accepted earlier; None judges it as new now.
     Raises a BadDocumentError (altered, malformed) or a NotAllowedError (not by enough of the right people).
     """
-    people = check_signatures(envelope, kind_name, root, accepted_at=accepted_at)
-    document = KINDS[kind_name].model.from_payload(envelope.payload)
-    return Verified(document, envelope.digest, people, envelope.payload)
+    people = check_signatures(envelope, kind, root, accepted_at=accepted_at)
+    return Verified(kind.model.from_payload(envelope.payload), envelope.digest, people, envelope.payload)
 
 
 def check_signatures(
-    envelope: Envelope, kind_name: str, root: VerifiedRoot, *, accepted_at: int | None = None
+    envelope: Envelope, kind: DocumentKind[Any], root: VerifiedRoot, *, accepted_at: int | None = None
 ) -> tuple[str, ...]:
     """As :func:`verify`, without parsing the payload; gives the people who signed."""
-    kind = KINDS[kind_name]
     _check_type(envelope, kind)
     if not envelope.signatures:
         raise UnsignedError(f"the {kind.name} is not signed")
@@ -263,7 +169,7 @@ def check_signatures(
     return tuple(sorted(people))
 
 
-def _person(fingerprint: str, kind: DocumentKind, root: VerifiedRoot, accepted_at: int | None) -> str:
+def _person(fingerprint: str, kind: DocumentKind[Any], root: VerifiedRoot, accepted_at: int | None) -> str:
     owner = root.owner(fingerprint)
     if owner is None:
         raise SignerUnknownError(f"the key {fingerprint} is not in the trust root")
@@ -283,7 +189,7 @@ def _custodians(envelope: Envelope, root: VerifiedRoot) -> tuple[str, ...]:
     if not envelope.signatures:
         raise UnsignedError("the trust root is not signed")
     people = set()
-    for fingerprint in fingerprints(envelope, KINDS["trust-root"]):
+    for fingerprint in fingerprints(envelope, TRUST_ROOT):
         owner = root.owner(fingerprint)
         if owner is None:
             continue
@@ -293,7 +199,7 @@ def _custodians(envelope: Envelope, root: VerifiedRoot) -> tuple[str, ...]:
     return tuple(sorted(people))
 
 
-def fingerprints(envelope: Envelope, kind: DocumentKind) -> list[str]:
+def fingerprints(envelope: Envelope, kind: DocumentKind[Any]) -> list[str]:
     """Fingerprints of the keys that signed, each signature verified; raises on any that does not hold."""
     message = envelope.pae()
     found = []
@@ -307,7 +213,7 @@ def fingerprints(envelope: Envelope, kind: DocumentKind) -> list[str]:
     return found
 
 
-def _check_type(envelope: Envelope, kind: DocumentKind) -> None:
+def _check_type(envelope: Envelope, kind: DocumentKind[Any]) -> None:
     if envelope.payload_type != kind.payload_type:
         raise WrongPayloadTypeError(f"this is not a {kind.name}")
 

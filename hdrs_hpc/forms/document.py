@@ -150,6 +150,16 @@ class Document(Part):
             return f"{said}: {cls.SINCE_BEFORE}"
         return said
 
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        """What an entry of the log that accepts it may repeat, by the names that entries use; ``people``: who signed.
+
+        Whoever verifies a log compares the two.  Here: every field that is one word or number, under its own name.
+        """
+        fields = (
+            (field.alias or name, getattr(self, name)) for name, field in type(self).model_fields.items()
+        )
+        return {name: value for name, value in fields if isinstance(value, str | int | None)}
+
     def to_payload(self) -> bytes:
         """Canonical bytes to be signed; ``from_payload`` gives an equal document back."""
         return strict_json.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True))

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hdrs_hpc.broker.filing import bundles, cancellation
 from hdrs_hpc.broker.store import documents, jobs
 from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.protocol import bundle
 from tests.support import proofs
@@ -35,7 +35,7 @@ def at(hours: float) -> str:
 
 
 def by_key(world: World, value: Any, key: Ed25519PrivateKey) -> bytes:
-    kind = KINDS["job-spec"]
+    kind = kinds.JOB_SPEC
     return sign_in_process(kind, strict_json.dumps(value), key).to_bytes()
 
 
@@ -59,7 +59,7 @@ def signed_over_other_words(world: World) -> bytes:
 
 def signed_as_another_kind(world: World) -> bytes:
     honest = Envelope.parse(world.signed("job-spec", world.spec_value(), "okafor"))
-    return Envelope(KINDS["closure"].payload_type, honest.payload, honest.signatures).to_bytes()
+    return Envelope(kinds.CLOSURE.payload_type, honest.payload, honest.signatures).to_bytes()
 
 
 def expired(world: World) -> bytes:
@@ -106,7 +106,7 @@ def no_envelope(world: World) -> bytes:
 
 
 def a_certificate_of_our_own_making(world: World) -> bytes:
-    return Envelope(KINDS["certificate"].payload_type, b"{}").to_bytes()
+    return Envelope(kinds.CERTIFICATE.payload_type, b"{}").to_bytes()
 
 
 def bundle_never_uploaded(world: World) -> bytes:
@@ -158,7 +158,7 @@ def next_grant(world: World) -> dict[str, Any]:
 def signed_raw(world: World, payload: bytes) -> bytes:
     from hdrs_hpc.documents.signing import sign
 
-    kind = KINDS["job-spec"]
+    kind = kinds.JOB_SPEC
     return (
         Envelope(kind.payload_type, payload)
         .with_signature(sign(kind, payload, world.key("okafor")))
@@ -287,7 +287,7 @@ def test_a_policy_refusal_is_a_job_that_ends_with_the_whole_decision(world: Worl
         broken = {rule["code"] for rule in job.decision["rules"] if not rule["ok"]}
         assert code in broken, (code, broken)
         assert job.reason in broken
-        assert len({rule["rule"] for rule in job.decision["rules"]}) == 19, "kept rules are told too"
+        assert len({rule["rule"] for rule in job.decision["rules"]}) == 26, "kept rules are told too"
 
 
 def test_the_log_of_all_these_refusals_verifies(world: World) -> None:

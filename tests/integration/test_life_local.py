@@ -13,7 +13,7 @@ from hdrs_hpc.broker.reading import staging
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.cli.demo.canaries import read_list
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support import proofs
 from tests.support.world import World, digest
@@ -54,7 +54,7 @@ def check_release(world: World, job: str, name: str) -> dict[str, object]:
     """The record of a released artefact verifies and names exactly its bytes."""
     files = released(world, job)
     root = trust.load_root(world.root_envelope, world.root_digest)
-    record = trust.verify(Envelope.parse(files[f"{name}.record.json"]), "release-record", root).document
+    record = trust.verify(Envelope.parse(files[f"{name}.record.json"]), kinds.RELEASE_RECORD, root).document
     assert record.content == digest(files[name])
     assert (record.job, record.artefact, record.bytes) == (job, name, len(files[name]))
     assert sorted(record.reviewers) == ["chen", "dunne"]

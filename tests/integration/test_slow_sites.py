@@ -159,7 +159,7 @@ def test_a_cancelled_job_loses_its_keys_while_its_site_hangs(make_world) -> None
         world.ctx.ask(m.CreateKey(world.project, "output", name, None, None))
 
     def keys_of(job: str) -> bool:
-        return any(row["holder"] == attempts[job] for row in world.ctx.ask(m.Inspect(world.project))["live"])
+        return any(key.holder == attempts[job] for key in world.ctx.ask(m.Inspect(world.project)).live)
 
     def took_away(job: str) -> bool:
         return world.job(job).state == "PURGING" and not keys_of(job)

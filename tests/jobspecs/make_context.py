@@ -1,7 +1,7 @@
 """Makes ``jobspecs/context/`` and ``jobspecs/hdrs-hpc.toml``: the documents that the examples are judged by.
 
 ``python tests/jobspecs/make_context.py`` makes a key for each person, signs, and forgets the keys.  Run it again
-after a change to the formats or to ``jobspecs/own-code``, and commit what it wrote.
+after a change to the formats, to ``jobspecs/own-code`` or to ``jobspecs/large-code``, and commit what it wrote.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ limits:
   nodes: 8
   time: "24:00:00"
   gpu-hours: 20000
-  bundle-size: 16MiB
+  bundle-size: 16KiB
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
@@ -84,7 +84,7 @@ trust-root = "context/trust-root.json"
 root-digest = "{digest}"
 grant = "context/grant.json"
 registrations = [{registrations}]
-code-approvals = ["context/code-approval.json"]
+code-approvals = ["context/code-approval.json", "context/large-code-approval.json"]
 person = "okafor"
 at = "2027-01-15T12:00:00Z"  # pinned, so that the examples never expire
 gpu-hours-used = 19990
@@ -149,16 +149,17 @@ def main() -> None:
         }
         payload = strict_json.dumps(registration)
         (context / f"{name}.json").write_bytes(signed("dataset-registration", payload, *CUSTODIANS[owner]))
-    approval = {
-        "schema": "hdrs-hpc/code-approval/1",
-        "project": "lung-fm",
-        "bundle": bundle.digest(bundle.pack(JOBSPECS / "own-code")),
-        "reviewer": "dubois",
-        "statement": "Read in full: counts series and writes the declared outputs, nothing else.",
-        "at": "2027-01-10T09:00:00Z",
-    }
-    payload = strict_json.dumps(approval)
-    (context / "code-approval.json").write_bytes(signed("code-approval", payload, "dubois"))
+    for folder, name in (("own-code", "code-approval"), ("large-code", "large-code-approval")):
+        approval = {
+            "schema": "hdrs-hpc/code-approval/1",
+            "project": "lung-fm",
+            "bundle": bundle.digest(bundle.pack(JOBSPECS / folder)),
+            "reviewer": "dubois",
+            "statement": "Read in full: counts series and writes the declared outputs, nothing else.",
+            "at": "2027-01-10T09:00:00Z",
+        }
+        payload = strict_json.dumps(approval)
+        (context / f"{name}.json").write_bytes(signed("code-approval", payload, "dubois"))
     places = ", ".join(f'"context/{name}.json"' for name in REGISTERED)
     text = TOML.format(digest=Envelope.parse(raw_root).digest, registrations=places)
     (JOBSPECS / "hdrs-hpc.toml").write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from hdrs_hpc.audit.entries import Entry
-from hdrs_hpc.broker.filing import accept, opt_out, trust_root
+from hdrs_hpc.broker.filing import accept, opt_out_change, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.keyd import Keyd
@@ -53,7 +53,7 @@ class Desk:
     def opt_out(self, patients: Iterable[str] = (), action: str = "add", **changes: Any) -> dict[str, Any]:
         """A change that follows what is in force; its ids are brought into the data zone."""
         dataset = changes.get("dataset", REGISTRATION["name"])
-        brought, _ = opt_out.put_ids(self.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
+        brought, _ = opt_out_change.put_ids(self.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
         with self.db.read() as tx:
             said = opt_outs.of_dataset(tx, dataset)
         value = OTHERS["opt-out-change"][1] | {

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from hdrs_hpc.broker import setup
-from hdrs_hpc.broker.filing import accept, opt_out, trust_root
+from hdrs_hpc.broker.filing import accept, opt_out_change, trust_root
 from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages
@@ -111,7 +111,7 @@ class Office:
     def state_opt_outs(self, dataset: str, *patients: str) -> None:
         """A custodian's first statement of who opted out."""
         raw = OptOutIds.new(patients).to_bytes()
-        brought, _ = opt_out.put_ids(self.db, self.home, raw, dataset)
+        brought, _ = opt_out_change.put_ids(self.db, self.home, raw, dataset)
         value = OTHERS["opt-out-change"][1] | {"dataset": dataset, "ids": brought.digest}
         self.accept("opt-out-change", value, "ada")
 

@@ -21,7 +21,7 @@ from typing import Any
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import setup, sites
 from hdrs_hpc.broker.controller import loop as controller
-from hdrs_hpc.broker.filing import accept, bundles, opt_out, trust_root
+from hdrs_hpc.broker.filing import accept, bundles, opt_out_change, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home import installed_runtimes as runtime
 from hdrs_hpc.broker.keyd import messages as m
@@ -228,7 +228,9 @@ class World:
     def opt_out_change(self, dataset: str, action: str, patients: Iterable[str] = ()) -> bytes:
         """Bring the ids into the data zone, and sign the change that follows what is in force."""
         before = self.statements(dataset)
-        brought, _ = opt_out.put_ids(self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset)
+        brought, _ = opt_out_change.put_ids(
+            self.ctx.db, self.home, OptOutIds.new(patients).to_bytes(), dataset
+        )
         value = {
             "schema": "hdrs-hpc/opt-out-change/1",
             "audience": "demo-sde",

@@ -23,9 +23,7 @@ from hdrs_hpc.policy.rules import PolicyRefusedError
 class NotForFilingError(BadDocumentError):
     code = "not-for-filing"
     meaning = "Documents of this kind are not filed with the broker."
-    remedy = (
-        "File grants, registrations, opt-out changes, approvals, specs, decisions, closures and trust roots."
-    )
+    remedy = f"These are: {', '.join(FILED)}."
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hdrs_hpc.broker.filing.case import Became, Case, hold
+from hdrs_hpc.broker.filing.grant import tell_keyd as tell_keyd  # of a lifted freeze, as of a grant
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store import checkpoint, documents, log, projects, transition
@@ -10,14 +11,14 @@ from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy import closing as closing_policy
 from hdrs_hpc.policy import grant as grant_policy
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "closure", case.root)
+    found = trust.verify(case.envelope, kinds.CLOSURE, case.root)
     closure = found.document
     project = projects.get(case.tx, closure.project)
     grant = projects.grant_of(case.tx, project)
@@ -58,7 +59,7 @@ def file(case: Case) -> Became:
 
 def tell_keyd_first(db: Database, ask: AskKeyd, envelope: Envelope, raw: bytes) -> None:
     with db.read() as tx:
-        closure = trust.verify(envelope, "closure", documents.current_root(tx)).document
+        closure = trust.verify(envelope, kinds.CLOSURE, documents.current_root(tx)).document
     if closure.action == "unfreeze":
         return  # it gives back, so the log has it first; keyd is told like of a grant
     try:

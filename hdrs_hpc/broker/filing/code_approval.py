@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hdrs_hpc.broker.filing.case import Became, Case, hold
 from hdrs_hpc.broker.store import projects
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.policy import grant as grant_policy
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "code-approval", case.root)
+    found = trust.verify(case.envelope, kinds.CODE_APPROVAL, case.root)
     approval = found.document
     project = projects.get(case.tx, approval.project)
     grant = projects.grant_of(case.tx, project)

@@ -9,14 +9,14 @@ from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.refusals import ProjectNotActiveError
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "grant", case.root)
+    found = trust.verify(case.envelope, kinds.GRANT, case.root)
     grant = found.document
     known = projects.find(case.tx, grant.project)
     if known is not None and known.frozen:

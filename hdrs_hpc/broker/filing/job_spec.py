@@ -9,7 +9,7 @@ from hdrs_hpc.broker.store import jobs, projects, transition
 from hdrs_hpc.broker.store.documents import Accepted
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.policy.refusals import SpecExpiredError, SpecNotYetValidError, WrongAudienceError
 from hdrs_hpc.protocol import bundle
 
@@ -27,7 +27,7 @@ class BundleMissingError(NotFoundError):
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "job-spec", case.root)
+    found = trust.verify(case.envelope, kinds.JOB_SPEC, case.root)
     spec = found.document
     submitter = found.people[0]
     project = projects.get(case.tx, spec.project)

@@ -1,28 +1,20 @@
-"""THE table of documents that people file: each kind with the functions of its module."""
+"""Documents that people file: each kind with the functions of the module here that has its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from sqlalchemy import Connection
 
-from hdrs_hpc.broker.filing import (
-    closure,
-    code_approval,
-    grant,
-    job_spec,
-    opt_out,
-    output_decision,
-    registration,
-    trust_root,
-)
 from hdrs_hpc.broker.filing.case import Became, Case
 from hdrs_hpc.broker.keyd.messages import AskKeyd
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.documents import Accepted
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE
+from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE, KINDS, DocumentKind
+from hdrs_hpc.forms.document import Document
 
 
 def _named_in_it(tx: Connection, known: Accepted) -> Became:
@@ -32,7 +24,7 @@ def _named_in_it(tx: Connection, known: Accepted) -> Became:
 
 @dataclass(frozen=True)
 class FiledKind:
-    """One row.  ``file`` judges the document, stores it and logs it, in one transaction."""
+    """What the module of a kind defines.  ``file`` judges the document, stores it and logs it, in one transaction."""
 
     file: Callable[[Case], Became]
     tell_keyd_first: Callable[[Database, AskKeyd, Envelope, bytes], None] | None = None
@@ -43,13 +35,9 @@ class FiledKind:
     """For the same bytes sent again."""
 
 
-FILED: dict[str, FiledKind] = {
-    "trust-root": FiledKind(trust_root.file, tell_keyd_first=trust_root.tell_keyd_first),
-    "dataset-registration": FiledKind(registration.file),
-    "grant": FiledKind(grant.file, tell_keyd=grant.tell_keyd),
-    "code-approval": FiledKind(code_approval.file),
-    "job-spec": FiledKind(job_spec.file, what_it_became=job_spec.what_it_became),
-    "output-decision": FiledKind(output_decision.file),
-    "closure": FiledKind(closure.file, tell_keyd_first=closure.tell_keyd_first, tell_keyd=grant.tell_keyd),
-    "opt-out-change": FiledKind(opt_out.file, tell_keyd=opt_out.tell_keyd),
-}
+def _filed(kind: DocumentKind[Document]) -> FiledKind:
+    functions = vars(import_module(f"hdrs_hpc.broker.filing.{kind.name.replace('-', '_')}"))
+    return FiledKind(**{name: functions[name] for name in FiledKind.__annotations__ if name in functions})
+
+
+FILED: dict[str, FiledKind] = {kind.name: _filed(kind) for kind in KINDS.values() if kind.filed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hdrs_hpc.broker.store import documents, log
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 
 
@@ -20,7 +20,7 @@ def accept(db: Database, raw: bytes, challenge: str) -> str:
     try:
         with db.read() as tx:
             root = documents.current_root(tx)
-        found = trust.verify(Envelope.parse(raw), "login", root)
+        found = trust.verify(Envelope.parse(raw), kinds.LOGIN, root)
         answer = found.document
         if (answer.audience, answer.challenge) != (root.document.audience, challenge):
             raise ChallengeError()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hdrs_hpc.broker.filing.case import Became, Case, hold
 from hdrs_hpc.broker.store import artefacts, jobs, projects
 from hdrs_hpc.core.errors import ConflictError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.policy import review as review_policy
 
 
@@ -16,7 +16,7 @@ class ReviewNotOpenError(ConflictError):
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "output-decision", case.root)
+    found = trust.verify(case.envelope, kinds.OUTPUT_DECISION, case.root)
     decision, checker = found.document, found.people[0]
     job = jobs.get(case.tx, decision.job)
     if job.state != "IN_REVIEW":

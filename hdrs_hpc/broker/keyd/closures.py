@@ -16,7 +16,7 @@ from hdrs_hpc.broker.keyd.grants import (
 from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.core import clock
-from hdrs_hpc.documents import owners, trust
+from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy.closing import FreezeNotInForceError
 
@@ -42,7 +42,7 @@ class ClosureHolder:
         The ends are moved in the same transaction: if this process dies before it destroys, the next one does.
         """
         root = self._roots.current()
-        found = trust.verify(Envelope.parse(raw), "closure", root)
+        found = trust.verify(Envelope.parse(raw), kinds.CLOSURE, root)
         closure = found.document
         if closure.action == "unfreeze":
             raise GrantNotLoggedError("a freeze is lifted only against proof that the log says so")
@@ -79,7 +79,7 @@ class ClosureHolder:
         envelope = Envelope.parse(raw)
         accepted_at = entry_of(logged, "closure-accepted", envelope.digest)
         root = self._roots.current()
-        found = trust.verify(envelope, "closure", root, accepted_at=accepted_at)
+        found = trust.verify(envelope, kinds.CLOSURE, root, accepted_at=accepted_at)
         closure = found.document
         if closure.action != "unfreeze" or len(found.people) < root.document.thresholds.grant:
             raise trust.ThresholdNotMetError("a freeze is lifted by as many as sign a grant")

@@ -17,7 +17,7 @@ from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError, NotFoundError
-from hdrs_hpc.documents import owners, trust
+from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.policy import granted as policy
@@ -93,7 +93,7 @@ class GrantHolder:
         envelope = Envelope.parse(raw)
         accepted_at = entry_of(logged, "grant-accepted", envelope.digest)
         root = self._roots.current()
-        found = trust.verify(envelope, "grant", root, accepted_at=accepted_at)
+        found = trust.verify(envelope, kinds.GRANT, root, accepted_at=accepted_at)
         grant = found.document
         if grant.audience not in (None, root.document.audience):
             raise WrongAudienceError(f"the grant is for {grant.audience}")
@@ -140,7 +140,7 @@ class GrantHolder:
         for raw in registrations:
             envelope = Envelope.parse(raw)
             entry = entry_of(logged, "dataset-registered", envelope.digest)
-            found = trust.verify(envelope, "dataset-registration", root, accepted_at=entry)
+            found = trust.verify(envelope, kinds.DATASET_REGISTRATION, root, accepted_at=entry)
             registration = found.document
             owners.require_own(root.document, found.people, registration.owner, registration.name)
             named = granted.document.data.get(registration.name)
@@ -181,7 +181,9 @@ class GrantHolder:
         if envelope.digest != row["grant_digest"]:
             raise InternalError("keyd's grant is not the one it noted")
         # Judged where the log accepted it: a custodian who retires a key does not take old grants along.
-        return trust.verify(envelope, "grant", self._roots.current(), accepted_at=row["grant_entry"]).document
+        return trust.verify(
+            envelope, kinds.GRANT, self._roots.current(), accepted_at=row["grant_entry"]
+        ).document
 
     def digest(self, project: str) -> str | None:
         """Digest of the grant that keyd holds to."""

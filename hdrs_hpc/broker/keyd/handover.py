@@ -25,7 +25,7 @@ from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
 from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
@@ -190,7 +190,7 @@ class Handover:
         grant = self._grants.require_giving(ask.project)
         root = self._roots.current()
         envelope = Envelope.parse(ask.spec)
-        found = trust.verify(envelope, "job-spec", root)
+        found = trust.verify(envelope, kinds.JOB_SPEC, root)
         if len(envelope.payload) > MAX_SPEC_BYTES:
             raise protocol.HandoverTooLargeError(
                 f"a signed spec of {len(envelope.payload)} bytes where {MAX_SPEC_BYTES} are carried"
@@ -363,7 +363,7 @@ def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set
     """Who approved the spec's bundle for the project, each in person."""
     bundle, people = spec.workload.bundle, set[str]()
     for raw in ask.code_approvals if bundle is not None else ():
-        found = trust.verify(Envelope.parse(raw), "code-approval", root)
+        found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
         named = (found.document.project, found.document.bundle, (found.document.reviewer,))
         if bundle is not None and named == (ask.project, bundle.digest, found.people):
             people |= set(found.people)

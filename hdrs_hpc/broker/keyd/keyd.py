@@ -24,7 +24,7 @@ from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.certificate import Certificate
@@ -286,7 +286,7 @@ class Keyd:
         approving: set[str] = set()
         digests = []
         for raw in ask.decisions:
-            found = trust.verify(Envelope.parse(raw), "output-decision", root)
+            found = trust.verify(Envelope.parse(raw), kinds.OUTPUT_DECISION, root)
             _require_approval(found.document, record)
             approving |= set(found.people)
             digests.append(found.digest)

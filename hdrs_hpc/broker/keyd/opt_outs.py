@@ -10,7 +10,7 @@ from hdrs_hpc.broker.keyd.keystore import FileKeystore
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import NotAllowedError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy.opt_out import OptOutNotYoursError, OptOutOutdatedError
 from hdrs_hpc.policy.refusals import OptOutChangedError, OptOutNotStatedError, WrongAudienceError
@@ -47,7 +47,7 @@ class OptOutHolder:
             raise OptOutNotLoggedError()
         index, entry = told
         root = self._roots.current()
-        found = trust.verify(envelope, "opt-out-change", root, accepted_at=index)
+        found = trust.verify(envelope, kinds.OPT_OUT_CHANGE, root, accepted_at=index)
         change = found.document
         if change.audience != root.document.audience:
             raise WrongAudienceError(f"the statement is for {change.audience}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
 
-from hdrs_hpc.client.pages.layout import Block, Facts, Page, Section, Table, count
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count
 from hdrs_hpc.documents.models.closure import Closure
 from hdrs_hpc.forms.words import duration_text
 
@@ -90,7 +90,7 @@ _ENDED = (
 def page(closure: Closure, plan: ClosingPlan | None = None) -> Page:
     """``plan``: with ``close`` and ``revoke``, what they destroy."""
     named = [("reason", closure.reason), ("lifts", closure.freeze)]
-    head = Section("Why", [Facts(named)])
+    head = Section("Why", [NamedValues(named)])
     title = _TITLES[closure.action].format(closure.project)
     if closure.action in ("freeze", "unfreeze"):
         said = _FROZEN if closure.action == "freeze" else _UNFROZEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hdrs_hpc.client.pages.layout import Facts, Page, Section, count
+from hdrs_hpc.client.pages.layout import NamedValues, Page, Section, count
 from hdrs_hpc.documents.models.approval import CodeApproval
 
 _MOST_FILES = 30
@@ -20,7 +20,7 @@ def page(approval: CodeApproval, files: Sequence[str], size_bytes: int) -> Page:
             Section(
                 "What you approve",
                 [
-                    Facts(
+                    NamedValues(
                         [
                             ("reviewer", approval.reviewer),
                             ("you state", approval.statement),

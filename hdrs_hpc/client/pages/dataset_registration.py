@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hdrs_hpc.client.pages.layout import Facts, Page, Section
+from hdrs_hpc.client.pages.layout import NamedValues, Page, Section
 from hdrs_hpc.documents.models.dataset import DatasetRegistration, counted
 
 _MEETS = {
@@ -21,7 +21,7 @@ def page(dataset: DatasetRegistration) -> Page:
             Section(
                 "What you register",
                 [
-                    Facts(
+                    NamedValues(
                         [
                             ("dataset", f"{dataset.name}, {dataset.kind}"),
                             ("data are", dataset.sensitivity),

@@ -10,7 +10,7 @@ from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.client.pages.job_spec import selection
 from hdrs_hpc.client.pages.layout import (
     Block,
-    Facts,
+    NamedValues,
     Page,
     Section,
     Table,
@@ -69,7 +69,7 @@ def changes(old: Grant, new: Grant) -> list[Change]:
 
 
 def _about(grant: Grant) -> Block:
-    return Facts(
+    return NamedValues(
         [
             ("for anybody", grant.lay_summary),
             ("approved by", f"{grant.approval.body}, {grant.approval.reference}; {grant.contact}"),
@@ -124,7 +124,7 @@ def _limits(grant: Grant) -> Block:
         "project": "any code of their own, unread, in a sandbox",
     }[grant.workloads.own_code]
     talk = "nodes of a job may talk to each other" if limits.network == "job" else "no network between nodes"
-    return Facts(
+    return NamedValues(
         [
             ("workloads", ", ".join((*grant.workloads.builtin, own_code))),
             ("bundles", f"up to {size_text(limits.bundle_size)}" if limits.bundle_size else None),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from hdrs_hpc.client.pages.layout import Block, Facts, Page, Section, Table, count, listed, moment
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count, listed, moment
 from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact
 from hdrs_hpc.documents.models.selection import DateRange, Values
 from hdrs_hpc.forms.words import memory_text, size_text, walltime_text
-from hdrs_hpc.policy.facts import Facts as ProjectFacts
+from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.job import choose_cluster
 
 
-def page(spec: JobSpec, project: ProjectFacts | None) -> Page:
+def page(spec: JobSpec, project: Facts | None) -> Page:
     """``project``: as far as it is known where this is signed."""
     return Page(
         f"job spec {spec.name} for project {spec.project}",
@@ -46,12 +46,12 @@ def selection(chosen: Mapping[str, Values]) -> str:
     return "; ".join(told) or "all of it"
 
 
-def _title(project: ProjectFacts | None) -> Iterator[str]:
+def _title(project: Facts | None) -> Iterator[str]:
     if project is not None:
         yield f"The project: {project.grant.title}."
 
 
-def _data(spec: JobSpec, project: ProjectFacts | None) -> list[Block]:
+def _data(spec: JobSpec, project: Facts | None) -> list[Block]:
     rows = []
     for name, use in spec.data.items():
         granted = project.grant.data.get(use.dataset) if project else None
@@ -81,10 +81,10 @@ def _workload(spec: JobSpec) -> list[Block]:
         else:
             told = f"{item.file.size:,} bytes from {item.source}, {item.licence}; {item.file.digest}"
             pairs.append((f"input {name}", told))
-    return [Facts(pairs)]
+    return [NamedValues(pairs)]
 
 
-def _resources(spec: JobSpec, project: ProjectFacts | None) -> Block:
+def _resources(spec: JobSpec, project: Facts | None) -> Block:
     asked = spec.resources
     cluster = choose_cluster(spec, project.grant) if project else asked.cluster
     rows: list[tuple[str, object, object]] = [
@@ -103,7 +103,7 @@ def _resources(spec: JobSpec, project: ProjectFacts | None) -> Block:
     return Table(("", "a node", "in all"), rows)
 
 
-def _costs(spec: JobSpec, project: ProjectFacts | None) -> Iterator[str]:
+def _costs(spec: JobSpec, project: Facts | None) -> Iterator[str]:
     asked, time = spec.resources, walltime_text(spec.resources.time)
     jobs = math.prod(len(values) for values in spec.workload.sweep.values())
     times = f"{jobs} jobs × " if jobs > 1 else ""
@@ -122,7 +122,7 @@ def _costs(spec: JobSpec, project: ProjectFacts | None) -> Iterator[str]:
     yield f"{nodes}{count(asked.cpus_per_task, 'CPU')} × {time} = {cpu_hours:,.1f} CPU hours of the site."
 
 
-def _outputs(spec: JobSpec, project: ProjectFacts | None) -> Iterator[Block]:
+def _outputs(spec: JobSpec, project: Facts | None) -> Iterator[Block]:
     rows = []
     for name, output in spec.outputs.items():
         path, most = getattr(output, "path", None), getattr(output, "max_size", None)

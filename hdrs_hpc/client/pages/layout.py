@@ -1,4 +1,4 @@
-"""How a page is laid out: headings, facts, tables, sentences, in lines of plain text that fit the screen."""
+"""How a page is laid out: headings, named values, tables, sentences, in lines of plain text that fit the screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NARROWEST = 8
 
 
 @dataclass(frozen=True)
-class Facts:
+class NamedValues:
     """Names with their values; what is None is left out."""
 
     pairs: Sequence[tuple[str, object]]
@@ -25,7 +25,7 @@ class Table:
     rows: Sequence[Sequence[object]]
 
 
-Block = Facts | Table | str
+Block = NamedValues | Table | str
 """A string is a sentence or more; one that begins with ``- `` is an item of a list."""
 
 
@@ -82,16 +82,16 @@ def last_moment(end: datetime) -> str:
 
 
 def _block(block: Block, width: int) -> Iterator[str]:
-    if isinstance(block, Facts):
-        yield from _facts(block, width)
+    if isinstance(block, NamedValues):
+        yield from _named(block, width)
     elif isinstance(block, Table):
         yield from _table(block, width)
     else:
         yield from _wrapped(block, width)
 
 
-def _facts(facts: Facts, width: int) -> Iterator[str]:
-    shown = [(name, str(value)) for name, value in facts.pairs if value is not None]
+def _named(values: NamedValues, width: int) -> Iterator[str]:
+    shown = [(name, str(value)) for name, value in values.pairs if value is not None]
     names = max((len(name) for name, _ in shown), default=0)
     room = width - names - 2
     for name, value in shown:

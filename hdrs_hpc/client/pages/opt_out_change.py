@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from hdrs_hpc.client.pages.layout import Block, Facts, Page, Section, Table, count
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 
 
@@ -82,7 +82,7 @@ def _stated(change: OptOutChange, before: OptOutsInForce, patients: int) -> Bloc
         "nobody": f"nobody opted out of {change.dataset}"
         + (f"; everybody comes off the list, up to {before.about:,} patients" if before.about else ""),
     }[change.action]
-    return Facts([("statement", said), ("reason", change.reason), ("list of ids", change.ids)])
+    return NamedValues([("statement", said), ("reason", change.reason), ("list of ids", change.ids)])
 
 
 def reached(before: OptOutsInForce) -> list[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hdrs_hpc.client.pages.layout import Block, Facts, Page, Section, count
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, count
 from hdrs_hpc.documents.models.review import ArtefactDecision, OutputDecision, Verdict
 
 
@@ -21,7 +21,7 @@ class SeenArtefact:
 
 
 @dataclass(frozen=True)
-class UnderReview:
+class ReviewedJob:
     """The job whose outputs are decided on."""
 
     name: str
@@ -40,14 +40,14 @@ _SAID: dict[Verdict, str] = {
 }
 
 
-def page(decision: OutputDecision, review: UnderReview) -> Page:
+def page(decision: OutputDecision, review: ReviewedJob) -> Page:
     seen = {item.name: item for item in review.artefacts}
     return Page(
         f"output decision on job {decision.job} of project {decision.project}",
         (
             Section(
                 "What was asked",
-                [Facts([("job", review.name), ("project", review.title), ("purpose", review.purpose)])],
+                [NamedValues([("job", review.name), ("project", review.title), ("purpose", review.purpose)])],
             ),
             *(
                 Section(f"{item.artefact}: {_SAID[item.verdict]}", _one(item, seen))
@@ -61,7 +61,7 @@ def page(decision: OutputDecision, review: UnderReview) -> Page:
 def _one(item: ArtefactDecision, seen: dict[str, SeenArtefact]) -> list[Block]:
     shown = seen[item.artefact]
     return [
-        Facts(
+        NamedValues(
             [
                 ("reason", item.reason),
                 ("class", f"{shown.class_}, {shown.size_bytes:,} bytes"),
@@ -73,7 +73,7 @@ def _one(item: ArtefactDecision, seen: dict[str, SeenArtefact]) -> list[Block]:
     ]
 
 
-def _consequences(decision: OutputDecision, review: UnderReview) -> list[Block]:
+def _consequences(decision: OutputDecision, review: ReviewedJob) -> list[Block]:
     left = review.needed - review.decided - 1
     others = (
         f"{count(left, 'other checker')} {'has' if left == 1 else 'have'}" if left > 0 else "Nobody else has"

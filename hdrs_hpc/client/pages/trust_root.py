@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hdrs_hpc.client.pages.layout import Block, Facts, Page, Section, Table, listed
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, listed
 from hdrs_hpc.documents.models.trust_root import KeyRecord, Person, TrustRoot
 
 
@@ -26,7 +26,7 @@ def page(root: TrustRoot, before: TrustRoot | None = None) -> Page:
 def _rules(root: TrustRoot) -> Block:
     needed = root.thresholds.model_dump(by_alias=True)
     recovery = root.recovery
-    return Facts(
+    return NamedValues(
         [
             ("signatures", ", ".join(f"{kind} {number}" for kind, number in needed.items())),
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hdrs_hpc.forms.document import Document
 from hdrs_hpc.forms.words import Digest, Moment, Name, Prose
@@ -17,3 +17,6 @@ class CodeApproval(Document):
     """Must be the person whose key signs."""
     statement: Prose
     at: Moment
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {**super().in_log(people), "reviewer": people[0]}

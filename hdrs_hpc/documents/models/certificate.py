@@ -6,7 +6,7 @@ attempts whose keys died.  An offline reader checks it against the audit log by 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -137,3 +137,6 @@ class Certificate(Document):
         if self.assurance == "hardware-keystore" and self.keystore.claim != "destroyed":
             fault(BadValueError, "this assurance needs a keystore that destroys keys")
         return self
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {**super().in_log(people), "size": self.log.size, "root": f"sha256:{self.log.root}"}

@@ -19,6 +19,9 @@ class FreezeNotNamedError(BadDocumentError):
 
 class Closure(Document):
     SCHEMA: ClassVar[str] = "hdrs-hpc/closure/2"
+    SINCE_BEFORE: ClassVar[str] = (
+        "since hdrs-hpc/closure/1 lifting a freeze names, under `freeze`, the digest of the closure that froze"
+    )
 
     project: Name
     action: Literal["freeze", "unfreeze", "close", "revoke"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,3 +39,6 @@ class DatasetRegistration(Document):
 
     Equal ids of one issuer are one person in a project, of two issuers two.
     """
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {**super().in_log(people), "dataset": self.name}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, model_validator
 
 from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule
+from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.data_use import DataUse, LegalBasis
 from hdrs_hpc.documents.models.linked_columns import Columns
@@ -200,3 +201,12 @@ class Grant(Document):
     def everyone(self) -> frozenset[str]:
         """Lead and researchers: the people who have an interest in the project."""
         return frozenset((self.people.lead, *self.people.researchers))
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            **super().in_log(people),
+            "signers": list(people),
+            "reviewers": self.outputs.reviewers,
+            "run-until": clock.to_text(self.valid.run_until),
+            "destroy-by": clock.to_text(self.valid.destroy_by),
+        }

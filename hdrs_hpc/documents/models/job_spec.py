@@ -277,3 +277,6 @@ class JobSpec(_SpecFields):
     def _digests(self) -> JobSpec:
         _check_pinned(self.outputs, pinned=True)
         return self
+
+    def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:
+        return {**super().in_log(people), "submitter": people[0]}

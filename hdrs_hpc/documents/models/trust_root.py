@@ -134,16 +134,11 @@ class BrokerKeys(Part):
 
     def of(self, kind_name: str) -> tuple[str, ...]:
         """The lines that may sign documents of this kind."""
-        by_kind = {
-            "checkpoint": self.checkpoint,
-            "release-record": self.release_record,
-            "certificate": self.certificate,
-            "handover-answer": self.handover_answer,
-        }
-        return by_kind.get(kind_name, ())
+        duty = kind_name.replace("-", "_")
+        return tuple(getattr(self, duty)) if duty in type(self).model_fields else ()
 
     def all_lines(self) -> tuple[str, ...]:
-        return (*self.checkpoint, *self.release_record, *self.certificate, *self.handover_answer)
+        return tuple(line for duty in type(self).model_fields for line in self.of(duty))
 
 
 class TrustRoot(Document):

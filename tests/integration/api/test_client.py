@@ -19,8 +19,7 @@ from hdrs_hpc.client.http import Api, BrokerAnswerError, BrokerRefusedError, Bro
 from hdrs_hpc.client.login import RootNotConfirmedError
 from hdrs_hpc.client.session import NotLoggedInError, Session
 from hdrs_hpc.core import clock, strict_json
-from hdrs_hpc.documents import trust
-from hdrs_hpc.documents.kinds import KINDS
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.documents.unfilled import PURPOSE
 from tests.integration.api.conftest import CLUSTER, Open
@@ -135,7 +134,7 @@ def test_a_log_that_was_rewritten_is_an_alarm_and_its_checkpoint_is_not_kept(ope
     private = office.keyd._private("checkpoint")
     for size in (before.size, before.size - 1, before.size + 1, before.size + 1000):
         value = {**strict_json.loads(payload), "size": size}
-        forged = sign_in_process(KINDS["checkpoint"], strict_json.dumps(value), private).to_bytes()
+        forged = sign_in_process(kinds.CHECKPOINT, strict_json.dumps(value), private).to_bytes()
         with office.db.write() as tx:
             log.append(tx, "login-refused", {}, detail={"code": "login-code-wrong"})
         with pytest.raises(checkpoints.LogForkedError):
@@ -215,7 +214,7 @@ def release(opened: Open, **changes: object) -> str:
     for path, new in changes.items():
         value = changed(value, path, new)
     record = sign_in_process(
-        KINDS["release-record"], strict_json.dumps(value), office.keyd._private("release-record")
+        kinds.RELEASE_RECORD, strict_json.dumps(value), office.keyd._private("release-record")
     )
     folder = office.home.released_dir(job)
     folder.mkdir(parents=True)

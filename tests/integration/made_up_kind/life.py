@@ -18,7 +18,7 @@ from hdrs_hpc.broker.filing import bundles
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.core import clock
-from hdrs_hpc.documents.models import JobSpecDraft
+from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.documents.schema import generate
 from hdrs_hpc.documents.unfilled import PURPOSE
 from hdrs_hpc.protocol import bundle

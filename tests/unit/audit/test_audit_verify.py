@@ -10,10 +10,10 @@ import audit_life as make
 import pytest
 from audit_life import Life, digest, root_payload, signed
 
+from hdrs_hpc.audit.contradictions import EntryContradictsError
 from hdrs_hpc.audit.export import ExportInTheWayError, ExportLayoutError, ExportMissingError, write_export
 from hdrs_hpc.audit.history import HistoryImpossibleError
 from hdrs_hpc.audit.report import Mark
-from hdrs_hpc.audit.statements import StatementMismatchError
 from hdrs_hpc.audit.trust_roots import EnvelopeNotExactError, ForeignRootError
 from hdrs_hpc.audit.verify import (
     DocumentAlteredError,
@@ -257,7 +257,7 @@ def test_an_entry_that_misquotes_its_document_is_refused(tmp_path: Path) -> None
         destroy_by="2027-01-30T00:00:00Z",
     )
     life.checkpoint()
-    with pytest.raises(StatementMismatchError, match="reviewers"):
+    with pytest.raises(EntryContradictsError, match="reviewers"):
         verify_dir(life.write(tmp_path / "audit"), life.root, None)
 
 
@@ -324,7 +324,7 @@ class TestReleases:
 
     def test_a_decision_replayed_from_another_job_is_refused(self, tmp_path: Path) -> None:
         life = self._until_review()
-        with pytest.raises(StatementMismatchError, match="job"):
+        with pytest.raises(EntryContradictsError, match="job"):
             self._release(life, tmp_path, ("chen", {}), ("duarte", {"job": "0THER2"}))
 
     def test_a_release_by_one_person_twice_is_refused(self, tmp_path: Path) -> None:

@@ -90,14 +90,15 @@ CLASS = OutputClass(
 '''
 ROOMS = {
     "schema": """
-from hdrs_hpc.documents.models import Grant, JobSpecDraft
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.documents.schema import generate
 assert "TallyDeclaration" in generate(JobSpecDraft)["$defs"]
 assert "tally" in generate(Grant)["$defs"]["OutputRules"]["properties"]
 """,
     "spec check": """
 from party import SPEC, changed
-from hdrs_hpc.documents.models import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.forms.document import InvalidDocumentError
 spec = JobSpec.from_value(changed(SPEC, "outputs/marks", {**MARKS, "digits": "many"}))
 assert JobSpec.from_payload(spec.to_payload()) == spec
@@ -118,7 +119,7 @@ for change, code, where in (
     "spec new and grant draft": """
 from party import GRANT
 from hdrs_hpc.client import grantdraft, spectemplate
-from hdrs_hpc.documents.models import Grant
+from hdrs_hpc.documents.models.grant import Grant
 line = "marks: {class: tally, path: marks.tally, max-size: 1KiB}"
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
 assert line in spectemplate.render("first", grant=granted)
@@ -130,7 +131,10 @@ assert "  tally: {}" in grantdraft.first_version("lung-fm", None)
 from dataclasses import replace
 from datetime import UTC, datetime
 from party import GRANT, ONES, REGISTRATION, SPEC, Party, changed
-from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import job
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 facts = Facts(
@@ -160,14 +164,14 @@ assert codes(open_site) == ["isolation-insufficient"]
     "grant": """
 from party import GRANT
 from hdrs_hpc.client.pages import grant
-from hdrs_hpc.documents.models import Grant
+from hdrs_hpc.documents.models.grant import Grant
 granted = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "tally": {}}})
 assert granted.outputs.rule("tally") is not None
 assert "- tallies: as they are" in grant._outputs(granted)
 """,
     "hand-over": """
 from party import SPEC, changed
-from hdrs_hpc.documents.models import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.models.job_spec import written
 found = written(JobSpec.from_value(changed(SPEC, "outputs/marks", MARKS)).outputs)["marks"]
 assert (found.path, found.max_size) == ("marks.tally", 1024)

@@ -14,8 +14,8 @@ from hdrs_hpc.client.pages import grant as pages
 from hdrs_hpc.client.pages import layout
 from hdrs_hpc.client.session import Session
 from hdrs_hpc.core import strict_json, strict_yaml
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.grant import Grant
 from tests.support.party import GRANT, changed
 
@@ -94,7 +94,7 @@ def test_yaml_of_a_grant_reads_back_as_the_same_value() -> None:
 def test_the_next_version_is_written_in_the_order_in_which_people_read_grants() -> None:
     """Signing sorts keys; a draft that kept that would begin with the approval and end with its title."""
     payload = strict_json.dumps(GRANT)
-    kind = KINDS["grant"]
+    kind = kinds.GRANT
     raw = Envelope(kind.payload_type, payload).to_bytes()
     session = SimpleNamespace(api=SimpleNamespace(get_bytes=lambda path: raw))
     text = grantdraft.next_version(cast(Session, session), "lung-fm")

@@ -180,7 +180,7 @@ def test_a_trust_roots_page_says_who_gains_and_loses_which_role_and_key(party: P
 def test_a_decisions_page_shows_digest_findings_and_what_happens_next() -> None:
     decision = OutputDecision.from_value(OTHERS["output-decision"][1])
     seen = [output_decision.SeenArtefact("cohort", "table", 812, ["2 counts below 10 suppressed."])]
-    review = output_decision.UnderReview("spacing", "Pretraining", "Check spacing", 0, 2, seen)
+    review = output_decision.ReviewedJob("spacing", "Pretraining", "Check spacing", 0, 2, seen)
     text = text_of(output_decision.page(decision, review))
     for said in (
         "cohort: APPROVE",
@@ -195,7 +195,7 @@ def test_a_decisions_page_shows_digest_findings_and_what_happens_next() -> None:
     refused = changed(OTHERS["output-decision"][1], "decisions", [
         {**OTHERS["output-decision"][1]["decisions"][0], "verdict": "refuse"}
     ])  # fmt: skip
-    last = output_decision.UnderReview("spacing", "Pretraining", "Check spacing", 1, 2, seen)
+    last = output_decision.ReviewedJob("spacing", "Pretraining", "Check spacing", 1, 2, seen)
     text = text_of(output_decision.page(OutputDecision.from_value(refused), last))
     assert "None of these artefacts leaves" in text and "Nobody else has to decide" in text
 
@@ -271,6 +271,6 @@ def test_names_as_long_as_they_may_be_fit_the_screen(party: Party, width: int) -
 
 def test_nothing_on_a_page_rewrites_the_screen() -> None:
     seen = [output_decision.SeenArtefact("cohort", "table", 812, ["\x1b[2Jall is well\u202e"])]
-    review = output_decision.UnderReview("spacing", "Pretraining", "Check spacing", 0, 2, seen)
+    review = output_decision.ReviewedJob("spacing", "Pretraining", "Check spacing", 0, 2, seen)
     page = output_decision.page(OutputDecision.from_value(OTHERS["output-decision"][1]), review)
     assert all(line.isprintable() for line in lines_of(page))

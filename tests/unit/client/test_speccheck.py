@@ -16,9 +16,10 @@ from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.client import context, speccheck, specdraft, spectemplate
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.models import Grant, JobSpec
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.protocol import bundle
 
 SPEC = """\
@@ -258,7 +259,7 @@ def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
     value["people"]["rae"]["keys"] = [(tmp_path / "key.pub").read_text().strip()]
     root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
     envelope = specdraft.build(home / "work/spec.yaml", root).sign(key)
-    found = trust.verify(Envelope.parse(envelope.to_bytes()), "job-spec", root)
+    found = trust.verify(Envelope.parse(envelope.to_bytes()), kinds.JOB_SPEC, root)
     assert found.people == ("rae",)
 
 

@@ -12,9 +12,11 @@ from party import SPEC as SPEC_OF_TABLES
 
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import Grant, JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.dataset import counted
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.forms.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
@@ -136,6 +138,16 @@ def test_a_grant_of_the_version_before_is_told_what_to_change():
     assert "must be hdrs-hpc/grant/2" in message
     for field in ("lay-summary", "legal-basis", "use", "contact", "limits.bundle-size"):
         assert field in message
+
+
+@pytest.mark.parametrize(
+    "kind", [row for row in KINDS.values() if row.version > 1 and row.model_place], ids=lambda row: row.name
+)
+def test_every_format_with_a_version_before_tells_what_changed(kind):
+    older = f"hdrs-hpc/{kind.name}/{kind.version - 1}"
+    with pytest.raises(InvalidDocumentError) as caught:
+        kind.model.from_value({"schema": older})
+    assert f"since {older} " in caught.value.findings[0].message
 
 
 @pytest.mark.parametrize("schema", ["hdrs-hpc/grant/3", "hdrs-hpc/job-spec/1", 1, None])
@@ -341,23 +353,23 @@ def test_the_rules_of_a_table_s_columns_survive_the_way_to_bytes_and_back():
 
 def test_a_certificate_is_not_issued_while_a_check_fails():
     value = changed(OTHERS["certificate"][1], "checks/0/result", "failed")
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "")]
 
 
 def test_a_certificate_that_can_prove_everything_is_not_believed():
     value = changed(OTHERS["certificate"][1], "cannot-prove", [])
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "cannot-prove")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "cannot-prove")]
 
 
 def test_a_keystore_that_only_unlinks_gives_no_hardware_assurance():
     value = changed(OTHERS["certificate"][1], "assurance", "hardware-keystore")
-    assert _codes(KINDS["certificate"].model, value) == [("bad-value", "")]
+    assert _codes(kinds.CERTIFICATE.model, value) == [("bad-value", "")]
 
 
 def test_an_artefact_is_decided_once():
     value = OTHERS["output-decision"][1]
     twice = {**value, "decisions": value["decisions"] * 2}
-    assert _codes(KINDS["output-decision"].model, twice) == [("bad-value", "")]
+    assert _codes(kinds.OUTPUT_DECISION.model, twice) == [("bad-value", "")]
 
 
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "handover-answer"])
@@ -438,13 +450,13 @@ def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
 
 def test_every_kind_of_document_has_its_own_type_and_namespace():
     assert len({kind.payload_type for kind in KINDS.values()}) == len(KINDS) == 13
-    assert KINDS["grant"].payload_type == "application/vnd.hdrs-hpc.grant+json"
-    assert KINDS["grant"].namespace == "hdrs-hpc/grant@1"
+    assert kinds.GRANT.payload_type == "application/vnd.hdrs-hpc.grant+json"
+    assert kinds.GRANT.namespace == "hdrs-hpc/grant@1"
     assert {name for name, kind in KINDS.items() if kind.role == "broker"} == set(DUTIES)
 
 
 def test_a_registration_states_where_data_lie():
-    assert _codes(KINDS["dataset-registration"].model, changed(REGISTRATION, "source/type", "ftp")) == [
+    assert _codes(kinds.DATASET_REGISTRATION.model, changed(REGISTRATION, "source/type", "ftp")) == [
         ("bad-value", "source")
     ]
 

@@ -8,11 +8,10 @@ import subprocess
 
 import pytest
 
-from hdrs_hpc.documents import signing, sshsig
+from hdrs_hpc.documents import kinds, signing, sshsig
 from hdrs_hpc.documents.envelope import pae
-from hdrs_hpc.documents.kinds import KINDS
 
-KIND = KINDS["closure"]
+KIND = kinds.CLOSURE
 
 
 def _key(path, passphrase="", *options):

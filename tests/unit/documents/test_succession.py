@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import sshsig, succession, trust
+from hdrs_hpc.documents import kinds, sshsig, succession, trust
 from hdrs_hpc.documents.trust import VerifiedRoot
 from tests.support.party import Party
 
@@ -332,10 +332,10 @@ def test_a_compromised_key_is_not_used_from_its_entry_on(party, old):
 
     new = root(party, replaced(party, old, mark="compromised"), "ada", "gil", "hue", NEW)
     grant = party.sign("grant", GRANT, "ada", "bob")
-    assert trust.verify(grant, "grant", new, accepted_at=ENTRY - 1).people == ("ada", "bob")
+    assert trust.verify(grant, kinds.GRANT, new, accepted_at=ENTRY - 1).people == ("ada", "bob")
     for entry in (ENTRY, ENTRY + 1, None):
         with pytest.raises(trust.KeyCompromisedError):
-            trust.verify(grant, "grant", new, accepted_at=entry)
+            trust.verify(grant, kinds.GRANT, new, accepted_at=entry)
 
 
 # --- what is missing

@@ -13,7 +13,7 @@ from party import GRANT, REGISTRATION, SPEC, changed
 
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import sshsig, succession, trust
+from hdrs_hpc.documents import kinds, sshsig, succession, trust
 from hdrs_hpc.documents.envelope import Envelope, Signature
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign, sign_in_process
@@ -32,7 +32,7 @@ def _refused(code: str, call, *arguments, **options) -> None:
 @pytest.mark.parametrize("kind", SIGNED)
 def test_an_honest_document_of_each_kind_is_verified(party, kind):
     envelope = party.signed(kind)
-    found = trust.verify(Envelope.parse(envelope.to_bytes()), kind, party.root())
+    found = trust.verify(Envelope.parse(envelope.to_bytes()), KINDS[kind], party.root())
     assert found.payload == envelope.payload
     assert found.digest == envelope.digest
     expected = {"grant": ("ada", "bob"), "job-spec": ("rae",), "code-approval": ("di",)}
@@ -43,7 +43,7 @@ def test_an_honest_document_of_each_kind_is_verified(party, kind):
 @pytest.mark.parametrize("kind", SIGNED)
 def test_an_unsigned_document_is_refused(party, kind):
     bare = replace(party.signed(kind), signatures=())
-    _refused("unsigned", trust.verify, bare, kind, party.root())
+    _refused("unsigned", trust.verify, bare, KINDS[kind], party.root())
 
 
 def test_one_person_with_two_keys_is_one_person(party):
@@ -51,13 +51,13 @@ def test_one_person_with_two_keys_is_one_person(party):
     value = party.root_value()
     value["people"]["ada"]["keys"].append(sshsig.public_line(second, "second"))
     root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
-    _refused("threshold-not-met", trust.verify, party.sign("grant", GRANT, "ada", second), "grant", root)
-    assert trust.verify(party.sign("grant", GRANT, second, "bob"), "grant", root).people == ("ada", "bob")
+    _refused("threshold-not-met", trust.verify, party.sign("grant", GRANT, "ada", second), kinds.GRANT, root)
+    assert trust.verify(party.sign("grant", GRANT, second, "bob"), kinds.GRANT, root).people == ("ada", "bob")
 
 
 def test_one_signature_given_twice_counts_once(party):
     _refused(
-        "threshold-not-met", trust.verify, party.sign("grant", GRANT, "ada", "ada"), "grant", party.root()
+        "threshold-not-met", trust.verify, party.sign("grant", GRANT, "ada", "ada"), kinds.GRANT, party.root()
     )
 
 
@@ -65,14 +65,14 @@ def test_one_key_under_two_key_ids_counts_once(party):
     envelope = party.sign("grant", GRANT, "ada", "ada")
     first, second = envelope.signatures
     lying = replace(envelope, signatures=(first, Signature("SHA256:somebody", second.sig)))
-    _refused("keyid-mismatch", trust.verify, lying, "grant", party.root())
+    _refused("keyid-mismatch", trust.verify, lying, kinds.GRANT, party.root())
 
 
 def test_a_key_id_that_lies_is_refused_not_believed(party):
     envelope = party.sign("job-spec", SPEC, "hal")
     wanted = sshsig.fingerprint(party.line("rae"))
     lying = replace(envelope, signatures=(Signature(wanted, envelope.signatures[0].sig),))
-    _refused("keyid-mismatch", trust.verify, lying, "job-spec", party.root())
+    _refused("keyid-mismatch", trust.verify, lying, kinds.JOB_SPEC, party.root())
 
 
 def test_one_key_under_two_names_is_refused(party):
@@ -115,18 +115,18 @@ def _refused_root(code, party, value) -> None:
 def test_a_signature_for_another_kind_is_not_good_for_this_one(party):
     """The same bytes, signed as a closure and presented as a login."""
     payload = strict_json.dumps(SPEC)
-    closure = sign_in_process(KINDS["closure"], payload, party.keys["rae"])
-    forged = Envelope(KINDS["job-spec"].payload_type, payload, closure.signatures)
-    _refused("wrong-namespace", trust.verify, forged, "job-spec", party.root())
+    closure = sign_in_process(kinds.CLOSURE, payload, party.keys["rae"])
+    forged = Envelope(kinds.JOB_SPEC.payload_type, payload, closure.signatures)
+    _refused("wrong-namespace", trust.verify, forged, kinds.JOB_SPEC, party.root())
 
 
 def test_a_document_of_another_kind_is_refused(party):
-    _refused("wrong-payload-type", trust.verify, party.signed("closure"), "grant", party.root())
+    _refused("wrong-payload-type", trust.verify, party.signed("closure"), kinds.GRANT, party.root())
 
 
 def test_a_payload_that_claims_another_schema_is_refused(party):
     envelope = party.sign("job-spec", changed(SPEC, "schema", "hdrs-hpc/grant/1"), "rae")
-    _refused("invalid-document", trust.verify, envelope, "job-spec", party.root())
+    _refused("invalid-document", trust.verify, envelope, kinds.JOB_SPEC, party.root())
 
 
 @pytest.mark.parametrize(
@@ -142,24 +142,28 @@ def test_a_payload_that_claims_another_schema_is_refused(party):
     ],
 )
 def test_the_wrong_people_are_refused(party, kind, value, signers, code):
-    _refused(code, trust.verify, party.sign(kind, value, *signers), kind, party.root())
+    _refused(code, trust.verify, party.sign(kind, value, *signers), KINDS[kind], party.root())
 
 
 def test_a_stranger_is_refused_even_beside_enough_good_signatures(party):
     envelope = party.sign("grant", GRANT, "ada", "bob", Ed25519PrivateKey.generate())
-    _refused("signer-unknown", trust.verify, envelope, "grant", party.root())
+    _refused("signer-unknown", trust.verify, envelope, kinds.GRANT, party.root())
 
 
 @pytest.mark.parametrize("kind", BROKER)
 def test_the_brokers_documents_need_the_key_of_that_duty(party, kind):
     payload = party.signed(kind).payload
     for wrong in ("handover-answer", "ada"):
-        _refused("signer-unknown", trust.verify, party.sign(kind, payload, wrong), kind, party.root())
+        _refused("signer-unknown", trust.verify, party.sign(kind, payload, wrong), KINDS[kind], party.root())
 
 
 def test_the_broker_can_not_sign_for_people(party):
     _refused(
-        "signer-unknown", trust.verify, party.sign("closure", b"{}", "certificate"), "closure", party.root()
+        "signer-unknown",
+        trust.verify,
+        party.sign("closure", b"{}", "certificate"),
+        kinds.CLOSURE,
+        party.root(),
     )
 
 
@@ -169,9 +173,9 @@ def test_a_signature_made_by_ssh_keygen_is_verified(party, tmp_path):
     value = party.root_value()
     value["people"]["rae"]["keys"] = [(tmp_path / "key.pub").read_text().strip()]
     root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
-    kind, payload = KINDS["job-spec"], strict_json.dumps(SPEC)
+    kind, payload = kinds.JOB_SPEC, strict_json.dumps(SPEC)
     envelope = Envelope(kind.payload_type, payload, (sign(kind, payload, key),))
-    assert trust.verify(envelope, "job-spec", root).people == ("rae",)
+    assert trust.verify(envelope, kinds.JOB_SPEC, root).people == ("rae",)
 
 
 # --- the root and its successors
@@ -241,9 +245,9 @@ def _root_with_key(party, person, **record) -> trust.VerifiedRoot:
 def test_a_retired_or_compromised_key_signs_nothing_new(party, mark):
     root = _root_with_key(party, "rae", **{f"{mark}-from": 40})
     envelope = party.signed("job-spec")
-    _refused(f"key-{mark}", trust.verify, envelope, "job-spec", root)
-    _refused(f"key-{mark}", trust.verify, envelope, "job-spec", root, accepted_at=40)
-    assert trust.verify(envelope, "job-spec", root, accepted_at=39).people == ("rae",)
+    _refused(f"key-{mark}", trust.verify, envelope, kinds.JOB_SPEC, root)
+    _refused(f"key-{mark}", trust.verify, envelope, kinds.JOB_SPEC, root, accepted_at=40)
+    assert trust.verify(envelope, kinds.JOB_SPEC, root, accepted_at=39).people == ("rae",)
 
 
 def test_a_compromised_custodian_does_not_count_for_a_root(party):
@@ -270,4 +274,4 @@ def test_every_flipped_bit_and_every_truncation_is_refused(party, kind, data):
             if kind == "trust-root":
                 trust.load_root(altered, None)
             else:
-                trust.verify(Envelope.parse(altered), kind, root)
+                trust.verify(Envelope.parse(altered), KINDS[kind], root)

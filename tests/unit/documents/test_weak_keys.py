@@ -10,10 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
-from hdrs_hpc.documents import sshsig, trust
+from hdrs_hpc.documents import kinds, sshsig, trust
 from hdrs_hpc.documents.envelope import Envelope, Signature
-from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models import DatasetRegistration
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello, NodeKeyError, Probe
 from tests.support.party import REGISTRATION
@@ -74,7 +73,7 @@ def test_a_person_and_a_duty_of_the_broker_with_a_key_of_small_order_are_refused
 @pytest.mark.parametrize("raw", SMALL[:5])
 def test_everybodys_signature_under_a_key_of_small_order_is_refused(raw: bytes) -> None:
     """R the identity and S zero: OpenSSL takes it, for some of these keys and any message."""
-    kind = KINDS["job-spec"]
+    kind = kinds.JOB_SPEC
     everybodys = (1).to_bytes(32, "little") + bytes(32)
     blob = _blob(_string(b"ssh-ed25519") + _string(raw), kind.namespace, everybodys)
     with pytest.raises(BadDocumentError) as caught:
@@ -93,7 +92,7 @@ def _resigned(envelope: Envelope, private: Ed25519PrivateKey, alter) -> Envelope
     sig = envelope.signatures[0].sig
     made = alter(sig[-64:])
     public = _string(b"ssh-ed25519") + _string(private.public_key().public_bytes_raw())
-    kind = KINDS["job-spec"]
+    kind = kinds.JOB_SPEC
     blob = _blob(public, kind.namespace, made)
     return Envelope(envelope.payload_type, envelope.payload, (Signature(envelope.signatures[0].keyid, blob),))
 
@@ -108,9 +107,9 @@ def test_a_second_spelling_of_a_signature_is_refused(party, times: int) -> None:
 
     envelope = party.signed("job-spec")
     same = _resigned(envelope, party.keys["rae"], lambda made: made)
-    assert trust.verify(same, "job-spec", party.root()).people == ("rae",)
+    assert trust.verify(same, kinds.JOB_SPEC, party.root()).people == ("rae",)
     with pytest.raises(BadDocumentError) as caught:
-        trust.verify(_resigned(envelope, party.keys["rae"], shifted), "job-spec", party.root())
+        trust.verify(_resigned(envelope, party.keys["rae"], shifted), kinds.JOB_SPEC, party.root())
     assert caught.value.code == "bad-signature"
 
 
@@ -120,7 +119,7 @@ def test_a_commitment_that_is_no_point_in_its_one_encoding_is_refused(party, r: 
         party.signed("job-spec"), party.keys["rae"], lambda made: r.to_bytes(32, "little") + made[32:]
     )
     with pytest.raises(BadDocumentError) as caught:
-        trust.verify(altered, "job-spec", party.root())
+        trust.verify(altered, kinds.JOB_SPEC, party.root())
     assert caught.value.code == "bad-signature"
 
 

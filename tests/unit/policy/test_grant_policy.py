@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from party import GRANT, NINES, OTHERS, REGISTRATION, TWOS, changed
 
-from hdrs_hpc.documents.models import CodeApproval, DatasetRegistration, Grant, TrustRoot
+from hdrs_hpc.documents.models.approval import CodeApproval
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import grant as policy
 
 

@@ -10,8 +10,11 @@ from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
 
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import all_errors
-from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.models.selection import DateRange
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 

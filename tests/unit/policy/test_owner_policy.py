@@ -9,7 +9,10 @@ import pytest
 from party import GRANT, NINES, ONES, OTHERS, REGISTRATION, TWOS
 
 from hdrs_hpc.documents import owners
-from hdrs_hpc.documents.models import Closure, DatasetRegistration, Grant, TrustRoot
+from hdrs_hpc.documents.models.closure import Closure
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import closing, registration
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.rules import RuleResult

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from party import GRANT, NINES, ONES, OTHERS, TWOS, changed
 
-from hdrs_hpc.documents.models import Grant, OutputDecision, TrustRoot
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.review import OutputDecision
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import review
 
 VALUE = OTHERS["output-decision"][1]

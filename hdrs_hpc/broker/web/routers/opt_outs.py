@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hdrs_hpc.broker.filing import opt_out
+from hdrs_hpc.broker.filing import opt_out_change
 from hdrs_hpc.broker.reading import models as views
 from hdrs_hpc.broker.reading import opt_outs
 from hdrs_hpc.broker.web import models
@@ -27,5 +27,5 @@ def bring_ids(dataset: NameInPath, web: WebHere, who: Asker, raw: OptOutIdsBody)
     """Keep a file of ids in the data zone until a signed change names its digest; tells which are on the list."""
     with web.db.read() as tx:
         opt_outs.require_may_change(tx, who, dataset)
-    found, listed = opt_out.put_ids(web.db, web.home, raw, dataset)
+    found, listed = opt_out_change.put_ids(web.db, web.home, raw, dataset)
     return models.OptOutIds(digest=found.digest, count=len(found.ids), listed=listed)

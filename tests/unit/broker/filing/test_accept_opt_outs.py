@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.filing import accept, opt_out
+from hdrs_hpc.broker.filing import accept, opt_out_change
 from hdrs_hpc.broker.home import opt_out_lists
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import log, opt_outs
@@ -175,13 +175,15 @@ def test_files_that_nobody_signed_for_go_after_an_hour(desk: Desk) -> None:
     os.utime(desk.home.opt_out_ids_file(old.digest), (0, 0))
     os.utime(desk.home.opt_out_ids_file(kept[0]), (0, 0))
     new = OptOutIds.new(["Y8"])
-    opt_out.put_ids(desk.db, desk.home, new.to_bytes(), DATASET)
+    opt_out_change.put_ids(desk.db, desk.home, new.to_bytes(), DATASET)
     names = {path.name for path in desk.home.opt_outs_dir.iterdir()}
     assert names == {desk.home.opt_out_ids_file(digest).name for digest in (kept[0], new.digest)}
 
 
 def test_who_brings_ids_learns_which_of_them_are_on_the_list(desk: Desk) -> None:
-    made, places = opt_out.put_ids(desk.db, desk.home, OptOutIds.new(["a-1", "B2"]).to_bytes(), DATASET)
+    made, places = opt_out_change.put_ids(
+        desk.db, desk.home, OptOutIds.new(["a-1", "B2"]).to_bytes(), DATASET
+    )
     assert [made.ids[place] for place in places] == ["a-1"]
 
 

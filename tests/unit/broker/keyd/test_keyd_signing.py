@@ -41,7 +41,7 @@ def room(tmp_path: Path) -> KeyRoom:
 def opened(room: KeyRoom, kind: str, reply: m.Signed) -> trust.Verified[Any]:
     """The envelope of a reply, verified under the root that keyd holds to."""
     root = trust.load_root(base64.b64decode(room.keyd._keys.fact("trust-root") or ""), None)
-    return trust.verify(Envelope.parse(reply.envelope), kind, root)
+    return trust.verify(Envelope.parse(reply.envelope), KINDS[kind], root)
 
 
 # --- releases

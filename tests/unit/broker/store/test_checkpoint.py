@@ -18,7 +18,7 @@ from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, checkpoint, documents, log
 from hdrs_hpc.broker.store.checkpoint import LogBusyError
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support.desk import PROJECT, Desk
 from tests.support.party import OTHERS
@@ -37,7 +37,7 @@ def say(desk: Desk, person: str = "ada") -> int:
 def opened(desk: Desk, raw: bytes) -> Any:
     with desk.db.read() as tx:
         root = documents.current_root(tx)
-    return trust.verify(Envelope.parse(raw), "checkpoint", root).document
+    return trust.verify(Envelope.parse(raw), kinds.CHECKPOINT, root).document
 
 
 def test_a_checkpoint_covers_the_whole_log_and_is_kept(desk: Desk) -> None:

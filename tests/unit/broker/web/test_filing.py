@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support.office import Office, digest
 from tests.support.party import NINES, Party
@@ -31,7 +31,7 @@ def test_a_receipt_brings_a_signed_checkpoint_of_the_log_that_holds_it(office: O
     raw = office.party.sign("job-spec", office.spec(), "rae").to_bytes()
     receipt = office.post("/v1/documents", raw).json()
     root = trust.load_root(office.root.to_bytes(), office.root.digest)
-    checkpoint = trust.verify(Envelope.parse(receipt["checkpoint"].encode()), "checkpoint", root).document
+    checkpoint = trust.verify(Envelope.parse(receipt["checkpoint"].encode()), kinds.CHECKPOINT, root).document
     assert checkpoint.size >= len(office.events()) - 1
     assert receipt["digest"] == Envelope.parse(raw).digest
 

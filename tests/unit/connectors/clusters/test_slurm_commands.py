@@ -31,8 +31,7 @@ from connectors.clusters.slurm_commands import (
     slurm_time,
 )
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.documents.models import JobSpec
-from hdrs_hpc.documents.models.job_spec import Resources
+from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
 from tests.support.party import SPEC
 
 SITE = SlurmSite(

@@ -6,7 +6,7 @@ from hdrs_hpc.broker.filing.case import Became, Case, hold
 from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.core.errors import ConflictError
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.policy import registration as registration_policy
 
@@ -18,7 +18,7 @@ class DatasetRegisteredError(ConflictError):
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "dataset-registration", case.root)
+    found = trust.verify(case.envelope, kinds.DATASET_REGISTRATION, case.root)
     registration = found.document
     if dataset_rows.is_registered(case.tx, registration.name, registration.version):
         raise DatasetRegisteredError(where=registration.name)

@@ -9,7 +9,7 @@ from hdrs_hpc.broker.store import checkpoint, opt_outs
 from hdrs_hpc.broker.store import datasets as dataset_rows
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.core import clock
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
@@ -29,7 +29,7 @@ def put_ids(db: Database, home: BrokerHome, raw: bytes, dataset: str) -> tuple[O
 
 
 def file(case: Case) -> Became:
-    found = trust.verify(case.envelope, "opt-out-change", case.root)
+    found = trust.verify(case.envelope, kinds.OPT_OUT_CHANGE, case.root)
     change = found.document
     said = opt_outs.of_dataset(case.tx, change.dataset)
     facts = opt_out_policy.OptOutFacts(
