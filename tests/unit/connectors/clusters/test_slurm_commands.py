@@ -29,6 +29,7 @@ from connectors.clusters.remote import (
 )
 from connectors.clusters.slurm import merge
 from hdrs_hpc.core.errors import InternalError
+from hdrs_hpc.documents.models.job_spec import Resources
 
 SITE = SlurmSite(
     bin="/usr/bin",
@@ -281,3 +282,14 @@ def test_a_request_that_could_say_something_else_is_our_bug(change: dict[str, ob
     }
     with pytest.raises(InternalError):
         JobRequest(**(good | change))  # type: ignore[arg-type]
+
+
+def test_quantities_of_a_spec_which_know_how_they_were_written_are_numbers_to_slurm() -> None:
+    asked = {"nodes": 2, "cpus-per-task": 16, "mem": "64G", "gres": "gpu:2", "time": "02:00:00"}
+    found = Resources.model_validate(asked)
+    request = JobRequest(
+        "hdrs-abc", b"echo hello\n", found.nodes, found.cpus_per_task, found.mem, found.gres, found.time
+    )
+    written = JobRequest("hdrs-abc", b"echo hello\n", 2, 16, 65_536, "gpu:2", 7_200)
+    assert SbatchCommand(SITE, request).stdin() == SbatchCommand(SITE, written).stdin()
+    assert SbatchCommand(SITE, request).argv() == SbatchCommand(SITE, written).argv()
