@@ -45,6 +45,7 @@ test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are n
 
 faults: env  ## kill and starve it, often: 1,000 starts at four times the load, 300 kills of each kind (an hour)
 	HDRS_FAULT_STARTS=1000 HDRS_FAULT_TRIALS=300 $(BIN)/pytest -n0 -s tests/faults
+	HDRS_AGREEMENT_PROJECTS=3000 $(BIN)/pytest -n0 tests/unit/broker/keyd/test_keyd_agrees_with_policy.py
 
 bench: env  ## measure against peers (OUT=results.json SIZE=small|full ONLY="case case" SLIDE=some.svs)
 	$(BIN)/hdrs-hpc bench --out "$(OUT)" --size "$(SIZE)" $(foreach case,$(ONLY),--only $(case)) \

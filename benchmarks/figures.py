@@ -12,6 +12,7 @@ from benchmarks.comparing import WALL
 from benchmarks.results import ComparisonResult, ContenderResult, GoalResult, Results
 
 GOALS, BREAKDOWN = "bench-goals", "bench-breakdown"
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 10, 25, 50, 100)
 _MET, _MISSED = "#2a7f62", "#c1584c"
 _PHASES = (
     ("start-s", "start, scan, manifest", "#8da0cb"),
@@ -41,7 +42,8 @@ def draw(results: Results, folder: Path, kind: str = "svg") -> list[Path]:
     matplotlib.rcParams.update({"svg.hashsalt": "hdrs-hpc", "font.size": 9, "svg.fonttype": "none"})
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    for name, figure in ((GOALS, _goals(results)), (BREAKDOWN, _breakdowns(results))):
+    drawn = ((GOALS, _goals_figure(_shares(results))), (BREAKDOWN, _breakdown_figure(breakdowns(results))))
+    for name, figure in drawn:
         if figure is not None:
             path = folder / f"{name}.{kind}"
             metadata = {"Date": None} if kind == "svg" else None
@@ -93,41 +95,56 @@ def _breakdown(comparison: ComparisonResult, contender: ContenderResult) -> Brea
     return Breakdown(comparison.title, phases, user + system, limits[0] if limits else None)
 
 
-def _goals(results: Results) -> Any:
-    from matplotlib.figure import Figure
-
-    rows = [
+def _shares(results: Results) -> list[tuple[str, float]]:
+    """Label of each goal, and how far it was reached."""
+    return [
         (f"{comparison.title}\n{goal.text}", part)
         for comparison, goal in judged(results)
         if (part := share(goal, lower=True)) is not None
     ]
-    if not rows:
+
+
+def _goals_figure(shares: list[tuple[str, float]]) -> Any:
+    """A logarithmic axis has no zero for a bar to begin at: bars begin at the goal, and go right where it is met."""
+    from matplotlib.figure import Figure
+
+    if not shares:
         return None
-    rows.reverse()
+    rows = shares[::-1]
     figure = Figure(figsize=(8, 0.8 + 0.46 * len(rows)))
     axes = figure.add_subplot()
     values = [value for _, value in rows]
     axes.barh(
-        range(len(rows)), values, color=[_MET if value >= 1 else _MISSED for value in values], height=0.6
+        range(len(rows)),
+        [value - 1 for value in values],
+        left=1,
+        color=[_MET if value >= 1 else _MISSED for value in values],
+        height=0.6,
     )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=7)
     axes.set_xscale("log")
-    ticks = [0.1, 0.25, 0.5, 1, 2, 4, 10]
+    low, high = min(0.5, *values) / 1.5, max(4.0, *values) * 1.5
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(min(0.08, *values) * 0.9, max(4.0, *values) * 1.5)
+    axes.set_xlim(low, high)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     for place, value in enumerate(values):
-        axes.text(value * 1.03, place, f"{value:.2f}", va="center", fontsize=7)
-    axes.set_xlabel("reached ÷ wanted (right of the line: goal met)")
+        beyond, side = (value * 1.03, "left") if value >= 1 else (value / 1.03, "right")
+        axes.text(beyond, place, f"{value:.2f}", va="center", ha=side, fontsize=7)
+    axes.set_title(
+        f"Goals of speed and size: {sum(value >= 1 for value in values)} of {len(rows)} met", loc="left"
+    )
+    axes.set_xlabel("times the goal, logarithmic (1: just met; right of it: better than wanted)")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _breakdowns(results: Results) -> Any:
+def _breakdown_figure(found: list[Breakdown]) -> Any:
     from matplotlib.figure import Figure
 
-    rows = breakdowns(results)[::-1]
+    rows = found[::-1]
     if not rows:
         return None
     figure = Figure(figsize=(8, 1.2 + 0.42 * len(rows)))
@@ -148,7 +165,9 @@ def _breakdowns(results: Results) -> Any:
             label="reading and writing the bytes",
         )
     axes.set_yticks(range(len(rows)), [row.title for row in rows], fontsize=7)
-    axes.set_xlabel("seconds, whole process, median")
+    axes.set_xlim(left=0)
+    axes.set_title("Where the time of staging goes", loc="left")
+    axes.set_xlabel("seconds from start to end of the process, median of the runs")
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

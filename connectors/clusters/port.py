@@ -107,8 +107,8 @@ class JobRequest:
         if self.gres is not None and not _GRES.fullmatch(self.gres):
             raise InternalError("a gres that is not like gpu:2 reached the cluster")
         numbers = (self.nodes, self.cpus_per_task, self.mem_mb, self.time_s)
-        # Quantities of a spec are whole numbers that know how they were written; true is none.
-        if any(not isinstance(number, int) or isinstance(number, bool) or number < 1 for number in numbers):
+        # A spec's quantities are whole numbers that remember how they were written.
+        if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
             raise InternalError("a job request with a size below one reached the cluster")
         if not self.script or len(self.script) > MAX_STDIN_BYTES or b"\0" in self.script:
             raise InternalError("a batch script that is empty, huge or binary reached the cluster")

@@ -29,7 +29,9 @@ from connectors.clusters.port import (
     digest_hex,
     step_lines,
 )
-from connectors.clusters.remote import (
+from connectors.clusters.settings import ClusterSettings
+from connectors.clusters.sftp_files import SftpFiles
+from connectors.clusters.slurm_commands import (
     KILL_AFTER_S,
     QUERY_LIMIT_S,
     SUBMIT_LIMIT_S,
@@ -42,8 +44,6 @@ from connectors.clusters.remote import (
     SrunStepCommand,
     launch_argv,
 )
-from connectors.clusters.settings import ClusterSettings
-from connectors.clusters.sftp_files import SftpFiles
 from connectors.clusters.slurm_nodes import SinfoCommand
 from connectors.clusters.ssh import CommandBrokenOffError, SshRunner
 from hdrs_hpc.core.capacity import Capacity

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from connectors.clusters.commands import Completed
 from connectors.clusters.port import (
     Check,
     HostKeyMismatchError,
     JobRequest,
+    SiteCommandError,
 )
-from connectors.clusters.remote import (
-    MemoryTrialCommand,
+from connectors.clusters.slurm_commands import (
+    QUERY_LIMIT_S,
     SacctCommand,
     SbatchCommand,
     SdiagCommand,
-    VersionCommand,
+    SlurmSite,
 )
 from hdrs_hpc.catalogue.isolation import WEAKEST, is_contained
 from hdrs_hpc.confined import table
@@ -223,3 +226,54 @@ def _memory(cluster: SlurmCluster) -> Check:
 
 def _run(cluster: SlurmCluster, *argv: str) -> Completed:
     return cluster.runner.run(("/usr/bin/env", "-i", *argv), timeout_s=_LIMIT_S)
+
+
+@dataclass(frozen=True)
+class VersionCommand:
+    """``sbatch --version``: whether the commands are there at all."""
+
+    site: SlurmSite
+    program: str
+
+    def argv(self) -> tuple[str, ...]:
+        return self.site.argv(QUERY_LIMIT_S, self.program, "--version")
+
+    def parse(self, done: Completed) -> str:
+        found = re.fullmatch(rb"slurm[a-z-]* ([0-9][0-9.a-z-]*)\s*", done.stdout)
+        if done.returncode != 0 or found is None:
+            raise SiteCommandError(f"{self.program}: {done.complaint or done.returncode}")
+        return found.group(1).decode("ascii")
+
+
+@dataclass(frozen=True)
+class MemoryTrialCommand:
+    """srun of one step that asks for ``mem_mb`` and takes ``taken_mb``: whether the nodes hold it to that."""
+
+    site: SlurmSite
+    mem_mb: int = 64
+    taken_mb: int = 256
+
+    def argv(self) -> tuple[str, ...]:
+        half = (self.taken_mb << 20) // 2
+        # tail keeps all that it may have to print: the last so many bytes of twice as many.
+        script = f"/usr/bin/head -c {2 * half} /dev/zero | /usr/bin/tail -c {2 * half} | /usr/bin/wc -c"
+        placement = [f"--partition={self.site.partition}"] if self.site.partition else []
+        placement += [f"--account={self.site.account}"] if self.site.account else []
+        placement += [f"--qos={self.site.qos}"] if self.site.qos else []
+        words = (
+            "--immediate=30",
+            "--nodes=1",
+            "--ntasks=1",
+            f"--mem={self.mem_mb}M",
+            "--time=1",
+            "--chdir=/",
+        )
+        step = (*words, *placement, "--mpi=none", "--quiet", "/bin/sh", "-c", script)
+        return self.site.argv(QUERY_LIMIT_S, "srun", *step)
+
+    def parse(self, done: Completed) -> Literal["killed", "free", "unknown"]:
+        if done.stdout.strip() == str(self.taken_mb << 20).encode():
+            return "free"
+        # The step began: what the kernel killed left wc with less, or Slurm ended the step for it.
+        memory = re.search(rb"oom-kill|Out Of Memory|OUT_OF_MEMORY", done.stderr, re.IGNORECASE)
+        return "killed" if memory or re.fullmatch(rb"[0-9]+\s*", done.stdout) else "unknown"

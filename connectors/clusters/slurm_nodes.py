@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from connectors.clusters.commands import Completed
 from connectors.clusters.port import SiteCommandError
-from connectors.clusters.remote import QUERY_LIMIT_S, SEPARATOR, SlurmSite
+from connectors.clusters.slurm_commands import QUERY_LIMIT_S, SEPARATOR, SlurmSite
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 
 _NO_LIMIT = ("infinite", "UNLIMITED", "n/a")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from hdrs_hpc.audit.chain import exact_envelope, load_exact_root
 from hdrs_hpc.audit.places import INVENTORY, PLACES
 from hdrs_hpc.audit.report import Line, Mark, Report, anchor_line
+from hdrs_hpc.audit.trust_roots import exact_envelope, load_exact_root
 from hdrs_hpc.audit.verify import VerifiedLog, WrongAudienceError, verify_log
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError

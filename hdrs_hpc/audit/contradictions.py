@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.trust import Verified
+from hdrs_hpc.forms.document import Document
 
 
 class EntryContradictsError(BadDocumentError):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdrs_hpc.audit.authority import Authority
-from hdrs_hpc.audit.chain import RootChain, exact_envelope, load_exact_root
 from hdrs_hpc.audit.contradictions import check_no_contradiction
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.audit.export import Export, read_export
@@ -16,15 +15,16 @@ from hdrs_hpc.audit.history import CLOCK_TOLERANCE, History
 from hdrs_hpc.audit.merkle import Frontier
 from hdrs_hpc.audit.report import Line, Mark, Report, anchor_line
 from hdrs_hpc.audit.rules import replay
+from hdrs_hpc.audit.trust_roots import RootChain, exact_envelope, load_exact_root
 from hdrs_hpc.audit.vocabulary import EntryMalformedError
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotAllowedError
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.checkpoint import Checkpoint
-from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.trust import Verified, VerifiedRoot
+from hdrs_hpc.forms.document import Document
 
 
 class DocumentMissingError(BadDocumentError):

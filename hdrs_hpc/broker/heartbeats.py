@@ -1,4 +1,4 @@
-"""Signs of life: each loop of the controller says at every turn that it goes on, and others read how long ago.
+"""Signs of life: each loop of the controller, and keyd, says that it goes on, and others read how long ago.
 
 A loop that hangs or is stopped says nothing any more; that it runs as a process proves nothing.  Each heartbeat
 carries after how long a silence it counts as stale, which its writer knows best, what the loop went about, and how
@@ -19,6 +19,7 @@ from hdrs_hpc.core import clock
 
 CONTROLLER = "controller"
 """The loop of projects, copies and reviews."""
+KEYD = "keyd"
 _CLUSTER = "cluster-"
 
 
@@ -62,6 +63,11 @@ class Pulse:
         return cls(home, CONTROLLER, stale_after_s)
 
     @classmethod
+    def of_keyd(cls, home: BrokerHome, stale_after_s: float) -> Pulse:
+        home.heartbeats_dir.mkdir(mode=0o700, exist_ok=True)
+        return cls(home, KEYD, stale_after_s)
+
+    @classmethod
     def of_cluster(cls, home: BrokerHome, cluster: str, stale_after_s: float) -> Pulse:
         return cls(home, f"{_CLUSTER}{cluster}", stale_after_s)
 
@@ -101,12 +107,18 @@ def begin(home: BrokerHome) -> None:
     """Forget the heartbeats of an earlier controller, some of clusters that are no more."""
     home.heartbeats_dir.mkdir(mode=0o700, exist_ok=True)
     for path in home.heartbeats_dir.iterdir():
-        path.unlink(missing_ok=True)
+        if path.stem != KEYD:
+            path.unlink(missing_ok=True)
 
 
 def controller(home: BrokerHome, now: datetime | None = None) -> Heartbeat | None:
     """The controller's own; None where none was ever heard of."""
     return _read(home.heartbeats_dir / f"{CONTROLLER}.json", now or clock.now())
+
+
+def keyd(home: BrokerHome, now: datetime | None = None) -> Heartbeat | None:
+    """keyd's; None where none was ever heard of."""
+    return _read(home.heartbeats_dir / f"{KEYD}.json", now or clock.now())
 
 
 def clusters(home: BrokerHome, now: datetime | None = None) -> list[Heartbeat]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from hdrs_hpc.cli import options, show, signing
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def _require_open(project: dict[str, Any], action: str) -> None:
             where=name,
             remedy=f"`hdrs-hpc project certificate {name}` fetches the proof of what was destroyed.",
         )
-    if state == "CLOSING" and action in ("freeze", "close"):
+    if state == "CLOSING" and action != "revoke":
         raise ConflictError(
             f"the project is closing already, so there is nothing to {action}",
             where=name,
@@ -55,7 +57,9 @@ def unfreeze(name: str, reason: str, *, how: options.Signing, context: str | Non
     from hdrs_hpc.core.errors import ConflictError
 
     session = options.session(context)
-    freezes = session.api.get(f"/v1/projects/{name}")["freezes"]
+    project = session.api.get(f"/v1/projects/{name}")
+    _require_open(project, "unfreeze")
+    freezes = project["freezes"]
     if not freezes:
         raise ConflictError("the project is not frozen", where=name)
     asked = {"action": "unfreeze", "freeze": freezes[0], "reason": reason}
@@ -123,13 +127,15 @@ def _send(
 
 
 def show_plan(name: str, *, context: str | None, as_json: bool) -> None:
-    from hdrs_hpc.client.pages.closure import destroyed
+    from hdrs_hpc.client.pages.closure import ClosingPlan, destroyed
 
-    session = options.session(context)
+    told = options.session(context).api.get(f"/v1/projects/{name}/closing-plan")
     if as_json:
-        show.emit_json(session.api.get(f"/v1/projects/{name}/closing-plan"))
+        show.emit_json(told)
+    elif told["state"] == "CLOSED":
+        click.echo(f"{name} is closed: nothing is left to destroy.")
     else:
-        show.sections(destroyed(_plan(session, name)))
+        show.sections(destroyed(ClosingPlan.from_answer(told)))
 
 
 def _plan(session: Session, name: str) -> ClosingPlan:

@@ -137,11 +137,20 @@ def submit(file: Path, context: str | None, as_json: bool) -> None:
     Example:
       hdrs-hpc grant submit lung-fm.signed.json
     """
+    import contextlib
+
     from hdrs_hpc.cli import signing
+    from hdrs_hpc.cli.project import standing
+    from hdrs_hpc.core.errors import HdrsError
     from hdrs_hpc.documents import kinds
 
-    receipt = signing.submit_file(kinds.GRANT, file, options.session(context))
-    signing.told(receipt, f"grant for {receipt.project} is in force", as_json)
+    session = options.session(context)
+    receipt = signing.submit_file(kinds.GRANT, file, session)
+    signing.told(receipt, f"the grant for {receipt.project} was accepted", as_json)
+    if not as_json:
+        # Filing needs no login, looking does; the grant was accepted anyway.
+        with contextlib.suppress(HdrsError):
+            click.echo(f"  {standing(session.api.get(f'/v1/projects/{receipt.project}'))}")
 
 
 @grant.command("show")
@@ -156,6 +165,7 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
     Example:
       hdrs-hpc grant show lung-fm
     """
+    from hdrs_hpc.cli.project import standing
     from hdrs_hpc.client import consent, signatures
     from hdrs_hpc.client.pages import grant as pages
     from hdrs_hpc.documents import kinds
@@ -170,6 +180,8 @@ def show_(what: str, trust: Path | None, context: str | None, as_json: bool) -> 
         )
         return
     counts = [state.sentence("custodian"), *(count.sentence() for count in further)]
+    if not Path(what).is_file():
+        counts.append(standing(options.session(context).api.get(f"/v1/projects/{what}")))
     page = pages.page(document, _before(document, options.login(context)))
     show.page(page, envelope.digest, counts)
 

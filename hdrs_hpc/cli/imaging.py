@@ -285,7 +285,7 @@ def stage(
     staged = ", ".join(kinds) or "nothing"
     rates = summary["run"]
     click.echo(
-        f"Staged {staged} of {show.count(report.patients, 'patient')} from {report.staged_items} of "
+        f"Staged {staged}{show.of_patients(report.patients)} from {report.staged_items} of "
         f"{show.count(report.items_in, 'item')} "
         f"in {report.seconds:.1f} s ({rates['items-per-second']:g} items/s, "
         f"{rates['bytes-per-second'] / 1e6:.1f} MB/s)."
@@ -366,7 +366,7 @@ def _selected(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _size(text: str) -> int:
-    from hdrs_hpc.documents.models.words import BadSizeError, parse_size
+    from hdrs_hpc.forms.words import BadSizeError, parse_size
 
     try:
         return parse_size(text)

@@ -50,8 +50,8 @@ def _print(forecast: Forecast, unreadable: Counter[str]) -> None:
     whole = forecast.total()
     click.echo(
         f"Would stage {show.count(whole.source_items, 'item')} of {forecast.items_in} "
-        f"({show.size(whole.source_bytes)} of {show.size(forecast.bytes_in)}) of "
-        f"{show.count(forecast.patients, 'patient')}:"
+        f"({show.size(whole.source_bytes)} of {show.size(forecast.bytes_in)})"
+        f"{show.of_patients(forecast.patients)}:"
     )
     lines = [
         (

@@ -167,7 +167,7 @@ def index(dest: Path, secret_file: Path, conditions: tuple[str, ...], as_json: b
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     patients = len({row["patient"] for row in rows if row["patient"]})
-    click.echo(f"{show.count(len(rows), 'item')} of {show.count(patients, 'patient')}.")
+    click.echo(f"{show.count(len(rows), 'item')}{show.of_patients(patients)}.")
 
 
 def _choose(items: list[str], wanted: str | None) -> str:

@@ -42,7 +42,7 @@ def list_(context: str | None, as_json: bool) -> None:
             p["name"],
             _state(p),
             None if p["state"] in ("CLOSING", "CLOSED") else p["days-left"],
-            _gpu_hours(p),
+            None if p["state"] in ("CLOSING", "CLOSED") else _gpu_hours(p),
             p["jobs"],
             p["title"],
         )
@@ -76,14 +76,14 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("project", f"{found['name']}: {found['title']}"),
             ("state", _state(found)),
             ("runs until", _runs_until(found)),
-            ("destroyed by", found["destroy-by"]),
+            _destroyed(found),
             ("people", f"{', '.join(found['researchers'])}; lead {found['lead']}"),
             ("workloads", ", ".join(found["workloads"]["builtin"]) or "no built-in one"),
             ("own code", found["workloads"]["own-code"]),
             ("clusters", f"{_clusters(found)}; at least {limits['isolation']}"),
             ("nodes", _nodes(found)),
             ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
-            ("GPU-hours", f"{_gpu_hours(found)} of {found['gpu-hours']} left"),
+            ("GPU-hours", _gpu_hours_told(found)),
             ("outputs", _outputs(found["outputs"])),
             ("grant", f"version {found['grant-version']}, {found['grant']}"),
         ]
@@ -128,7 +128,7 @@ def _staged(item: dict[str, Any]) -> None:
             ("grant", made.get("grant")),
             ("date", made.get("date")),
             ("copy", f"{item['copy']} on {item['cluster']}: {item['state']}"),
-            ("no copy", item["reason"]),
+            ("why ended" if made else "no copy", item["reason"]),
             ("version", item["version"]),
             ("profile", item["profile"]),
             ("files", f"{item['items-staged']} of {item['items-in']} staged" if made else None),
@@ -145,7 +145,7 @@ def _staged(item: dict[str, Any]) -> None:
 
 def _holds(item: dict[str, Any]) -> str:
     counts = [show.count(n, kind.removesuffix("s")) for kind, n in item["staged"].items() if n]
-    return f"{', '.join(counts) or 'nothing'} of {show.count(item['patients'], 'patient')}"
+    return f"{', '.join(counts) or 'nothing'}{show.of_patients(item['patients'])}"
 
 
 @project.command()
@@ -275,6 +275,16 @@ def _state(found: dict[str, Any]) -> str:
     )
 
 
+def standing(found: dict[str, Any]) -> str:
+    """Whether anything may run under the grant in force of a project."""
+    if found["state"] in ("CLOSING", "CLOSED"):
+        return f"The project is {found['state'].lower()}: nothing runs under its grant any more."
+    if found["frozen"]:
+        how = f"`hdrs-hpc project unfreeze {found['name']}`"
+        return f"The project is frozen: nothing runs under its grant until {how}."
+    return "It is in force."
+
+
 def _runs_until(found: dict[str, Any]) -> str:
     if found["state"] in ("CLOSING", "CLOSED"):
         return f"nothing any more; it was granted until {found['run-until']}"
@@ -283,6 +293,18 @@ def _runs_until(found: dict[str, Any]) -> str:
 
 def _gpu_hours(found: dict[str, Any]) -> str:
     return f"{max(0.0, found['gpu-hours'] - found['gpu-hours-used']):.1f}"
+
+
+def _gpu_hours_told(found: dict[str, Any]) -> str:
+    if found["state"] in ("CLOSING", "CLOSED"):
+        return f"{found['gpu-hours-used']:.1f} of {found['gpu-hours']} were used"
+    return f"{_gpu_hours(found)} of {found['gpu-hours']} left"
+
+
+def _destroyed(found: dict[str, Any]) -> tuple[str, str]:
+    if found["state"] == "CLOSED":
+        return "destroyed", f"everything; `hdrs-hpc project certificate {found['name']}` fetches the proof"
+    return "destroyed by", found["destroy-by"]
 
 
 def _clusters(found: dict[str, Any]) -> str:
@@ -298,7 +320,7 @@ def _clusters(found: dict[str, Any]) -> str:
 
 def _nodes(found: dict[str, Any]) -> str:
     """What each cluster told of its nodes, a line for each kind, and when."""
-    from hdrs_hpc.documents.models.words import memory_text, walltime_text
+    from hdrs_hpc.forms.words import memory_text, walltime_text
 
     lines = []
     for name, offer in found["clusters"].items():

@@ -120,3 +120,8 @@ def size(count: int | None) -> str:
 def short(digest: str | None) -> str:
     """A digest as people compare it at a glance; the whole one is in ``--json``."""
     return "" if digest is None else f"{digest[:19]}…" if digest.startswith("sha256:") else digest
+
+
+def of_patients(number: int) -> str:
+    """`` of 2 patients``; nothing where no item tells whose it is."""
+    return f" of {count(number, 'patient')}" if number else ""

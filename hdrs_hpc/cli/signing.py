@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hdrs_hpc.client.signatures import Count
     from hdrs_hpc.documents.envelope import Envelope
     from hdrs_hpc.documents.kinds import DocumentKind
-    from hdrs_hpc.documents.models.document import Document
     from hdrs_hpc.documents.models.trust_root import TrustRoot
+    from hdrs_hpc.forms.document import Document
 
 
 def sign_file[M: Document](

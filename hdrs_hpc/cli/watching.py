@@ -122,6 +122,8 @@ def crash(detail: dict[str, Any]) -> str:
     if detail.get("signal"):
         why = " (the kernel does so when memory runs out)" if detail["signal"] == 9 else ""
         return f"your code was ended by signal {detail['signal']}{at}{why}"
+    if place and detail.get("exception-type") == "EntryError":
+        return f"your code did not start: {place['file']} has no function of the entry's name"
     if detail.get("exception-type"):
         return f"your code stopped with {detail['exception-type']}{at}"
     return f"your code stopped with exit code {detail.get('exit-code')}{at}"

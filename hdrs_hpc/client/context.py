@@ -20,8 +20,8 @@ from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
-from hdrs_hpc.documents.models.document import Items, Part
-from hdrs_hpc.documents.models.words import Digest, Gres, MemoryMb, Moment, Name, WalltimeS
+from hdrs_hpc.forms.document import Items, Part
+from hdrs_hpc.forms.words import Digest, Gres, MemoryMb, Moment, Name, WalltimeS
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 from hdrs_hpc.policy.refusals import OptOutNotStatedError

@@ -22,7 +22,7 @@ from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import Role, TrustRoot
-from hdrs_hpc.documents.models.words import NAME_PATTERN, walltime_text
+from hdrs_hpc.forms.words import NAME_PATTERN, walltime_text
 from hdrs_hpc.policy.grant import DatasetUnregisteredError, ProjectClosedError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.policy import refusals
-from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
 
 _UNTOLD = {
     refusals.CodeNotApprovedError.code: "whether a code reviewer from outside the project approved this very bundle",
@@ -57,7 +57,7 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
         else ClusterFacts(chosen, WEAKEST, 0),
         trust_root=root.document,
         trust_root_digest=root.digest,
-        project_state="FROZEN" if shown["frozen"] else shown["state"],
+        project_state=project_stands(shown["state"], frozen=shown["frozen"]),
         gpu_hours_used=shown["gpu-hours-used"],
         opt_outs=frozenset(name for name, data in shown["data"].items() if data["opt-outs-stated"]),
     )
@@ -104,6 +104,8 @@ def to_begin_with(session: Session, project: str | None) -> Beginning | None:
 
 def _to_begin_with(session: Session, project: str) -> Beginning:
     shown, grant = _shown(session, project), _grant(session, project)[0]
+    if shown["state"] in ("CLOSING", "CLOSED"):
+        raise refusals.ProjectNotActiveError(f"the project is {shown['state']}", where=project)
     real = any(data["sensitivity"] in (None, "real") for data in shown["data"].values())
     return Beginning(grant, real, _capacity(shown["clusters"].get(grant.limits.clusters[0])))
 

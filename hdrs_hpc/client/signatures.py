@@ -12,7 +12,6 @@ from hdrs_hpc.documents import owners, signing, sshsig
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.documents.kinds import ANYONE, DocumentKind
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
-from hdrs_hpc.documents.models.document import Document, Finding, InvalidDocumentError
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.documents.trust import (
     KeyCompromisedError,
@@ -21,6 +20,7 @@ from hdrs_hpc.documents.trust import (
     SignerUnknownError,
     WrongPayloadTypeError,
 )
+from hdrs_hpc.forms.document import Document, Finding, InvalidDocumentError
 
 
 class AlreadySignedError(ConflictError):

@@ -12,8 +12,8 @@ from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
-from hdrs_hpc.documents.models.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
+from hdrs_hpc.forms.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
 from hdrs_hpc.policy.facts import Facts

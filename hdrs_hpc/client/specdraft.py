@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import kinds, signing, unfilled
@@ -27,7 +28,7 @@ class EntryNotInBundleError(BadDocumentError):
 
 class InputFileMissingError(BadDocumentError):
     code = "input-file-missing"
-    meaning = "A file that the spec names under `inputs` is not there, or can't be read."
+    meaning = "A file that the spec names under `inputs` or `outputs` is not there, or can't be read."
     remedy = "Give its path relative to the spec."
 
 
@@ -98,6 +99,7 @@ def bind(
         {
             **written.value,
             **_pinned_inputs(written),
+            "outputs": _pinned_outputs(written),
             "workload": workload,
             "audience": root.document.audience,
             "nonce": nonce or ids.new_id(26),
@@ -116,17 +118,30 @@ def _pinned_inputs(written: WrittenSpec) -> dict[str, Any]:
         return {}
     pinned = {}
     for name, item in written.value["inputs"].items():
-        pinned[name] = {**item, "file": _digest_of(written, name, item["file"])} if "file" in item else item
+        file = _digest_of(written, ("inputs", name, "file")) if "file" in item else None
+        pinned[name] = {**item, "file": file} if file else item
     return {"inputs": pinned}
 
 
-def _digest_of(written: WrittenSpec, name: str, file: str) -> dict[str, Any]:
+def _pinned_outputs(written: WrittenSpec) -> dict[str, Any]:
+    """``outputs`` with the files of declarations named by their digests."""
+    pinned = {}
+    for name, item in written.value["outputs"].items():
+        fields = [field for field in outputs.BY_NAME[item["class"]].declaration.FILES if field in item]
+        files = {field: _digest_of(written, ("outputs", name, field)) for field in fields}
+        pinned[name] = {**item, **files}
+    return pinned
+
+
+def _digest_of(written: WrittenSpec, place: tuple[str, str, str]) -> dict[str, Any]:
+    section, item, field = place
+    name = written.value[section][item][field]
     try:
-        with (written.path.parent / file).open("rb") as handle:
+        with (written.path.parent / name).open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             return {"digest": f"sha256:{digest}", "size": handle.tell()}
     except OSError:
-        raise InputFileMissingError(f"{file} can't be read", where=f"inputs.{name}.file") from None
+        raise InputFileMissingError(f"{name} can't be read", where=".".join(place)) from None
 
 
 def pack(written: WrittenSpec) -> bytes | None:

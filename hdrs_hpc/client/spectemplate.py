@@ -13,7 +13,7 @@ from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.words import NAME_PATTERN, memory_text, walltime_text
+from hdrs_hpc.forms.words import NAME_PATTERN, memory_text, walltime_text
 
 CODE = "code"
 """The folder of the example's code, beside the spec."""

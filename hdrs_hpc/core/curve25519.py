@@ -14,6 +14,8 @@ disagrees with another, and whoever lists two such keys of one secret gains what
 
 from __future__ import annotations
 
+import functools
+
 PRIME = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
 """Of the base point."""
@@ -28,6 +30,7 @@ SMALL_ORDER_U = frozenset(
 """Of the Montgomery points of small order: those (RFC 7748 section 4.1), and -1, which lies on the twist."""
 
 
+@functools.lru_cache(maxsize=4096)  # a trust root's keys are looked at for every signature
 def point_fault(raw: bytes) -> str | None:
     """Why 32 bytes are no Ed25519 point in its one encoding (RFC 8032 section 5.1.3); None: they are one."""
     if len(raw) != 32:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from hdrs_hpc.documents.models.checkpoint import Checkpoint
     from hdrs_hpc.documents.models.closure import Closure
     from hdrs_hpc.documents.models.dataset import DatasetRegistration
-    from hdrs_hpc.documents.models.document import Document
     from hdrs_hpc.documents.models.grant import Grant
     from hdrs_hpc.documents.models.job_spec import JobSpec
     from hdrs_hpc.documents.models.login import Login
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from hdrs_hpc.documents.models.release import ReleaseRecord
     from hdrs_hpc.documents.models.review import OutputDecision
     from hdrs_hpc.documents.models.trust_root import TrustRoot
+    from hdrs_hpc.forms.document import Document
 
 BROKER = "broker"
 ANYONE = "anyone"

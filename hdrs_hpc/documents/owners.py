@@ -41,27 +41,34 @@ class OnePersonDecidesError(NotAllowedError):
 
 
 @dataclass(frozen=True)
-class Consent:
-    """How far one organisation has agreed to a grant of its data."""
+class Need:
+    """So many of some people must have signed."""
 
-    organisation: str
-    datasets: tuple[str, ...]
+    of: str
+    """Such as ``custodians of north``."""
     needed: int
     signed: tuple[str, ...]
     missing: tuple[str, ...]
-    """Its custodians who could still sign."""
+    """Those who could still sign."""
 
     @property
     def met(self) -> bool:
         return len(self.signed) >= self.needed
 
     def sentence(self) -> str:
-        """``1 of 2 custodians of north have signed (adeyemi); brandt could``"""
-        text = f"{len(self.signed)} of {self.needed} custodians of {self.organisation} have signed"
+        """``1 of 2 custodians of north (adeyemi); still missing: 1 of brandt, cole``"""
+        text = f"{len(self.signed)} of {self.needed} {self.of}"
         text += f" ({', '.join(self.signed)})" if self.signed else ""
         if self.met:
             return text
-        return f"{text}; {', '.join(self.missing) or 'nobody else'} could"
+        return f"{text}; still missing: {self.needed - len(self.signed)} of {', '.join(self.missing) or 'nobody'}"
+
+
+@dataclass(frozen=True)
+class Consent(Need):
+    """How far one organisation has agreed to a grant of its data."""
+
+    datasets: tuple[str, ...]
 
 
 def asked(owners: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
@@ -81,7 +88,7 @@ def consents(root: TrustRoot, people: Iterable[str], owners: Mapping[str, str]) 
         listed = root.organisations.get(name)
         found.append(
             Consent(
-                organisation=name,
+                of=f"custodians of {name}",
                 datasets=tuple(sorted(dataset for dataset, owner in owners.items() if owner == name)),
                 # An organisation that the root does not list has no custodians: its consent is out of reach.
                 needed=listed.threshold if listed is not None else 1,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.documents.kinds import KINDS
-from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.forms.document import Document
 
 
 def written() -> dict[str, type[Document]]:

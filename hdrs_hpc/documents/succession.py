@@ -26,34 +26,11 @@ from dataclasses import dataclass
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.trust_root import KeyRecord, Person, TrustRoot
+from hdrs_hpc.documents.owners import Need
 from hdrs_hpc.documents.trust import SuccessionError, ThresholdNotMetError, VerifiedRoot
 
 _DECIDE_FOR_ALL = frozenset({"checker", "code-reviewer", "admin"})
 """Roles that act on everybody's projects, whatever organisation their holder belongs to."""
-
-
-@dataclass(frozen=True)
-class Need:
-    """So many of some people must have signed."""
-
-    of: str
-    """Such as ``custodians of north``."""
-    needed: int
-    signed: tuple[str, ...]
-    missing: tuple[str, ...]
-    """Those who could still sign."""
-
-    @property
-    def met(self) -> bool:
-        return len(self.signed) >= self.needed
-
-    def sentence(self) -> str:
-        """``1 of 2 custodians of north (adeyemi); still missing: 1 of brandt, cole``"""
-        text = f"{len(self.signed)} of {self.needed} {self.of}"
-        text += f" ({', '.join(self.signed)})" if self.signed else ""
-        if self.met:
-            return text
-        return f"{text}; still missing: {self.needed - len(self.signed)} of {', '.join(self.missing) or 'nobody'}"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import ANYONE, BROKER, TRUST_ROOT, DocumentKind
-from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.models.trust_root import KeyRecord, TrustRoot
+from hdrs_hpc.forms.document import Document
 
 
 class WrongPayloadTypeError(BadDocumentError):

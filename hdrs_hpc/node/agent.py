@@ -24,8 +24,8 @@ from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, Sit
 from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
+from hdrs_hpc.node.handover import CourierSocket, Handover
 from hdrs_hpc.node.memory import Watch
-from hdrs_hpc.node.obtain import CourierSocket, Handover
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.probe import probe
 from hdrs_hpc.node.sandbox import Sandbox

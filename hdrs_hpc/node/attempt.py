@@ -12,7 +12,7 @@ from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.node import collect, verdict
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
@@ -24,7 +24,7 @@ from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
-from hdrs_hpc.protocol import bundle, layout, wire
+from hdrs_hpc.protocol import bundle, layout
 from hdrs_hpc.protocol.certificates import make_certificate
 from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit

@@ -11,7 +11,7 @@ import sys
 import time
 
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol.wire import MAX_LINE_BYTES
+from hdrs_hpc.core.wire import MAX_LINE_BYTES
 
 TIMEOUT_S = 30.0
 EX_UNAVAILABLE = 69

@@ -14,7 +14,6 @@ import builtins
 import os
 import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
@@ -34,6 +33,8 @@ KNOWN_TYPES = frozenset(
 ANY_TYPE = "Exception"
 MAX_OWN_TYPES = 64
 MAX_STATEMENTS = 10_000
+MAX_LINE = 1_000_000
+UNREAD_TYPES = ("SyntaxError", "IndentationError", "TabError")
 MAX_SOURCE_BYTES = 1 << 20
 """Of all source of a bundle: more is not parsed, since trees take a hundred times the memory of their text."""
 SIGNALS = frozenset(
@@ -56,8 +57,9 @@ def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadE
     if report == _NOTHING:
         ending = Ending.NOT_STARTED if code == EXIT_ALONE else Ending.CRASHED
         return WorkloadExit(ending, 1, None, None, None)
-    trees = dict(_trees(bundle))
-    return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), _statement(report, trees))
+    trees, unread = _sources(bundle)
+    line = _statement(report, trees, unread)
+    return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), line)
 
 
 def _read(folder: Path) -> CrashReport:
@@ -75,16 +77,22 @@ def _read(folder: Path) -> CrashReport:
         return _NOTHING
 
 
-def _trees(bundle: dict[str, bytes]) -> Iterator[tuple[str, ast.Module]]:
-    """The Python files that can be parsed; none where they are too many to be looked at."""
+def _sources(bundle: dict[str, bytes]) -> tuple[dict[str, ast.Module], dict[str, int]]:
+    """The Python files as trees, and those that can't be parsed with the line of the fault; none where they are too
+    many to be looked at."""
     sources = {name: data for name, data in bundle.items() if name.endswith(".py")}
+    trees: dict[str, ast.Module] = {}
+    unread: dict[str, int] = {}
     if sum(map(len, sources.values())) > MAX_SOURCE_BYTES:
-        return
+        return trees, unread
     for name, data in sources.items():
         try:
-            yield name, ast.parse(data)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            trees[name] = ast.parse(data)
+        except SyntaxError as error:
+            unread[name] = min(max(error.lineno or 1, 1), MAX_LINE)
+        except (ValueError, RecursionError, MemoryError):
             continue  # nothing was ever run from it
+    return trees, unread
 
 
 def _known_type(report: CrashReport, trees: dict[str, ast.Module]) -> str | None:
@@ -95,10 +103,21 @@ def _known_type(report: CrashReport, trees: dict[str, ast.Module]) -> str | None
     return name if name in sorted(own)[:MAX_OWN_TYPES] else ANY_TYPE
 
 
-def _statement(report: CrashReport, trees: dict[str, ast.Module]) -> BundleLine | None:
-    """The beginning of the innermost statement that holds the reported line."""
-    if report.file is None or report.line is None or report.file not in trees:
+def _statement(
+    report: CrashReport, trees: dict[str, ast.Module], unread: dict[str, int]
+) -> BundleLine | None:
+    """The beginning of the innermost statement that holds the reported line.
+
+    Of a file that Python can't read it is the line of the fault, as parsed here; of one that lacks the entry the first.
+    """
+    if report.file is None or report.line is None or len(trees) + len(unread) > MAX_STATEMENTS:
         return None
+    if report.file in unread and report.exception_type in UNREAD_TYPES:
+        return BundleLine(report.file, unread[report.file])
+    if report.file not in trees:
+        return None
+    if report.exception_type == "EntryError":
+        return BundleLine(report.file, 1)
     spans = {
         name: {
             (node.lineno, node.end_lineno or node.lineno)

@@ -50,3 +50,8 @@ class Facts:
     @property
     def demo_root(self) -> bool:
         return self.trust_root.demo
+
+
+def project_stands(state: str, *, frozen: bool) -> str:
+    """The state, or FROZEN where nothing but a freeze stops a project: one that is closed can't be thawed."""
+    return "FROZEN" if frozen and state in ("APPROVED", "ACTIVE") else state

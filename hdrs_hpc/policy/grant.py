@@ -15,11 +15,11 @@ from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.granted import apart, fit_for_real_data
 from hdrs_hpc.policy.refusals import (
     ConflictOfInterestError,
     DatasetVersionError,
     NotEnoughCheckersError,
-    RealDataUnderDemoError,
     SelectionKeywordError,
     WrongAudienceError,
 )
@@ -158,8 +158,7 @@ def _people(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
 
 
 def _conflict(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
-    for person in sorted(set(facts.signers) & grant.everyone):
-        yield Broken(ConflictOfInterestError, f"{person} signs the grant and works in the project", "people")
+    yield from apart(facts.signers, grant, "signs the grant", "people")
     checkers = set(facts.trust_root.having("checker")) - grant.everyone
     if len(checkers) < grant.outputs.reviewers:
         message = f"{grant.outputs.reviewers} reviewers are asked for, {len(checkers)} could review"
@@ -209,10 +208,7 @@ def _sensitivity(grant: Grant, facts: GrantFacts) -> Iterator[Broken]:
         registered = facts.registrations.get(name)
         if registered is None or registered.sensitivity != "real":
             continue
-        if facts.trust_root.demo:
-            yield Broken(RealDataUnderDemoError, f"{name} holds real data", f"data.{name}")
-        for threshold in facts.trust_root.one_person_decides:
-            yield Broken(owners.OnePersonDecidesError, f"the threshold {threshold} is one", f"data.{name}")
+        yield from fit_for_real_data(facts.trust_root, name, f"data.{name}")
         if not isolation.at_least(grant.limits.isolation, isolation.LEAST_FOR_REAL_DATA):
             yield Broken(GrantIsolationError, f"{name} holds real data", "limits.isolation")
 

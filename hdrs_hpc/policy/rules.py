@@ -61,6 +61,12 @@ class Broken:
     """What would do, where that is known better than for every such error."""
 
 
+def require(breaches: Iterable[Broken]) -> None:
+    """Raise the first of them as the error that it is."""
+    for item in breaches:
+        raise item.error(item.message, where=item.where or None, remedy=item.remedy or None)
+
+
 def judge(rule: str, kept: str, breaches: Iterable[Broken]) -> tuple[RuleResult, ...]:
     """One result for a kept rule, one for each breach of a broken one."""
     found = tuple(

@@ -31,11 +31,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation, at_least, is_contained
-from hdrs_hpc.core import curve25519, strict_json
+from hdrs_hpc.core import curve25519, strict_json, wire
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import (
+from hdrs_hpc.core.wire import (
     Between,
     Count,
     Digest,

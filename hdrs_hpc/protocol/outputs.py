@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Between, Count, Digest, Name, NodeName, Pattern
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Between, Count, Digest, Name, NodeName, Pattern
 
 MAX_LIST_BYTES = 256 << 10
 MAX_POINTER_BYTES = 4096

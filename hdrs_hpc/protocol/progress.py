@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Between, Count, MessageError
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Between, Count, MessageError
 
 MAX_BYTES = 4096
 STEPS = 20

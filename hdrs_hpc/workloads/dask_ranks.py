@@ -19,9 +19,9 @@ from distributed import Client, Security
 
 from hdrs_hpc.catalogue.workloads.dask import TLS_CA, TLS_CERT, TLS_KEY, DaskTold
 from hdrs_hpc.catalogue.workloads.plan import Process
+from hdrs_hpc.core import wire
 from hdrs_hpc.node.launch.crash import write_report
 from hdrs_hpc.node.launch.plan import EXIT_EXCEPTION, Launch
-from hdrs_hpc.protocol import wire
 from hdrs_hpc.workloads import entry
 from hdrs_hpc.workloads.context import Context
 

@@ -28,9 +28,10 @@ def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
         raise EntryError()
     prepare_imports(bundle)
     module, name = entry.split(":", 1)
-    found = getattr(importlib.import_module(module), name, None)
+    imported = importlib.import_module(module)
+    found = getattr(imported, name, None)
     if not callable(found):
-        raise EntryError()
+        raise EntryError(where=imported.__file__)
     return found  # type: ignore[no-any-return]  # any callable of one argument
 
 

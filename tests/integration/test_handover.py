@@ -14,9 +14,9 @@ from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydUnreachableError
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.jobs import Attempt
-from hdrs_hpc.core import clock, ids, strict_json
+from hdrs_hpc.core import clock, ids, strict_json, wire
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from tests.support import proofs
 from tests.support.world import World
 

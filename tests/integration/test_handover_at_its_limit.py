@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.controller.steps import run
+from hdrs_hpc.broker.controller.steps import hand_over
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError, ask
-from hdrs_hpc.core import clock, strict_json
+from hdrs_hpc.core import clock, strict_json, wire
 from hdrs_hpc.node import courier
 from hdrs_hpc.node.arguments import AgentArguments
+from hdrs_hpc.node.handover import CourierSocket, Handover
 from hdrs_hpc.node.network import PeerAddress
-from hdrs_hpc.node.obtain import CourierSocket, Handover
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello
 from tests.support.keyroom import ATTEMPT, STRONG, KeyRoom
 from tests.support.party import ONES, changed
@@ -182,7 +182,7 @@ def test_sixty_four_nodes_with_64_kib_of_parameters_and_64_kib_to_tell_get_their
 ) -> None:
     # Whether the job still goes on stands in the broker's database; tests/unit/broker/controller/test_couriers_stop.py
     # is about that question.
-    monkeypatch.setattr(run, "_require_going_on", lambda *_: None)
+    monkeypatch.setattr(hand_over, "_require_going_on", lambda *_: None)
     ctx: Any = SimpleNamespace(
         cluster=lambda *_: agents, cluster_settings=lambda _: SimpleNamespace(node_tmp="/tmp")
     )
@@ -191,7 +191,7 @@ def test_sixty_four_nodes_with_64_kib_of_parameters_and_64_kib_to_tell_get_their
         SimpleNamespace(name=ATTEMPT),
         SimpleNamespace(job_id="1", nodes=tuple(NAMES)),
     ]
-    replies = run._courier(ctx, *about, handover.Request("hello"))
+    replies = hand_over._courier(ctx, *about, handover.Request("hello"))
     hellos = tuple(reply.hello for reply in replies if reply.hello is not None)
     assert hellos == hellos_of(agents)
 
@@ -201,7 +201,7 @@ def test_sixty_four_nodes_with_64_kib_of_parameters_and_64_kib_to_tell_get_their
     seqs = room.tell_bound(bound)
     answers = room.answer(*seqs)
     assert room.answer(*seqs) == answers, "the same bytes again"
-    delivered = run._deliver(ctx, *about, answers, room.nodes)
+    delivered = hand_over._deliver(ctx, *about, answers, room.nodes)
 
     assert [(reply.state, reply.refused) for reply in delivered] == [("accepted", None)] * NODES
     orders = [made.order for made in agents.handovers.values()]

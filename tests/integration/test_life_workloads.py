@@ -93,6 +93,21 @@ def test_a_crash_tells_type_and_own_line_and_nothing_else(world: World) -> None:
         assert artefacts.of_job(tx, job) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "exception", "line"),
+    [("x = 1\ndef run(:\n    pass\n", "SyntaxError", 2), ("x = 1\n", "EntryError", 1)],
+)
+def test_code_that_can_not_begin_tells_its_file_and_line(
+    world: World, code: str, exception: str, line: int
+) -> None:
+    job = run(world, code, {"t": table("t.csv")})
+    ended = world.run_job(job, "PURGED")
+    assert (ended.outcome, ended.reason) == ("FAILED", "workload-failed")
+    assert ended.detail is not None
+    assert ended.detail["exception-type"] == exception
+    assert ended.detail["bundle-line"] == {"file": "mine.py", "line": line}
+
+
 ODD_OUTPUTS = """
 import os
 def run(context):

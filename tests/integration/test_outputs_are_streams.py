@@ -126,7 +126,8 @@ def work():
     from hdrs_hpc.broker.workers import collector
     from hdrs_hpc.broker.workers.airlock.rules import OutputRules
     from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent
-    from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+    from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+    from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
     from hdrs_hpc.protocol.outputs import CollectedOutput
     from hdrs_hpc.sealing.objects.directory import DirectoryStore
     from hdrs_hpc.sealing.reader import SealedCopy

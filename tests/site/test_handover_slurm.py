@@ -13,7 +13,8 @@ from connectors.clusters.slurm import SlurmCluster
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import jobs
 from hdrs_hpc.broker.store.jobs import Attempt
-from hdrs_hpc.protocol import handover, layout, wire
+from hdrs_hpc.core import wire
+from hdrs_hpc.protocol import handover, layout
 from tests.support import proofs
 from tests.support.world import World
 

@@ -23,7 +23,7 @@ from hdrs_hpc.broker.store.artefacts import Artefact
 from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.web.app import create
 from hdrs_hpc.broker.web.dependencies import Web
-from hdrs_hpc.broker.web.rate_limits import Brake
+from hdrs_hpc.broker.web.rate_limits import RefusalLimit
 from hdrs_hpc.broker.web.tokens import Challenges, Tokens
 from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
@@ -54,6 +54,7 @@ class Office:
         Pulse.of_controller(
             self.home, stale_after_s=3600
         ).beat()  # web says that a broker without one is not well
+        Pulse.of_keyd(self.home, stale_after_s=3600).beat()
         self.keyd = Keyd.open(self.home)
         self.db = Database(self.home.database)
         lock = threading.Lock()
@@ -70,7 +71,7 @@ class Office:
             ask,
             Tokens.open(self.home.root / "web" / "token-secret"),
             Challenges(),
-            Brake(),
+            RefusalLimit(),
         )
         self.http = self.http_from("127.0.0.1")
         lines = self.ask(messages.SigningKeys()).lines

@@ -15,7 +15,7 @@ from hdrs_hpc.audit.export import write_export
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.store import checkpoint, copies, documents, jobs, log
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.documents.models.document import InvalidDocumentError
+from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.policy.rules import PolicyRefusedError
 from tests.support.world import World
 

@@ -89,7 +89,8 @@ def _attempt(broker: OpenBroker, about: str, work: Callable[[], Action | None]) 
 def note_trouble(broker: OpenBroker, about: str, error: HdrsError) -> None:
     """What waits, waits visibly."""
     level = logging.WARNING if isinstance(error, SiteError) else logging.ERROR
-    logger.log(level, "%s: %s", about, error.code)
+    ours = f", {error.message}" if isinstance(error, InternalError) else ""  # who mends it has only this line
+    logger.log(level, "%s: %s%s", about, error.code, ours)
     broker.troubles[about] = error.code
     with broker.db.write() as tx:
         alerts.put(tx, about, error.code, error.message)

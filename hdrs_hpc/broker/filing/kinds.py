@@ -14,7 +14,7 @@ from hdrs_hpc.broker.store.database import Database
 from hdrs_hpc.broker.store.documents import Accepted
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import BY_PAYLOAD_TYPE, KINDS, DocumentKind
-from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.forms.document import Document
 
 
 def _named_in_it(tx: Connection, known: Accepted) -> Became:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hdrs_hpc.broker.keyd.messages import VERSION
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.core.line import Line, MessageTooLongError
-from hdrs_hpc.protocol import wire
 
 MAX_MESSAGE_BYTES = 64 << 20
 """The answers of 64 nodes, each as large as it may be."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.messages import Ask
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import KINDS, HdrsError, InternalError, SiteError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 
 ANSWER_TIMEOUT_S = 120.0
 
@@ -40,18 +40,18 @@ class KeydRefusedError(HdrsError):
         return (KeydRefusedError, (self.as_dict(),))
 
 
-def ask[R](path: Path, request: Ask[R], *, wait_s: float = 15.0) -> R:
+def ask[R](path: Path, request: Ask[R], *, wait_s: float = 15.0, answer_s: float = ANSWER_TIMEOUT_S) -> R:
     """One request; raises keyd's own refusal as the error class it is, KeydUnreachableError if it is down."""
     said = {"ask": type(request).__name__, "args": wire.to_value(request)}
     deadline = time.monotonic() + wait_s
     while True:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                channel.settimeout(ANSWER_TIMEOUT_S)
+                channel.settimeout(answer_s)
                 channel.connect(str(path))
                 line = Line(channel)
                 send(line, said)
-                reply = receive(line, time.monotonic() + ANSWER_TIMEOUT_S)
+                reply = receive(line, time.monotonic() + answer_s)
                 break
         except (OSError, ConnectionError) as error:
             # Every request is idempotent, so a lost answer is simply asked for again.

@@ -20,9 +20,11 @@ from hdrs_hpc.core.errors import ConflictError, InternalError, NotAllowedError, 
 from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.policy.refusals import ConflictOfInterestError, RealDataUnderDemoError, WrongAudienceError
+from hdrs_hpc.policy import granted as policy
+from hdrs_hpc.policy import not_built
+from hdrs_hpc.policy.refusals import WrongAudienceError
 from hdrs_hpc.policy.registration import OwnedByOthersError
+from hdrs_hpc.policy.rules import require
 
 
 class GrantOutdatedError(ConflictError):
@@ -53,7 +55,7 @@ class ProjectFrozenError(NotAllowedError):
 
 class ProjectNotInTimeError(NotAllowedError):
     code = "project-not-in-time"
-    meaning = "The project has not begun, or its time to run is over."
+    meaning = "The project's time for reviews or releases is over."
     remedy = "See the grant's dates with `hdrs-hpc project show`."
 
 
@@ -95,8 +97,8 @@ class GrantHolder:
         grant = found.document
         if grant.audience not in (None, root.document.audience):
             raise WrongAudienceError(f"the grant is for {grant.audience}")
-        if set(found.people) & grant.everyone:
-            raise ConflictOfInterestError("a custodian signed for a project that they work in")
+        require(policy.apart(found.people, grant, "signed the grant"))
+        not_built.require_built(grant)
         about = self._check_registrations(root, found, registrations, logged)
         with self._keys.transaction() as db:
             row = self.row(grant.project)
@@ -146,7 +148,8 @@ class GrantHolder:
                 raise DatasetNotGrantedError("a registration of something else")
             owned[registration.name] = registration.owner
             if registration.sensitivity == "real":
-                _require_fit_for_real(root.document, registration.name)
+                name = registration.name
+                require(policy.fit_for_real_data(root.document, name, name))
                 real.append(registration.name)
         if set(owned) != set(granted.document.data):
             raise DatasetNotGrantedError("not every dataset came with its registration")
@@ -193,10 +196,9 @@ class GrantHolder:
         row = self.row(project)
         if row is None or row["frozen"]:
             raise ProjectFrozenError()
-        if not grant.valid.from_ <= self._now() < grant.valid.run_until:
-            raise ProjectNotInTimeError()
+        require(policy.in_project_time(grant, self._now()))
         for dataset in self.rests_on(project)["real"]:  # the trust root may have changed since
-            _require_fit_for_real(self._roots.current().document, dataset)
+            require(policy.fit_for_real_data(self._roots.current().document, dataset, dataset))
         return grant
 
     def require_collectable(self, project: str) -> Grant:
@@ -260,9 +262,3 @@ def entry_of(logged: list[tuple[int, Entry]], event: str, digest: str) -> int:
         if entry.event == event and entry.subject["document"] == digest:
             return index
     raise GrantNotLoggedError()
-
-
-def _require_fit_for_real(root: TrustRoot, dataset: str) -> None:
-    if root.demo:
-        raise RealDataUnderDemoError(where=dataset)
-    owners.require_two_decide(root, dataset)

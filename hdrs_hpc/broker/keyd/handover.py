@@ -1,6 +1,6 @@
 """keyd's half of the hand-over: judge an attempt by its signed documents, bind nodes, seal their orders.
 
-The other two files are ``protocol/handover.py`` (the messages) and ``node/obtain.py`` (the agent's half).
+The other two files are ``protocol/handover.py`` (the messages) and ``node/handover.py`` (the agent's half).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,16 +22,17 @@ from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
 from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
-from hdrs_hpc.catalogue import isolation
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
+from hdrs_hpc.policy import granted
+from hdrs_hpc.policy.granted import GrantedFacts
+from hdrs_hpc.policy.rules import require
 from hdrs_hpc.protocol import handover as protocol
-from hdrs_hpc.protocol import wire
 
 STAGE_OUT_GRACE = timedelta(minutes=10)
 """How long after its walltime an attempt may take to seal its outputs."""
@@ -88,7 +89,7 @@ class Handover:
             protocol.check_node_key(hello)
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
-        self._check_runtimes(ask, spec, grant, hellos)
+        self._check_runtimes(ask, hellos)
         self._key_ids(ask)
         with self._keys.transaction() as db:
             known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
@@ -117,12 +118,12 @@ class Handover:
     def answer(self, attempt: str, logged: list[tuple[int, Entry]]) -> m.AnsweredNodes:
         """The sealed orders of all nodes, once their bindings are proven to be in the log."""
         request, not_after = self._bound(attempt)
-        spec, grant = self._judge(request)  # again: revocation and time may have moved since
+        spec, _ = self._judge(request)  # again: revocation and time may have moved since
         if clock.from_text(not_after) <= self._now():
             raise HandoverRefusedError("the attempt's time is over")
         bound = self._bindings(attempt)
         hellos = [_hello(row) for row in bound]
-        self._check_runtimes(request, spec, grant, hellos)
+        self._check_runtimes(request, hellos)
         _require_logged(attempt, logged, hellos)
         nodes = protocol.list_nodes(hellos)
         if any(row["answer"] is None for row in bound):
@@ -171,12 +172,8 @@ class Handover:
         if _decided(before) != _decided(ask):
             raise HandoverRefusedError("the attempt is bound for another job")
 
-    def _check_runtimes(
-        self, ask: m.BindNodes, spec: JobSpec, grant: Grant, hellos: Sequence[protocol.Hello]
-    ) -> None:
-        """Every node runs a runtime that is registered for the cluster, which is one that the documents name."""
-        if ask.cluster not in grant.limits.clusters or spec.resources.cluster not in (None, ask.cluster):
-            raise HandoverRefusedError("the attempt is on a cluster that the grant or the spec does not name")
+    def _check_runtimes(self, ask: m.BindNodes, hellos: Sequence[protocol.Hello]) -> None:
+        """Every node runs a runtime that is registered for the cluster."""
         self._runtimes.require(ask.cluster, [hello.runtime for hello in hellos])
 
     def _check_first_job(self, ask: m.BindNodes) -> None:
@@ -198,20 +195,22 @@ class Handover:
             raise protocol.HandoverTooLargeError(
                 f"a signed spec of {len(envelope.payload)} bytes where {MAX_SPEC_BYTES} are carried"
             )
-        spec = found.document
-        if spec.audience != root.document.audience or spec.project != ask.project:
-            raise HandoverRefusedError("the spec is for another broker or project")
-        if self._now() < spec.not_before:
-            raise HandoverRefusedError("the spec is not valid yet")
-        if not set(found.people) <= set(grant.people.researchers):
-            raise HandoverRefusedError("the spec's signer is not a researcher of the project")
-        if spec.resources.nodes > grant.limits.nodes or spec.resources.time > grant.limits.time:
-            raise HandoverRefusedError("the spec asks for more than the grant gives")
-        if not isolation.at_least(
-            ask.isolation, _required(spec, grant, self._grants.rests_on(ask.project)["real"])
-        ):
-            raise IsolationProbeError("the attempt is to run with less isolation than it must")
-        self._check_code(ask, spec, grant, root)
+        spec, rests_on = found.document, self._grants.rests_on(ask.project)
+        facts = GrantedFacts(
+            now=self._now(),
+            grant=grant,
+            grant_people=rests_on["people"],
+            trust_root=root.document,
+            submitters=found.people,
+            real=rests_on["real"],
+            opt_outs={name for name in grant.data if self._opt_outs.held(name).get("list")},
+            approvers=_approvers(ask, spec, root),
+            cluster=ask.cluster,
+            isolation=ask.isolation,
+        )
+        require(granted.breaches(spec, facts))
+        if (spec.workload.bundle is None) != (ask.bundle_parts is None):
+            raise HandoverRefusedError("own code was not brought, or was beside a built-in workload")
         if {fact.input for fact in ask.copies} != set(spec.data):
             raise HandoverRefusedError("the inputs are not those of the spec")
         for fact in ask.copies:
@@ -226,28 +225,6 @@ class Handover:
             if "manifest_digest" not in about:
                 raise HandoverRefusedError("a copy is not sealed yet")
         return spec, grant
-
-    def _check_code(self, ask: m.BindNodes, spec: JobSpec, grant: Grant, root: trust.VerifiedRoot) -> None:
-        work = spec.workload
-        if work.builtin is not None:
-            if work.builtin not in grant.workloads.builtin or ask.bundle_parts is not None:
-                raise HandoverRefusedError("the workload is not granted")
-            return
-        if work.bundle is None or ask.bundle_parts is None or grant.workloads.own_code == "none":
-            raise HandoverRefusedError("own code is not granted, or was not brought")
-        if grant.limits.bundle_size is None or work.bundle.size > grant.limits.bundle_size:
-            raise HandoverRefusedError("the bundle is larger than the grant allows")
-        if grant.workloads.own_code == "project":
-            return
-        for raw in ask.code_approvals:
-            found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
-            approval = found.document
-            named = (approval.project, approval.bundle, (approval.reviewer,))
-            if named == (ask.project, work.bundle.digest, found.people) and not (
-                set(found.people) & grant.everyone
-            ):
-                return
-        raise HandoverRefusedError("no approval of this bundle was brought")
 
     def _not_after(self, spec: JobSpec, grant: Grant, started_at: str) -> datetime:
         try:
@@ -382,12 +359,12 @@ def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[
         raise NotLoggedError("not every binding is in the log")
 
 
-def _required(spec: JobSpec, grant: Grant, real: Iterable[str]) -> isolation.Isolation:
-    """The least isolation that the documents ask for; unread code and real data are never below a sandbox."""
-    unread = spec.workload.bundle is not None and grant.workloads.own_code == "project"
-    reads_real = not {item.dataset for item in spec.data.values()}.isdisjoint(real)
-    return isolation.strictest(
-        grant.limits.isolation,
-        isolation.LEAST_FOR_UNREAD_CODE if unread else isolation.WEAKEST,
-        isolation.LEAST_FOR_REAL_DATA if reads_real else isolation.WEAKEST,
-    )
+def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set[str]:
+    """Who approved the spec's bundle for the project, each in person."""
+    bundle, people = spec.workload.bundle, set[str]()
+    for raw in ask.code_approvals if bundle is not None else ():
+        found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
+        named = (found.document.project, found.document.bundle, (found.document.reviewer,))
+        if bundle is not None and named == (ask.project, bundle.digest, found.people):
+            people |= set(found.people)
+    return people

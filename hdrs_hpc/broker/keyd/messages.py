@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
+from hdrs_hpc.core.wire import Between, Count, Digest, Key32, Moment, Name, NodeName, PathPart, Pattern
 from hdrs_hpc.protocol.handover import Hello, NodeAnswer
-from hdrs_hpc.protocol.wire import Between, Count, Digest, Key32, Moment, Name, NodeName, PathPart, Pattern
 
 VERSION = "hdrs-hpc/keyd/2"
 """Of all requests and replies together: the broker's processes run one version, or do not talk."""

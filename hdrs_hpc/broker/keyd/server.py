@@ -24,15 +24,19 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd.channel import receive, send
 from hdrs_hpc.broker.keyd.keyd import Keyd
 from hdrs_hpc.broker.keyd.messages import ASKS
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import HdrsError, InternalError, NotAllowedError, SiteError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 
 REAP_EVERY_S = 30.0
+BEAT_EVERY_S = 5.0
+STALE_AFTER_S = 60.0
+"""Longer than any request takes; a silence of more is a keyd that hangs or is stopped."""
 REQUEST_TIMEOUT_S = 60.0
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -93,6 +97,14 @@ class _Server(socketserver.ThreadingUnixStreamServer):
             except HdrsError as error:
                 logger.error("keys past their time could not be destroyed yet: %s", error.code)
 
+    def beat(self, pulse: Pulse, stop: threading.Event) -> None:
+        """Say that requests are answered: one that hangs holds the lock, and a stopped process says nothing."""
+        while True:
+            with self.lock, contextlib.suppress(OSError):  # a full disk takes no heartbeat
+                pulse.beat()
+            if stop.wait(BEAT_EVERY_S):
+                return
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Our own bug: its kind and place help to find it, its text might hold anything."""
         error, trace = sys.exc_info()[1], sys.exc_info()[2]
@@ -152,6 +164,8 @@ def serve(home: BrokerHome) -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     threading.Thread(target=server.reap, args=(stop,), daemon=True).start()
+    pulse = Pulse.of_keyd(home, STALE_AFTER_S)
+    threading.Thread(target=server.beat, args=(pulse, stop), daemon=True).start()
     server.serve_forever(poll_interval=0.2)
     server.server_close()
     with server.lock:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker import states
 from hdrs_hpc.broker.home import BrokerHome, progress
 from hdrs_hpc.broker.reading import models, permissions, visible
-from hdrs_hpc.broker.reading.artefacts import ArtefactBytes
+from hdrs_hpc.broker.reading.artefact_bytes import ArtefactBytes
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import alerts, artefacts, copies, jobs
 from hdrs_hpc.broker.store.copies import Copy

@@ -96,6 +96,7 @@ def _failures(reading: Reading) -> Values:
 
 def _heartbeats(reading: Reading) -> Iterator[tuple[str, heartbeats.Heartbeat | None]]:
     yield heartbeats.CONTROLLER, heartbeats.controller(reading.home, reading.now)
+    yield heartbeats.KEYD, heartbeats.keyd(reading.home, reading.now)
     for beat in heartbeats.clusters(reading.home, reading.now):
         yield f"cluster {beat.cluster}", beat
 

@@ -116,7 +116,7 @@ class Project(View):
     starts: str
     run_until: str
     destroy_by: str
-    days_left: int
+    days_left: int = Field(description="In which jobs may run; none of a project that closes or is closed.")
     gpu_hours: int
     gpu_hours_used: float
     jobs: int

@@ -99,7 +99,7 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
         starts=clock.to_text(grant.valid.from_),
         run_until=clock.to_text(grant.valid.run_until),
         destroy_by=clock.to_text(grant.valid.destroy_by),
-        days_left=max(0, left.days),
+        days_left=0 if project.state in ("CLOSING", "CLOSED") else max(0, left.days),
         gpu_hours=grant.limits.gpu_hours,
         gpu_hours_used=round(projects.gpu_hours_used(tx, project.name), 2),
         jobs=len(jobs.of_project(tx, project.name)),

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.reading import models, permissions, visible
-from hdrs_hpc.broker.reading.artefacts import ArtefactBytes
+from hdrs_hpc.broker.reading.artefact_bytes import ArtefactBytes
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import artefacts, jobs
 from hdrs_hpc.core.errors import NotFoundError

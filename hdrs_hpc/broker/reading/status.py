@@ -117,8 +117,11 @@ def _count(table: dict[str, states.State], found: list[str]) -> dict[str, int]:
 def _keyd(home: BrokerHome, pid: int | None) -> tuple[ProcessState, messages.KeydStatus | None]:
     if not home.keyd_socket.exists():
         return ProcessState("keyd", pid, False, ""), None
+    beat = heartbeats.keyd(home)
+    if pid is not None and beat is not None and beat.pid == pid and beat.stale:
+        return ProcessState("keyd", pid, False, _heard(beat)), None
     try:
-        told = client.ask(home.keyd_socket, messages.Status(), wait_s=1.0)
+        told = client.ask(home.keyd_socket, messages.Status(), wait_s=1.0, answer_s=5.0)
     except HdrsError as error:
         return ProcessState("keyd", pid, False, error.message), None
     return ProcessState("keyd", pid, True, f"keystore {told.keystore_class}"), told

@@ -12,7 +12,7 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import InternalError, NotFoundError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.models.document import Document
+from hdrs_hpc.forms.document import Document
 
 KEPT, KEPT_BYTES = 1024, 64 << 10
 """How many documents a process keeps parsed, by their exact bytes, and how large they may be for that."""

@@ -13,7 +13,7 @@ from hdrs_hpc.broker.keyd import client, messages
 from hdrs_hpc.broker.reading import broker as reading
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store.database import Database
-from hdrs_hpc.broker.web.rate_limits import Brake
+from hdrs_hpc.broker.web.rate_limits import RefusalLimit
 from hdrs_hpc.broker.web.tokens import Challenges, TokenInvalidError, TokenMissingError, Tokens
 from hdrs_hpc.core.errors import BadDocumentError, InternalError
 from hdrs_hpc.documents import opt_out_ids
@@ -49,7 +49,7 @@ class Web:
     ask: messages.AskKeyd
     tokens: Tokens
     challenges: Challenges
-    brake: Brake
+    refusal_limit: RefusalLimit
 
     @classmethod
     def open(cls, home: BrokerHome) -> Web:
@@ -65,7 +65,7 @@ class Web:
             ask,
             Tokens.open(home.root / "web" / "token-secret"),
             Challenges(),
-            Brake(),
+            RefusalLimit(),
         )
 
 

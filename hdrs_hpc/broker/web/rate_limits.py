@@ -1,4 +1,4 @@
-"""A brake on refusals: each one is an entry in the log for ever, so nobody may cause them without end."""
+"""Rate-limit refusals per address: each one is an entry in the log for ever, so nobody may cause them without end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TooManyRefusalsError(SiteError):
     remedy = "Wait a minute; then mend the first refusal before sending more."
 
 
-class Brake:
+class RefusalLimit:
     """Counts refusals by address; in memory, since a restart gives no more than one window's worth."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Who is reading: challenges that are good once, and short-lived tokens that a restart does not forget."""
+"""The log-in on the server: challenges that are good once, short-lived tokens that a restart does not forget."""
 
 from __future__ import annotations
 

@@ -7,18 +7,15 @@ the linked tables' rows of their patients.  What that manifest does not name doe
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home.selectable import read_selectable
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, jobs
 from hdrs_hpc.broker.store.copies import Copy
@@ -172,17 +169,5 @@ def _narrow_table(one: _Input, item: str, patients: frozenset[str]) -> tuple[Map
     return objects, rows
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="hdrs-hpc chooser")
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--attempt", required=True)
-    parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    home = BrokerHome.at(arguments.home).require()
-    return workers.run(
-        home.served_dir(arguments.attempt), arguments.lock_fd, lambda: choose(home, arguments.attempt)
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    workers.main("attempt", BrokerHome.served_dir, choose)

@@ -6,12 +6,10 @@ the attempt's own key, so only that attempt can have sealed it; it is parsed by 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.home import BrokerHome
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, jobs, projects, served
 from hdrs_hpc.broker.store.copies import Copy
@@ -29,16 +27,17 @@ from hdrs_hpc.broker.workers.airlock.check import Checked
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
 from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.catalogue.outputs.table import TableDeclaration
 from hdrs_hpc.catalogue.workloads.builtin import Numbers
 from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
-from hdrs_hpc.core import durable_files
+from hdrs_hpc.core import durable_files, wire
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
-from hdrs_hpc.protocol import layout, outputs, wire
+from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
 from hdrs_hpc.sealing.reader import SealedCopy
 
@@ -237,16 +236,5 @@ def _ended_well(workload: outputs.WorkloadExit) -> bool:
     return workload.ending is outputs.Ending.EXITED and workload.exit_code == 0
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="hdrs-hpc collector")
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--attempt", required=True)
-    parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    home = BrokerHome.at(arguments.home).require()
-    folder = home.quarantine_dir(arguments.attempt)
-    return workers.run(folder, arguments.lock_fd, lambda: collect(home, arguments.attempt))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    workers.main("attempt", BrokerHome.quarantine_dir, collect)

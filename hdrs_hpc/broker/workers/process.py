@@ -6,6 +6,7 @@ not to a note that a crash leaves behind.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import json
@@ -17,8 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.core import die_with_parent, errors
 from hdrs_hpc.core.durable_files import write_json
 from hdrs_hpc.core.errors import HdrsError, InternalError, SiteError
@@ -104,6 +106,19 @@ def run(folder: Path, lock_fd: int, work: Callable[[], dict[str, Any]]) -> int:
         outcome = {"error": InternalError("a worker of the broker failed", where=where).as_dict()}
     write_json(folder / "result.json", outcome)
     return 0 if "ok" in outcome else 1
+
+
+def main(
+    of: str, folder: Callable[[BrokerHome, str], Path], work: Callable[[BrokerHome, str], dict[str, Any]]
+) -> NoReturn:
+    """A worker's whole program: the work on the ``--copy`` or ``--attempt`` that :func:`start` named."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument(f"--{of}", dest="name", required=True)
+    parser.add_argument("--lock-fd", type=int, required=True)
+    asked = parser.parse_args()
+    home = BrokerHome.at(asked.home).require()
+    sys.exit(run(folder(home, asked.name), asked.lock_fd, lambda: work(home, asked.name)))
 
 
 def _locked(path: Path) -> bool:

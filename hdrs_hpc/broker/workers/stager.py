@@ -6,11 +6,9 @@ de-identification key, holds them in memory only, and writes its result where th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from hdrs_hpc.broker.home import BrokerHome, opt_out_lists
 from hdrs_hpc.broker.home.opt_out_lists import PatientList
 from hdrs_hpc.broker.home.progress import PROGRESS_NAME
 from hdrs_hpc.broker.home.selectable import keep_selectable
-from hdrs_hpc.broker.keys import use_key
+from hdrs_hpc.broker.logged_keys import use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, datasets, opt_outs, projects
 from hdrs_hpc.broker.workers import process as workers
@@ -186,17 +184,5 @@ class _Meter:
             )
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="hdrs-hpc stager")
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--copy", required=True)
-    parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    home = BrokerHome.at(arguments.home).require()
-    return workers.run(
-        home.staging_dir(arguments.copy), arguments.lock_fd, lambda: build(home, arguments.copy)
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    workers.main("copy", BrokerHome.staging_dir, build)

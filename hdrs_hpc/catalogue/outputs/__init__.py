@@ -11,7 +11,7 @@ from pydantic import AfterValidator, WithJsonSchema
 
 from hdrs_hpc.catalogue.outputs import chart, image, metrics, table, weights
 from hdrs_hpc.catalogue.outputs.output_class import OutputClass
-from hdrs_hpc.documents.models.document import BadValueError, fault
+from hdrs_hpc.forms.document import BadValueError, fault
 
 CLASSES: tuple[OutputClass, ...] = (
     table.CLASS,
@@ -36,7 +36,7 @@ ClassName = Annotated[str, AfterValidator(_known), WithJsonSchema({"enum": list(
 
 def as_markdown() -> str:
     """The page of all classes, ``docs/output-classes.md``."""
-    from hdrs_hpc.documents.models.words import size_text
+    from hdrs_hpc.forms.words import size_text
 
     lines = [
         "# Classes of outputs",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from hdrs_hpc.catalogue.outputs import sentences
-from hdrs_hpc.catalogue.outputs.output_class import Declaration, GrantRule, OutputClass, no_checking
-from hdrs_hpc.documents.models.words import Name
+from hdrs_hpc.catalogue.outputs.output_class import (
+    Declaration,
+    FileOfSpec,
+    GrantRule,
+    OutputClass,
+    no_checking,
+)
+from hdrs_hpc.forms.words import Name
 
 
 class ChartRule(GrantRule):
@@ -19,11 +23,13 @@ class ChartRule(GrantRule):
 
 
 class ChartDeclaration(Declaration):
+    FILES: ClassVar[tuple[str, ...]] = ("spec",)
+
     class_: Literal["chart"]
     data: Name
     """The table that it shows."""
-    spec: Annotated[str, Field(min_length=1, max_length=1000)]
-    """A Vega-Lite file, relative to the spec."""
+    spec: FileOfSpec
+    """How it is drawn, in Vega-Lite."""
 
     def drawn_from(self) -> str | None:
         return self.data

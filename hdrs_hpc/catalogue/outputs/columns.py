@@ -14,8 +14,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from hdrs_hpc.core import vocabularies
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Items, Part, class_step, fault
-from hdrs_hpc.documents.models.words import Line, Versioned
+from hdrs_hpc.forms.document import Items, Part, class_step, fault
+from hdrs_hpc.forms.words import Line, Versioned
 
 MAX_COLUMNS = 100
 MAX_VALUES = 200

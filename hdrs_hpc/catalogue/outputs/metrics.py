@@ -11,8 +11,8 @@ from hdrs_hpc.catalogue.outputs import columns, sentences
 from hdrs_hpc.catalogue.outputs.columns import BadColumnError, Columns, KeyColumn
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Items, fault
-from hdrs_hpc.documents.models.words import Line
+from hdrs_hpc.forms.document import Items, fault
+from hdrs_hpc.forms.words import Line
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Part, fault
-from hdrs_hpc.documents.models.words import Name, SizeBytes, size_text
+from hdrs_hpc.forms.document import Part, class_step, fault
+from hdrs_hpc.forms.words import FileRef, Name, SizeBytes, size_text
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking
@@ -51,6 +51,12 @@ def _output_path(text: str) -> str:
     return text
 
 
+FileOfSpec = Annotated[
+    Annotated[str, Field(min_length=1, max_length=1000), Tag(class_step("path"))]
+    | Annotated[FileRef, Tag(class_step("digest"))],
+    Discriminator(lambda value: class_step("path" if isinstance(value, str) else "digest")),
+]
+"""A file beside the spec: its path, relative to the spec, in a draft; its digest once signed."""
 OutputPath = Annotated[
     str, AfterValidator(_output_path), WithJsonSchema({"type": "string", "maxLength": 500})
 ]
@@ -75,6 +81,8 @@ class Declaration(Part):
     """Endings of the file's name."""
     MOST_BYTES: ClassVar[int] = 0
     """The most that the output check takes of this class: the one place where a class's cap stands."""
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a file beside the spec, which signing pins by its digest."""
 
     class_: str
     keep: Keep = "release"

@@ -11,7 +11,7 @@ from hdrs_hpc.catalogue.outputs import columns, sentences
 from hdrs_hpc.catalogue.outputs.columns import Columns, CountColumn, UncountedTableError
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule, OutputClass, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import fault
+from hdrs_hpc.forms.document import fault
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.contract import Checking

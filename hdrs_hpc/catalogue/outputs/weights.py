@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from hdrs_hpc.catalogue.outputs import sentences
 from hdrs_hpc.catalogue.outputs.output_class import (
+    FileOfSpec,
     GrantRule,
     Keep,
     OutputClass,
@@ -29,10 +28,11 @@ class WeightsRule(GrantRule):
 class WeightsDeclaration(WrittenDeclaration):
     ENDS_IN: ClassVar[tuple[str, ...]] = (".safetensors",)
     MOST_BYTES: ClassVar[int] = 64 << 30
+    FILES: ClassVar[tuple[str, ...]] = ("architecture",)
 
     class_: Literal["weights"]
-    architecture: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
-    """Names and shapes of all tensors: a file, relative to the spec."""
+    architecture: FileOfSpec | None = None
+    """Names and shapes of all tensors."""
 
 
 CLASS = OutputClass(

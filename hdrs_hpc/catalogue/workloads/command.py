@@ -9,7 +9,7 @@ from typing import Annotated
 from hdrs_hpc.catalogue.workloads.kind import Example, Fault, Kind
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.protocol.wire import Between
+from hdrs_hpc.core.wire import Between
 
 
 @dataclass(frozen=True)

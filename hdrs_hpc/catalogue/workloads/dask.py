@@ -21,8 +21,8 @@ from hdrs_hpc.catalogue.workloads.kind import (
     check_parameters,
 )
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Count
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Count
 
 TLS_CA, TLS_CERT, TLS_KEY = "ca.pem", "cert.pem", "key.pem"
 CONNECT_TIMEOUT_S = 120
@@ -113,13 +113,18 @@ EXAMPLE = Example(
     bundle={
         "mine.py": '''"""Called once with a Dask cluster of the whole allocation; see docs/ai-developer.md."""
 
+import json
+
 
 def run(context):
-    items = {name: copy.index().num_rows for name, copy in context.data.items()}
-    lines = ["input,n_items", *(f"{name},{number}" for name, number in items.items())]
+    rows = [row for copy in context.data.values() for row in copy.index().to_pylist()]
+    found = {
+        "n_patients": len({row["patient"] for row in rows}),
+        "n_series": sum(row["kind"] == "volume" for row in rows),
+    }
     for path in map(context.output, context.output_names):
-        if path.suffix == ".csv":
-            path.write_text("\\n".join(lines))
+        if path.suffix == ".json":  # tables are yours to write, with the columns that the spec declares
+            path.write_text(json.dumps(found))
 ''',
     },
 )

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Between, Pattern
+from hdrs_hpc.core.wire import Between, Pattern
 
 COMMON = ("kind", "bundle", "sweep")
 """Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
@@ -55,7 +54,7 @@ class Kind:
     summary: str
     """One sentence, for people."""
     fields: type
-    """A frozen dataclass of the fields beside :data:`COMMON`: simple types with the bounds of ``protocol.wire``.
+    """A frozen dataclass of the fields beside :data:`COMMON`: simple types with the bounds of ``core.wire``.
 
     pydantic understands them as they are, so documents need no second list of them.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Between, Count, Name, NodeName
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Between, Count, Name, NodeName
 
 MAX_PROCESSES = 1024
 MAX_FILE_CHARS = 16 << 10

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count
 from hdrs_hpc.documents.models.closure import Closure
-from hdrs_hpc.documents.models.words import duration_text
+from hdrs_hpc.forms.words import duration_text
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hdrs_hpc.client.pages.layout import (
 from hdrs_hpc.documents.models.data_use import DUO_TERMS
 from hdrs_hpc.documents.models.grant import Grant, PixelRules
 from hdrs_hpc.documents.models.linked_columns import ColumnRule
-from hdrs_hpc.documents.models.words import duration_text, size_text, walltime_text
+from hdrs_hpc.forms.words import duration_text, size_text, walltime_text
 
 _MISSING = object()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count, listed, moment
 from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact
 from hdrs_hpc.documents.models.selection import DateRange, Values
-from hdrs_hpc.documents.models.words import memory_text, size_text, walltime_text
+from hdrs_hpc.forms.words import memory_text, size_text, walltime_text
 from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.job import choose_cluster
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from hdrs_hpc.documents.models.document import Document
-from hdrs_hpc.documents.models.words import Digest, Moment, Name, Prose
+from hdrs_hpc.forms.document import Document
+from hdrs_hpc.forms.words import Digest, Moment, Name, Prose
 
 
 class CodeApproval(Document):

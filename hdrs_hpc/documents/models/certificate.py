@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, fault
-from hdrs_hpc.documents.models.words import Digest, Hash, Line, Moment, Name, Prose
+from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, fault
+from hdrs_hpc.forms.words import Digest, Hash, Line, Moment, Name, Prose
 
 Count = Annotated[int, Field(ge=0)]
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Document, fault
-from hdrs_hpc.documents.models.words import Digest, Moment, Name, Nonce, Prose
+from hdrs_hpc.forms.document import Document, fault
+from hdrs_hpc.forms.words import Digest, Moment, Name, Nonce, Prose
 
 
 class FreezeNotNamedError(BadDocumentError):

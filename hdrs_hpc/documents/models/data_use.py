@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, WithJsonSchema
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Items, Part, fault
+from hdrs_hpc.forms.document import Items, Part, fault
 
 DUO_TERMS: dict[str, str] = {
     "DUO:0000004": "no restriction",

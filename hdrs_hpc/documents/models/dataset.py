@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from hdrs_hpc.catalogue.data_kinds import DATA_KINDS, DataKind
-from hdrs_hpc.documents.models.document import Document
 from hdrs_hpc.documents.models.source import SourceLocation
-from hdrs_hpc.documents.models.words import Digest, Line, Name
+from hdrs_hpc.forms.document import Document
+from hdrs_hpc.forms.words import Digest, Line, Name
 
 Sensitivity = Literal["synthetic", "public", "real"]
 

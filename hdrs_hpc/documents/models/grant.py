@@ -12,10 +12,10 @@ from hdrs_hpc.catalogue.outputs.output_class import GrantRule
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.models.data_use import DataUse, LegalBasis
-from hdrs_hpc.documents.models.document import Document, Items, Part, fault
 from hdrs_hpc.documents.models.linked_columns import Columns
 from hdrs_hpc.documents.models.selection import Selection
-from hdrs_hpc.documents.models.words import (
+from hdrs_hpc.forms.document import Document, Items, Part, fault
+from hdrs_hpc.forms.words import (
     Digest,
     Duration,
     End,

@@ -21,11 +21,13 @@ from hdrs_hpc.catalogue.outputs import ClassName
 from hdrs_hpc.catalogue.outputs.output_class import Declaration, WrittenDeclaration
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.core.limits import MAX_NODES
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, class_step, fault
 from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
-from hdrs_hpc.documents.models.words import (
+from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
+from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, class_step, fault
+from hdrs_hpc.forms.words import (
     Digest,
+    FileRef,
     Gres,
     Line,
     MemoryMb,
@@ -37,7 +39,6 @@ from hdrs_hpc.documents.models.words import (
     SizeBytes,
     WalltimeS,
 )
-from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
 
 MAX_VALIDITY = timedelta(days=31)
 _SINCE_BEFORE = (
@@ -56,6 +57,12 @@ class UndeclaredTableError(BadDocumentError):
     code = "output-without-table"
     meaning = "An output that shows a table does not name a declared table as the data it was drawn from."
     remedy = "Declare the table as an output of its own and name it in the drawing's `data`."
+
+
+class UnpinnedFileError(BadDocumentError):
+    code = "file-not-pinned"
+    meaning = "A signed spec names a file of an output by its path, which may change, or a draft names one by digest."
+    remedy = "Write the path, relative to the spec, and let `hdrs-hpc spec sign` put the digest in its place."
 
 
 class DataUse(Part):
@@ -84,12 +91,6 @@ class _FromOutside(Part):
 class DraftFile(_FromOutside):
     file: Annotated[str, Field(min_length=1, max_length=1000)]
     """Relative to the spec."""
-
-
-class FileRef(Part):
-    digest: Digest
-    size: Annotated[int, Field(ge=1, le=1 << 44)]
-    """In bytes."""
 
 
 class File(_FromOutside):
@@ -211,6 +212,17 @@ def _fit_together(declared: dict[str, Output]) -> dict[str, Output]:
     return declared
 
 
+def _check_pinned(declared: dict[str, Output], pinned: bool) -> None:
+    for name, output in declared.items():
+        for field in output.FILES:
+            file = getattr(output, field)
+            if file is not None and isinstance(file, FileRef) != pinned:
+                said = (
+                    "by its digest: sign with `spec sign`" if pinned else "by its path, relative to the spec"
+                )
+                fault(UnpinnedFileError, f"outputs.{name}.{field} names a file {said}")
+
+
 class _SpecFields(Document):
     project: Name
     name: Name
@@ -233,6 +245,11 @@ class JobSpecDraft(_SpecFields):
     inputs: Annotated[dict[Name, DraftInput], Field(max_length=32)] = Field(default_factory=dict)
     workload: DraftWorkload
 
+    @model_validator(mode="after")
+    def _paths(self) -> JobSpecDraft:
+        _check_pinned(self.outputs, pinned=False)
+        return self
+
 
 class JobSpec(_SpecFields):
     """A spec as it is signed."""
@@ -254,6 +271,11 @@ class JobSpec(_SpecFields):
     def _validity(self) -> JobSpec:
         if not self.not_before < self.expires <= self.not_before + MAX_VALIDITY:
             fault(DatesOutOfOrderError, "a spec expires after its not-before, within 31 days")
+        return self
+
+    @model_validator(mode="after")
+    def _digests(self) -> JobSpec:
+        _check_pinned(self.outputs, pinned=True)
         return self
 
     def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:

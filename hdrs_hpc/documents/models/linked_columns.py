@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Items, Part, fault
-from hdrs_hpc.documents.models.words import Line, parse_day
+from hdrs_hpc.forms.document import Items, Part, fault
+from hdrs_hpc.forms.words import Line, parse_day
 
 
 class BadColumnsError(BadDocumentError):

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from hdrs_hpc.documents.models.document import Document
-from hdrs_hpc.documents.models.words import Moment, Name
+from hdrs_hpc.forms.document import Document
+from hdrs_hpc.forms.words import Moment, Name
 
 
 class Login(Document):

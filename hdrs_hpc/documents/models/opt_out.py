@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Document, fault
-from hdrs_hpc.documents.models.words import Digest, Moment, Name, Nonce, Prose
+from hdrs_hpc.forms.document import Document, fault
+from hdrs_hpc.forms.words import Digest, Moment, Name, Nonce, Prose
 
 OptOutAction = Literal["add", "remove", "nobody"]
 _LOOKS_LIKE_AN_ID = re.compile(r"\d(?:[\s\-./]?\d){5,}")

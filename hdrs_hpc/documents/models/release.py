@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from hdrs_hpc.catalogue.outputs import ClassName
-from hdrs_hpc.documents.models.document import Document, Items
-from hdrs_hpc.documents.models.words import Digest, Line, Moment, Name, ShortId
+from hdrs_hpc.forms.document import Document, Items
+from hdrs_hpc.forms.words import Digest, Line, Moment, Name, ShortId
 
 
 class ReleaseRecord(Document):

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, fault
-from hdrs_hpc.documents.models.words import Digest, Name, Nonce, Prose, ShortId
+from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, fault
+from hdrs_hpc.forms.words import Digest, Name, Nonce, Prose, ShortId
 
 Verdict = Literal["approve", "refuse", "return"]
 

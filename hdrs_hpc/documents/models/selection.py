@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import Part, fault
-from hdrs_hpc.documents.models.words import parse_day
+from hdrs_hpc.forms.document import Part, fault
+from hdrs_hpc.forms.words import parse_day
 
 
 class BadSelectionError(BadDocumentError):

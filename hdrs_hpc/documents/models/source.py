@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError, UsageError
-from hdrs_hpc.documents.models.document import BadValueError, Items, Part, fault
-from hdrs_hpc.documents.models.words import Line, parse_day
 from hdrs_hpc.documents.sshkeys import parse_line
+from hdrs_hpc.forms.document import BadValueError, Items, Part, fault
+from hdrs_hpc.forms.words import Line, parse_day
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:.]{2,45})$")]

@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import sshsig
-from hdrs_hpc.documents.models.document import BadValueError, Document, Items, Part, fault
 from hdrs_hpc.documents.models.grant import SupersedesError
-from hdrs_hpc.documents.models.words import Digest, Line, Name
+from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, fault
+from hdrs_hpc.forms.words import Digest, Line, Name
 
 Role = Literal["custodian", "researcher", "checker", "code-reviewer", "admin"]
 

@@ -14,8 +14,8 @@ from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
-from hdrs_hpc.documents.models.document import BadValueError, Items, Part, class_step, fault
-from hdrs_hpc.documents.models.words import Digest
+from hdrs_hpc.forms.document import BadValueError, Items, Part, class_step, fault
+from hdrs_hpc.forms.words import Digest
 
 MAX_SWEEP_JOBS = 256
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hdrs_hpc.catalogue.workloads.plan import Plan, Process
+from hdrs_hpc.core import wire
 from hdrs_hpc.node.launch.plan import EXIT_ALONE, EXIT_EXCEPTION, Launch
-from hdrs_hpc.protocol import wire
 
 GRACE_S = 10.0
 

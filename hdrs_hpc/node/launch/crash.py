@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.node.launch.plan import REPORT_NAME, CrashReport
-from hdrs_hpc.protocol import wire
 
 
 def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
@@ -17,9 +18,23 @@ def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
 def report(error: BaseException, bundle: Path) -> CrashReport:
     """Dask re-raises a task's exception in the client with the worker's traceback, so its lines are here too."""
     name = type(error).__name__
-    place = _last_line(error.__traceback__, bundle.resolve())
+    place = _unread(error, bundle.resolve()) or _last_line(error.__traceback__, bundle.resolve())
     file, line = place if place is not None else (None, None)
     return CrashReport(name if name.isidentifier() and name.isascii() else None, file, line)
+
+
+def _unread(error: BaseException, bundle: Path) -> tuple[str, int] | None:
+    """The bundle's file that Python can't read, or in which the entry is not: no line of it ever ran."""
+    if isinstance(error, SyntaxError):
+        named, line = error.filename, error.lineno
+    elif isinstance(error, HdrsError) and error.code == "workload-entry":
+        named, line = error.where, 1
+    else:
+        return None
+    file = Path(named or "")
+    if not line or not file.is_absolute() or not file.is_relative_to(bundle):
+        return None
+    return str(file.relative_to(bundle)), line
 
 
 def _last_line(trace: TracebackType | None, bundle: Path) -> tuple[str, int] | None:

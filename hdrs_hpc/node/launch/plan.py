@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from hdrs_hpc.catalogue.workloads.plan import Plan
-from hdrs_hpc.protocol import wire
-from hdrs_hpc.protocol.wire import Between, Count, Pattern
+from hdrs_hpc.core import wire
+from hdrs_hpc.core.wire import Between, Count, Pattern
 
 PLAN_NAME = "plan.json"
 REPORT_NAME = "report.json"

@@ -426,7 +426,7 @@ def test_a_freeze_is_lifted_by_two_commands_and_one_says_what_is_missing(
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == "lung-fm.unfreeze.signed.json"
     assert told["missing"] == [
-        "1 of 2 custodians have signed (ada)", "1 of 2 custodians of north have signed (ada); bob could",
+        "1 of 2 custodians have signed (ada)", "1 of 2 custodians of north (ada); still missing: 1 of bob",
     ]  # fmt: skip
     assert main.run(["project", "show", "lung-fm", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frozen"] is True
@@ -468,7 +468,7 @@ def test_grant_sign_says_which_owner_has_not_agreed(opened: Open, capsys: pytest
     assert main.run(["grant", "sign", str(draft), "--yes", "--json", "--out", str(draft)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["signed"], told["complete"]) == (["eli"], False)
-    assert told["missing"] == ["0 of 2 custodians of north have signed; ada, bob could"]
+    assert told["missing"] == ["0 of 2 custodians of north; still missing: 2 of ada, bob"]
     assert main.run(["grant", "submit", str(draft)]) == 4, "and it is refused"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from hdrs_hpc.catalogue.workloads.kind import Example, Fault, Kind
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process
-from hdrs_hpc.protocol.wire import Between
+from hdrs_hpc.core.wire import Between
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ EXAMPLE = Example(
 assert os.environ["SCRIPTED"] == "yes" and ADDRESS and all(ITEMS.values())
 for path in OUT.values():
     with open(path, "w") as file:
-        json.dump({"share": SHARES[0] / SHARES[1]}, file)
+        json.dump({"n_patients": 10, "n_series": 18, "share": SHARES[0] / SHARES[1]}, file)
 """
     },
 )

@@ -22,11 +22,11 @@ import zarr
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
-from hdrs_hpc.core import clock, ids, strict_json
+from hdrs_hpc.core import clock, ids, strict_json, wire
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
 from hdrs_hpc.node.runtime.build import RuntimeFile
-from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress, wire
+from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress
 from hdrs_hpc.protocol.handover import (
     BundleOrder,
     Hello,

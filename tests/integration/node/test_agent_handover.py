@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from hdrs_hpc.core import clock, ids
-from hdrs_hpc.protocol import handover, layout, wire
+from hdrs_hpc.core import clock, ids, wire
+from hdrs_hpc.protocol import handover, layout
 from hdrs_hpc.protocol.handover import Hello, LaunchOrder, NodeAnswer, Request
 
 from .conftest import Site, Work

@@ -11,7 +11,8 @@ import pytest
 from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking import declared_columns
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.workloads.builtin import numbers
 from hdrs_hpc.protocol.handover import OutputOrder
 from tests.support.world import COHORT, SPACING_BINS

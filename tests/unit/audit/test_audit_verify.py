@@ -10,11 +10,11 @@ import audit_life as make
 import pytest
 from audit_life import Life, digest, root_payload, signed
 
-from hdrs_hpc.audit.chain import EnvelopeNotExactError, ForeignRootError
 from hdrs_hpc.audit.contradictions import EntryContradictsError
 from hdrs_hpc.audit.export import ExportInTheWayError, ExportLayoutError, ExportMissingError, write_export
 from hdrs_hpc.audit.history import HistoryImpossibleError
 from hdrs_hpc.audit.report import Mark
+from hdrs_hpc.audit.trust_roots import EnvelopeNotExactError, ForeignRootError
 from hdrs_hpc.audit.verify import (
     DocumentAlteredError,
     DocumentMissingError,

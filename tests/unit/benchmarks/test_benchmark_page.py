@@ -85,6 +85,23 @@ def test_the_page_shows_failures_and_what_was_skipped(tmp_path: Path) -> None:
     assert (tmp_path / "pictures" / "bench-breakdown.svg").exists()
 
 
+def test_pictures_have_titles_and_axes_that_say_what_they_measure(tmp_path: Path) -> None:
+    goals, breakdown = (path.read_text() for path in figures.draw(made(), tmp_path))
+    assert "Goals of speed and size: 0 of 1 met" in goals
+    assert "times the goal, logarithmic" in goals
+    assert "Where the time of staging goes" in breakdown
+    assert "seconds from start to end of the process" in breakdown
+
+
+def test_a_bar_begins_at_its_goal_where_an_axis_has_no_zero() -> None:
+    (axes,) = figures._goals_figure([("missed", 0.25), ("met", 31.0)]).axes
+    met, missed = axes.patches  # the first goal is drawn on top, as the last row
+    assert (met.get_x(), met.get_x() + met.get_width()) == (1, 31.0)
+    assert (missed.get_x(), missed.get_x() + missed.get_width()) == (1, 0.25)
+    low, high = axes.get_xlim()
+    assert low < 0.25 and high > 31
+
+
 def test_what_people_wrote_stays_when_the_page_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
     page.write(made(), path)

@@ -98,8 +98,8 @@ assert "tally" in generate(Grant)["$defs"]["OutputRules"]["properties"]
 """,
     "spec check": """
 from party import SPEC, changed
-from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.forms.document import InvalidDocumentError
 spec = JobSpec.from_value(changed(SPEC, "outputs/marks", {**MARKS, "digits": "many"}))
 assert JobSpec.from_payload(spec.to_payload()) == spec
 for change, code, where in (
@@ -180,7 +180,8 @@ assert (found.path, found.max_size) == ("marks.tally", 1024)
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 import io
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 def check(data, real=False, granted={"tally": {}}):
     given = ((Declared("marks", "tally", "marks.tally", max_size=1024), Sent.whole(data)),)
     request = CheckRequest(given, OutputRules.from_dict(granted), bytes(16), InputFacts(9, 9, 9, real))

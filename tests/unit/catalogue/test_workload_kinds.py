@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,31 @@ def _names_a_built_in(path: Path) -> bool:
 def test_no_other_module_names_a_built_in_workload() -> None:
     naming = [str(path.relative_to(HOUSE)) for path in HOUSE.rglob("*.py") if _names_a_built_in(path)]
     assert naming == ["catalogue/workloads/builtin.py"]
+
+
+OTHER_MEANINGS = {
+    "hdrs_hpc/client/bundlecheck.py": "libraries that nodes have",
+    "hdrs_hpc/cli/demo/play.py": "libraries that the demo needs",
+}
+
+
+def _names_a_kind(source: str) -> bool:
+    constants = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    inside = (text for text in constants if isinstance(text, str))
+    return bool(set(workloads.KINDS) & set(constants)) or any(
+        re.search(r"(?m)^ *kind: [a-z]", text) for text in inside
+    )
+
+
+def test_no_other_module_names_a_kind_of_workload() -> None:
+    naming = {
+        str(path.relative_to(HOUSE.parent))
+        for path in HOUSE.rglob("*.py")
+        if not path.is_relative_to(HOUSE / "catalogue/workloads") and _names_a_kind(path.read_text("utf-8"))
+    }
+    assert naming == OTHER_MEANINGS.keys(), "ask hdrs_hpc.catalogue.workloads instead"
+
+
+@pytest.mark.parametrize("source", ['KINDS = ("dask", "torch")', 'TEXT = """workload:\n  kind: dask\n"""'])
+def test_the_search_finds_a_kind_that_is_named_elsewhere(source: str) -> None:
+    assert _names_a_kind(source)

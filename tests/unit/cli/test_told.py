@@ -105,3 +105,12 @@ def test_a_freeze_tells_what_it_stops_and_who_lifts_it() -> None:
     assert "As many custodians as grant the data can lift it" in told
     assert "running jobs are being cancelled" in closing._DONE["freeze"]
     assert json.dumps(closing._DONE).count("being destroyed; certificate follows") == 2
+
+
+def test_an_entry_that_is_not_there_is_told_as_such() -> None:
+    detail = {"ending": "crashed", "exit-code": 1, "exception-type": "EntryError"}
+    place = {"bundle-line": {"file": "mine/main.py", "line": 1}}
+    assert watching.crash({**detail, **place}) == (
+        "your code did not start: mine/main.py has no function of the entry's name"
+    )
+    assert watching.crash(detail) == "your code stopped with EntryError"

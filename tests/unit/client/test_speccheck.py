@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -165,6 +166,53 @@ def test_a_draft_adds_what_makes_it_binding(home, party):
     assert {key: signed[key] for key in written if key != "workload"} == {
         key: written[key] for key in written if key != "workload"
     }, "what was written is signed as it was written"
+
+
+CHART = """
+  bars: {class: chart, data: cohort, spec: ./bars.vl.json}
+  model: {class: weights, path: m.safetensors, keep: project, architecture: ./model.json, max-size: 1MiB}
+"""
+
+
+def test_files_of_outputs_are_pinned_by_their_digests(home, party):
+    (home / "work/spec.yaml").write_text(SPEC.rstrip() + CHART)
+    with pytest.raises(specdraft.InputFileMissingError) as caught:
+        specdraft.build(home / "work/spec.yaml", party.root())
+    assert caught.value.where == "outputs.bars.spec"
+    digests = set()
+    for text in (b'{"mark": "bar"}', b'{"mark": "line"}'):
+        (home / "work/bars.vl.json").write_bytes(text)
+        (home / "work/model.json").write_bytes(b"{}")
+        drafted = specdraft.build(home / "work/spec.yaml", party.root())
+        signed = strict_json.loads(drafted.payload)["outputs"]
+        expected = {"digest": f"sha256:{hashlib.sha256(text).hexdigest()}", "size": len(text)}
+        assert signed["bars"] == {"class": "chart", "data": "cohort", "spec": expected}
+        assert signed["model"]["architecture"]["size"] == 2
+        digests.add(drafted.spec.outputs["bars"].spec.digest)
+    assert len(digests) == 2
+    report = _check(home)
+    assert [item.where for item in report.findings if item.code == "not-built"] == [
+        "outputs.bars.class",
+        "outputs.model.class",
+        "outputs.model.keep",
+    ], "pinned, and still refused by name"
+
+
+def test_a_missing_file_of_an_output_is_told_where_it_is_named(home):
+    report = _check(home, SPEC.rstrip() + CHART)
+    assert [(item.code, item.where, item.line) for item in report.findings] == [
+        ("input-file-missing", "outputs.bars.spec", 14)
+    ]
+
+
+def test_columns_are_signed_in_the_order_in_which_they_were_written(home, party):
+    drafted = specdraft.build(home / "work/spec.yaml", party.root())
+    assert list(strict_json.loads(drafted.payload)["outputs"]["cohort"]["columns"]) == ["site", "n"]
+    (home / "work/spec.yaml").write_text(
+        SPEC.replace("{site: {key: [a]}, n: {count: patients}}", "{n: {count: patients}, site: {key: [a]}}")
+    )
+    drafted = specdraft.build(home / "work/spec.yaml", party.root())
+    assert list(drafted.spec.outputs["cohort"].columns) == ["n", "site"]
 
 
 def test_two_drafts_of_one_spec_have_two_nonces_and_one_bundle(home, party):

@@ -10,8 +10,8 @@ from party import SPEC, TWOS, changed
 
 from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.core import strict_yaml
-from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.documents.models.job_spec import DraftFile, JobSpec, JobSpecDraft, KeptArtefact
+from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.policy import not_built
 
 WHOLE = """\
@@ -151,6 +151,32 @@ def test_a_swept_parameter_has_no_other_value():
 def test_each_kind_survives_the_way_to_bytes_and_back(work):
     spec = JobSpec.from_value({**SPEC, "workload": work, "inputs": {"x": FILE}})
     assert JobSpec.from_payload(spec.to_payload()) == spec
+
+
+@pytest.mark.parametrize(
+    ("output", "field"),
+    [
+        ({"class": "chart", "data": "cohort"}, "spec"),
+        ({"class": "weights", "path": "m.safetensors", "max-size": "1KiB"}, "architecture"),
+    ],
+)
+def test_a_draft_names_files_of_outputs_by_path_and_a_signed_spec_by_digest(output, field):
+    pinned = {"digest": TWOS, "size": 7}
+    named, digested = (
+        changed(SPEC, "outputs/made", output | {field: file}) for file in ("./mine.json", pinned)
+    )
+    spec = JobSpec.from_value(digested)
+    assert JobSpec.from_payload(spec.to_payload()) == spec
+    assert "outputs.made.class" in [item.where for item in not_built.in_spec(spec)]
+    assert _codes(named) == [("file-not-pinned", "")]
+    assert _codes(changed(digested, f"outputs/made/{field}/digest", "x")) == [
+        ("bad-digest", f"outputs.made.{field}.digest")
+    ]
+    added = ("audience", "nonce", "not-before", "expires", "trust-root")
+    draft = {name: value for name, value in named.items() if name not in added}
+    assert JobSpecDraft.from_value(draft).outputs["made"] is not None
+    with pytest.raises(InvalidDocumentError, match="file-not-pinned"):
+        JobSpecDraft.from_value({**draft, "outputs": digested["outputs"]})
 
 
 def test_wheels_are_named_as_not_built():

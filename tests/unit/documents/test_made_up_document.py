@@ -20,8 +20,8 @@ MODEL = '''
 
 from typing import ClassVar
 
-from hdrs_hpc.documents.models.document import Document
-from hdrs_hpc.documents.models.words import Name, Prose
+from hdrs_hpc.forms.document import Document
+from hdrs_hpc.forms.words import Name, Prose
 
 
 class EthicsNote(Document):

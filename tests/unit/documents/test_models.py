@@ -15,10 +15,10 @@ from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.models.dataset import counted
-from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
-from hdrs_hpc.documents.models.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
+from hdrs_hpc.forms.document import InvalidDocumentError
+from hdrs_hpc.forms.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
 
 INTERFACES_SPEC = """\
 schema: hdrs-hpc/job-spec/2
@@ -437,7 +437,7 @@ def test_run_times_are_read_as_slurm_does():
 def test_a_spec_may_ask_for_what_agents_and_output_check_take_and_for_no_more():
     from hdrs_hpc.catalogue import outputs
     from hdrs_hpc.core import limits
-    from hdrs_hpc.documents.models import words
+    from hdrs_hpc.forms import words
 
     assert limits.MAX_NODES == 64
     assert {row.name: row.max_bytes for row in outputs.BUILT} == {

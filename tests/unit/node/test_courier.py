@@ -13,9 +13,9 @@ from typing import cast
 
 import pytest
 
+from hdrs_hpc.core.wire import MAX_LINE_BYTES
 from hdrs_hpc.node import courier
-from hdrs_hpc.node.obtain import CourierSocket, Handover
-from hdrs_hpc.protocol.wire import MAX_LINE_BYTES
+from hdrs_hpc.node.handover import CourierSocket, Handover
 from tests.support import narrow
 
 REPO = Path(__file__).resolve().parents[3]
@@ -85,7 +85,7 @@ def test_what_is_no_line_is_answered_at_once(agent: tuple[Path, Echo], sent: byt
 def test_a_courier_that_goes_away_or_does_not_listen_holds_up_nobody(
     agent: tuple[Path, Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hdrs_hpc.node.obtain._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("hdrs_hpc.node.handover._TIMEOUT_S", 0.5)
     with socket.socket(socket.AF_UNIX) as trickling, socket.socket(socket.AF_UNIX) as gone:
         trickling.connect(str(agent[0]))
         trickling.sendall(b"{")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.node.launch.crash import report
 from hdrs_hpc.node.launch.plan import CrashReport
 from hdrs_hpc.node.verdict import judge
-from hdrs_hpc.protocol import wire
 from hdrs_hpc.protocol.outputs import BundleLine, Ending
+from hdrs_hpc.workloads.entry import EntryError, load
 
 BUNDLE = {"mine.py": b"class Mine(Exception):\n    pass\n\nraise Mine('secret')\n"}
 
@@ -138,3 +139,40 @@ def test_a_report_names_the_bundles_last_line_and_never_the_message(tmp_path: Pa
         made = report(error, tmp_path)
     assert made == CrashReport("JSONDecodeError", "mine.py", 3)
     assert b"943" not in wire.to_bytes(made)
+
+
+BROKEN = {"mine/main.py": b"import mine.helper\n", "mine/helper.py": b"a = 1\ndef f(:\n    pass\n"}
+
+
+@pytest.mark.parametrize("name", ["SyntaxError", "IndentationError"])
+def test_of_a_file_that_python_cannot_read_the_agent_tells_its_own_line(tmp_path: Path, name: str) -> None:
+    for claimed in (1, 2, 77):
+        ended = judge(1, put(tmp_path, name, "mine/helper.py", claimed), BROKEN)
+        assert (ended.exception_type, ended.bundle_line) == (name, BundleLine("mine/helper.py", 2))
+
+
+def test_an_unreadable_file_is_named_for_no_other_reason(tmp_path: Path) -> None:
+    assert judge(1, put(tmp_path, "ValueError", "mine/helper.py", 2), BROKEN).bundle_line is None
+
+
+def test_an_entry_that_is_not_there_names_its_file(tmp_path: Path) -> None:
+    ended = judge(1, put(tmp_path, "EntryError", "mine/main.py", 1), BROKEN)
+    assert (ended.exception_type, ended.bundle_line) == ("EntryError", BundleLine("mine/main.py", 1))
+
+
+def test_the_workloads_side_reports_the_file_that_could_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_bundle.py").write_text("x = 1\nif x\n    pass\n")
+    (tmp_path / "whole_bundle.py").write_text("# nothing\ndef ran(context): pass\n")
+    for target, told in (
+        ("broken_bundle:run", CrashReport("SyntaxError", "broken_bundle.py", 2)),
+        ("whole_bundle:run", CrashReport("EntryError", "whole_bundle.py", 1)),
+    ):
+        with pytest.raises((SyntaxError, EntryError)) as caught:
+            load(None, target, tmp_path)
+        assert report(caught.value, tmp_path) == told
+    with pytest.raises(SyntaxError) as elsewhere:
+        compile("1 +", "<what was computed>", "exec")
+    assert report(elsewhere.value, tmp_path).file is None

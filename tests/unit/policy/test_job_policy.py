@@ -64,7 +64,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 19
+    assert len(names) == len(set(names)) == 26
 
 
 @pytest.mark.parametrize(

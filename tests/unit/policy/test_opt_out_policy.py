@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
-from hdrs_hpc.documents.models.document import InvalidDocumentError
 from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.policy import opt_out
 from tests.support.party import ONES, OTHERS, REGISTRATION, TWOS, Party
 

@@ -17,8 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.certificates import NodeCertificate, make_certificate
 from hdrs_hpc.protocol.handover import (
     AnswerUnreadableError,

@@ -15,11 +15,11 @@ from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.policy import job as policy
-from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
 
 
 @dataclass(frozen=True)
-class Observed:
+class AdmitFacts:
     job: Job
     spec: JobSpec
     facts: Facts
@@ -60,7 +60,7 @@ class Admit:
 
 
 class AdmitStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> AdmitFacts:
         with broker.db.read() as tx:
             spec = jobs.spec_of(tx, job)
             project = projects.get(tx, job.project)
@@ -69,7 +69,9 @@ class AdmitStep:
             approvals = {}
             for item in documents.of_kind(tx, "code-approval"):
                 approval = item.read(CodeApproval)
-                if approval.project == job.project:
+                # Of several approvals of a bundle one by somebody outside the project is enough.
+                apart = approval.reviewer not in grant.everyone
+                if approval.project == job.project and (apart or approval.bundle not in approvals):
                     approvals[approval.bundle] = approval.reviewer
             facts = Facts(
                 now=broker.now(),
@@ -79,14 +81,14 @@ class AdmitStep:
                 registrations=datasets.registrations_for(tx, grant),
                 trust_root=root.document,
                 trust_root_digest=root.digest,
-                project_state="FROZEN" if project.frozen else project.state,
+                project_state=project_stands(project.state, frozen=project.frozen),
                 gpu_hours_used=projects.gpu_hours_used(tx, job.project) + _promised(tx, job),
                 code_approvals=approvals,
                 opt_outs=opt_outs.stated(tx),
             )
-        return Observed(job, spec, facts, project.grant)
+        return AdmitFacts(job, spec, facts, project.grant)
 
-    def decide(self, facts: Observed) -> Admit:
+    def decide(self, facts: AdmitFacts) -> Admit:
         decision = policy.decide(facts.spec, facts.job.submitter, facts.facts)
         return Admit(facts.job, decision, facts.grant_digest, facts.facts.cluster.name)
 

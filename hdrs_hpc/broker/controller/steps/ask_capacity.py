@@ -30,11 +30,14 @@ class Site:
 class AskCapacity:
     """Nothing waits for the answer, so a site that gives none is no alert: the last answer stays."""
 
-    beside_the_loop: ClassVar[bool] = True
     moves_on: ClassVar[bool] = False
 
     cluster: str
     projects: tuple[str, ...]
+
+    @property
+    def waits_for(self) -> str:
+        return self.cluster
 
     def act(self, broker: OpenBroker) -> None:
         told = None
@@ -59,7 +62,7 @@ def _for_workloads(told: Capacity, broker: OpenBroker) -> Capacity:
 
 
 @dataclass(frozen=True)
-class Observed:
+class CapacityFacts:
     cluster: str
     projects: tuple[str, ...]
     asked_s: float | None
@@ -68,7 +71,7 @@ class Observed:
 
 
 class AskCapacityStep:
-    def observe(self, broker: OpenBroker, site: Site) -> Observed:
+    def observe(self, broker: OpenBroker, site: Site) -> CapacityFacts:
         with broker.db.read() as tx:
             told = capacity.of(tx, site.name)
             granted = tuple(
@@ -77,9 +80,9 @@ class AskCapacityStep:
                 if project.open and site.name in projects.grant_of(tx, project).limits.clusters
             )
         asked_s = age_s(broker, told.asked_at) if told else None
-        return Observed(site.name, granted, asked_s, told is not None and told.capacity is not None)
+        return CapacityFacts(site.name, granted, asked_s, told is not None and told.capacity is not None)
 
-    def decide(self, facts: Observed) -> AskCapacity | None:
+    def decide(self, facts: CapacityFacts) -> AskCapacity | None:
         pause_s = EVERY_S if facts.known else AFTER_NO_ANSWER_S
         if not facts.projects or (facts.asked_s is not None and facts.asked_s < pause_s):
             return None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.broker.controller.steps.retire import replace, still_granted
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartStager, StopWorker
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_made
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_made
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -19,7 +20,7 @@ logger = logging.getLogger("hdrs_hpc.controller")
 
 
 @dataclass(frozen=True)
-class Observed:
+class BuildCopyFacts:
     copy: Copy
     open: bool
     granted: bool
@@ -43,41 +44,6 @@ class Begin:
             log_made(tx, copy.project, "copy", copy.id, key.id)
             log_made(tx, copy.project, "deid", "project", deid.id)
             transition.move(tx, "copy", copy.subject, "PENDING", "STAGING")
-
-
-@dataclass(frozen=True)
-class StartStager:
-    copy: Copy
-
-    def act(self, broker: OpenBroker) -> None:
-        workers.start(
-            broker.home.staging_dir(self.copy.id),
-            "hdrs_hpc.broker.workers.stager",
-            *("--home", str(broker.home.root), "--copy", self.copy.id),
-        )
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Trouble outside: say so, and start again; finished items stay finished."""
-
-    copy: Copy
-    error: dict[str, Any]
-
-    def act(self, broker: OpenBroker) -> None:
-        with broker.db.write() as tx:
-            alerts.put(tx, f"copy/{self.copy.id}", self.error["code"], self.error["message"])
-        StartStager(self.copy).act(broker)
-
-
-@dataclass(frozen=True)
-class StopStager:
-    """It holds keys that are to die; the copy ends once it is gone."""
-
-    copy: Copy
-
-    def act(self, broker: OpenBroker) -> None:
-        workers.stop(broker.home.staging_dir(self.copy.id))
 
 
 @dataclass(frozen=True)
@@ -151,20 +117,20 @@ class Fail:
 
 
 class BuildCopyStep:
-    def observe(self, broker: OpenBroker, copy: Copy) -> Observed:
+    def observe(self, broker: OpenBroker, copy: Copy) -> BuildCopyFacts:
         with broker.db.read() as tx:
             project = projects.get(tx, copy.project)
             granted = still_granted(projects.grant_of(tx, project), copy)
             outdated = opt_outs.outdated_since(tx, copy) is not None
-        return Observed(
+        return BuildCopyFacts(
             copy, project.open, granted, outdated, workers.observe(broker.home.staging_dir(copy.id))
         )
 
-    def decide(self, facts: Observed) -> Begin | StartStager | StopStager | Retry | Seal | Fail | None:
+    def decide(self, facts: BuildCopyFacts) -> Begin | StartStager | StopWorker | Retry | Seal | Fail | None:
         copy, work = facts.copy, facts.work
         if not facts.open or not facts.granted or facts.outdated:
             if work.running:
-                return StopStager(copy)
+                return StopWorker(StartStager(copy))
             if not facts.open:
                 return Fail(copy, "project-frozen")
             return Fail(copy, OptOutChangedError.code if facts.granted else "copy-superseded")
@@ -177,5 +143,5 @@ class BuildCopyStep:
         if work.error is not None:
             if not work.error["retry"]:
                 return Fail(copy, work.error["code"], work.error["where"])
-            return Retry(copy, work.error) if work.rested else None
+            return Retry(f"copy/{copy.id}", StartStager(copy), work.error) if work.rested else None
         return StartStager(copy)

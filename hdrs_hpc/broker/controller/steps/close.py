@@ -13,7 +13,7 @@ from typing import Any
 from hdrs_hpc.broker.controller import certify
 from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
@@ -24,7 +24,7 @@ from hdrs_hpc.policy.refusals import OptOutChangedError
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenFacts:
     project: Project
     grant: Grant
     known: bool
@@ -82,7 +82,7 @@ class End:
 
 
 class OpenStep:
-    def observe(self, broker: OpenBroker, project: Project) -> Opened:
+    def observe(self, broker: OpenBroker, project: Project) -> OpenFacts:
         with broker.db.read() as tx:
             grant = projects.grant_of(tx, project)
             changed, old, unused = (
@@ -105,9 +105,9 @@ class OpenStep:
         )
         now = broker.now()
         started, ended = now >= grant.valid.from_, now >= grant.valid.run_until
-        return Opened(project, grant, known, started, ended, tuple(changed), tuple(old), tuple(unused))
+        return OpenFacts(project, grant, known, started, ended, tuple(changed), tuple(old), tuple(unused))
 
-    def decide(self, facts: Opened) -> TellKeyd | Begin | End | RetireCopy | UnlinkCopy | None:
+    def decide(self, facts: OpenFacts) -> TellKeyd | Begin | End | RetireCopy | UnlinkCopy | None:
         if facts.ended:
             return End(facts.project)
         if not facts.known and not facts.project.frozen:
@@ -124,7 +124,7 @@ class OpenStep:
 
 
 @dataclass(frozen=True)
-class Closing:
+class ClosingFacts:
     project: Project
     copy_keys_live: bool
     jobs_left: int
@@ -173,12 +173,12 @@ class Certify:
 
 
 class ClosingStep:
-    def observe(self, broker: OpenBroker, project: Project) -> Closing:
+    def observe(self, broker: OpenBroker, project: Project) -> ClosingFacts:
         with broker.db.read() as tx:
             listed = [job for job in jobs.of_project(tx, project.name) if job.state != "PURGED"]
             staged = copies.of_project(tx, project.name)
         held = broker.ask(m.Inspect(project.name))
-        return Closing(
+        return ClosingFacts(
             project=project,
             copy_keys_live=(
                 project.copy_keys_destroyed_at is None or any(key.role == "copy" for key in held.live)
@@ -189,7 +189,7 @@ class ClosingStep:
             keys_live=bool(held.live) or held.project_key,
         )
 
-    def decide(self, facts: Closing) -> Any:
+    def decide(self, facts: ClosingFacts) -> Any:
         if facts.copy_keys_live:
             return DestroyCopyKeys(facts.project)
         if facts.jobs_left or facts.building:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from connectors.clusters import site_end
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartCollector, StopWorker
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
@@ -28,47 +29,11 @@ ENDS = {
 
 
 @dataclass(frozen=True)
-class Observed:
+class CollectFacts:
     job: Job
     attempt: Attempt
     stop: Stop | None
     work: workers.Work
-
-
-@dataclass(frozen=True)
-class StartCollector:
-    attempt: Attempt
-
-    def act(self, broker: OpenBroker) -> None:
-        workers.start(
-            broker.home.quarantine_dir(self.attempt.name),
-            "hdrs_hpc.broker.workers.collector",
-            *("--home", str(broker.home.root), "--attempt", self.attempt.name),
-        )
-
-
-@dataclass(frozen=True)
-class StopCollector:
-    """It holds a key that is to die."""
-
-    attempt: Attempt
-
-    def act(self, broker: OpenBroker) -> None:
-        workers.stop(broker.home.quarantine_dir(self.attempt.name))
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Trouble outside: say so and try again."""
-
-    job: Job
-    attempt: Attempt
-    error: dict[str, Any]
-
-    def act(self, broker: OpenBroker) -> None:
-        with broker.db.write() as tx:
-            alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        StartCollector(self.attempt).act(broker)
 
 
 @dataclass(frozen=True)
@@ -89,16 +54,7 @@ class NoteEnd:
                 detail={"result": self.reason} | _told(self.detail),
             )
             alerts.clear(tx, f"job/{self.job.id}")
-            transition.move(
-                tx,
-                "job",
-                self.job.subject,
-                "COLLECTING",
-                "PURGING",
-                outcome=Outcome.FAILED,
-                reason=self.reason,
-                detail=self.detail,
-            )
+            EndJob(self.job, Outcome.FAILED, self.reason, self.detail).move(tx)
 
 
 @dataclass(frozen=True)
@@ -163,26 +119,27 @@ class Show:
 
 
 class CollectStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> CollectFacts:
         with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
         work = workers.observe(broker.home.quarantine_dir(attempt.name))
-        return Observed(job, attempt, observe_stop(broker, job), work)
+        return CollectFacts(job, attempt, observe_stop(broker, job), work)
 
     def decide(
-        self, facts: Observed
-    ) -> EndJob | StartCollector | StopCollector | Retry | NoteEnd | Show | None:
+        self, facts: CollectFacts
+    ) -> EndJob | StartCollector | StopWorker | Retry | NoteEnd | Show | None:
         job, attempt, work = facts.job, facts.attempt, facts.work
         # Frozen or ended projects may still have their results reviewed; only cancel and revocation stop that.
         if facts.stop is not None and facts.stop.final:
             if work.running:
-                return StopCollector(attempt)
+                return StopWorker(StartCollector(attempt))
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
         if work.running:
             return None
         if work.error is not None:
             if work.error["retry"]:
-                return Retry(job, attempt, work.error) if work.rested else None
+                again = Retry(f"job/{job.id}", StartCollector(attempt), work.error)
+                return again if work.rested else None
             return NoteEnd(job, attempt, *_why_nothing(attempt, work.error))
         if work.result is None:
             return StartCollector(attempt)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import projects, transition
@@ -25,16 +27,12 @@ class EndJob:
 
     def act(self, broker: OpenBroker) -> None:
         with broker.db.write() as tx:
-            transition.move(
-                tx,
-                "job",
-                self.job.subject,
-                self.job.state,
-                "PURGING",
-                outcome=self.outcome,
-                reason=self.reason,
-                detail=self.detail,
-            )
+            self.move(tx)
+
+    def move(self, tx: Connection) -> None:
+        """The same, in a transaction that says more."""
+        job, to = self.job, {"outcome": self.outcome, "reason": self.reason}
+        transition.move(tx, "job", job.subject, job.state, "PURGING", **to, detail=self.detail)
 
 
 @dataclass(frozen=True)

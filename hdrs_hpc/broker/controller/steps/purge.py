@@ -11,7 +11,7 @@ from connectors.clusters import JobPhase
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.submit import is_settled
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keys import destroy_keys, log_destroyed
+from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -27,7 +27,7 @@ class ListingNotEmptyError(SiteError):
 
 
 @dataclass(frozen=True)
-class Observed:
+class PurgeFacts:
     job: Job
     attempts: tuple[Attempt, ...]
     live_keys: bool
@@ -145,19 +145,19 @@ class Remove:
 class DestroyKeysStep:
     """Keys only, in the controller's own loop: they wait for no site."""
 
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> PurgeFacts:
         with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
         names = {attempt.name for attempt in attempts}
         live = any(key.holder in names for key in broker.ask(m.Inspect(job.project)).live)
-        return Observed(job, attempts, live)
+        return PurgeFacts(job, attempts, live)
 
-    def decide(self, facts: Observed) -> DestroyKeys | None:
+    def decide(self, facts: PurgeFacts) -> DestroyKeys | None:
         return DestroyKeys(facts.job, facts.attempts) if facts.live_keys else None
 
 
 class PurgeStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> PurgeFacts:
         facts = DestroyKeysStep().observe(broker, job)
         if facts.live_keys or not facts.attempts:
             return facts
@@ -176,7 +176,7 @@ class PurgeStep:
         return replace(facts, running=running, unsettled=unsettled)
 
     def decide(
-        self, facts: Observed
+        self, facts: PurgeFacts
     ) -> DestroyKeys | CancelUnseen | CancelAttempts | AwaitSubmission | Remove:
         if facts.live_keys:
             return DestroyKeys(facts.job, facts.attempts)

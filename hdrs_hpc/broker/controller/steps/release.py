@@ -26,7 +26,7 @@ _PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class ReviewFacts:
     job: Job
     stop: Stop | None
     reviewers: int
@@ -69,7 +69,7 @@ class OpenDecisions:
 
 
 class ReviewStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Reviewed:
+    def observe(self, broker: OpenBroker, job: Job) -> ReviewFacts:
         with broker.db.read() as tx:
             project = projects.get(tx, job.project)
             grant = projects.grant_of(tx, project)
@@ -83,9 +83,9 @@ class ReviewStep:
             grace_end = clock.from_text(project.closing_since) + grant.valid.review_grace
             deadline = min(grace_end, grant.valid.destroy_by)
         stop = observe_stop(broker, job)
-        return Reviewed(job, stop, grant.outputs.reviewers, shown, decisions, deadline, broker.now())
+        return ReviewFacts(job, stop, grant.outputs.reviewers, shown, decisions, deadline, broker.now())
 
-    def decide(self, facts: Reviewed) -> EndJob | OpenDecisions | None:
+    def decide(self, facts: ReviewFacts) -> EndJob | OpenDecisions | None:
         job = facts.job
         if facts.stop is not None and facts.stop.final:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
@@ -102,7 +102,7 @@ class ReviewStep:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ReleaseFacts:
     job: Job
     stop: Stop | None
     waiting: tuple[Artefact, ...]
@@ -176,13 +176,13 @@ class Finish:
 
 
 class ReleaseStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> ReleaseFacts:
         with broker.db.read() as tx:
             approved = [item for item in artefacts.of_job(tx, job.id) if item.verdict == "release"]
         waiting = tuple(item for item in approved if item.release_record is None)
-        return Observed(job, observe_stop(broker, job), waiting, len(approved) - len(waiting))
+        return ReleaseFacts(job, observe_stop(broker, job), waiting, len(approved) - len(waiting))
 
-    def decide(self, facts: Observed) -> EndJob | Release | Finish:
+    def decide(self, facts: ReleaseFacts) -> EndJob | Release | Finish:
         if facts.stop is not None and facts.stop.final:
             return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
         if facts.waiting:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hdrs_hpc.broker.controller.steps.ending import EndJob
 from hdrs_hpc.broker.controller.steps.stage import take_new_copies
-from hdrs_hpc.broker.keys import destroy_keys
+from hdrs_hpc.broker.logged_keys import destroy_keys
 from hdrs_hpc.broker.opened import OpenBroker
+from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
@@ -42,3 +44,10 @@ class Restage:
             )
             alerts.clear(tx, f"job/{job.id}")
             transition.move(tx, "job", job.subject, job.state, "STAGING", reason=OptOutChangedError.code)
+
+
+def leave_old_copies(job: Job, attempt: Attempt) -> Restage | EndJob:
+    """Somebody opted out of its data: it starts anew on the new copies, unless a node of it may have had keys."""
+    if attempt.handover in ("none", "bound"):
+        return Restage(job, attempt)
+    return EndJob(job, Outcome.CANCELLED, OptOutChangedError.code)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.controller.steps.purge import ListingNotEmptyError, remove_folder
-from hdrs_hpc.broker.keys import destroy_keys
+from hdrs_hpc.broker.logged_keys import destroy_keys
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy

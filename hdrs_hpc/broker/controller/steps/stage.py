@@ -37,15 +37,7 @@ class WantCopies:
                 granted = grant.data.get(use.dataset)
                 if granted is None or selection.outside(use.select, granted.select):
                     # A new version of the grant came after the rules were applied.
-                    transition.move(
-                        tx,
-                        "job",
-                        self.job.subject,
-                        "ADMITTED",
-                        "PURGING",
-                        outcome=Outcome.FAILED,
-                        reason="grant-superseded",
-                    )
+                    EndJob(self.job, Outcome.FAILED, "grant-superseded").move(tx)
                     return
                 said = opt_outs.current(tx, use.dataset)
                 if said is None:  # the rules refuse such a job; nothing is staged if they ever do not
@@ -103,7 +95,7 @@ class MakeAttempt:
 
 
 @dataclass(frozen=True)
-class Observed:
+class StageFacts:
     job: Job
     stop: Stop | None
     copies: tuple[Copy, ...]
@@ -112,23 +104,23 @@ class Observed:
 
 
 class WantCopiesStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
-        return Observed(job, observe_stop(broker, job), ())
+    def observe(self, broker: OpenBroker, job: Job) -> StageFacts:
+        return StageFacts(job, observe_stop(broker, job), ())
 
-    def decide(self, facts: Observed) -> EndJob | WantCopies:
+    def decide(self, facts: StageFacts) -> EndJob | WantCopies:
         if facts.stop:
             return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
         return WantCopies(facts.job)
 
 
 class AwaitCopiesStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> StageFacts:
         with broker.db.read() as tx:
             found = tuple(copies.of_job(tx, job.id).values())
             outdated = opt_outs.job_outdated_since(tx, job.id) is not None
-        return Observed(job, observe_stop(broker, job), found, outdated)
+        return StageFacts(job, observe_stop(broker, job), found, outdated)
 
-    def decide(self, facts: Observed) -> EndJob | MakeAttempt | TakeNewCopies | None:
+    def decide(self, facts: StageFacts) -> EndJob | MakeAttempt | TakeNewCopies | None:
         if facts.stop:
             return EndJob(facts.job, facts.stop.outcome, facts.stop.reason)
         if facts.outdated:

@@ -19,14 +19,14 @@ from connectors.clusters import (
     SubmissionRefusedError,
     why_waits,
 )
+from hdrs_hpc.broker.controller.steps.choose import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import Restage
-from hdrs_hpc.broker.controller.steps.serve import Choice, Choosing, observe_choice
 from hdrs_hpc.broker.controller.steps.stage import age_s
 from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
-from hdrs_hpc.broker.keys import log_made, use_key
+from hdrs_hpc.broker.logged_keys import log_made, use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
@@ -38,7 +38,7 @@ from hdrs_hpc.sealing.copy_builder import CopyBuilder
 
 
 @dataclass(frozen=True)
-class Observed:
+class SubmitFacts:
     job: Job
     attempt: Attempt
     stop: Stop | None
@@ -186,17 +186,17 @@ class Wait:
 
 
 class SubmitStep:
-    def observe(self, broker: OpenBroker, job: Job) -> Observed:
+    def observe(self, broker: OpenBroker, job: Job) -> SubmitFacts:
         assert job.cluster is not None
         with broker.db.read() as tx:
             attempt = jobs.attempts_of(tx, job.id)[-1]
             outdated = opt_outs.job_outdated_since(tx, job.id) is not None
         stop = observe_stop(broker, job)
         if stop is not None:  # what takes away does not wait for the cluster
-            return Observed(job, attempt, stop, (), False, (), False)
+            return SubmitFacts(job, attempt, stop, (), False, (), False)
         cluster = broker.cluster(job.cluster, job.project)
         lookup = broker.find(job.cluster, job.project, attempt.name)
-        return Observed(
+        return SubmitFacts(
             job=job,
             attempt=attempt,
             stop=None,
@@ -208,7 +208,9 @@ class SubmitStep:
             outdated=outdated,
         )
 
-    def decide(self, facts: Observed) -> EndJob | Choosing | Submit | Adopt | Started | Restage | Wait | None:
+    def decide(
+        self, facts: SubmitFacts
+    ) -> EndJob | Choosing | Submit | Adopt | Started | Restage | Wait | None:
         job, attempt = facts.job, facts.attempt
         if facts.stop:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)

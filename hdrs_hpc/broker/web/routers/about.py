@@ -55,7 +55,7 @@ def status(web: WebHere, who: Asker) -> models.Status:
 
 @health.get("/healthz", response_class=PlainTextResponse, responses={503: {"description": "Not healthy."}})
 def healthz(web: WebHere) -> Response:
-    """200 if this process can read its database and the controller goes on; 503 and why if not.
+    """200 if this process can read its database, and controller and keyd go on; 503 and why if not.
 
     A cluster whose loop is stuck or fails is told with 200: the others go on.
     """
@@ -69,6 +69,10 @@ def healthz(web: WebHere) -> Response:
         return _health(f"the controller was last heard of {controller.age_s:.0f} s ago{doing}", 503)
     if controller.failures:
         return _health(f"the controller failed {controller.failures} times and tries again", 503)
+    keyd = heartbeats.keyd(web.home)
+    if keyd is None or keyd.stale:
+        said = f"was last heard of {keyd.age_s:.0f} s ago" if keyd else "was never heard of"
+        return _health(f"keyd {said}", 503)
     unwell = sum(not beat.well for beat in heartbeats.clusters(web.home))
     return _health(f"degraded: the loops of {unwell} clusters are stuck or fail" if unwell else "ok")
 

@@ -22,7 +22,7 @@ def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.R
 
     Its signatures are its authority, no login is needed.  The same bytes again give the same answer.
     """
-    with web.brake.on(address):
+    with web.refusal_limit.on(address):
         receipt = accept.accept(web.db, web.ask, raw, home=web.home)
     wake.ring(web.home)
     return models.Receipt(

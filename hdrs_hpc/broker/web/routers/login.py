@@ -31,7 +31,7 @@ def login(web: WebHere, address: Address, raw: DocumentBody) -> models.LoggedIn:
 
     The challenge is void after the first answer to it, right or wrong.
     """
-    with web.brake.on(address):
+    with web.refusal_limit.on(address):
         person = filed_login.accept(web.db, raw, _challenge(web, raw))
     with web.db.read() as tx:
         found = reading.root(tx).document.people.get(person)

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 from hdrs_hpc.broker.workers.airlock import identify
-from hdrs_hpc.broker.workers.airlock.given import Counted, Given
+from hdrs_hpc.broker.workers.airlock.artefact_streams import Counted, Given
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue import outputs
 from hdrs_hpc.catalogue.outputs.checking import disclosure
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Neighbour, Parsed
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, CannotProtectError, Finding
 from hdrs_hpc.core import strict_json
 from hdrs_hpc.core.errors import BadDocumentError

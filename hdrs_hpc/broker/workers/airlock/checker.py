@@ -12,10 +12,11 @@ import sys
 from typing import Any, BinaryIO, cast
 
 from hdrs_hpc.broker.workers.airlock import framing
+from hdrs_hpc.broker.workers.airlock.artefact_streams import Given
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_streams
-from hdrs_hpc.broker.workers.airlock.given import Given
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 
 
 def start_nothing() -> None:

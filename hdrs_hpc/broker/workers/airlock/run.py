@@ -14,11 +14,12 @@ from typing import IO, Any, BinaryIO, cast
 
 import hdrs_hpc
 from hdrs_hpc.broker.workers.airlock import framing
+from hdrs_hpc.broker.workers.airlock.artefact_streams import Counted
 from hdrs_hpc.broker.workers.airlock.check import SCHEMA, Checked, commitment
-from hdrs_hpc.broker.workers.airlock.given import Counted
 from hdrs_hpc.broker.workers.airlock.report import describe
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 from hdrs_hpc.confined import interpreter, starting, table
 from hdrs_hpc.confined.port import Confined, Limits, Provider

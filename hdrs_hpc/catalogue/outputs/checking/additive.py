@@ -15,6 +15,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from hdrs_hpc.catalogue.outputs.checking import counted
+
 _TOTAL = re.compile(
     r"(?:(?:grand|sub|row|column|overall)[ -]?)?(?:totals?|all|overall|sum|any|both|combined|every(?:one|body)?)"
     r"(?:\b.{0,24})?",
@@ -282,7 +284,7 @@ def same_counts(one: CountSheet, other: CountSheet) -> list[tuple[int, int]]:
         (mine, theirs)
         for mine, (name, words) in enumerate(zip(one.columns, one.words, strict=True))
         for theirs, (others_name, others_words) in enumerate(zip(other.columns, other.words, strict=True))
-        if plain(name) == plain(others_name) or plain(words) == plain(others_words)
+        if plain(name) == plain(others_name) or counted.same(words, others_words)
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hdrs_hpc.catalogue.outputs.checking import counted
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.counted import Counted
-from hdrs_hpc.catalogue.outputs.checking.declared import InputFacts
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from hdrs_hpc.catalogue.outputs.checking import bounds
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, InputFacts
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 
 METRIC_NAME_CHARACTERS = 68
 _EXPONENTS = 61

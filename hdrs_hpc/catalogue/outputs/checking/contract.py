@@ -10,8 +10,9 @@ from hdrs_hpc.catalogue.outputs.checking.refusal import Finding
 
 if TYPE_CHECKING:
     from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
-    from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+    from hdrs_hpc.catalogue.outputs.checking.declared import Declared
     from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+    from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 
 
 class Rule(Protocol):

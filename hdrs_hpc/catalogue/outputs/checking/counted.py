@@ -17,6 +17,7 @@ class Counted(StrEnum):
     """Whatever else: at most as many as the archive's instances."""
 
 
+_EVERYBODY = frozenset({"patients", "people", "persons", "subjects", "participants", "individuals"})
 _UNITS = {
     Counted.PEOPLE: "patients people persons subjects participants individuals donors women men adults children",
     Counted.ITEMS: "series studies volumes slides",
@@ -26,6 +27,12 @@ _UNIT_OF = {word: counted for counted, words in _UNITS.items() for word in words
 _CONNECTING = re.compile(
     r"\b(?:of|with|without|in|at|by|per|from|on|for|to|under|over|who|whose|that|which|having|between|aged)\b"
 )
+
+
+def same(words: str, others: str) -> bool:
+    """Whether two counts count the same: in the same words, or everybody, however they are called."""
+    both = {" ".join(said.casefold().split()) for said in (words, others)}
+    return len(both) == 1 or both <= _EVERYBODY
 
 
 def what(words: str) -> Counted:

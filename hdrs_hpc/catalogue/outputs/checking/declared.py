@@ -1,4 +1,4 @@
-"""What the job declared, what the grant allows and what the broker knows of the inputs, as plain data.
+"""What the job declared of an output, as plain data.
 
 The checker process imports no pydantic.
 """
@@ -13,8 +13,6 @@ from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.core.errors import BadDocumentError
 
-DEFAULT_MIN_COUNT = 10
-DEFAULT_ROUND = 5
 MOST_BYTES = 1 << 36
 """Of a declaration; what the check takes of a class stands with the class."""
 
@@ -100,88 +98,8 @@ class Declared:
         }
 
 
-@dataclass(frozen=True)
-class InputFacts:
-    """What the broker knows by itself of the copies that a job read: no count is larger than what it counts.
-
-    ``people``: patients; ``items``: volumes, slides, rows of tables; ``instances``: the archive's items that
-    they were made of, at least one each.  ``real``: whether any of them is, or may be, of real patients.
-    """
-
-    people: int
-    items: int
-    instances: int
-    real: bool
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> InputFacts:
-        """From ``{people, items, instances, real}``; nothing may be absent."""
-        if not isinstance(value.get("real"), bool):
-            raise OutputRulesError("whether the inputs are real is not told")
-        most = 1 << 62
-        people, items, instances = (
-            _whole(value, name, -1, 0, most) for name in ("people", "items", "instances")
-        )
-        if min(people, items, instances) < 0:
-            raise OutputRulesError("what the inputs hold is not told")
-        return cls(people, items, instances, value["real"])
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "people": self.people,
-            "items": self.items,
-            "instances": self.instances,
-            "real": self.real,
-        }
-
-
-@dataclass(frozen=True)
-class CountRules:
-    """Counts below ``min_count`` are suppressed, the others rounded to the nearest ``round_to``.
-
-    ``digits``: significant digits that other numbers keep.
-    """
-
-    min_count: int = DEFAULT_MIN_COUNT
-    round_to: int = DEFAULT_ROUND
-    digits: int = 4
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any], fallback: CountRules | None = None) -> CountRules:
-        """From ``{min-count, round, significant-digits}``; what is absent comes from ``fallback``."""
-        like = fallback or cls()
-        made = cls(
-            min_count=_whole(value, "min-count", like.min_count, 1, 1_000_000),
-            round_to=_whole(value, "round", like.round_to, 1, 1_000_000),
-            digits=_whole(value, "significant-digits", like.digits, 1, 6),
-        )
-        return made
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"min-count": self.min_count, "round": self.round_to, "significant-digits": self.digits}
-
-    def rounded(self, count: int) -> int:
-        """The nearest multiple, halves up: the interval a reader can conclude is known exactly."""
-        return (count + self.round_to // 2) // self.round_to * self.round_to
-
-
-def mapping_of(granted: Mapping[str, Any], cls: str) -> Mapping[str, Any]:
-    """The grant's rule for ``cls``; raises OutputRulesError where it is no mapping."""
-    value = granted[cls]
-    if not isinstance(value, Mapping):
-        raise OutputRulesError(f"the rule for {cls} must be a mapping")
-    return value
-
-
-def count_rules(granted: Mapping[str, Any], cls: str, like: str | None = None) -> CountRules:
-    """The rule of a class that holds counts; what it leaves out is as for ``like``, where that is granted."""
-    fallback = (
-        CountRules.from_dict(mapping_of(granted, like)) if like is not None and like in granted else None
-    )
-    return CountRules.from_dict(mapping_of(granted, cls), fallback)
-
-
-def _whole(value: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:
+def whole(value: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:
+    """A whole number of a section of the spec or the grant; raises OutputRulesError."""
     number = value.get(key, default)
     if number is None:
         return default

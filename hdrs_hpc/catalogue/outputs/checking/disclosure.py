@@ -24,7 +24,7 @@ import numpy as np
 
 from hdrs_hpc.catalogue.outputs.checking import additive, ranges
 from hdrs_hpc.catalogue.outputs.checking.additive import CellId, CountSheet, Relation
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules
 from hdrs_hpc.catalogue.outputs.checking.refusal import CannotProtectError, Finding
 from hdrs_hpc.catalogue.outputs.checking.witness import Moves, find_move
 

@@ -16,8 +16,10 @@ from PIL import Image, UnidentifiedImageError
 from hdrs_hpc.catalogue.outputs.checking import containers
 from hdrs_hpc.catalogue.outputs.checking.containers import MalformedImageError, Pixels
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour, NoRule
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts, mapping_of
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.granted import mapping_of
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError, Finding
 
 MEDIA_TYPE = "image/png"

@@ -18,10 +18,12 @@ import numpy as np
 from hdrs_hpc.catalogue.outputs.checking import bounds, capacity, declared_columns, names, numbers
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
-from hdrs_hpc.catalogue.outputs.checking.declared import CountRules, Declared, InputFacts, count_rules
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules, count_rules
 from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,

@@ -28,16 +28,12 @@ from hdrs_hpc.catalogue.outputs.checking import (
 )
 from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, is_total_label
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
-from hdrs_hpc.catalogue.outputs.checking.declared import (
-    CountRules,
-    Declared,
-    InputFacts,
-    OutputRulesError,
-    count_rules,
-)
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, OutputRulesError
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
 from hdrs_hpc.catalogue.outputs.checking.disclosure import Pattern
+from hdrs_hpc.catalogue.outputs.checking.granted import CountRules, count_rules
 from hdrs_hpc.catalogue.outputs.checking.identifiers import IdentifierScan
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.refusal import (
     ArtefactRefusedError,
     Finding,

@@ -16,7 +16,8 @@ from PIL import Image
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from tests.support import declaring
 
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}, "image": {}})

@@ -9,7 +9,8 @@ import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import check, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts, OutputRulesError
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared, OutputRulesError
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)

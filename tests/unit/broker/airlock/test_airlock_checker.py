@@ -21,7 +21,8 @@ from hdrs_hpc.broker.workers.airlock import framing, run
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from hdrs_hpc.confined import starting, table
 from hdrs_hpc.confined.bubblewrap import Bubblewrap
 from hdrs_hpc.confined.port import Confined, Provider

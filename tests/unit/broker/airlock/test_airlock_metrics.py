@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import Declared, InputFacts
+from hdrs_hpc.catalogue.outputs.checking.declared import Declared
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
 RULES = OutputRules.from_dict({"table": {"min-count": 10, "round": 5}, "metrics": {}})

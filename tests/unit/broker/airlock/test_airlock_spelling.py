@@ -9,8 +9,8 @@ import pytest
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.declared import InputFacts
 from hdrs_hpc.catalogue.outputs.checking.identifiers import is_nhs_number
+from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=True)

@@ -14,7 +14,7 @@ from hdrs_hpc.broker.controller.steps.ask_capacity import (
     EVERY_S,
     AskCapacity,
     AskCapacityStep,
-    Observed,
+    CapacityFacts,
 )
 from hdrs_hpc.broker.store import capacity
 from hdrs_hpc.broker.store.database import Database
@@ -89,5 +89,5 @@ def test_a_site_that_never_answered_is_not_known(broker: Any) -> None:
 def test_it_is_asked_now_and_then(
     projects: tuple[str, ...], asked_s: float | None, is_known: bool, asks: bool
 ) -> None:
-    action = AskCapacityStep().decide(Observed("here", projects, asked_s, is_known))
+    action = AskCapacityStep().decide(CapacityFacts("here", projects, asked_s, is_known))
     assert (action is not None) is asks

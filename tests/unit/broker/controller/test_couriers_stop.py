@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.controller.steps import run
+from hdrs_hpc.broker.controller.steps import hand_over
 from hdrs_hpc.broker.controller.steps.ending import Stop
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.transition import StateMovedError
@@ -30,17 +30,17 @@ def brought(monkeypatch: pytest.MonkeyPatch, *, stopped_after: int, moved: bool 
     def over() -> bool:
         return len(nodes) >= stopped_after
 
-    monkeypatch.setattr(run, "COURIERS_AT_ONCE", 1)
-    monkeypatch.setattr(run, "_courier", courier)
+    monkeypatch.setattr(hand_over, "COURIERS_AT_ONCE", 1)
+    monkeypatch.setattr(hand_over, "_courier", courier)
     state = "RUNNING"
     monkeypatch.setattr(
-        run.jobs, "get", lambda tx, job: replace(JOB, state="PURGING" if over() and moved else state)
+        hand_over.jobs, "get", lambda tx, job: replace(JOB, state="PURGING" if over() and moved else state)
     )
     stop = Stop(Outcome.CANCELLED, "project-frozen")
-    monkeypatch.setattr(run, "observe_stop", lambda broker, job: stop if over() and not moved else None)
+    monkeypatch.setattr(hand_over, "observe_stop", lambda broker, job: stop if over() and not moved else None)
     found: Any = object()
     try:
-        run._deliver(BROKER, at("RUNNING"), ATTEMPT, found, ANSWERS, b"")
+        hand_over._deliver(BROKER, at("RUNNING"), ATTEMPT, found, ANSWERS, b"")
     except StateMovedError:
         assert over()
     return nodes

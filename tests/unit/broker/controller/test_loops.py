@@ -16,9 +16,10 @@ from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.controller import loops as loops_module
 from hdrs_hpc.broker.controller.errands import Errands
 from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
+from hdrs_hpc.broker.controller.steps.ask_capacity import AskCapacity
 from hdrs_hpc.broker.controller.steps.close import Certify
+from hdrs_hpc.broker.controller.steps.hand_over import Bind, Deliver
 from hdrs_hpc.broker.controller.steps.retire import UnlinkCopy
-from hdrs_hpc.broker.controller.steps.run import Bind, Deliver
 from hdrs_hpc.broker.controller.turns import turn
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.opened import OpenBroker
@@ -141,6 +142,7 @@ def test_what_waits_for_a_site_says_which_and_a_certificate_counts_for_its_proje
     none: Any = None
     assert Bind(job, none, none, none).waits_for == "dawn"
     assert Deliver(job, none, none).waits_for == "dawn"
+    assert AskCapacity("isambard-ai", ()).waits_for == "isambard-ai"
     assert UnlinkCopy(copy).waits_for == "isambard-ai"
     assert Certify(project).waits_for == "project/lung-fm"
 

@@ -11,8 +11,9 @@ import pytest
 
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import NotFoundError
-from hdrs_hpc.protocol import layout, outputs, wire
+from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.cipher import SealBrokenError
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore

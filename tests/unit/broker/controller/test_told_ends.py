@@ -33,7 +33,7 @@ def decided(raw_state: str, *, error: str | None = None, stop: str = "none", **c
         error={"code": error, "retry": False, "message": ""} if error else None,
         rested=True,
     )
-    return collect.CollectStep().decide(collect.Observed(at("COLLECTING"), attempt, None, work))
+    return collect.CollectStep().decide(collect.CollectFacts(at("COLLECTING"), attempt, None, work))
 
 
 @pytest.mark.parametrize(("state", "reason"), SITE_ENDS)
@@ -82,7 +82,7 @@ def test_every_end_is_explained_and_only_ones_own_are_the_executors() -> None:
 )
 def test_who_waits_at_the_cluster_is_told_why(reason: str, told: str) -> None:
     found = ClusterJob("41", ATTEMPT.name, JobPhase.PENDING, "PENDING", None, "then", 0, (), reason)
-    facts = submit.Observed(at("QUEUED"), ATTEMPT, None, (found,), False, (), False)
+    facts = submit.SubmitFacts(at("QUEUED"), ATTEMPT, None, (found,), False, (), False)
     waits = submit.SubmitStep().decide(facts)
     assert isinstance(waits, submit.Wait)
     assert (waits.code, waits.message) == ("cluster-job-pending", told)

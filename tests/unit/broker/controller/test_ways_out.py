@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from connectors.clusters import ClusterJob, JobPhase
-from hdrs_hpc.broker.controller.steps import collect, purge, release, run, stage, submit
+from hdrs_hpc.broker.controller.steps import collect, hand_over, purge, release, run, stage, submit
+from hdrs_hpc.broker.controller.steps.choose import Choice
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, StopFacts, StopStep
-from hdrs_hpc.broker.controller.steps.serve import Choice
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartCollector, StopWorker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.store.served import Served
@@ -80,25 +81,25 @@ def ends(action: Any, state: str, stop: Stop) -> bool:
 
 @EVERY_STOP
 def test_a_job_that_has_not_run_ends_whatever_the_reason(stop: Stop) -> None:
-    facts = stage.Observed(at("ADMITTED"), stop, ())
+    facts = stage.StageFacts(at("ADMITTED"), stop, ())
     assert ends(stage.WantCopiesStep().decide(facts), "ADMITTED", stop)
-    facts = stage.Observed(at("STAGING"), stop, ())
+    facts = stage.StageFacts(at("STAGING"), stop, ())
     assert ends(stage.AwaitCopiesStep().decide(facts), "STAGING", stop)
 
 
 @EVERY_STOP
 def test_a_job_at_the_cluster_ends_whatever_the_reason(stop: Stop) -> None:
-    queued = submit.Observed(
+    queued = submit.SubmitFacts(
         job=at("QUEUED"), attempt=ATTEMPT, stop=stop, found=(), may_submit=True, doubts=(), drained=False
     )
     assert ends(submit.SubmitStep().decide(queued), "QUEUED", stop)
     there = on_cluster(JobPhase.RUNNING)
-    running = run.Observed(at("RUNNING"), ATTEMPT, stop, there, None, late=False, forgotten=False)
+    running = run.RunFacts(at("RUNNING"), ATTEMPT, stop, there, None, late=False, forgotten=False)
     assert ends(run.RunStep().decide(running), "RUNNING", stop)
 
 
 def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
-    late = run.Observed(
+    late = run.RunFacts(
         at("RUNNING"), ATTEMPT, None, on_cluster(JobPhase.RUNNING), None, late=True, forgotten=False
     )
     assert run.RunStep().decide(late) == EndJob(at("RUNNING"), Outcome.FAILED, "handover-timeout")
@@ -107,12 +108,13 @@ def test_a_hand_over_that_does_not_happen_in_time_ends_the_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("handover", "action"), [("none", run.Bind), ("bound", run.Deliver), ("answered", run.Deliver)]
+    ("handover", "action"),
+    [("none", hand_over.Bind), ("bound", hand_over.Deliver), ("answered", hand_over.Deliver)],
 )
 def test_the_hand_over_goes_on_where_a_crash_left_it(handover: str, action: type) -> None:
     attempt = replace(ATTEMPT, handover=handover)
     served = Served({}, 1, 1, 1, (7,))
-    facts = run.Observed(
+    facts = run.RunFacts(
         at("RUNNING"),
         attempt,
         None,
@@ -130,7 +132,7 @@ def test_an_unknown_phase_keeps_a_running_job_alive() -> None:
         (None, "cluster-job-unseen"),
         (on_cluster(JobPhase.UNKNOWN), "cluster-state-unknown"),
     ):
-        facts = run.Observed(at("RUNNING"), ATTEMPT, None, found, None, late=True, forgotten=False)
+        facts = run.RunFacts(at("RUNNING"), ATTEMPT, None, found, None, late=True, forgotten=False)
         waits = run.RunStep().decide(facts)
         assert isinstance(waits, submit.Wait)
         assert waits.code == code
@@ -139,40 +141,39 @@ def test_an_unknown_phase_keeps_a_running_job_alive() -> None:
 
 
 def test_a_job_that_the_cluster_forgot_long_after_its_end_is_collected() -> None:
-    facts = run.Observed(at("RUNNING"), ATTEMPT, None, None, None, late=True, forgotten=True)
+    facts = run.RunFacts(at("RUNNING"), ATTEMPT, None, None, None, late=True, forgotten=True)
     assert run.RunStep().decide(facts) == run.Ended(at("RUNNING"), ATTEMPT, None)
 
 
 @pytest.mark.parametrize("stop", [CANCELLED, REVOKED], ids=lambda stop: stop.reason)
 def test_what_was_cancelled_or_revoked_is_not_collected(stop: Stop) -> None:
-    facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
+    facts = collect.CollectFacts(at("COLLECTING"), ATTEMPT, stop, IDLE)
     assert ends(collect.CollectStep().decide(facts), "COLLECTING", stop)
     busy = replace(facts, work=replace(IDLE, running=True))
-    assert collect.CollectStep().decide(busy) == collect.StopCollector(
-        ATTEMPT
-    )  # it holds a key that is to die
+    # It holds a key that is to die.
+    assert collect.CollectStep().decide(busy) == StopWorker(StartCollector(ATTEMPT))
 
 
 @pytest.mark.parametrize("stop", [FROZEN, ENDED, None], ids=["frozen", "ended", "open"])
 def test_what_ran_in_time_is_collected_and_reviewed_though_the_project_ends(stop: Stop | None) -> None:
-    facts = collect.Observed(at("COLLECTING"), ATTEMPT, stop, IDLE)
-    assert collect.CollectStep().decide(facts) == collect.StartCollector(ATTEMPT)
+    facts = collect.CollectFacts(at("COLLECTING"), ATTEMPT, stop, IDLE)
+    assert collect.CollectStep().decide(facts) == StartCollector(ATTEMPT)
 
 
 @pytest.mark.parametrize(
     ("retry", "rested", "action"),
-    [(True, True, collect.Retry), (True, False, None), (False, True, collect.NoteEnd)],
+    [(True, True, Retry), (True, False, None), (False, True, collect.NoteEnd)],
 )
 def test_trouble_in_collecting_is_tried_again_and_a_verdict_is_not(
     retry: bool, rested: bool, action: type | None
 ) -> None:
     error = {"code": "outputs-too-large", "retry": retry, "message": ""}
-    facts = collect.Observed(at("COLLECTING"), ATTEMPT, None, replace(IDLE, error=error, rested=rested))
+    facts = collect.CollectFacts(at("COLLECTING"), ATTEMPT, None, replace(IDLE, error=error, rested=rested))
     decided = collect.CollectStep().decide(facts)
     assert (type(decided) if decided is not None else None) is action
 
 
-def reviewed(**changes: Any) -> release.Reviewed:
+def reviewed(**changes: Any) -> release.ReviewFacts:
     facts: dict[str, Any] = {
         "job": at("IN_REVIEW"),
         "stop": None,
@@ -182,7 +183,7 @@ def reviewed(**changes: Any) -> release.Reviewed:
         "deadline": None,
         "now": NOW,
     }
-    return release.Reviewed(**(facts | changes))
+    return release.ReviewFacts(**(facts | changes))
 
 
 @pytest.mark.parametrize("stop", [CANCELLED, REVOKED], ids=lambda stop: stop.reason)
@@ -205,7 +206,7 @@ def purging(**changes: Any) -> Any:
         "running": (),
         "unsettled": False,
     }
-    return purge.PurgeStep().decide(purge.Observed(**(facts | changes)))
+    return purge.PurgeStep().decide(purge.PurgeFacts(**(facts | changes)))
 
 
 def test_purging_kills_keys_before_it_asks_the_cluster_and_removes_last() -> None:
@@ -223,6 +224,6 @@ def test_what_takes_away_is_decided_without_any_word_of_the_site(stop: Stop) -> 
     for state in ("QUEUED", "RUNNING"):
         assert ends(StopStep().decide(StopFacts(at(state), stop)), state, stop)
         assert StopStep().decide(StopFacts(at(state), None)) is None
-    purging = purge.Observed(at("PURGING"), (ATTEMPT,), live_keys=True)
+    purging = purge.PurgeFacts(at("PURGING"), (ATTEMPT,), live_keys=True)
     assert purge.DestroyKeysStep().decide(purging) == purge.DestroyKeys(at("PURGING"), (ATTEMPT,))
     assert purge.DestroyKeysStep().decide(replace(purging, live_keys=False)) is None

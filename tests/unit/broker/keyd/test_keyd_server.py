@@ -25,16 +25,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.keyd import channel, client, server
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.channel import KeydVersionError
 from hdrs_hpc.broker.keyd.client import KeydRefusedError, KeydUnreachableError, ask
 from hdrs_hpc.broker.keyd.keyd import Keyd
-from hdrs_hpc.core import strict_json
+from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.core.line import Line
-from hdrs_hpc.protocol import wire
 from tests.support import narrow
 from tests.support.keyroom import ATTEMPT, KeyRoom, Node
 from tests.support.party import OTHERS
@@ -328,6 +328,28 @@ def test_the_reaper_survives_what_it_can_not_destroy(
     serving.reap(stop)
     serving.server_close()
     assert calls == 3
+
+
+def test_keyd_says_that_it_goes_on_but_not_while_a_request_hangs(
+    home: BrokerHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BEAT_EVERY_S", 0.01)
+    serving, stop = server._Server(home.keyd_socket, Keyd.open(home)), threading.Event()
+    pulse = heartbeats.Pulse.of_keyd(home, 1.0)
+    beating = threading.Thread(target=serving.beat, args=(pulse, stop), daemon=True)
+    beating.start()
+    until = time.monotonic() + 20
+    while heartbeats.keyd(home) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    with serving.lock:  # as the request holds it
+        time.sleep(1.2)
+        silent = heartbeats.keyd(home)
+    stop.set()
+    beating.join(20)
+    again = heartbeats.keyd(home)
+    serving.server_close()
+    assert silent is not None and silent.stale and silent.pid == os.getpid()
+    assert again is not None and not again.stale
 
 
 # --- the process

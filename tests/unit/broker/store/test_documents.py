@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hdrs_hpc.broker.keys import require_living
+from hdrs_hpc.broker.logged_keys import require_living
 from hdrs_hpc.broker.store import documents, jobs, log
 from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core.errors import HdrsError

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hdrs_hpc.broker import heartbeats
 from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.reading import metrics
 from hdrs_hpc.core import clock
@@ -87,6 +88,20 @@ def test_silent_loops_are_told_by_health_and_metrics(office: Office) -> None:
     never = office.get("/healthz")
     assert (never.status_code, never.text) == (503, "the controller was never heard of\n")
     assert values(office)['hdrs_hpc_heartbeat_stale{loop="controller"}'] == 1
+    Pulse.of_controller(office.home, stale_after_s=3600).beat()
+
+
+def test_a_keyd_that_hangs_or_was_never_there_is_told_by_health_and_metrics(office: Office) -> None:
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="keyd"}'] == 0
+    Pulse.of_keyd(office.home, stale_after_s=-1).beat()
+    told = office.get("/healthz")
+    assert (told.status_code, told.text) == (503, "keyd was last heard of 0 s ago\n")
+    assert values(office)['hdrs_hpc_heartbeat_stale{loop="keyd"}'] == 1
+    (office.home.heartbeats_dir / "keyd.json").unlink()
+    assert office.get("/healthz").text == "keyd was never heard of\n"
+    Pulse.of_keyd(office.home, stale_after_s=3600).beat()
+    heartbeats.begin(office.home)  # by a controller that starts anew: keyd goes on meanwhile
+    assert heartbeats.keyd(office.home) is not None
     Pulse.of_controller(office.home, stale_after_s=3600).beat()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from connectors.clusters.port import (
     SubmissionRefusedError,
     SubmissionUncertainError,
 )
-from connectors.clusters.remote import (
+from connectors.clusters.slurm import merge
+from connectors.clusters.slurm_commands import (
     SacctCommand,
     SbatchCommand,
     ScancelCommand,
@@ -27,9 +30,9 @@ from connectors.clusters.remote import (
     launch_argv,
     slurm_time,
 )
-from connectors.clusters.slurm import merge
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.documents.models.job_spec import Resources
+from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
+from tests.support.party import SPEC
 
 SITE = SlurmSite(
     bin="/usr/bin",
@@ -45,6 +48,19 @@ REQUEST = JobRequest("hdrs-abc", b"echo hello\n", 2, 16, 64_000, "gpu:4", 7_200)
 
 def said(stdout: bytes = b"", stderr: bytes = b"", code: int = 0) -> Completed:
     return Completed(code, stdout, stderr)
+
+
+def test_sizes_are_taken_as_a_signed_spec_gives_them() -> None:
+    """They remember how a person wrote them."""
+    asked = JobSpec.from_value(SPEC).resources
+    request = JobRequest("hdrs-abc", b"echo", asked.nodes, asked.cpus_per_task, asked.mem, None, asked.time)
+    assert {"--mem=16384M", "--time=2:00:00"} <= set(SbatchCommand(SITE, request).argv())
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5])
+def test_a_size_that_is_none_is_our_mistake(size: Any) -> None:
+    with pytest.raises(InternalError):
+        replace(REQUEST, mem_mb=size)
 
 
 def test_sbatch_states_every_limit_and_leaves_nothing_to_the_environment() -> None:
@@ -284,12 +300,8 @@ def test_a_request_that_could_say_something_else_is_our_bug(change: dict[str, ob
         JobRequest(**(good | change))  # type: ignore[arg-type]
 
 
-def test_quantities_of_a_spec_which_know_how_they_were_written_are_numbers_to_slurm() -> None:
-    asked = {"nodes": 2, "cpus-per-task": 16, "mem": "64G", "gres": "gpu:2", "time": "02:00:00"}
-    found = Resources.model_validate(asked)
-    request = JobRequest(
-        "hdrs-abc", b"echo hello\n", found.nodes, found.cpus_per_task, found.mem, found.gres, found.time
-    )
-    written = JobRequest("hdrs-abc", b"echo hello\n", 2, 16, 65_536, "gpu:2", 7_200)
-    assert SbatchCommand(SITE, request).stdin() == SbatchCommand(SITE, written).stdin()
-    assert SbatchCommand(SITE, request).argv() == SbatchCommand(SITE, written).argv()
+def test_a_specs_own_quantities_are_taken_and_said_as_numbers() -> None:
+    asked = Resources.model_validate({"nodes": 1, "cpus-per-task": 2, "mem": "2G", "time": "00:10:00"})
+    request = JobRequest("hdrs-abc", b"x\n", asked.nodes, asked.cpus_per_task, asked.mem, None, asked.time)
+    argv = SbatchCommand(SITE, request).argv()
+    assert "--mem=2048M" in argv and "--time=0:10:00" in argv

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.clusters.commands import Completed
 from connectors.clusters.port import SiteCommandError
-from connectors.clusters.remote import SlurmSite
+from connectors.clusters.slurm_commands import SlurmSite
 from connectors.clusters.slurm_nodes import SinfoCommand
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 

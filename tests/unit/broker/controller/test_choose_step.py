@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hdrs_hpc.broker.controller.steps.choose import Choice, NoteServed
 from hdrs_hpc.broker.controller.steps.ending import EndJob
-from hdrs_hpc.broker.controller.steps.serve import Choice, NoteServed, RetryChooser, StartChooser
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartChooser
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
@@ -67,7 +68,7 @@ def test_trouble_is_tried_again_and_a_refusal_ends_the_job(retry: bool, rested: 
     if not retry:
         assert told == EndJob(JOB, Outcome.FAILED, "selectable-missing", {"message": "m"})
     else:
-        assert told == (RetryChooser(JOB, ATTEMPT, error) if rested else None)
+        assert told == (Retry(f"job/{JOB.id}", StartChooser(ATTEMPT), error) if rested else None)
 
 
 def test_what_is_noted_comes_back_as_it_was() -> None:

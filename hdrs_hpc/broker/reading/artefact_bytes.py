@@ -1,4 +1,4 @@
-"""The bytes of an artefact, as somebody gets them."""
+"""The stream of a released artefact that somebody gets, with its type and its name."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.protocol import outputs, progress, wire
+from hdrs_hpc.core.wire import Between, MessageError, Name, Pattern
+from hdrs_hpc.protocol import outputs, progress
 from hdrs_hpc.protocol.handover import parse_answer, parse_reply, parse_request
-from hdrs_hpc.protocol.wire import Between, MessageError, Name, Pattern
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Destroying keys, and telling the log: the first never waits for the second, the second is never lost."""
+"""Keys used, made and destroyed, each told to the log: what gives waits for the log, destroying never does."""
 
 from __future__ import annotations
 

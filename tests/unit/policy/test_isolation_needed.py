@@ -1,4 +1,4 @@
-"""How far a node must shut a job in, as keyd judges it by itself from the documents."""
+"""How far a node must shut a job in, by the documents: the same for the broker and for keyd."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hdrs_hpc.broker.keyd.handover import _required
+from hdrs_hpc.policy.granted import isolation_needed
 
 
 def required(level: str, *, own_code: str = "none", bundle: object = None, real: tuple[str, ...] = ()) -> str:
@@ -17,7 +17,8 @@ def required(level: str, *, own_code: str = "none", bundle: object = None, real:
     grant: Any = SimpleNamespace(
         limits=SimpleNamespace(isolation=level), workloads=SimpleNamespace(own_code=own_code)
     )
-    return _required(spec, grant, real)
+    facts: Any = SimpleNamespace(grant=grant, real=real)
+    return isolation_needed(spec, facts)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pydantic import (
 
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents.models.document import BadValueError, WrongTypeError, fault
+from hdrs_hpc.forms.document import BadValueError, Part, WrongTypeError, fault
 
 
 class BadNameError(BadDocumentError):
@@ -324,3 +324,9 @@ Duration = Annotated[
     PlainSerializer(duration_text),
     _text_schema(DURATION_PATTERN, "14d"),
 ]
+
+
+class FileRef(Part):
+    digest: Digest
+    size: Annotated[int, Field(ge=1, le=1 << 44)]
+    """In bytes."""

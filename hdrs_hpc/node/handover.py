@@ -16,14 +16,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from hdrs_hpc.catalogue.workloads.plan import Rendezvous
-from hdrs_hpc.core import clock
+from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import HdrsError, NotAllowedError
 from hdrs_hpc.core.line import Line
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.network import PeerAddress
-from hdrs_hpc.protocol import handover, wire
+from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Answer, HandoverState, Hello, LaunchOrder, NodeList, Reply, Request
 
 _TIMEOUT_S = 30.0

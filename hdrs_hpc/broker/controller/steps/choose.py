@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from hdrs_hpc.broker.controller.steps.ending import EndJob
+from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartChooser
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
 from hdrs_hpc.broker.store import alerts, copies, log, projects
@@ -22,36 +23,6 @@ class SelectionEmptyError(NotFoundError):
     code = "selection-empty"
     meaning = "The job's selection chooses nothing of an input, so there is nothing to run on."
     remedy = "Widen the selection in the spec; `hdrs-hpc project show` tells what the grant gives."
-
-
-@dataclass(frozen=True)
-class StartChooser:
-    """A process of its own: it reads the raw values of a copy and seals a narrower manifest."""
-
-    attempt: Attempt
-
-    def act(self, broker: OpenBroker) -> None:
-        workers.start(
-            broker.home.served_dir(self.attempt.name),
-            "hdrs_hpc.broker.workers.chooser",
-            *("--home", str(broker.home.root), "--attempt", self.attempt.name),
-        )
-
-
-@dataclass(frozen=True)
-class RetryChooser:
-    """Trouble outside: say so, and start again."""
-
-    moves_on: ClassVar[bool] = False
-
-    job: Job
-    attempt: Attempt
-    error: dict[str, Any]
-
-    def act(self, broker: OpenBroker) -> None:
-        with broker.db.write() as tx:
-            alerts.put(tx, f"job/{self.job.id}", self.error["code"], self.error["message"])
-        StartChooser(self.attempt).act(broker)
 
 
 @dataclass(frozen=True)
@@ -87,7 +58,7 @@ class NoteServed:
             alerts.clear(tx, f"job/{self.job.id}")
 
 
-type Choosing = StartChooser | RetryChooser | NoteServed | EndJob
+type Choosing = StartChooser | Retry | NoteServed | EndJob
 
 
 @dataclass(frozen=True)
@@ -118,7 +89,8 @@ class Choice:
             return StartChooser(self.attempt)
         if not work.error["retry"]:
             return EndJob(self.job, Outcome.FAILED, work.error["code"], {"message": work.error["message"]})
-        return RetryChooser(self.job, self.attempt, work.error) if work.rested else None
+        again = Retry(f"job/{self.job.id}", StartChooser(self.attempt), work.error)
+        return again if work.rested else None
 
     def _is_of_these_copies(self, result: Mapping[str, Any]) -> bool:
         chosen = {name: one["copy"] for name, one in result["inputs"].items()}

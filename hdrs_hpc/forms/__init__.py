@@ -1,0 +1,1 @@
+"""What documents and the catalogue's declarations are made of: the strict model, and the words in it."""
