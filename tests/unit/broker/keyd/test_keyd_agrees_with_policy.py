@@ -22,7 +22,10 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import HdrsError
 from hdrs_hpc.documents import trust
 from hdrs_hpc.documents.envelope import Envelope
-from hdrs_hpc.documents.models import DatasetRegistration, Grant, JobSpec, TrustRoot
+from hdrs_hpc.documents.models.dataset import DatasetRegistration
+from hdrs_hpc.documents.models.grant import Grant
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import granted, job
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 from tests.support.keyroom import KeyRoom, Node, facts
