@@ -35,7 +35,7 @@ from hdrs_hpc.documents.sshsig import public_line
 from hdrs_hpc.sealing.cipher import opens_first_segment
 from hdrs_hpc.sealing.place import context
 
-BROKER_KINDS = ("checkpoint", "release-record", "certificate", "handover-answer")
+BROKER_KINDS = tuple(kind.name for kind in KINDS.values() if kind.role == kinds.BROKER)
 COPY_ROLES = ("copy",)
 OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"

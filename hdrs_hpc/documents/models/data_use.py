@@ -35,7 +35,8 @@ DUO_TERMS: dict[str, str] = {
     "DUO:0000045": "not for profit organisation use only",
     "DUO:0000046": "non-commercial use only",
 }
-"""Terms of the GA4GH Data Use Ontology with their labels; obsolete ones are left out."""
+"""Terms of the GA4GH Data Use Ontology with their labels, as `duo.csv` of EBISPOT/DUO lists them; no obsolete ones, and
+none of the two that only group others (DUO:0000001, DUO:0000017)."""
 
 
 class DataUseTermError(BadDocumentError):

@@ -11,6 +11,7 @@ from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.catalogue.outputs.output_class import GrantRule
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.core.limits import MAX_NODES
 from hdrs_hpc.documents.models.data_use import DataUse, LegalBasis
 from hdrs_hpc.documents.models.linked_columns import Columns
 from hdrs_hpc.documents.models.selection import Selection
@@ -113,7 +114,7 @@ class Limits(Part):
     clusters: Annotated[Items[Name], Field(min_length=1, max_length=50)]
     isolation: Isolation
     """The least isolation that a node must give."""
-    nodes: Annotated[int, Field(ge=1, le=100_000)]
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     time: WalltimeS
     """Longest run of one job, in seconds."""
     gpu_hours: Annotated[int, Field(ge=0, le=1_000_000_000)]
