@@ -25,15 +25,15 @@ class SinfoCommand:
     """Partition (``*``: the default one), nodes, CPUs, memory, gres, longest time, most nodes of a job."""
 
     def argv(self) -> tuple[str, ...]:
-        chosen = (f"--partition={self.site.partition}",) if self.site.partition else ()
+        # A hidden partition may be the default one; sinfo refuses the two options together.
+        chosen = f"--partition={self.site.partition}" if self.site.partition else "--all"
         return self.site.argv(
             QUERY_LIMIT_S,
             "sinfo",
             "--noheader",
-            "--all",
             # Otherwise unlike nodes are told as one line with the least of each, "16+".
             "--exact",
-            *chosen,
+            chosen,
             f"--format={SEPARATOR.join(self.FIELDS)}",
         )
 

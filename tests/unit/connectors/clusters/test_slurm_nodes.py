@@ -30,8 +30,10 @@ def test_sinfo_is_asked_for_the_projects_partition_and_unlike_nodes_apart() -> N
         "--format=%P|%D|%c|%m|%G|%l|%s",
     ):
         assert word in argv
+    assert "--all" not in argv, "sinfo refuses it beside a partition"
     anywhere = SinfoCommand(replace(SITE, partition=None)).argv()
     assert not [word for word in anywhere if word.startswith("--partition")]
+    assert "--all" in anywhere
 
 
 def test_nodes_that_differ_are_told_apart_and_limits_are_read() -> None:
