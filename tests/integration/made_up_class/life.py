@@ -12,7 +12,7 @@ from hdrs_hpc import catalogue
 from hdrs_hpc.broker.reading import reviews
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import projects
-from hdrs_hpc.documents import trust
+from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support import proofs
 from tests.support.world import World, digest, world
@@ -52,7 +52,7 @@ def check_release(w: World, job: str) -> None:
     assert (folder / "good").read_bytes() == b"1\n2\n3\n"
     root = trust.load_root(w.root_envelope, w.root_digest)
     raw = (folder / "good.record.json").read_bytes()
-    record = trust.verify(Envelope.parse(raw), "release-record", root).document
+    record = trust.verify(Envelope.parse(raw), kinds.RELEASE_RECORD, root).document
     assert (record.class_, record.file, record.content) == ("tally", "good.tally", digest(b"1\n2\n3\n"))
 
 
