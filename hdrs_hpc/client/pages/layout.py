@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _INDENT = "  "
+FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that look like an empty place."""
 _NARROWEST = 8
 """No column is made narrower than this to fit the screen."""
 
@@ -47,7 +49,7 @@ def lines(sections: Sequence[Section], width: int) -> Iterator[tuple[str, bool]]
         if not section.blocks:
             continue
         yield "", False
-        yield section.heading, True
+        yield from ((line, True) for line in _wrapped(" ".join(section.heading.split("\n")), width))
         for place, block in enumerate(section.blocks):
             if place and isinstance(block, Table):
                 yield "", False
@@ -56,8 +58,11 @@ def lines(sections: Sequence[Section], width: int) -> Iterator[tuple[str, bool]]
 
 
 def printable(text: str) -> str:
-    """A terminal must not obey what a name or a message holds."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """A terminal must not obey what a name or a message holds, and nothing that is there may look like nothing."""
+    seen = (
+        char if char.isprintable() and char not in FILLERS else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+    return "".join(seen)
 
 
 def count(number: int, noun: str) -> str:
@@ -91,12 +96,12 @@ def _block(block: Block, width: int) -> Iterator[str]:
 
 
 def _named(values: NamedValues, width: int) -> Iterator[str]:
-    shown = [(name, str(value)) for name, value in values.pairs if value is not None]
-    names = max((len(name) for name, _ in shown), default=0)
+    shown = [(printable(name), str(value)) for name, value in values.pairs if value is not None]
+    names = max((len(name) for name, _ in shown if len(name) <= width // 2), default=0)
     room = width - names - 2
     for name, value in shown:
-        if max(map(len, value.split()), default=0) > room:  # a digest, which is copied whole
-            yield name
+        if len(name) > names or max(map(len, value.split()), default=0) > room:  # a digest, copied whole
+            yield from _wrapped(name, width)
             yield from (f"{_INDENT}{line}" for line in _wrapped(value, width - 2))
             continue
         first, *further = _wrapped(value, room)
@@ -118,10 +123,11 @@ def _table(table: Table, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most ``width``; only a line feed begins a new one, and several empty ones are shown as one."""
     found: list[str] = []
-    for line in text.splitlines():
+    for line in text.strip("\n").split("\n"):
         hanging = _INDENT if line.startswith("- ") else ""
-        found += textwrap.wrap(printable(line), width, break_on_hyphens=False, subsequent_indent=hanging) or [
-            ""
-        ]
-    return found or [""]
+        made = textwrap.wrap(printable(line), width, break_on_hyphens=False, subsequent_indent=hanging)
+        if made or found[-1:] != [""]:
+            found += made or [""]
+    return found

@@ -19,6 +19,7 @@ from hdrs_hpc.client.pages import (
     trust_root,
 )
 from hdrs_hpc.client.pages.layout import Page
+from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents.kinds import ANYONE, BROKER, KINDS
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.closure import Closure
@@ -274,3 +275,35 @@ def test_nothing_on_a_page_rewrites_the_screen() -> None:
     review = output_decision.ReviewedJob("spacing", "Pretraining", "Check spacing", 0, 2, seen)
     page = output_decision.page(OutputDecision.from_value(OTHERS["output-decision"][1]), review)
     assert all(line.isprintable() for line in lines_of(page))
+
+
+def test_headings_and_names_of_values_do_not_rewrite_the_screen_or_forge_lines(party: Party) -> None:
+    forged = "epochs\x1b[2J\ndigest  sha256:good"
+    work = {**SPEC["workload"], "parameters": {forged: 1}}
+    spec = JobSpec.from_value(changed(SPEC, "workload", work))
+    lines = lines_of(job_spec.page(spec, known(party)))
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.strip().startswith("digest") for line in lines)
+    heading = layout.Section("A\x1b[2J title\nDigest of exactly what is signed", ["x"])
+    shown = [(line, is_heading) for line, is_heading in layout.lines([heading], 80) if line]
+    assert [line for line, is_heading in shown if is_heading] == [
+        "A\ufffd[2J title Digest of exactly what is signed"
+    ]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\u3164", "\u2800", "\u200f"])
+def test_only_a_line_feed_begins_a_line_and_nothing_looks_empty_that_is_not(character: str) -> None:
+    lines = [line for line, _ in layout.lines([layout.Section("a", [f"one{character}two"])], 80)]
+    assert lines == ["", "a", "  one\ufffdtwo"]
+
+
+def test_empty_lines_do_not_scroll_a_page_away() -> None:
+    lines = [line for line, _ in layout.lines([layout.Section("a", ["\n\none\n\n \n\n\ntwo\n\n"])], 80)]
+    assert lines == ["", "a", "  one", "", "  two"]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\u200e\u200f\u061c\u3164\u2800\u202e\x1b")
+@pytest.mark.parametrize("field", ["title", "lay-summary"])
+def test_text_for_people_holds_no_mark_that_changes_what_they_read(character: str, field: str) -> None:
+    with pytest.raises(BadDocumentError):
+        Grant.from_value(changed(GRANT, field, f"Computers learn {character} from chest scans"))
