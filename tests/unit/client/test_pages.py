@@ -20,6 +20,7 @@ from hdrs_hpc.client.pages import (
 )
 from hdrs_hpc.client.pages.layout import Page
 from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.kinds import ANYONE, BROKER, KINDS
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.closure import Closure
@@ -30,7 +31,7 @@ from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
-from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
+from tests.support.party import DUTIES, GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 LONG = "a" + 39 * "b"
 """As long as a name may be."""
@@ -307,3 +308,26 @@ def test_empty_lines_do_not_scroll_a_page_away() -> None:
 def test_text_for_people_holds_no_mark_that_changes_what_they_read(character: str, field: str) -> None:
     with pytest.raises(BadDocumentError):
         Grant.from_value(changed(GRANT, field, f"Computers learn {character} from chest scans"))
+
+
+def test_a_trust_roots_page_shows_the_brokers_keys_and_which_of_them_change(party: Party) -> None:
+    first = TrustRoot.from_value(party.root_value())
+    text = text_of(trust_root.page(first))
+    for duty in DUTIES:
+        assert f"{duty} {sshsig.fingerprint(party.line(duty))}" in text
+    assert "stays accepted" not in text, "nothing was accepted before the first"
+    assert "uni A University 2, once it has any none, as yet" in text
+    value = party.root_value(version=2, supersedes=ONES)
+    value["broker-keys"]["release-record"] = [Party().line("release-record")]
+    value["people"]["di"]["keys"] = [
+        {"key": party.line("di"), "retired-from": 90, "compromised-from": 70},
+        Party().line("di"),
+    ]
+    second = TrustRoot.from_value(value)
+    new = sshsig.fingerprint(value["broker-keys"]["release-record"][0])
+    text = text_of(trust_root.page(second, first))
+    assert f"the broker signs a release record with the new key {new}" in text
+    old = sshsig.fingerprint(party.line("release-record"))
+    assert f"the broker signs no release record with {old} any more" in text
+    alone = text_of(trust_root.page(second))
+    assert "compromised from entry 70" in alone and "retired from entry 90" in alone
