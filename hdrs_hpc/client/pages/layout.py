@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hdrs_hpc.forms.words import duration_text
+
 _INDENT = "  "
 FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs that look like an empty place."""
@@ -84,6 +86,12 @@ def last_moment(end: datetime) -> str:
     if (end.hour, end.minute, end.second) == (0, 0, 0):
         return f"the end of {end - timedelta(days=1):%Y-%m-%d} (UTC)"
     return moment(end)
+
+
+def span(value: timedelta) -> str:
+    """``14 days``, in the unit in which it was written."""
+    text = duration_text(value)
+    return count(int(text[:-1]), {"d": "day", "h": "hour", "m": "minute"}[text[-1]])
 
 
 def _block(block: Block, width: int) -> Iterator[str]:

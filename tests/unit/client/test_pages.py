@@ -129,7 +129,7 @@ def test_a_grants_page_says_what_ends_when_and_what_changed() -> None:
     for said in (
         "rae may run jobs",
         "until the end of 2027-06-30",
-        "Reviews may go on for 14d",
+        "Reviews may go on for 14 days",
         "By the end of 2027-07-31 (UTC) all that the project holds is destroyed",
         "up to 8 nodes for 24:00:00",
         "up to 16MiB",
@@ -224,7 +224,7 @@ def test_the_end_of_a_project_names_what_is_destroyed_and_that_it_is_for_ever(ac
         "can not be undone by anybody",
     ):
         assert said in text, said
-    grace = {"close": "unless decided within 14d", "revoke": "at once"}
+    grace = {"close": "unless decided within 14 days", "revoke": "at once"}
     assert f"2 artefacts in review, {grace[action]}." in text
     assert "for ever" in page.title
 
