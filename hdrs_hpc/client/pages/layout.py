@@ -78,7 +78,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at.second else f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def last_moment(end: datetime) -> str:

@@ -123,6 +123,50 @@ def test_a_specs_page_names_its_code_and_what_is_not_known_without_the_project()
     assert "left before it" not in text
 
 
+def test_a_specs_page_says_what_each_output_may_hold_and_what_is_told_while_it_runs(party: Party) -> None:
+    columns = {
+        "site": {"key": ["north", "south"], "also": ["TOTAL"]},
+        "modality": {"key": {"vocabulary": "dicom-modality@1"}},
+        "year": {"key": {"grid": {"from": 2019, "to": 2023, "step": 1}}},
+        "spacing": {"key": {"ranges": [0, 0.5, 10]}},
+        "n_patients": {"count": "patients with a scan", "most": 5000},
+        "mean_hu": {"measure": "mean", "from": -1000, "to": 1000.5, "step": 0.5, "n": "n_patients"},
+    }
+    outputs = {
+        "cohort": {"class": "table", "path": "cohort.csv", "columns": columns, "max-size": "1MiB"},
+        "drawn": {"class": "image", "path": "drawn.png", "data": "cohort", "max-size": "1MiB"},
+        "told": {
+            "class": "metrics",
+            "path": "told.json",
+            "counts": ["n_series"],
+            "measures": ["*_mm"],
+            "max-size": "1KiB",
+        },
+    }
+    value = changed(changed(SPEC, "outputs", outputs), "progress", {"loss": {"from": 0, "to": 2.5}})
+    bundle = {"digest": TWOS, "size": 123456, "wheels": {"lock": NINES, "size": 77777}}
+    work = {"kind": "dask", "bundle": bundle, "entry": "mae.train:main", "sweep": {"x": [1, "1", True, "a"]}}
+    text = text_of(job_spec.page(JobSpec.from_value(changed(value, "workload", work)), known(party)))
+    for said in (
+        "site: labels north, south; also TOTAL",
+        "modality: labels of the vocabulary dicom-modality@1",
+        "year: labels from 2019 to 2023 in steps of 1",
+        "spacing: labels of ranges between 0, 0.5, 10",
+        "n_patients: counts patients with a scan, at most 5,000",
+        "mean_hu: mean from -1000 to 1000.5 in steps of 0.5, of n_patients",
+        "drawn from cohort",
+        "counts of people or things: n_series",
+        "whole numbers that measure: *_mm",
+        "loss, in coarse steps from 0 to 2.5",
+        f"77,777 bytes of wheels; lock {NINES}",
+        'sweep x 1, "1", true, a',
+        "broker north-sde",
+        f"trust root {ONES}",
+        "memory 16G 16G",
+    ):
+        assert said in text, said
+
+
 def test_a_grants_page_says_what_ends_when_and_what_changed() -> None:
     first = Grant.from_value(GRANT)
     text = text_of(grant.page(first))
