@@ -121,8 +121,15 @@ def _table(table: Table, width: int) -> Iterator[str]:
     rows = [[str(name) for name in table.columns]]
     rows += [["" if cell is None else str(cell) for cell in row] for row in table.rows]
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = [
+        max(len(word) for cell in column for word in [*cell.split(), ""])
+        for column in zip(*rows, strict=True)
+    ]
     while sum(sizes) + 2 * (len(sizes) - 1) > width and max(sizes) > _NARROWEST:
-        sizes[sizes.index(max(sizes))] -= 1
+        # No word is broken, such as a fingerprint, while another column has room between its words.
+        places = range(len(sizes))
+        loose = [place for place in places if sizes[place] > max(words[place], _NARROWEST)]
+        sizes[max(loose or places, key=sizes.__getitem__)] -= 1
     for row in rows:
         cells = [_wrapped(cell, size) for cell, size in zip(row, sizes, strict=True)]
         for place in range(max(map(len, cells))):

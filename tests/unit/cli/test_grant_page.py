@@ -59,6 +59,12 @@ def test_a_grant_is_one_page_that_says_what_a_custodian_must_know() -> None:
         assert text in page, text
 
 
+def test_custodians_read_about_the_page_that_they_will_see() -> None:
+    shown = "\n".join(line for line, _ in layout.lines(pages.page(grant()).sections, 80)).strip()
+    guide = Path(__file__).parents[3] / "docs" / "custodian.md"
+    assert f"```text\n{shown}\n```" in guide.read_text("utf-8"), "paste it again"
+
+
 def test_the_difference_names_exactly_the_places_that_changed() -> None:
     old = grant()
     new = grant(

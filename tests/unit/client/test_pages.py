@@ -375,3 +375,6 @@ def test_a_trust_roots_page_shows_the_brokers_keys_and_which_of_them_change(part
     assert f"the broker signs no release record with {old} any more" in text
     alone = text_of(trust_root.page(second))
     assert "compromised from entry 70" in alone and "retired from entry 90" in alone
+    shown = lines_of(trust_root.page(second))
+    for record in second.people["di"].keys:
+        assert any(record.fingerprint in line for line in shown), "it is compared, so it stands in one line"
