@@ -312,6 +312,8 @@ def test_names_as_long_as_they_may_be_fit_the_screen(party: Party, width: int) -
     columns = {LONG: {"key": ["north", "south"]}, "n": {"count": "patients"}}
     outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", "columns": columns}}
     spec = changed(changed(SPEC, "outputs", outputs), "data", {LONG: {"dataset": LONG}})
+    work = {**SPEC["workload"], "parameters": {"p" * 90: "x", "q": 1}, "sweep": {"s" * 100: [1, 2]}}
+    spec = changed(spec, "workload", work)
     assert max(map(len, lines_of(job_spec.page(JobSpec.from_value(spec), known(party)), width))) <= width
 
 

@@ -275,15 +275,15 @@ def _others(value: Any, words: list[str]) -> Iterator[Any]:
         )
 
 
-def _changed_page(kind: str, value: Value, path: Path, leaf: Any, words: list[str]) -> str | None:
-    """The page of a document that differs in this leaf only; None where nothing else may stand there."""
+def _changed_value(kind: str, value: Value, path: Path, leaf: Any, words: list[str]) -> Value | None:
+    """A document that differs in this leaf only; None where nothing else may stand there."""
     for other in _others(leaf, words):
         holder: Any = (made := copy.deepcopy(value))
         for step in path[:-1]:
             holder = holder[step]
         holder[path[-1]] = other
-        if other != leaf and (text := _text(kind, made)) is not None:
-            return text
+        if other != leaf and _text(kind, made) is not None:
+            return made
     return None
 
 
@@ -308,10 +308,27 @@ def test_whatever_is_changed_in_a_document_changes_its_page(kind: str, value: Va
         where = "/".join(map(str, path))
         if path[0] in NOT_SHOWN:
             continue
-        after = _changed_page(kind, value, path, leaf, words)
-        if after is None:
+        made = _changed_value(kind, value, path, leaf, words)
+        if made is None:
             fixed += [] if (kind, _pattern(where)) in FIXED else [where]
-        elif after == before:
+        elif _text(kind, made) == before:
             hidden.append(where)
     assert hidden == []
     assert fixed == [], "the example leaves these without another value"
+
+
+@pytest.mark.parametrize(("kind", "module"), [("trust-root", trust_root), ("grant", grant)])
+def test_whatever_is_changed_against_the_version_before_is_told_as_a_change(kind: str, module: Any) -> None:
+    value = next(value for name, value in EXAMPLES if name == kind)
+    model = KINDS[kind].model
+    before, words = model.from_value(value), sorted(set(_words(model.model_json_schema())))
+    untold = []
+    for path, leaf in _leaves(value):
+        made = _changed_value(kind, value, path, leaf, words)
+        if path[0] in ("schema", "version", "supersedes") or made is None:
+            continue
+        page = module.page(model.from_value(made), before)
+        (told,) = (item.blocks for item in page.sections if item.heading.startswith("What changes"))
+        if told in (["Nothing."], ["- nothing but the version"]):
+            untold.append("/".join(map(str, path)))
+    assert untold == []
