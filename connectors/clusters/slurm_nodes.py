@@ -11,7 +11,11 @@ from connectors.clusters.slurm_commands import QUERY_LIMIT_S, SEPARATOR, SlurmSi
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 
 _NO_LIMIT = ("infinite", "UNLIMITED", "n/a")
-_TIME = re.compile(r"(?:(?:([0-9]+)-)?([0-9]+):)?([0-9]+):([0-9]+)")
+_TIME = re.compile(r"(?:(?:([0-9]{1,5})-)?([0-9]{1,5}):)?([0-9]{1,5}):([0-9]{1,5})")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MAX_KINDS = 200
+"""Of unlike nodes: what a site tells is kept, and told to everybody who looks at a project."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -53,15 +57,15 @@ class SinfoCommand:
             kind = NodeKind(0, _number(cpus), _number(mem_mb), _gres(gres))
             kinds[kind] = kinds.get(kind, 0) + _number(nodes)
             limits = (rest[0], rest[1])
-        if not kinds:
-            raise SiteCommandError("sinfo: it tells no node of the partition")
+        if not 0 < len(kinds) <= MAX_KINDS:
+            raise SiteCommandError(f"sinfo: it tells {len(kinds)} kinds of nodes of the partition")
         told = (NodeKind(count, kind.cpus, kind.mem_mb, kind.gres) for kind, count in kinds.items())
         longest, most = limits
         return Capacity(tuple(told), _most_nodes(most), _seconds(longest))
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not _NUMBER.fullmatch(text):
         raise SiteCommandError(f"sinfo: {text[:40]!r} where a number was due")
     return int(text)
 
@@ -71,8 +75,8 @@ def _gres(text: str) -> tuple[str, ...]:
     found = []
     for word in re.sub(r"\([^)]*\)", "", text).split(","):
         parts = [part for part in word.split(":") if part != "no_consume"]
-        count = re.fullmatch(r"([0-9]+)([KMGT]?)", parts[-1])
-        if count is not None and 2 <= len(parts) <= 3:
+        count = re.fullmatch(r"([0-9]{1,9})([KMGT]?)", parts[-1])
+        if count is not None and 2 <= len(parts) <= 3 and all(map(_WORD.fullmatch, parts[:-1])):
             amount = int(count[1]) * _UNITS[count[2]]
             found += [":".join((*parts[:-1], str(amount)))] if amount else []
     return tuple(found)

@@ -29,6 +29,8 @@ LARGE_BYTES = 255 * 1024
 """OpenSSH's own limit."""
 READS_AT_ONCE = 64
 LISTINGS_AT_ONCE = 8
+LONGEST_ANSWER = 4
+"""Times the time limit."""
 _BUFFER_BYTES = 64 * 1024
 _DATA_HEAD_BYTES = 4 + 1 + 4 + 4
 _HEAD = struct.Struct(">IBI")
@@ -164,16 +166,20 @@ class SftpSession:
             self.ask(request)
 
     def wait(self, answer: Answer) -> Answer:
-        """Until it is there.  Raises TimeoutError, and ends the connection, when nothing arrives any more."""
-        if answer.is_there(self._timeout_s):
-            return answer
-        since = time.monotonic() - self._timeout_s
-        while not answer.is_there(max(0.0, max(since, self._heard) + self._timeout_s - time.monotonic())):
-            if time.monotonic() - max(since, self._heard) >= self._timeout_s:
+        """Until it is there.  Raises TimeoutError, and ends the connection, when nothing arrives any more.
+
+        A server that sends a byte now and then, and never the answer, has ``LONGEST_ANSWER`` times as long.
+        """
+        begun = time.monotonic()
+        at_last = begun + LONGEST_ANSWER * self._timeout_s
+        while True:
+            left_s = min(at_last, max(begun, self._heard) + self._timeout_s) - time.monotonic()
+            if answer.is_there(max(0.0, left_s)):
+                return answer
+            if left_s <= 0:
                 late = TimeoutError("no answer in time")
                 self._end(late)
                 raise late
-        return answer
 
     def succeed(self, answer: Answer) -> None:
         """Wait, and raise unless the answer is OK."""

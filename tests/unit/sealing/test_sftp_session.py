@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import struct
@@ -147,6 +148,27 @@ def test_a_slow_server_that_still_answers_others_is_waited_for() -> None:
         session.succeed(session.ask(wire.remove("/last")))
         waiting.join(20)
         assert done.is_set()
+
+
+def test_an_answer_byte_by_byte_is_waited_for_four_times_the_limit_and_no_longer() -> None:
+    def trickle(line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            exactly(line, int.from_bytes(exactly(line, 4)))
+            line.sendall(message(VERSION, 3))
+            request = exactly(line, int.from_bytes(exactly(line, 4)))
+            for byte in message(STATUS, int.from_bytes(request[1:5]), bytes(200)):
+                time.sleep(0.1)
+                line.sendall(bytes([byte]))
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        threading.Thread(target=trickle, args=(theirs,), daemon=True).start()
+        session = SftpSession(ours, 0.5, lambda: None)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            session.wait(session.ask(wire.remove("/a")))
+        assert 1.9 < time.monotonic() - began < 10
+        assert not session.alive
 
 
 def test_short_reads_are_completed_and_the_end_is_told() -> None:

@@ -81,7 +81,11 @@ def _health(said: str, status: int = 200) -> Response:
     return PlainTextResponse(f"{said}\n", status_code=status)
 
 
-@health.get("/metrics", response_class=PlainTextResponse)
+@health.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={404: {"description": "The address is not one of `monitoring`."}},
+)
 def metrics_now(web: WebHere, address: Address, request: Request) -> Response:
     """Prometheus text format, version 0.0.4, for the addresses under ``monitoring`` in broker.toml.
 

@@ -265,8 +265,8 @@ def test_approved_code_is_handed_over_under_its_own_key(room: KeyRoom, node: Nod
         (APPROVAL | {"bundle": ONES}, "di", "code-not-approved"),
         (APPROVAL | {"project": "heart-fm"}, "di", "code-not-approved"),
         (APPROVAL | {"reviewer": "sam"}, "di", "code-not-approved"),
-        (APPROVAL, "rae", "signer-lacks-role"),
-        (APPROVAL, "cy", "signer-lacks-role"),
+        (APPROVAL, "rae", "code-not-approved"),
+        (APPROVAL, "cy", "code-not-approved"),
     ],
     ids=["another-bundle", "another-project", "signed-for-another", "by-the-researcher", "by-a-mere-checker"],
 )
@@ -279,6 +279,16 @@ def test_an_approval_that_does_not_cover_this_code(
     with pytest.raises(HdrsError) as refused:
         room.bind(node, **asked)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_approval_that_counts_for_nothing_takes_nothing_from_another(
+    room: KeyRoom, node: Node, order: int
+) -> None:
+    asked = with_bundle(room)
+    without_the_role = room.party.sign("code-approval", APPROVAL | {"reviewer": "cy"}, "cy").to_bytes()
+    approvals = (without_the_role, *asked["code_approvals"])[::order]
+    assert node.open(room.hand_over(node, **(asked | {"code_approvals": approvals}))["n1"]).bundle is not None
 
 
 def test_code_approved_by_somebody_who_works_in_the_project(tmp_path: Path, node: Node) -> None:

@@ -94,3 +94,21 @@ def test_an_answer_that_is_not_understood_is_none(lines: tuple[str, ...]) -> Non
 def test_a_failing_sinfo_says_why() -> None:
     with pytest.raises(SiteCommandError, match="Unable to contact"):
         told(code=1, stderr=b"slurm_load_partitions: Unable to contact slurm controller\n")
+
+
+@pytest.mark.parametrize(
+    "gres", ["gpu:\x1b[2J:4", "gpu:a b:4", "\u202egpu:4", "gpu:" + "a" * 65 + ":4", "gpu:" + "9" * 5000]
+)
+def test_words_of_a_site_that_are_no_plain_words_are_left_out(gres: str) -> None:
+    assert told(f"gpu|1|4|4096|{gres}|infinite|1-infinite").kinds == (NodeKind(1, 4, 4096),)
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", ""])
+def test_a_number_that_is_none_is_the_sites_trouble(number: str) -> None:
+    with pytest.raises(SiteCommandError, match="where a number was due"):
+        told(f"gpu|1|{number}|4096|(null)|infinite|1-infinite")
+
+
+def test_a_site_cannot_fill_the_broker_with_kinds_of_nodes() -> None:
+    with pytest.raises(SiteCommandError, match="201 kinds of nodes"):
+        told(*(f"gpu|1|{cpus}|4096|(null)|infinite|1-infinite" for cpus in range(1, 202)))
