@@ -83,10 +83,10 @@ def _size(columns: Sequence[str], texts: Sequence[Sequence[str]], index: int) ->
 
 def facts(pairs: Sequence[tuple[str, object]], *, err: bool = False) -> None:
     """``name  value`` lines, names aligned; what is None is left out."""
-    shown = [(name, value) for name, value in pairs if value is not None]
+    shown = [(layout.printable(name), value) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        lines = str(value).splitlines() or [""]
+        lines = [layout.printable(line) for line in str(value).split("\n")]
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {lines[0]}", err=err)
         for line in lines[1:]:
             click.echo(f"{' ' * width}  {line}", err=err)

@@ -283,8 +283,11 @@ Versioned = Annotated[
     WithJsonSchema({"type": "string", "pattern": VERSIONED_PATTERN}),
 ]
 """A name with its version: ``slide-basic@1``."""
-# Control characters could rewrite a reader's terminal, and direction marks what a reader believes to read.
-_CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+# Control characters could rewrite a reader's terminal; marks of direction, breaks of lines that no line feed makes and
+# letters that look like an empty place what a reader believes to read.
+_CONTROLS = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u115f\u1160\u200e\u200f\u2028-\u202e\u2066-\u2069\u2800\u3164\uffa0"
+)
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=rf"^[^{_CONTROLS}\t\n]+$")]
 """One line of text for people."""
 Prose = Annotated[str, Field(min_length=1, max_length=4000, pattern=rf"^[^{_CONTROLS}]+$")]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
 
-from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count
+from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count, span
 from hdrs_hpc.documents.models.closure import Closure
-from hdrs_hpc.forms.words import duration_text
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def destroyed(plan: ClosingPlan, *, at_once: bool = False) -> tuple[Section, ...
         "- Jobs are stopped and all that they hold is purged." if plan.jobs else "- No job is there."
     )
     if plan.in_review:
-        grace = "at once" if at_once else f"unless decided within {duration_text(plan.review_grace)}"
+        grace = "at once" if at_once else f"unless decided within {span(plan.review_grace)}"
         blocks.append(f"- {count(plan.in_review, 'artefact')} in review, {grace}.")
     blocks.append("- The key that de-identified the project's data, and the key over all its keys.")
     stays = f"{count(plan.released, 'released artefact')}, the signed documents, the log, the certificate."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from hdrs_hpc.client.pages.layout import NamedValues, Page, Section
 from hdrs_hpc.documents.models.dataset import DatasetRegistration, counted
 
@@ -26,7 +29,7 @@ def page(dataset: DatasetRegistration) -> Page:
                             ("dataset", f"{dataset.name}, {dataset.kind}"),
                             ("data are", dataset.sensitivity),
                             ("owner", dataset.owner),
-                            ("read from", ", ".join(f"{name} {value}" for name, value in place.items())),
+                            ("read from", ", ".join(_place(place))),
                             ("holds", counted(dataset.kind, dataset.items)),
                             (
                                 "ids are of",
@@ -48,3 +51,13 @@ def page(dataset: DatasetRegistration) -> Page:
             ),
         ),
     )
+
+
+def _place(told: dict[str, Any]) -> Iterator[str]:
+    """``host pacs.example, select modalities CT MR``."""
+    for name, value in told.items():
+        if isinstance(value, dict):
+            yield from (f"{name} {line}" for line in _place(value))
+        else:
+            shown = " ".join(value) if isinstance(value, list) else "yes" if value is True else value
+            yield f"{name} {shown}"

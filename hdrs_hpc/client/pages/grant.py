@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from hdrs_hpc.catalogue import isolation, outputs
+from hdrs_hpc.client.pages.declared_outputs import output_rule
 from hdrs_hpc.client.pages.job_spec import selection
 from hdrs_hpc.client.pages.layout import (
     Block,
@@ -18,11 +21,13 @@ from hdrs_hpc.client.pages.layout import (
     last_moment,
     listed,
     moment,
+    span,
 )
+from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.data_use import DUO_TERMS
-from hdrs_hpc.documents.models.grant import Grant, PixelRules
+from hdrs_hpc.documents.models.grant import Grant, GrantedDataset, PixelRules
 from hdrs_hpc.documents.models.linked_columns import ColumnRule
-from hdrs_hpc.forms.words import duration_text, size_text, walltime_text
+from hdrs_hpc.forms.words import size_text, walltime_text
 
 _MISSING = object()
 
@@ -59,8 +64,12 @@ def page(grant: Grant, before: Grant | None = None) -> Page:
 
 def changes(old: Grant, new: Grant) -> list[Change]:
     """Every place where the two differ, in the order of the document."""
-    before, after = (dict(_flat(item.model_dump(mode="json", exclude_none=True), "")) for item in (old, new))
-    places = [*before, *(place for place in after if place not in before)]
+    before, after = (dict(_flat(_as_written(item), "")) for item in (old, new))
+    places, last = list(after), -1
+    for place in before:  # what is not there any more stands where it stood
+        if place not in after:
+            places.insert(last + 1, place)
+        last = places.index(place)
     return [
         Change(place, before.get(place), after.get(place))
         for place in places
@@ -75,6 +84,7 @@ def _about(grant: Grant) -> Block:
             ("approved by", f"{grant.approval.body}, {grant.approval.reference}; {grant.contact}"),
             ("lawful by", f"UK GDPR {grant.legal_basis.article6} and {grant.legal_basis.article9}"),
             ("used for", "; ".join(f"{DUO_TERMS[term]} ({term})" for term in grant.use)),
+            ("broker", grant.audience or "any broker under this trust root"),
             ("people", f"{listed(grant.people.researchers)}; lead {grant.people.lead}"),
         ]
     )
@@ -88,7 +98,7 @@ def _data(grant: Grant) -> list[Block]:
             lines.append(f"only patients of the list {data.cohort}")
         lines += [f"column {column}: {_column(rule)}" for column, rule in data.columns.items()]
         lines.append(f"up to {count(data.max_failed, 'item')} may fail")
-        lines += _pixels(data.pixels)
+        lines += _pixels(data)
         lines.append(f"version {data.version}")
         found += [f"{name}:", *(f"- {line}" for line in lines)]
     return found
@@ -97,7 +107,7 @@ def _data(grant: Grant) -> list[Block]:
 def _column(rule: ColumnRule) -> str:
     words = [f"{rule.rule} of {rule.issuer}" if rule.issuer else rule.rule]
     if rule.values:
-        words.append(f"{', '.join(rule.values[:6])}{' …' if len(rule.values) > 6 else ''}")
+        words.append(", ".join(rule.values))
     if rule.within:
         words.append(f"only rows of {rule.within[0]}/{rule.within[1]}")
     elif rule.only:
@@ -105,15 +115,25 @@ def _column(rule: ColumnRule) -> str:
     return "; ".join(words)
 
 
-def _pixels(rules: PixelRules) -> list[str]:
-    """What is done about identity in the pixels, where it is more than the least."""
+def _pixels(data: GrantedDataset) -> list[str]:
+    """What is done about identity in the pixels, and what is not."""
+    rules = data.pixels
+    if data.columns and rules == PixelRules():
+        return []  # a table
+    held = "held for a person; this version can not release them through a broker"
     burned_in = {
-        "refuse": [],
-        "hold": ["images that may carry burned-in text are held for a person"],
-        "blank": ["burned-in text is blanked"],
+        "refuse": "images that may carry burned-in text are refused",
+        "hold": f"images that may carry burned-in text are {held}",
+        "blank": "burned-in text is blanked where a rule knows its place",
     }[rules.burned_in]
-    found = ["every image is searched for text"] if rules.find_text else []
-    return burned_in + found + (["faces are removed from head scans"] if rules.deface else [])
+    told = [
+        burned_in,
+        "every image is searched for text" if rules.find_text else "no image is searched for further text",
+        f"faces are removed from head scans; scans in which that is not certain are {held}"
+        if rules.deface
+        else "faces in head scans stay as they are",
+    ]
+    return [f"pixels: {'; '.join(told)}"]
 
 
 def _limits(grant: Grant) -> Block:
@@ -144,7 +164,7 @@ def _limits(grant: Grant) -> Block:
 
 def _outputs(grant: Grant) -> list[Block]:
     rules = (grant.outputs.rule(row.name) for row in outputs.CLASSES)
-    said = [f"- {rule.sentence()}" for rule in rules if rule is not None] or ["- nothing"]
+    said = [f"- {output_rule(rule)}" for rule in rules if rule is not None] or ["- nothing"]
     if grant.outputs.bits is not None:
         said.append(f"- {grant.outputs.bits:,} bits in all releases together")
     reviewers = count(grant.outputs.reviewers, "reviewer")
@@ -157,7 +177,7 @@ def _consequences(grant: Grant) -> list[Block]:
         f"- From {moment(valid.from_)} until {last_moment(valid.run_until)} {listed(grant.people.researchers)} may run "
         "jobs on these data, each without a custodian being asked again.",
         f"- Then nothing of the project runs any more, and the keys of all staged copies are destroyed at once. "
-        f"Reviews may go on for {duration_text(valid.review_grace)}.",
+        f"Reviews may go on for {span(valid.review_grace)}.",
         f"- By {last_moment(valid.destroy_by)} all that the project holds is destroyed, artefacts that were kept or "
         "not released too; a certificate says what is proven of it. What was released stays out.",
         "- Sooner ends it `hdrs-hpc project freeze` (can be lifted), `project close` or `grant revoke` (can not).",
@@ -179,6 +199,17 @@ def _changes(grant: Grant, before: Grant | None) -> tuple[str, Sequence[Block]]:
     return heading, [Table(("where", "before", "after"), rows)] if rows else ["Nothing."]
 
 
+def _as_written(grant: Grant) -> dict[str, Any]:
+    """As in its file: a whole day as that day, and no field that is not there."""
+    value = grant.model_dump(mode="json", exclude_none=True)
+    ends = {"from": timedelta(0), "run-until": timedelta(days=1), "destroy-by": timedelta(days=1)}
+    for name, more in ends.items():
+        at = clock.from_text(value["valid"][name])
+        if (at.hour, at.minute, at.second) == (0, 0, 0):
+            value["valid"][name] = (at - more).date().isoformat()
+    return value
+
+
 def _flat(value: Any, where: str) -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         return [
@@ -190,4 +221,6 @@ def _flat(value: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

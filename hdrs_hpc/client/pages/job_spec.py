@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from hdrs_hpc.client.pages import declared_outputs
+from hdrs_hpc.client.pages.declared_outputs import number
 from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, count, listed, moment
 from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact
 from hdrs_hpc.documents.models.selection import DateRange, Values
@@ -24,11 +28,13 @@ def page(spec: JobSpec, project: Facts | None) -> Page:
             Section("On what", [_resources(spec, project)]),
             Section("What it uses up at most", list(_costs(spec, project))),
             Section("What may leave, and nothing else", list(_outputs(spec, project))),
+            Section("What is told while it runs", list(_progress(spec))),
             Section(
-                "When",
+                "When and where",
                 [
+                    NamedValues([("broker", spec.audience), ("trust root", spec.trust_root)]),
                     f"The broker takes it from {moment(spec.not_before)} until {moment(spec.expires)}, once: the same "
-                    "file sent again is the same job. `hdrs-hpc job cancel` stops it."
+                    "file sent again is the same job. `hdrs-hpc job cancel` stops it.",
                 ],
             ),
         ),
@@ -72,9 +78,11 @@ def _workload(spec: JobSpec) -> list[Block]:
     ]
     if work.bundle is not None:
         pairs += [("your code", f"{work.bundle.size:,} bytes, packed"), ("digest", work.bundle.digest)]
-    pairs += [(f"parameter {name}", value) for name, value in work.parameters.items()]
+        if wheels := work.bundle.wheels:
+            pairs.append(("packages", f"{wheels.size:,} bytes of wheels; lock {wheels.lock}"))
+    pairs += [(f"parameter {name}", _typed(value)) for name, value in work.parameters.items()]
     for name, values in work.sweep.items():
-        pairs.append((f"sweep {name}", ", ".join(map(str, values))))
+        pairs.append((f"sweep {name}", ", ".join(map(_typed, values))))
     for name, item in spec.inputs.items():
         if isinstance(item, KeptArtefact):
             pairs.append((f"input {name}", f"{item.output}, kept by job {item.job}"))
@@ -84,13 +92,26 @@ def _workload(spec: JobSpec) -> list[Block]:
     return [NamedValues(pairs)]
 
 
+def _typed(value: Any) -> str:
+    """As in the file: text that reads as a number there stands in quotes."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _resources(spec: JobSpec, project: Facts | None) -> Block:
     asked = spec.resources
     cluster = choose_cluster(spec, project.grant) if project else asked.cluster
+    memory = memory_text(asked.mem)
+    if asked.nodes > 1:
+        memory = f"{asked.nodes} × {memory}"
     rows: list[tuple[str, object, object]] = [
         ("nodes", "", asked.nodes),
         ("CPUs", asked.cpus_per_task, asked.cpus_per_task * asked.nodes),
-        ("memory", memory_text(asked.mem), f"{asked.nodes} × {memory_text(asked.mem)}"),
+        ("memory", memory_text(asked.mem), memory),
         ("GPUs", asked.gres or "none", asked.gpus_per_node * asked.nodes or "none"),
         ("time", "", walltime_text(asked.time)),
         ("cluster", "", cluster or "the first that the grant names"),
@@ -122,6 +143,11 @@ def _costs(spec: JobSpec, project: Facts | None) -> Iterator[str]:
     yield f"{nodes}{count(asked.cpus_per_task, 'CPU')} × {time} = {cpu_hours:,.1f} CPU hours of the site."
 
 
+def _progress(spec: JobSpec) -> Iterator[str]:
+    for name, curve in spec.progress.items():
+        yield f"- {name}, in coarse steps from {number(curve.from_)} to {number(curve.to)}"
+
+
 def _outputs(spec: JobSpec, project: Facts | None) -> Iterator[Block]:
     rows = []
     for name, output in spec.outputs.items():
@@ -129,12 +155,16 @@ def _outputs(spec: JobSpec, project: Facts | None) -> Iterator[Block]:
         then = "may leave" if output.keep == "release" else "stays in the project"
         rows.append((name, output.class_, path, size_text(most) if most else None, then))
     yield Table(("output", "class", "file", "at most", "then"), rows)
+    for name, output in spec.outputs.items():
+        if held := [f"- {line}" for line in declared_outputs.holds(output)]:
+            yield f"{name} holds nothing but:"
+            yield from held
     keeps = {output.keep for output in spec.outputs.values()}
     if "release" in keeps:
         yield "Each is checked first, and written anew:"
         for name in dict.fromkeys(output.class_ for output in spec.outputs.values()):
             rule = project.grant.outputs.rule(name) if project else None
-            yield f"- {rule.sentence() if rule else f'{name}: by the rule of the grant'}."
+            yield f"- {declared_outputs.output_rule(rule) if rule else f'{name}: by the rule of the grant'}."
         reviewers = (
             f"{count(project.grant.outputs.reviewers, 'reviewer')} from outside the project"
             if project

@@ -82,7 +82,15 @@ def _stated(change: OptOutChange, before: OptOutsInForce, patients: int) -> Bloc
         "nobody": f"nobody opted out of {change.dataset}"
         + (f"; everybody comes off the list, up to {before.about:,} patients" if before.about else ""),
     }[change.action]
-    return NamedValues([("statement", said), ("reason", change.reason), ("list of ids", change.ids)])
+    return NamedValues(
+        [
+            ("statement", said),
+            ("reason", change.reason),
+            ("list of ids", change.ids),
+            ("follows", change.supersedes),
+            ("broker", change.audience),
+        ]
+    )
 
 
 def reached(before: OptOutsInForce) -> list[Block]:

@@ -66,6 +66,7 @@ def _one(item: ArtefactDecision, seen: dict[str, SeenArtefact]) -> list[Block]:
                 ("reason", item.reason),
                 ("class", f"{shown.class_}, {shown.size_bytes:,} bytes"),
                 ("digest", item.rebuilt),
+                ("of report", item.report),
             ]
         ),
         "The check reports:",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Table, listed
-from hdrs_hpc.documents.models.trust_root import KeyRecord, Person, TrustRoot
+from hdrs_hpc.documents import sshsig
+from hdrs_hpc.documents.models.trust_root import BrokerKeys, KeyRecord, Person, TrustRoot
 
 
 def page(root: TrustRoot, before: TrustRoot | None = None) -> Page:
@@ -17,6 +18,7 @@ def page(root: TrustRoot, before: TrustRoot | None = None) -> Page:
             Section("Whose the people are", [_organisations(root)]),
             Section("Who may do what", [_people(root)]),
             Section("By which keys", [_keys(root)]),
+            Section("By which keys the broker signs", [_broker_keys(root)]),
             Section("What changes", list(_changes(root, before))),
             Section("What it leads to", list(_consequences(root))),
         ),
@@ -31,7 +33,7 @@ def _rules(root: TrustRoot) -> Block:
             ("signatures", ", ".join(f"{kind} {number}" for kind, number in needed.items())),
             (
                 "recovery",
-                f"{recovery.threshold} of {listed(recovery.people)}, with the custodians who are left"
+                f"{_helpers(root)}, with the custodians who are left"
                 if recovery
                 else "nobody is named: a lost key needs as many other custodians as a trust root",
             ),
@@ -51,7 +53,9 @@ def _fit_for_real(root: TrustRoot) -> str:
 
 def _organisations(root: TrustRoot) -> Block:
     rows = [
-        (name, item.name, item.threshold, ", ".join(root.custodians_of(name)) or "none")
+        (name, item.name, item.threshold, ", ".join(own))
+        if (own := root.custodians_of(name))
+        else (name, item.name, f"{item.threshold}, once it has any", "none, as yet")
         for name, item in root.organisations.items()
     ]
     return Table(("organisation", "name", "decide for it", "its custodians"), rows)
@@ -72,8 +76,23 @@ def _keys(root: TrustRoot) -> Block:
     return Table(("person", "fingerprint of the key", "key is"), rows)
 
 
+def _broker_keys(root: TrustRoot) -> Block:
+    return Table(
+        ("signs", "fingerprint of the key"),
+        [(duty, mark) for duty, marks in _of_duties(root).items() for mark in marks],
+    )
+
+
+def _of_duties(root: TrustRoot) -> dict[str, tuple[str, ...]]:
+    """Fingerprints of the broker's keys by the kind of document that they sign."""
+    duties = (name.replace("_", "-") for name in BrokerKeys.model_fields)
+    return {duty: tuple(map(sshsig.fingerprint, root.broker_keys.of(duty))) for duty in duties}
+
+
 def _state(record: KeyRecord) -> str:
-    return record.refused_at(None) or "good"
+    entries = (("compromised", record.compromised_from), ("retired", record.retired_from))
+    said = (f"{word} from entry {entry} of the log" for word, entry in entries if entry is not None)
+    return ", ".join(said) or "good"
 
 
 def _changes(root: TrustRoot, before: TrustRoot | None) -> Iterator[str]:
@@ -113,8 +132,7 @@ def _changed_keys(name: str, was: Person, who: Person) -> Iterator[str]:
         if fingerprint not in old:
             yield f"{name} gets the key {fingerprint}"
         elif record != old[fingerprint]:
-            entry = record.compromised_from if record.compromised_from is not None else record.retired_from
-            yield f"the key {fingerprint} of {name} is {_state(record)} from entry {entry} of the log"
+            yield f"the key {fingerprint} of {name} is {_state(record)}"
     yield from (f"{name} loses the key {item}" for item in old if item not in new)
 
 
@@ -132,9 +150,24 @@ def _changed_rules(before: TrustRoot, root: TrustRoot) -> Iterator[str]:
         if needed[kind] != number:
             yield f"a {kind} needs {needed[kind]} signatures in place of {number}"
     if before.recovery != root.recovery:
-        yield "who helps when a custodian's key is lost"
-    if before.broker_keys != root.broker_keys:
-        yield "the broker's own keys"
+        yield f"when a custodian's key is lost, {_helpers(before)} helped; now {_helpers(root)}"
+    if before.audience != root.audience:
+        yield f"it was for the broker {before.audience}, and is for {root.audience}"
+    if before.demo != root.demo:
+        yield "it becomes a demo root" if root.demo else "it is no demo root any more"
+    old, new = _of_duties(before), _of_duties(root)
+    for duty in new:
+        word = duty.replace("-", " ")
+        yield from (
+            f"the broker signs a {word} with the new key {key}" for key in new[duty] if key not in old[duty]
+        )
+        yield from (
+            f"the broker signs no {word} with {key} any more" for key in old[duty] if key not in new[duty]
+        )
+
+
+def _helpers(root: TrustRoot) -> str:
+    return f"{root.recovery.threshold} of {listed(root.recovery.people)}" if root.recovery else "nobody named"
 
 
 def _roles(roles: tuple[str, ...] | list[str]) -> str:
@@ -153,4 +186,6 @@ def _consequences(root: TrustRoot) -> Iterator[str]:
         "- Custodians in it decide on data, grants and the end of projects; nobody else can. Compare the fingerprint "
         "of every key that is new to you with its holder, in person."
     )
-    yield "- What was accepted before stays accepted, but for what a compromised key signed."
+    yield "- Compare the broker's fingerprints with its operator: whoever has such a key can speak for the broker."
+    if root.version > 1:
+        yield "- What was accepted before stays accepted, but for what a compromised key signed."

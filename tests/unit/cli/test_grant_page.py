@@ -41,7 +41,7 @@ def test_a_grant_is_one_page_that_says_what_a_custodian_must_know() -> None:
         "Self-supervised pretraining",
         "DAC-2026-0142",
         "From 2026-12-01 00:00 UTC until the end of 2027-06-30 (UTC)",
-        "for 14d",
+        "for 14 days",
         "8 nodes for 24:00:00",
         "BodyPartExamined CHEST; StudyDate 2019-01-01/2023-12-31",
         "counts below 10 suppressed, others rounded to 5",
@@ -57,6 +57,12 @@ def test_a_grant_is_one_page_that_says_what_a_custodian_must_know() -> None:
         "nothing for later jobs",
     ):
         assert text in page, text
+
+
+def test_custodians_read_about_the_page_that_they_will_see() -> None:
+    shown = "\n".join(line for line, _ in layout.lines(pages.page(grant()).sections, 80)).strip()
+    guide = Path(__file__).parents[3] / "docs" / "custodian.md"
+    assert f"```text\n{shown}\n```" in guide.read_text("utf-8"), "paste it again"
 
 
 def test_the_difference_names_exactly_the_places_that_changed() -> None:
@@ -117,11 +123,14 @@ def test_a_fault_in_a_draft_is_told_with_its_line(tmp_path: Path, capsys: pytest
     assert f"limits.nodes: wrong-type, line {line}" in capsys.readouterr().err
 
 
+SITES = ["LEEDS", "YORK", "HULL", "BATH", "BURY", "DEAL", "RYE", "WARE"]
+
+
 def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels() -> None:
     columns = {
         "nhs_number": {"rule": "patient-id", "issuer": "NHS"},
         "seen": {"rule": "shifted-date", "within": "2019-01-01/2020-12-31"},
-        "site": {"rule": "category", "values": ["LEEDS", "YORK"], "only": True},
+        "site": {"rule": "category", "values": SITES, "only": True},
     }
     table = {"version": "sha256:" + "1" * 64, "profile": "table-basic@1", "columns": columns}
     cohort = "sha256:" + "c" * 64
@@ -130,11 +139,61 @@ def test_the_page_names_a_tables_columns_the_cohort_and_what_happens_to_pixels()
     for text in (
         "column nhs_number: patient-id of NHS",
         "column seen: shifted-date; only rows of 2019-01-01/2020-12-31",
-        "column site: category; LEEDS, YORK; only rows of these values",
+        "column site: category; LEEDS, YORK, HULL, BATH, BURY, DEAL, RYE, WARE; only rows of these values",
         "only patients of the list sha256:cccc",
         "every image is searched for text",
     ):
         assert text in page, text
+
+
+def test_the_page_says_what_is_not_done_to_pixels_and_that_what_is_held_stays_held() -> None:
+    page = read(grant())
+    for text in ("burned-in text are refused", "no image is searched", "faces in head scans stay"):
+        assert text in page, text
+    page = read(grant(**{"data/north-chest-ct/pixels": {"burned-in": "hold"}}))
+    assert "held for a person; this version can not release them through a broker" in page
+
+
+def test_the_page_says_how_many_digits_stay_and_for_which_broker_it_is() -> None:
+    metrics = {"min-count": 7, "round": 3, "significant-digits": 1}
+    page = read(
+        grant(
+            **{
+                "outputs/table": {"min-count": 10, "round": 5, "significant-digits": 4},
+                "outputs/metrics": metrics,
+            }
+        )
+    )
+    for text in (
+        "rounded to 5; other numbers keep 4 significant digits",
+        "but counts below 7 suppressed; but counts rounded to 3; other numbers keep 1 significant digit",
+        "broker any broker under this trust root",
+    ):
+        assert text in page, text
+    assert "broker north-sde" in read(grant(audience="north-sde"))
+
+
+def test_changes_are_told_as_written_and_in_the_order_of_the_document() -> None:
+    pixels = "data/north-chest-ct/pixels"
+    old = grant(**{pixels: {"deface": False}})
+    value = {
+        "valid/run-until": "2027-05-29",
+        pixels: {"deface": True},
+        "audience": "north-sde",
+        "outputs/bits": 9,
+    }
+    new = grant(**value, **{"data/north-chest-ct/max-failed": 7, "limits/bundle-size": "8MiB"})
+    assert [(change.where, *change.texts()) for change in pages.changes(old, new)] == [
+        ("audience", "", "north-sde"),
+        ("valid.run-until", "2027-06-30", "2027-05-29"),
+        ("data.north-chest-ct.max-failed", "50", "7"),
+        ("data.north-chest-ct.pixels.deface", "false", "true"),
+        ("limits.bundle-size", "16MiB", "8MiB"),
+        ("outputs.bits", "", "9"),
+    ]
+    assert [change.where for change in pages.changes(new, old)] == [
+        change.where for change in pages.changes(old, new)
+    ]
 
 
 def sign(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

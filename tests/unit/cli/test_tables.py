@@ -64,3 +64,10 @@ def plain(line: str) -> str:
     import click
 
     return click.unstyle(line)
+
+
+def test_facts_of_a_site_do_not_rewrite_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    show.facts([("reason", "down\x1b[2J\u2028all well\nsecond"), ("name\x1b", "x")])
+    told = plain(capsys.readouterr().out)
+    assert "\x1b" not in told and "\u2028" not in told
+    assert told.splitlines() == ["reason  down\ufffd[2J\ufffdall well", "        second", "name\ufffd   x"]

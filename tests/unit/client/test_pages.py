@@ -19,6 +19,8 @@ from hdrs_hpc.client.pages import (
     trust_root,
 )
 from hdrs_hpc.client.pages.layout import Page
+from hdrs_hpc.core.errors import BadDocumentError
+from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.kinds import ANYONE, BROKER, KINDS
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.closure import Closure
@@ -29,7 +31,7 @@ from hdrs_hpc.documents.models.opt_out import OptOutChange
 from hdrs_hpc.documents.models.review import OutputDecision
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
-from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
+from tests.support.party import DUTIES, GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 LONG = "a" + 39 * "b"
 """As long as a name may be."""
@@ -121,13 +123,57 @@ def test_a_specs_page_names_its_code_and_what_is_not_known_without_the_project()
     assert "left before it" not in text
 
 
+def test_a_specs_page_says_what_each_output_may_hold_and_what_is_told_while_it_runs(party: Party) -> None:
+    columns = {
+        "site": {"key": ["north", "south"], "also": ["TOTAL"]},
+        "modality": {"key": {"vocabulary": "dicom-modality@1"}},
+        "year": {"key": {"grid": {"from": 2019, "to": 2023, "step": 1}}},
+        "spacing": {"key": {"ranges": [0, 0.5, 10]}},
+        "n_patients": {"count": "patients with a scan", "most": 5000},
+        "mean_hu": {"measure": "mean", "from": -1000, "to": 1000.5, "step": 0.5, "n": "n_patients"},
+    }
+    outputs = {
+        "cohort": {"class": "table", "path": "cohort.csv", "columns": columns, "max-size": "1MiB"},
+        "drawn": {"class": "image", "path": "drawn.png", "data": "cohort", "max-size": "1MiB"},
+        "told": {
+            "class": "metrics",
+            "path": "told.json",
+            "counts": ["n_series"],
+            "measures": ["*_mm"],
+            "max-size": "1KiB",
+        },
+    }
+    value = changed(changed(SPEC, "outputs", outputs), "progress", {"loss": {"from": 0, "to": 2.5}})
+    bundle = {"digest": TWOS, "size": 123456, "wheels": {"lock": NINES, "size": 77777}}
+    work = {"kind": "dask", "bundle": bundle, "entry": "mae.train:main", "sweep": {"x": [1, "1", True, "a"]}}
+    text = text_of(job_spec.page(JobSpec.from_value(changed(value, "workload", work)), known(party)))
+    for said in (
+        "site: labels north, south; also TOTAL",
+        "modality: labels of the vocabulary dicom-modality@1",
+        "year: labels from 2019 to 2023 in steps of 1",
+        "spacing: labels of ranges between 0, 0.5, 10",
+        "n_patients: counts patients with a scan, at most 5,000",
+        "mean_hu: mean from -1000 to 1000.5 in steps of 0.5, of n_patients",
+        "drawn from cohort",
+        "counts of people or things: n_series",
+        "whole numbers that measure: *_mm",
+        "loss, in coarse steps from 0 to 2.5",
+        f"77,777 bytes of wheels; lock {NINES}",
+        'sweep x 1, "1", true, a',
+        "broker north-sde",
+        f"trust root {ONES}",
+        "memory 16G 16G",
+    ):
+        assert said in text, said
+
+
 def test_a_grants_page_says_what_ends_when_and_what_changed() -> None:
     first = Grant.from_value(GRANT)
     text = text_of(grant.page(first))
     for said in (
         "rae may run jobs",
         "until the end of 2027-06-30",
-        "Reviews may go on for 14d",
+        "Reviews may go on for 14 days",
         "By the end of 2027-07-31 (UTC) all that the project holds is destroyed",
         "up to 8 nodes for 24:00:00",
         "up to 16MiB",
@@ -222,7 +268,7 @@ def test_the_end_of_a_project_names_what_is_destroyed_and_that_it_is_for_ever(ac
         "can not be undone by anybody",
     ):
         assert said in text, said
-    grace = {"close": "unless decided within 14d", "revoke": "at once"}
+    grace = {"close": "unless decided within 14 days", "revoke": "at once"}
     assert f"2 artefacts in review, {grace[action]}." in text
     assert "for ever" in page.title
 
@@ -266,6 +312,8 @@ def test_names_as_long_as_they_may_be_fit_the_screen(party: Party, width: int) -
     columns = {LONG: {"key": ["north", "south"]}, "n": {"count": "patients"}}
     outputs = {LONG: {"class": "table", "path": f"{LONG}/{LONG}.csv", "max-size": "1MiB", "columns": columns}}
     spec = changed(changed(SPEC, "outputs", outputs), "data", {LONG: {"dataset": LONG}})
+    work = {**SPEC["workload"], "parameters": {"p" * 90: "x", "q": 1}, "sweep": {"s" * 100: [1, 2]}}
+    spec = changed(spec, "workload", work)
     assert max(map(len, lines_of(job_spec.page(JobSpec.from_value(spec), known(party)), width))) <= width
 
 
@@ -274,3 +322,61 @@ def test_nothing_on_a_page_rewrites_the_screen() -> None:
     review = output_decision.ReviewedJob("spacing", "Pretraining", "Check spacing", 0, 2, seen)
     page = output_decision.page(OutputDecision.from_value(OTHERS["output-decision"][1]), review)
     assert all(line.isprintable() for line in lines_of(page))
+
+
+def test_headings_and_names_of_values_do_not_rewrite_the_screen_or_forge_lines(party: Party) -> None:
+    forged = "epochs\x1b[2J\ndigest  sha256:good"
+    work = {**SPEC["workload"], "parameters": {forged: 1}}
+    spec = JobSpec.from_value(changed(SPEC, "workload", work))
+    lines = lines_of(job_spec.page(spec, known(party)))
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.strip().startswith("digest") for line in lines)
+    heading = layout.Section("A\x1b[2J title\nDigest of exactly what is signed", ["x"])
+    shown = [(line, is_heading) for line, is_heading in layout.lines([heading], 80) if line]
+    assert [line for line, is_heading in shown if is_heading] == [
+        "A\ufffd[2J title Digest of exactly what is signed"
+    ]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\u3164", "\u2800", "\u200f"])
+def test_only_a_line_feed_begins_a_line_and_nothing_looks_empty_that_is_not(character: str) -> None:
+    lines = [line for line, _ in layout.lines([layout.Section("a", [f"one{character}two"])], 80)]
+    assert lines == ["", "a", "  one\ufffdtwo"]
+
+
+def test_empty_lines_do_not_scroll_a_page_away() -> None:
+    lines = [line for line, _ in layout.lines([layout.Section("a", ["\n\none\n\n \n\n\ntwo\n\n"])], 80)]
+    assert lines == ["", "a", "  one", "", "  two"]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\u200e\u200f\u061c\u3164\u2800\u202e\x1b")
+@pytest.mark.parametrize("field", ["title", "lay-summary"])
+def test_text_for_people_holds_no_mark_that_changes_what_they_read(character: str, field: str) -> None:
+    with pytest.raises(BadDocumentError):
+        Grant.from_value(changed(GRANT, field, f"Computers learn {character} from chest scans"))
+
+
+def test_a_trust_roots_page_shows_the_brokers_keys_and_which_of_them_change(party: Party) -> None:
+    first = TrustRoot.from_value(party.root_value())
+    text = text_of(trust_root.page(first))
+    for duty in DUTIES:
+        assert f"{duty} {sshsig.fingerprint(party.line(duty))}" in text
+    assert "stays accepted" not in text, "nothing was accepted before the first"
+    assert "uni A University 2, once it has any none, as yet" in text
+    value = party.root_value(version=2, supersedes=ONES)
+    value["broker-keys"]["release-record"] = [Party().line("release-record")]
+    value["people"]["di"]["keys"] = [
+        {"key": party.line("di"), "retired-from": 90, "compromised-from": 70},
+        Party().line("di"),
+    ]
+    second = TrustRoot.from_value(value)
+    new = sshsig.fingerprint(value["broker-keys"]["release-record"][0])
+    text = text_of(trust_root.page(second, first))
+    assert f"the broker signs a release record with the new key {new}" in text
+    old = sshsig.fingerprint(party.line("release-record"))
+    assert f"the broker signs no release record with {old} any more" in text
+    alone = text_of(trust_root.page(second))
+    assert "compromised from entry 70" in alone and "retired from entry 90" in alone
+    shown = lines_of(trust_root.page(second))
+    for record in second.people["di"].keys:
+        assert any(record.fingerprint in line for line in shown), "it is compared, so it stands in one line"
