@@ -169,12 +169,10 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
                 row[column] = str(rules.rounded(int(row[column])))
                 rounded += row[column] != table.cells[index][column]
         for column in (*statistics, *table.of_kind(ColumnKind.AXIS)):
-            if not row[column]:
-                continue
             if index in pattern.rows and column in statistics:
-                row[column] = HIDDEN
+                row[column] = HIDDEN  # a missing one too: one person has no deviation
                 hidden_statistics += 1
-            else:
+            elif row[column]:
                 said = table.columns.get(table.header[column])
                 exact = said.on_step(row[column]) if said and column in statistics else row[column]
                 row[column] = numbers.rounded(exact, rules.digits)
