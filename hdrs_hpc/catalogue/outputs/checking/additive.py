@@ -7,7 +7,6 @@ homogeneous: it says how counts move together, so a margin with a constant diffe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrs_hpc.catalogue.outputs.checking import counted
+from hdrs_hpc.catalogue.outputs.checking.labels import one_spelling
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 
-_TOTAL = re.compile(
-    r"(?:(?:grand|sub|row|column|overall)[ -]?)?(?:totals?|all|overall|sum|any|both|combined|every(?:one|body)?)"
-    r"(?:\b.{0,24})?",
-    re.IGNORECASE,
-)
 _MAX_TOTAL_CATEGORIES = 5
 _MAX_SUBSET_COLUMNS = 12
 _ROWS_TO_RULE_OUT_CHANCE = 4
@@ -62,15 +58,10 @@ class CountSheet:
         """The categories that select this row's people: totals select nobody out."""
         totals = self.total_columns(row)
         return {
-            plain(column): plain(text)
+            one_spelling(column): one_spelling(text)
             for column, text in self.categories[row].items()
             if column not in totals
         }
-
-
-def is_total_label(text: str) -> bool:
-    """Whether a category's value means "all of them"."""
-    return _TOTAL.fullmatch(text.strip()) is not None
 
 
 def relations(sheets: Sequence[CountSheet]) -> list[Relation]:
@@ -151,7 +142,7 @@ def _rest(
 ) -> frozenset[tuple[str, str]]:
     """The categories outside ``span``, each total under one name however it was worded."""
     return frozenset(
-        (column, "\0total" if column in totals else plain(text))
+        (column, "\0total" if column in totals else one_spelling(text))
         for column, text in sheet.categories[row].items()
         if column not in span
     )
@@ -284,10 +275,5 @@ def same_counts(one: CountSheet, other: CountSheet) -> list[tuple[int, int]]:
         (mine, theirs)
         for mine, (name, words) in enumerate(zip(one.columns, one.words, strict=True))
         for theirs, (others_name, others_words) in enumerate(zip(other.columns, other.words, strict=True))
-        if plain(name) == plain(others_name) or counted.same(words, others_words)
+        if one_spelling(name) == one_spelling(others_name) or counted.same(words, others_words)
     ]
-
-
-def plain(text: str) -> str:
-    """A name or label, as far as case and spaces don't matter."""
-    return " ".join(text.casefold().split())

@@ -85,7 +85,7 @@ class DeclaredColumn:
             return cell
         start, step = Decimal(str(self.said["from"])), Decimal(str(self.said["step"]))
         steps = ((Decimal(cell) - start) / step).to_integral_value(ROUND_HALF_EVEN)
-        return format((start + steps * step).normalize() + 0, "f")
+        return numbers.plain(start + steps * step)
 
     def _allowed(self) -> Callable[[str], bool]:
         said, also = self.said[KEY], frozenset(self.said.get("also", ()))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
-from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
+from hdrs_hpc.catalogue.outputs.checking import numbers
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 
 MAX_CHARACTERS = 64
 MAX_WORDS = 8
@@ -76,14 +78,14 @@ def check_column(labels: Iterable[str], where: str) -> None:
     for label in distinct:
         if not is_plain(label):
             raise LabelNotPlainError(where=where)
-    folded = {fold(label) for label in distinct}
+    folded = {one_spelling(label) for label in distinct}
     if len(folded) != len(distinct) or sum(map(is_total_label, distinct)) > 1:
         raise AmbiguousLabelError(where=where)
 
 
 def check_rows(keys: Sequence[tuple[str, ...]]) -> None:
     """Raise when two rows have the same labels; ``keys`` hold the labels of each row."""
-    if len({tuple(map(fold, key)) for key in keys}) != len(keys):
+    if len({tuple(map(one_spelling, key)) for key in keys}) != len(keys):
         raise RowsNotToldApartError()
 
 
@@ -110,13 +112,17 @@ def is_plain(label: str) -> bool:
 def interval(label: str) -> tuple[float, float] | None:
     """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18`` or ``65+ years``."""
     found = _RANGE.fullmatch(label)
-    if found is None:
+    if found is None or _PERIOD.fullmatch(label):
         return None
     return float(found["low"] or found["over"] or "-inf"), float(found["high"] or found["under"] or "inf")
 
 
-def fold(label: str) -> str:
-    """What two labels have in common that a reader would take for one."""
+def one_spelling(label: str) -> str:
+    """What all ways of writing a label or name have in common: 2019.0 and 2019, ``40-49`` and ``40 to 49``."""
+    if numbers.is_number(label):
+        return numbers.plain(Decimal(label))
+    if ends := interval(label):
+        return " to ".join(numbers.plain(Decimal(str(end))) for end in ends)
     plain = unicodedata.normalize("NFKC", label).casefold().strip(" .,:;")
     return re.sub(r"(?<=[^\W_])[ _,:;'’/-]+(?=[^\W_])", "", plain)  # HER2+ and HER2- stay two labels
 

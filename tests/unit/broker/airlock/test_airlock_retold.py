@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
@@ -54,3 +56,58 @@ def test_a_missing_metric_that_rests_on_a_suppressed_count_is_null_too() -> None
         declared = declaring.declared("t", columns, cls="metrics")
         made.add(check_set([(declared, json.dumps(entries).encode())], EXACT, bytes(16), AMPLE)[0].rebuilt)
     assert [json.loads(one or b"") for one in made] == [{"n": None, "n_all": 80, "sd": None}]
+
+
+YEAR = {"key": {"grid": {"from": 2015, "to": 2025, "step": 1}}}
+BY_SEX = "{0},M,3 ; {0},F,100 ; {1},M,50 ; {1},F,60"
+BOTH = "{0},103 ; {1},110"
+
+
+@pytest.mark.parametrize(
+    ("one", "one_labels", "other", "other_labels"),
+    [
+        (YEAR, ("2019", "2020"), YEAR, ("2019.0", "2020.0")),
+        (YEAR, ("2019", "2020"), {"key": ["2.019e3", "2.02e3"]}, ("2.019e3", "2.02e3")),
+        ({"key": ["40-49", "50-59"]}, None, {"key": ["40 to 49", "50 to 59 years"]}, None),
+        ({"key": ["0.5 to 1", "65+"]}, None, {"key": ["0.50–1.0", "65 and over"]}, None),
+        ({"key": ["stage 1", "stage 2"]}, None, {"key": ["stage-1", "Stage 2"]}, None),
+    ],
+)
+@pytest.mark.parametrize("called", ["group", "Group"])
+def test_a_group_spelled_otherwise_unties_no_tables(
+    one: dict[str, Any],
+    one_labels: tuple[str, ...] | None,
+    other: dict[str, Any],
+    other_labels: tuple[str, ...] | None,
+    called: str,
+) -> None:
+    """Attack: the margin of 103 and the 100 women give three men, where no rule saw that they are one group."""
+    fine, coarse = check(
+        ({"group": one, "sex": SEX, "n": COUNT}, BY_SEX.format(*(one_labels or one["key"]))),
+        ({called: other, "n": COUNT}, BOTH.format(*(other_labels or other["key"]))),
+    )
+    assert not (
+        any(row.endswith("F,100") for row in shown(fine)) and any(",103" in row for row in shown(coarse))
+    )
+    assert fine.refused is None
+
+
+def test_a_column_spelled_otherwise_unties_no_tables() -> None:
+    sites = "A,M,3 ; A,F,100 ; B,M,50 ; B,F,60"
+    fine, coarse = check(
+        ({"site_name": SITE, "sex": SEX, "n": COUNT}, sites),
+        ({"site name": SITE, "n": COUNT}, "A,103 ; B,110"),
+    )
+    assert "A,F,100" not in shown(fine) or "A,103" not in shown(coarse)
+
+
+def test_a_group_spelled_otherwise_unties_no_rows() -> None:
+    sex = {**SEX, "also": ["Total"]}
+    rows = "2019,M,3 ; 2019,F,100 ; 2019.0,Total,103 ; 2020,M,50 ; 2020,F,60 ; 2020.0,Total,110"
+    assert "2019,F,100" not in shown(check(({"year": YEAR, "sex": sex, "n": COUNT}, rows))[0])
+
+
+def test_the_last_months_of_a_year_are_periods() -> None:
+    months = ["2024-09", "2024-10", "2024-11", "2024-12"]
+    rows = " ; ".join(f"{month},{30 + at}" for at, month in enumerate(months))
+    assert len(shown(check(({"month": {"key": months}, "n": COUNT}, rows))[0])) == 4
