@@ -7,8 +7,10 @@ homogeneous: it says how counts move together, so a margin with a constant diffe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -44,8 +46,50 @@ class CountSheet:
     row_is_group: bool = True
 
     def total_columns(self, row: int) -> frozenset[str]:
-        """The category columns over which this row sums up."""
-        return frozenset(column for column, text in self.categories[row].items() if is_total_label(text))
+        """The category columns over which this row sums up, by their labels or by their numbers."""
+        return frozenset(
+            column
+            for column, text in self.categories[row].items()
+            if is_total_label(text) or (column, text) in self.summing_labels[0]
+        )
+
+    @cached_property
+    def summing_labels(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+        """(column, label) that equal the sum of their siblings; columns of which a label does so in places only.
+
+        Siblings are the labels of rows that agree on all other keys.  Two groups must agree, since one can by chance;
+        none may disagree but those that lack a sibling, of which the total may be more.
+        """
+        found: set[tuple[str, str]] = set()
+        doubtful: set[str] = set()
+        for column in self.categories[0] if len(self.values) else ():
+            labels: dict[str, list[bool]] = {}
+            groups: dict[frozenset[tuple[str, str]], dict[str, NDArray[np.int64]]] = {}
+            for categories, counts in zip(self.categories, self.values, strict=True):
+                if not is_total_label(categories[column]):
+                    rest = frozenset(
+                        (name, one_spelling(text)) for name, text in categories.items() if name != column
+                    )
+                    groups.setdefault(rest, {})[categories[column]] = counts
+                    labels[categories[column]] = []
+            for group in groups.values():
+                copies = Counter(counts.tobytes() for counts in group.values())
+                together = sum(group.values(), np.zeros(len(self.columns), np.int64))
+                for label, counts in group.items():
+                    others = together - copies[counts.tobytes()] * counts
+                    if np.array_equal(others, counts):
+                        parts = [
+                            part for part in group.values() if part.any() and not np.array_equal(part, counts)
+                        ]
+                        labels[label] += [True] if len(parts) >= 2 else []
+                    elif len(group) == len(labels) or (others > counts).any():
+                        labels[label].append(False)
+            for label, agreed in labels.items():
+                if agreed.count(True) >= 2 and all(agreed):
+                    found.add((column, label))
+                elif any(agreed):
+                    doubtful.add(column)
+        return frozenset(found), frozenset(doubtful)
 
     def leaf_rows(self) -> list[int]:
         """Rows that sum up nothing, as far as labels and unlabelled totals tell."""

@@ -98,8 +98,6 @@ def is_plain(label: str) -> bool:
         return False
     if ends := interval(label):
         return ends[0] < ends[1]
-    if _PERIOD.fullmatch(label):
-        return True
     words = label.split(" ")  # an empty word stands for a space too many
     if not _WORD.fullmatch(words[0]):
         return False
@@ -110,9 +108,13 @@ def is_plain(label: str) -> bool:
 
 
 def interval(label: str) -> tuple[float, float] | None:
-    """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18`` or ``65+ years``."""
+    """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18``, ``65+ years``; of a period, in months."""
+    if _PERIOD.fullmatch(label):
+        year, part = label.split("-")
+        first, long = (3 * int(part[1]) - 2, 3) if part[0] == "Q" else (int(part), 1)
+        return 12.0 * int(year) + first, 12.0 * int(year) + first + long
     found = _RANGE.fullmatch(label)
-    if found is None or _PERIOD.fullmatch(label):
+    if found is None:
         return None
     return float(found["low"] or found["over"] or "-inf"), float(found["high"] or found["under"] or "inf")
 

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, BinaryIO
@@ -148,8 +148,13 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
     )
     _check_size(table)
     _check_labels(table)
-    bounds.check(table.sheet(), inputs)
-    return table
+    sheet = table.sheet()
+    bounds.check(sheet, inputs)
+    maybe = tuple(
+        Finding("label-may-be-total", "a label equals the sum of others in places", f"column {column}")
+        for column in sorted(sheet.summing_labels[1])
+    )
+    return replace(table, findings=(*table.findings, *maybe))
 
 
 def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+_EVERYONE = r"cohort|population|group|sample|study|sex(?:es)?|genders?"
 _TOTAL = re.compile(
+    rf"(?:(?:whole|entire|full|either)[ -](?:{_EVERYONE})|persons|whole|entire|either|cohort)|"
     r"(?:(?:grand|sub|row|column|overall)[ -]?)?(?:totals?|all|overall|sum|any|both|combined|every(?:one|body)?)"
     r"(?:\b.{0,24})?",
     re.IGNORECASE,

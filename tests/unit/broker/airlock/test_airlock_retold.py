@@ -111,3 +111,48 @@ def test_the_last_months_of_a_year_are_periods() -> None:
     months = ["2024-09", "2024-10", "2024-11", "2024-12"]
     rows = " ; ".join(f"{month},{30 + at}" for at, month in enumerate(months))
     assert len(shown(check(({"month": {"key": months}, "n": COUNT}, rows))[0])) == 4
+
+
+TOTALS = ["Persons", "Whole cohort", "Entire population", "Either sex", "Cohort", "Humans"]
+
+
+@pytest.mark.parametrize("total", TOTALS)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "A,M,3 ; A,F,100 ; A,{0},103 ; B,M,50 ; B,F,60 ; B,{0},110",
+        "A,{0},103 ; B,F,60 ; A,M,3 ; B,{0},110 ; A,F,100 ; B,M,50",
+        "A,M,3 ; A,F,100 ; A,{0},103 ; B,M,50 ; B,F,60 ; B,{0},110 ; C,F,70 ; C,{0},72",
+    ],
+)
+def test_a_total_by_any_name_is_tied_to_what_it_sums(total: str, rows: str) -> None:
+    columns = {"site": {"key": ["A", "B", "C"]}, "sex": {"key": ["M", "F", total]}, "n": COUNT}
+    made = shown(check((columns, rows.format(total)))[0])
+    assert made and not {"A,F,100", f"A,{total},103"} <= set(made)
+
+
+@pytest.mark.parametrize("total", TOTALS)
+def test_a_total_by_any_name_is_tied_to_other_tables(total: str) -> None:
+    columns = {"site": SITE, "sex": {"key": ["M", "F", total]}, "n": COUNT}
+    fine = f"A,M,3 ; A,F,100 ; A,{total},103 ; B,M,50 ; B,F,60 ; B,{total},110"
+    made = check((columns, fine), ({"site": SITE, "n": COUNT}, "A,103 ; B,110"))
+    assert "A,F,100" not in shown(made[0]) or "A,103" not in shown(made[1])
+
+
+def test_a_label_that_sums_up_others_in_places_is_told_to_the_checkers() -> None:
+    columns = {"site": SITE, "scanner": {"key": ["one", "two", "other"]}, "n": COUNT}
+    rows = "A,one,30 ; A,two,40 ; A,other,70 ; B,one,50 ; B,two,60 ; B,other,20"
+    (made,) = check((columns, rows))
+    assert [(one["code"], one["where"]) for one in made.report["findings"]] == [
+        ("label-may-be-total", "column scanner")
+    ]
+    assert len(shown(made)) == 6
+
+
+def test_quarters_and_months_are_ranges_that_overlap() -> None:
+    """Attack: the quarter less two months is the third."""
+    months = {"month": {"key": ["2024-01", "2024-02", "2024-03", "2024-Q1", "2024-Q2"]}, "n": COUNT}
+    parts = "2024-01,40 ; 2024-02,3 ; 2024-03,50"
+    assert check((months, f"{parts} ; 2024-Q1,93"))[0].refused == "ranges-overlap"
+    assert check((months, parts), (months, "2024-Q1,93 ; 2024-Q2,40"))[0].refused == "ranges-overlap"
+    assert check((months, f"{parts} ; 2024-Q2,93"))[0].refused is None
