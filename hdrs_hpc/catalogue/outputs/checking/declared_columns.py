@@ -75,7 +75,7 @@ class DeclaredColumn:
         if "vocabulary" in said:
             return len(vocabularies.BY_NAME[said["vocabulary"]]) + also
         if "ranges" in said:
-            return len(_ranges(said["ranges"])) + also
+            return len(ranges(said["ranges"])) + also
         grid = said["grid"]
         return int((grid["to"] - grid["from"]) / grid["step"]) + 2 + also
 
@@ -96,7 +96,7 @@ class DeclaredColumn:
             values = frozenset(vocabularies.BY_NAME[said["vocabulary"]]) | also
             return lambda cell: cell in values
         if "ranges" in said:
-            values = frozenset(_ranges(said["ranges"])) | also
+            values = frozenset(ranges(said["ranges"])) | also
             return lambda cell: cell in values
         grid = said["grid"]
         start, end, step = (Decimal(str(grid[name])) for name in ("from", "to", "step"))
@@ -115,10 +115,12 @@ def from_pairs(value: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Declared
     return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value)
 
 
-def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
+def ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
     """Each range that the edges allow, as it is written, with its ends."""
     found: dict[str, tuple[float, float]] = {}
+    written = [numbers.plain(Decimal(str(edge))) for edge in edges]
     for position, low in enumerate(edges):
-        found[f"{low:g} and over"] = (low, math.inf)
-        found |= {f"{low:g} to {high:g}": (low, high) for high in edges[position + 1 :]}
+        found[f"{written[position]} and over"] = (low, math.inf)
+        for later in range(position + 1, len(edges)):
+            found[f"{written[position]} to {written[later]}"] = (low, edges[later])
     return found

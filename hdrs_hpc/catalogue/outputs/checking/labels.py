@@ -73,7 +73,7 @@ def check_column(labels: Iterable[str], where: str) -> None:
     if len(distinct) > MAX_LABELS:
         raise FreeTextError(f"more than {MAX_LABELS} different texts", where=where)
     for label in distinct:
-        if len(label) > MAX_CHARACTERS or len(label.split()) > MAX_WORDS:
+        if not is_short(label):
             raise FreeTextError("a text too long for a category", where=where)
     for label in distinct:
         if not is_plain(label):
@@ -87,6 +87,10 @@ def check_rows(keys: Sequence[tuple[str, ...]]) -> None:
     """Raise when two rows have the same labels; ``keys`` hold the labels of each row."""
     if len({tuple(map(one_spelling, key)) for key in keys}) != len(keys):
         raise RowsNotToldApartError()
+
+
+def is_short(label: str) -> bool:
+    return len(label) <= MAX_CHARACTERS and len(label.split()) <= MAX_WORDS
 
 
 def is_plain(label: str) -> bool:
