@@ -87,6 +87,18 @@ class DeclaredColumn:
         steps = ((Decimal(cell) - start) / step).to_integral_value(ROUND_HALF_EVEN)
         return numbers.plain(start + steps * step)
 
+    def tells_few(self, cell: str, counts: Mapping[str, int], min_count: int) -> bool:
+        """Whether a share gives a small count: 0.02 of 150 patients are three.
+
+        One that does not say which count it is a share of could be one of each; above 1 it is written in percent.
+        """
+        measure, most = self.said.get(MEASURE), self.said.get("to", 0)
+        if not cell or not (measure == "share" or (measure == "rate" and most <= 1)):
+            return False
+        share = Decimal(cell) / (1 if most <= 1 else 100)
+        of = [counts[self.said["n"]]] if self.said.get("n") else counts.values()
+        return any(0 < part < min_count for count in of for part in (count * share, count * (1 - share)))
+
     def _allowed(self) -> Callable[[str], bool]:
         said, also = self.said[KEY], frozenset(self.said.get("also", ()))
         if not isinstance(said, Mapping):

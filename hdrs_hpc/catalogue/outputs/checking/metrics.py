@@ -154,8 +154,9 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
         raise NothingLeftError()
     made: dict[str, int | float | None] = {}
     rounded = suppressed = 0
+    exact = {name: int(metrics.entries[name]) for name in metrics.counts}
     for name in sorted({*metrics.entries, *metrics.columns}):
-        number = metrics.entries.get(name)
+        number, said = metrics.entries.get(name), metrics.columns.get(name)
         if name in hidden:
             made[name] = None
         elif name not in metrics.counts and metrics.rests_on_hidden(name, hidden):
@@ -165,8 +166,10 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
             continue
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
+        elif said is not None and said.tells_few(repr(number), exact, rules.min_count):
+            made[name] = None
+            suppressed += 1
         else:
-            said = metrics.columns.get(name)
             text = numbers.rounded(said.on_step(repr(number)) if said else repr(number), rules.digits)
             made[name] = float(text) if "." in text else int(text)
         rounded += made[name] is not None and made[name] != number

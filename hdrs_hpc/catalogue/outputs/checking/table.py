@@ -175,14 +175,14 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
             else:
                 row[column] = str(rules.rounded(int(row[column])))
                 rounded += row[column] != table.cells[index][column]
+        exact = {table.header[column]: int(table.cells[index][column]) for column in counts}
         for column in statistics:
-            if index in pattern.rows:
+            said = table.columns[table.header[column]]
+            if index in pattern.rows or said.tells_few(row[column], exact, rules.min_count):
                 row[column] = HIDDEN  # a missing one too: one person has no deviation
                 hidden_statistics += 1
             elif row[column]:
-                said = table.columns.get(table.header[column])
-                exact = said.on_step(row[column]) if said else row[column]
-                row[column] = numbers.rounded(exact, rules.digits)
+                row[column] = numbers.rounded(said.on_step(row[column]), rules.digits)
                 rounded += row[column] != table.cells[index][column]
     if not kept:
         raise NothingLeftError()

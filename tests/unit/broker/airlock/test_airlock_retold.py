@@ -156,3 +156,28 @@ def test_quarters_and_months_are_ranges_that_overlap() -> None:
     assert check((months, f"{parts} ; 2024-Q1,93"))[0].refused == "ranges-overlap"
     assert check((months, parts), (months, "2024-Q1,93 ; 2024-Q2,40"))[0].refused == "ranges-overlap"
     assert check((months, f"{parts} ; 2024-Q2,93"))[0].refused is None
+
+
+@pytest.mark.parametrize("n", [{"n": "n"}, {}])
+@pytest.mark.parametrize(
+    ("measure", "most", "few", "many"),
+    [
+        ("share", 1, ("0.02", "0.98", "0.001"), ("0", "1", "0.1", "0.5")),
+        ("rate", 1, ("0.02", "0.98"), ("0", "0.1")),
+        ("share", 100, ("2", "98"), ("0", "100", "10", "50")),
+    ],
+)
+def test_a_share_of_few_is_hidden_whoever_they_are_a_share_of(
+    measure: str, most: int, few: tuple[str, ...], many: tuple[str, ...], n: dict[str, str]
+) -> None:
+    """Attack: 0.02 of 150 patients are three, and 0.98 are all but three."""
+    share = {"measure": measure, "from": 0, "to": most, "step": 0.001, **n}
+    columns = {"site": SITE, "n": COUNT, "share": share}
+    entries = {"n": COUNT, "share": share}
+    for value in (*few, *many):
+        (made,) = check((columns, f"A,150,{value} ; B,90,{most / 2:g}"))
+        assert shown(made) == [f"A,150,{value if value in many else '*'}", f"B,90,{most / 2:g}"]
+        declared = declaring.declared("t", entries, cls="metrics")
+        data = f'{{"n": 150, "share": {value}}}'.encode()
+        (made,) = check_set([(declared, data)], EXACT, bytes(16), AMPLE)
+        assert (json.loads(made.rebuilt or b"")["share"] is None) == (value in few)
