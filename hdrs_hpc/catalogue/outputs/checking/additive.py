@@ -293,8 +293,11 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
     if not shared:
         return
     projected: dict[frozenset[str], dict[frozenset[tuple[str, str]], list[int]]] = {}
-    for row in range(len(coarse.values)):
-        key = coarse.key(row)
+    ours = [coarse.key(row) for row in range(len(coarse.values))]
+    # A key with one value, which the other table lacks, chooses nobody out.
+    idle = {name for name in ours[0] if name not in names and len({key.get(name) for key in ours}) == 1}
+    for row, whole in enumerate(ours):
+        key = {name: label for name, label in whole.items() if name not in idle}
         over = frozenset(key)
         if not over <= names:
             continue

@@ -181,3 +181,11 @@ def test_a_share_of_few_is_hidden_whoever_they_are_a_share_of(
         data = f'{{"n": 150, "share": {value}}}'.encode()
         (made,) = check_set([(declared, data)], EXACT, bytes(16), AMPLE)
         assert (json.loads(made.rebuilt or b"")["share"] is None) == (value in few)
+
+
+def test_a_key_with_one_value_unties_no_tables() -> None:
+    made = check(
+        ({"site": SITE, "sex": SEX, "n": COUNT}, "A,M,3 ; A,F,100 ; B,M,50 ; B,F,60"),
+        ({"site": SITE, "arm": {"key": ["humans"]}, "n": COUNT}, "A,humans,103 ; B,humans,110"),
+    )
+    assert "A,F,100" not in shown(made[0]) or "A,humans,103" not in shown(made[1])
