@@ -151,6 +151,12 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "A whole number named like a count was protected as one.",
         "Declare it in `counts`.",
     ),
+    (
+        LOOK,
+        "label-may-be-total",
+        "A label equals the sum of others in some groups, and is treated as no total.",
+        "Call a row of totals Total.",
+    ),
     (LOOK, "extreme-values", "A minimum or maximum is one person's value.", "Percentiles are safer."),
     (
         LOOK,

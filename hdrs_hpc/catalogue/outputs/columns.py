@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from hdrs_hpc.catalogue.outputs.checking import labels, numbers
+from hdrs_hpc.catalogue.outputs.checking.declared_columns import ranges
 from hdrs_hpc.core import vocabularies
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.forms.document import Items, Part, class_step, fault
@@ -19,6 +21,8 @@ from hdrs_hpc.forms.words import Line, Versioned
 
 MAX_COLUMNS = 100
 MAX_VALUES = 200
+MAX_STEPS = 10**15
+"""Of a measure."""
 
 
 class BadColumnError(BadDocumentError):
@@ -107,6 +111,25 @@ class KeyColumn(Part):
     also: Annotated[Items[Line], Field(max_length=20)] = ()
     """Further values, such as TOTAL or UNKNOWN."""
 
+    @model_validator(mode="after")
+    def _pass(self) -> KeyColumn:
+        """What the check of the output would refuse whatever the data are is refused before they are seen."""
+        listed = [*self.also]
+        if not isinstance(self.key, KeyValues):
+            listed += self.key
+        elif self.key.ranges:
+            listed += ranges(self.key.ranges)
+        gridded = isinstance(self.key, KeyValues) and self.key.grid is not None
+        numeric = all(map(numbers.is_number, listed)) and (gridded or not isinstance(self.key, KeyValues))
+        if not numeric and (
+            gridded or not all(labels.is_plain(label) and labels.is_short(label) for label in listed)
+        ):
+            fault(
+                BadColumnError,
+                "a key is a few words, a range or a period, or all of a column's are numbers, as beside a grid",
+            )
+        return self
+
 
 class CountColumn(Part):
     """Counts people or things of the inputs."""
@@ -131,8 +154,8 @@ class MeasureColumn(Part):
 
     @model_validator(mode="after")
     def _rises(self) -> MeasureColumn:
-        if not self.from_ < self.to or self.step > self.to - self.from_:
-            fault(BadColumnError, "a measure goes from a lower to a higher number, in steps")
+        if not self.from_ < self.to or not 1 <= (self.to - self.from_) / self.step <= MAX_STEPS:
+            fault(BadColumnError, "a measure goes from a lower to a higher number, in 1 to 10^15 steps")
         return self
 
 

@@ -7,21 +7,19 @@ homogeneous: it says how counts move together, so a margin with a constant diffe
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hdrs_hpc.catalogue.outputs.checking import counted
+from hdrs_hpc.catalogue.outputs.checking.labels import one_spelling
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 
-_TOTAL = re.compile(
-    r"(?:(?:grand|sub|row|column|overall)[ -]?)?(?:totals?|all|overall|sum|any|both|combined|every(?:one|body)?)"
-    r"(?:\b.{0,24})?",
-    re.IGNORECASE,
-)
 _MAX_TOTAL_CATEGORIES = 5
 _MAX_SUBSET_COLUMNS = 12
 _ROWS_TO_RULE_OUT_CHANCE = 4
@@ -48,8 +46,50 @@ class CountSheet:
     row_is_group: bool = True
 
     def total_columns(self, row: int) -> frozenset[str]:
-        """The category columns over which this row sums up."""
-        return frozenset(column for column, text in self.categories[row].items() if is_total_label(text))
+        """The category columns over which this row sums up, by their labels or by their numbers."""
+        return frozenset(
+            column
+            for column, text in self.categories[row].items()
+            if is_total_label(text) or (column, text) in self.summing_labels[0]
+        )
+
+    @cached_property
+    def summing_labels(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+        """(column, label) that equal the sum of their siblings; columns of which a label does so in places only.
+
+        Siblings are the labels of rows that agree on all other keys.  Two groups must agree, since one can by chance;
+        none may disagree but those that lack a sibling, of which the total may be more.
+        """
+        found: set[tuple[str, str]] = set()
+        doubtful: set[str] = set()
+        for column in self.categories[0] if len(self.values) else ():
+            labels: dict[str, list[bool]] = {}
+            groups: dict[frozenset[tuple[str, str]], dict[str, NDArray[np.int64]]] = {}
+            for categories, counts in zip(self.categories, self.values, strict=True):
+                if not is_total_label(categories[column]):
+                    rest = frozenset(
+                        (name, one_spelling(text)) for name, text in categories.items() if name != column
+                    )
+                    groups.setdefault(rest, {})[categories[column]] = counts
+                    labels[categories[column]] = []
+            for group in groups.values():
+                copies = Counter(counts.tobytes() for counts in group.values())
+                together = sum(group.values(), np.zeros(len(self.columns), np.int64))
+                for label, counts in group.items():
+                    others = together - copies[counts.tobytes()] * counts
+                    if np.array_equal(others, counts):
+                        parts = [
+                            part for part in group.values() if part.any() and not np.array_equal(part, counts)
+                        ]
+                        labels[label] += [True] if len(parts) >= 2 else []
+                    elif len(group) == len(labels) or (others > counts).any():
+                        labels[label].append(False)
+            for label, agreed in labels.items():
+                if agreed.count(True) >= 2 and all(agreed):
+                    found.add((column, label))
+                elif any(agreed):
+                    doubtful.add(column)
+        return frozenset(found), frozenset(doubtful)
 
     def leaf_rows(self) -> list[int]:
         """Rows that sum up nothing, as far as labels and unlabelled totals tell."""
@@ -62,15 +102,10 @@ class CountSheet:
         """The categories that select this row's people: totals select nobody out."""
         totals = self.total_columns(row)
         return {
-            plain(column): plain(text)
+            one_spelling(column): one_spelling(text)
             for column, text in self.categories[row].items()
             if column not in totals
         }
-
-
-def is_total_label(text: str) -> bool:
-    """Whether a category's value means "all of them"."""
-    return _TOTAL.fullmatch(text.strip()) is not None
 
 
 def relations(sheets: Sequence[CountSheet]) -> list[Relation]:
@@ -151,7 +186,7 @@ def _rest(
 ) -> frozenset[tuple[str, str]]:
     """The categories outside ``span``, each total under one name however it was worded."""
     return frozenset(
-        (column, "\0total" if column in totals else plain(text))
+        (column, "\0total" if column in totals else one_spelling(text))
         for column, text in sheet.categories[row].items()
         if column not in span
     )
@@ -258,8 +293,11 @@ def _between(coarse: CountSheet, fine: CountSheet) -> Iterator[Relation]:
     if not shared:
         return
     projected: dict[frozenset[str], dict[frozenset[tuple[str, str]], list[int]]] = {}
-    for row in range(len(coarse.values)):
-        key = coarse.key(row)
+    ours = [coarse.key(row) for row in range(len(coarse.values))]
+    # A key with one value, which the other table lacks, chooses nobody out.
+    idle = {name for name in ours[0] if name not in names and len({key.get(name) for key in ours}) == 1}
+    for row, whole in enumerate(ours):
+        key = {name: label for name, label in whole.items() if name not in idle}
         over = frozenset(key)
         if not over <= names:
             continue
@@ -284,10 +322,5 @@ def same_counts(one: CountSheet, other: CountSheet) -> list[tuple[int, int]]:
         (mine, theirs)
         for mine, (name, words) in enumerate(zip(one.columns, one.words, strict=True))
         for theirs, (others_name, others_words) in enumerate(zip(other.columns, other.words, strict=True))
-        if plain(name) == plain(others_name) or counted.same(words, others_words)
+        if one_spelling(name) == one_spelling(others_name) or counted.same(words, others_words)
     ]
-
-
-def plain(text: str) -> str:
-    """A name or label, as far as case and spaces don't matter."""
-    return " ".join(text.casefold().split())

@@ -75,7 +75,7 @@ class DeclaredColumn:
         if "vocabulary" in said:
             return len(vocabularies.BY_NAME[said["vocabulary"]]) + also
         if "ranges" in said:
-            return len(_ranges(said["ranges"])) + also
+            return len(ranges(said["ranges"])) + also
         grid = said["grid"]
         return int((grid["to"] - grid["from"]) / grid["step"]) + 2 + also
 
@@ -85,7 +85,19 @@ class DeclaredColumn:
             return cell
         start, step = Decimal(str(self.said["from"])), Decimal(str(self.said["step"]))
         steps = ((Decimal(cell) - start) / step).to_integral_value(ROUND_HALF_EVEN)
-        return format((start + steps * step).normalize() + 0, "f")
+        return numbers.plain(start + steps * step)
+
+    def tells_few(self, cell: str, counts: Mapping[str, int], min_count: int) -> bool:
+        """Whether a share gives a small count: 0.02 of 150 patients are three.
+
+        One that does not say which count it is a share of could be one of each; above 1 it is written in percent.
+        """
+        measure, most = self.said.get(MEASURE), self.said.get("to", 0)
+        if not cell or not (measure == "share" or (measure == "rate" and most <= 1)):
+            return False
+        share = Decimal(cell) / (1 if most <= 1 else 100)
+        of = [counts[self.said["n"]]] if self.said.get("n") else counts.values()
+        return any(0 < part < min_count for count in of for part in (count * share, count * (1 - share)))
 
     def _allowed(self) -> Callable[[str], bool]:
         said, also = self.said[KEY], frozenset(self.said.get("also", ()))
@@ -96,7 +108,7 @@ class DeclaredColumn:
             values = frozenset(vocabularies.BY_NAME[said["vocabulary"]]) | also
             return lambda cell: cell in values
         if "ranges" in said:
-            values = frozenset(_ranges(said["ranges"])) | also
+            values = frozenset(ranges(said["ranges"])) | also
             return lambda cell: cell in values
         grid = said["grid"]
         start, end, step = (Decimal(str(grid[name])) for name in ("from", "to", "step"))
@@ -115,10 +127,12 @@ def from_pairs(value: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Declared
     return tuple(DeclaredColumn(str(name), dict(said)) for name, said in value)
 
 
-def _ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
+def ranges(edges: Sequence[float]) -> dict[str, tuple[float, float]]:
     """Each range that the edges allow, as it is written, with its ends."""
     found: dict[str, tuple[float, float]] = {}
+    written = [numbers.plain(Decimal(str(edge))) for edge in edges]
     for position, low in enumerate(edges):
-        found[f"{low:g} and over"] = (low, math.inf)
-        found |= {f"{low:g} to {high:g}": (low, high) for high in edges[position + 1 :]}
+        found[f"{written[position]} and over"] = (low, math.inf)
+        for later in range(position + 1, len(edges)):
+            found[f"{written[position]} to {written[later]}"] = (low, edges[later])
     return found

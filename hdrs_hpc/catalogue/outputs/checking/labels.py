@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
-from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
+from hdrs_hpc.catalogue.outputs.checking import numbers
 from hdrs_hpc.catalogue.outputs.checking.refusal import ArtefactRefusedError
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 
 MAX_CHARACTERS = 64
 MAX_WORDS = 8
@@ -71,20 +73,24 @@ def check_column(labels: Iterable[str], where: str) -> None:
     if len(distinct) > MAX_LABELS:
         raise FreeTextError(f"more than {MAX_LABELS} different texts", where=where)
     for label in distinct:
-        if len(label) > MAX_CHARACTERS or len(label.split()) > MAX_WORDS:
+        if not is_short(label):
             raise FreeTextError("a text too long for a category", where=where)
     for label in distinct:
         if not is_plain(label):
             raise LabelNotPlainError(where=where)
-    folded = {fold(label) for label in distinct}
+    folded = {one_spelling(label) for label in distinct}
     if len(folded) != len(distinct) or sum(map(is_total_label, distinct)) > 1:
         raise AmbiguousLabelError(where=where)
 
 
 def check_rows(keys: Sequence[tuple[str, ...]]) -> None:
     """Raise when two rows have the same labels; ``keys`` hold the labels of each row."""
-    if len({tuple(map(fold, key)) for key in keys}) != len(keys):
+    if len({tuple(map(one_spelling, key)) for key in keys}) != len(keys):
         raise RowsNotToldApartError()
+
+
+def is_short(label: str) -> bool:
+    return len(label) <= MAX_CHARACTERS and len(label.split()) <= MAX_WORDS
 
 
 def is_plain(label: str) -> bool:
@@ -96,8 +102,6 @@ def is_plain(label: str) -> bool:
         return False
     if ends := interval(label):
         return ends[0] < ends[1]
-    if _PERIOD.fullmatch(label):
-        return True
     words = label.split(" ")  # an empty word stands for a space too many
     if not _WORD.fullmatch(words[0]):
         return False
@@ -108,15 +112,23 @@ def is_plain(label: str) -> bool:
 
 
 def interval(label: str) -> tuple[float, float] | None:
-    """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18`` or ``65+ years``."""
+    """The ends of a range such as ``40-49``, ``0.5 to 0.75``, ``under 18``, ``65+ years``; of a period, in months."""
+    if _PERIOD.fullmatch(label):
+        year, part = label.split("-")
+        first, long = (3 * int(part[1]) - 2, 3) if part[0] == "Q" else (int(part), 1)
+        return 12.0 * int(year) + first, 12.0 * int(year) + first + long
     found = _RANGE.fullmatch(label)
     if found is None:
         return None
     return float(found["low"] or found["over"] or "-inf"), float(found["high"] or found["under"] or "inf")
 
 
-def fold(label: str) -> str:
-    """What two labels have in common that a reader would take for one."""
+def one_spelling(label: str) -> str:
+    """What all ways of writing a label or name have in common: 2019.0 and 2019, ``40-49`` and ``40 to 49``."""
+    if numbers.is_number(label):
+        return numbers.plain(Decimal(label))
+    if ends := interval(label):
+        return " to ".join(numbers.plain(Decimal(str(end))) for end in ends)
     plain = unicodedata.normalize("NFKC", label).casefold().strip(" .,:;")
     return re.sub(r"(?<=[^\W_])[ _,:;'’/-]+(?=[^\W_])", "", plain)  # HER2+ and HER2- stay two labels
 

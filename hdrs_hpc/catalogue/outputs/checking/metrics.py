@@ -154,16 +154,22 @@ def rebuild(metrics: Metrics, pattern: Pattern, rules: CountRules) -> tuple[byte
         raise NothingLeftError()
     made: dict[str, int | float | None] = {}
     rounded = suppressed = 0
-    for name, number in sorted(metrics.entries.items()):
+    exact = {name: int(metrics.entries[name]) for name in metrics.counts}
+    for name in sorted({*metrics.entries, *metrics.columns}):
+        number, said = metrics.entries.get(name), metrics.columns.get(name)
         if name in hidden:
             made[name] = None
+        elif name not in metrics.counts and metrics.rests_on_hidden(name, hidden):
+            made[name] = None  # a missing one too: one person has no deviation
+            suppressed += 1
+        elif number is None:
+            continue
         elif name in metrics.counts:
             made[name] = rules.rounded(int(number))
-        elif metrics.rests_on_hidden(name, hidden):
+        elif said is not None and said.tells_few(repr(number), exact, rules.min_count):
             made[name] = None
             suppressed += 1
         else:
-            said = metrics.columns.get(name)
             text = numbers.rounded(said.on_step(repr(number)) if said else repr(number), rules.digits)
             made[name] = float(text) if "." in text else int(text)
         rounded += made[name] is not None and made[name] != number

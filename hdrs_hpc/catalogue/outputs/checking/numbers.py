@@ -21,6 +21,11 @@ def is_count(text: str) -> bool:
     return _COUNT.fullmatch(text) is not None
 
 
+def plain(value: Decimal) -> str:
+    """The one way of writing ``value``: no exponent, no zeros behind."""
+    return format(value.normalize() + 0, "f")
+
+
 def rounded(text: str, digits: int) -> str:
     """``text``, for which :func:`is_number` holds, to so many significant digits, one way of writing each."""
     value = Decimal(text)

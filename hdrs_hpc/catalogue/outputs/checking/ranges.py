@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations_with_replacement, product
 
 from hdrs_hpc.catalogue.outputs.checking import labels
-from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, plain, same_counts
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, same_counts
 from hdrs_hpc.catalogue.outputs.checking.refusal import CannotProtectError
 
 Interval = tuple[float, float]
@@ -39,7 +39,7 @@ def check(sheets: Sequence[CountSheet]) -> None:
         if not same_counts(one, other):
             continue
         for column, others_column in product(one.categories[0], other.categories[0]):
-            if plain(column) == plain(others_column) and _overlap(
+            if labels.one_spelling(column) == labels.one_spelling(others_column) and _overlap(
                 _groups(one, column), _groups(other, others_column)
             ):
                 error = RangesOverlapError(where=f"column {column}")
@@ -51,7 +51,9 @@ def _groups(sheet: CountSheet, column: str) -> Groups:
     found: dict[Group, set[Interval]] = {}
     for row, categories in enumerate(sheet.categories):
         if interval := labels.interval(categories[column]):
-            group = frozenset(item for item in sheet.key(row).items() if item[0] != plain(column))
+            group = frozenset(
+                item for item in sheet.key(row).items() if item[0] != labels.one_spelling(column)
+            )
             found.setdefault(group, set()).add(interval)
     return found
 

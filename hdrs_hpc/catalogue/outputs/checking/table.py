@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, BinaryIO
@@ -26,7 +26,7 @@ from hdrs_hpc.catalogue.outputs.checking import (
     numbers,
     strict_csv,
 )
-from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet, is_total_label
+from hdrs_hpc.catalogue.outputs.checking.additive import CountSheet
 from hdrs_hpc.catalogue.outputs.checking.contract import Checking, Neighbour
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared, OutputRulesError
 from hdrs_hpc.catalogue.outputs.checking.declared_columns import DeclaredColumn
@@ -45,6 +45,7 @@ from hdrs_hpc.catalogue.outputs.checking.strict_csv import (
     MAX_STATISTICS,
     TableTooLargeError,
 )
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
 HIDDEN = "*"
@@ -134,6 +135,7 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
     header, cells, quoted = _in_declared_order(declared, *strict_csv.read(text))
     findings = _search(declared, header, cells)
     kinds, more = _kinds(declared, header, cells, quoted, digits)
+    cells = _as_they_leave(cells, kinds, digits)
     table = Table(
         declared.name,
         header,
@@ -145,9 +147,14 @@ def parse(declared: Declared, data: bytes, digits: int, inputs: InputFacts) -> T
         declared.by_name(),
     )
     _check_size(table)
-    _check_labels(table, digits)
-    bounds.check(table.sheet(), inputs)
-    return table
+    _check_labels(table)
+    sheet = table.sheet()
+    bounds.check(sheet, inputs)
+    maybe = tuple(
+        Finding("label-may-be-total", "a label equals the sum of others in places", f"column {column}")
+        for column in sorted(sheet.summing_labels[1])
+    )
+    return replace(table, findings=(*table.findings, *maybe))
 
 
 def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, dict[str, Any]]:
@@ -168,16 +175,14 @@ def rebuild(table: Table, pattern: Pattern, rules: CountRules) -> tuple[bytes, d
             else:
                 row[column] = str(rules.rounded(int(row[column])))
                 rounded += row[column] != table.cells[index][column]
-        for column in (*statistics, *table.of_kind(ColumnKind.AXIS)):
-            if not row[column]:
-                continue
-            if index in pattern.rows and column in statistics:
-                row[column] = HIDDEN
+        exact = {table.header[column]: int(table.cells[index][column]) for column in counts}
+        for column in statistics:
+            said = table.columns[table.header[column]]
+            if index in pattern.rows or said.tells_few(row[column], exact, rules.min_count):
+                row[column] = HIDDEN  # a missing one too: one person has no deviation
                 hidden_statistics += 1
-            else:
-                said = table.columns.get(table.header[column])
-                exact = said.on_step(row[column]) if said and column in statistics else row[column]
-                row[column] = numbers.rounded(exact, rules.digits)
+            elif row[column]:
+                row[column] = numbers.rounded(said.on_step(row[column]), rules.digits)
                 rounded += row[column] != table.cells[index][column]
     if not kept:
         raise NothingLeftError()
@@ -285,16 +290,25 @@ def _check_size(table: Table) -> None:
             raise TableTooLargeError(f"{found} {what} where {most} are allowed")
 
 
-def _check_labels(table: Table, digits: int) -> None:
-    """Every label plain, and no two rows alike, as their labels would leave."""
+def _as_they_leave(
+    cells: tuple[tuple[str, ...], ...], kinds: Sequence[ColumnKind], digits: int
+) -> tuple[tuple[str, ...], ...]:
+    """Numbers that label rows are rounded first: rules that saw 2019 and 2019.0 would see two groups."""
+    return tuple(
+        tuple(
+            numbers.rounded(cell, digits) if kind is ColumnKind.AXIS else cell
+            for kind, cell in zip(kinds, row, strict=True)
+        )
+        for row in cells
+    )
+
+
+def _check_labels(table: Table) -> None:
+    """Every label plain, and no two rows alike."""
     for column in table.of_kind(ColumnKind.CATEGORY):
         labels.check_column((row[column] for row in table.cells), f"column {table.header[column]}")
-
-    def leaving(column: int, cell: str) -> str:
-        return numbers.rounded(cell, digits) if table.kinds[column] is ColumnKind.AXIS else cell
-
     telling = table.of_kind(ColumnKind.CATEGORY, ColumnKind.AXIS)
-    labels.check_rows([tuple(leaving(column, row[column]) for column in telling) for row in table.cells])
+    labels.check_rows([tuple(row[column] for column in telling) for row in table.cells])
 
 
 def _capacity(table: Table, kept: Sequence[Sequence[str]], rules: CountRules) -> int:

@@ -7,9 +7,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from hdrs_hpc.broker.workers.airlock.check import Checked, check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
+from hdrs_hpc.catalogue.outputs import columns as signed
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
 from tests.support import declaring
@@ -229,3 +231,44 @@ def test_each_group_may_pool_its_own_ranges() -> None:
     assert check(apart, columns).refused is None
     inside = b"site,group,n\na,0 to 10,20\na,0 to 5,15\nb,0 to 5,30\n"
     assert check(inside, columns).refused == "ranges-overlap"
+
+
+GRID = {"grid": {"from": 0, "to": 5, "step": 1}}
+
+
+@pytest.mark.parametrize(
+    ("column", "passes"),
+    [
+        ({"key": ["CT", "40 to 49", "65+", "2024-03", "2024-12", "2024-Q1"], "also": ["TOTAL"]}, True),
+        ({"key": ["2019", "2020"]}, True),
+        ({"key": ["CT", "<10"]}, False),
+        ({"key": ["1/2", "1/4"]}, False),
+        ({"key": ["2019", "Total"]}, False),
+        ({"key": ["CT", "many words " * 6]}, False),
+        ({"key": ["CT"], "also": ["n = 5"]}, False),
+        ({"key": GRID}, True),
+        ({"key": GRID, "also": ["9"]}, True),
+        ({"key": GRID, "also": ["TOTAL"]}, False),
+        ({"key": {"ranges": [0, 0.5, 1_000_000]}, "also": ["TOTAL"]}, True),
+        ({"key": {"ranges": [-5, 5]}}, False),
+    ],
+)
+def test_a_key_that_no_cell_may_be_is_not_signed(column: dict[str, Any], passes: bool) -> None:
+    if passes:
+        signed.KeyColumn.model_validate(column)
+    else:
+        with pytest.raises(ValidationError, match="a key is a few words"):
+            signed.KeyColumn.model_validate(column)
+
+
+@pytest.mark.parametrize("step", [1e-310, 1e-15])
+def test_a_measure_has_no_more_steps_than_can_be_counted(step: float) -> None:
+    """Attack: a step of 1e-310 ended the checker, which refused every output of the job."""
+    with pytest.raises(ValidationError, match="steps"):
+        signed.MeasureColumn.model_validate({**MEAN, "step": step})
+
+
+def test_ranges_of_large_numbers_are_written_out() -> None:
+    columns = {"group": {"key": {"ranges": [0, 1_000_000, 1_234_567]}}, "n": COUNT}
+    rows = b"group,n\n0 to 1000000,30\n1000000 to 1234567,40\n1234567 and over,50\n"
+    assert check(rows, columns).refused is None

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from hdrs_hpc.broker.workers.airlock.check import check_set
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
-from hdrs_hpc.catalogue.outputs.checking.additive import is_total_label
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
+from hdrs_hpc.catalogue.outputs.checking.totals import is_total_label
 from tests.support import declaring
 
 AMPLE = InputFacts(people=100_000, items=1_000_000, instances=10_000_000, real=False)
