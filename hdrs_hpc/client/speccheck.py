@@ -12,7 +12,9 @@ from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
+from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
+from hdrs_hpc.documents.unfilled import DraftUnfilledError
 from hdrs_hpc.forms.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
@@ -72,6 +74,8 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
+        if any(item.code == DraftUnfilledError.code for item in self.findings):
+            return BadDocumentError.exit_code
         named = {ProjectUnknownError.code, NotBuiltError.code}
         refused = self.decision is not None or self.findings[0].code in named
         return NotAllowedError.exit_code if refused else BadDocumentError.exit_code
@@ -112,10 +116,11 @@ def check(
         faults, warnings = _of_code(written)
         if faults:
             return SpecReport(path, faults, None, place, warnings=warnings)
-        if context is None and ask is not None:
+        blanks = _unfilled(written)
+        if context is None and ask is not None and "project" not in {item.where for item in blanks}:
             context = ask(written.draft)
         if context is None:
-            return SpecReport(path, _not_built(written), None, None, warnings=warnings)
+            return SpecReport(path, (*blanks, *_not_built(written)), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         missing = isinstance(error, specdraft.InputFileMissingError)
@@ -130,9 +135,25 @@ def check(
     broken = tuple(
         LocatedFinding(rule.code or "", rule.where, _line_of(rule.where, by_text), rule.message, rule.remedy)
         for rule in decision.broken
+        if rule.where not in {item.where for item in blanks}
     )
     broker = context.root.document.audience if place is None else None
-    return SpecReport(path, broken, decision, place, broker, untold, warnings, context.facts)
+    return SpecReport(path, (*blanks, *broken), decision, place, broker, untold, warnings, context.facts)
+
+
+def _unfilled(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What still says what a new draft says: nobody can sign it."""
+    by_text = {path_text(step): line for step, line in written.lines.items()}
+    return tuple(
+        LocatedFinding(
+            DraftUnfilledError.code,
+            where,
+            _line_of(where, by_text),
+            "it still says what a new draft says",
+            DraftUnfilledError.remedy,
+        )
+        for where in dict.fromkeys(unfilled.places(written.value))
+    )
 
 
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:

@@ -33,10 +33,12 @@ def test_new_then_check_then_sign(folder, tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     file = folder / "first.yaml"
     assert _run("new", file).exit_code == 0
-    assert _run("check", file).exit_code == 0
-    unfilled = _run("sign", file, "--key", tmp_path / "key", "--json", input="y\n")
-    assert getattr(unfilled.exception, "code", "") == "draft-unfilled", "custodians read what it is for"
+    for words in (("check", file), ("sign", file, "--key", tmp_path / "key", "--json")):
+        unfilled = _run(*words)
+        assert unfilled.exit_code == 3, "custodians read what it is for"
+        assert "first.yaml:4 purpose  draft-unfilled" in unfilled.output
     file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
+    assert _run("check", file).exit_code == 0
     result = _run("sign", file, "--key", tmp_path / "key", "--json", input="y\n")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -73,7 +75,7 @@ def test_a_page_says_whose_key_it_is(folder, tmp_path):
 
 def test_sign_asks_first_and_writes_nothing_on_no(folder, tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
-    _run("new", folder / "first.yaml")
+    shutil.copy(JOBSPECS / "cohort-summary.yaml", folder / "first.yaml")
     result = _run("sign", folder / "first.yaml", "--key", tmp_path / "key", input="n\n")
     assert result.exit_code == 1
     assert not (folder / "first.yaml.signed.json").exists()

@@ -16,7 +16,7 @@ from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.client import context, speccheck, specdraft, spectemplate
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
-from hdrs_hpc.documents import kinds, trust
+from hdrs_hpc.documents import kinds, trust, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -86,6 +86,26 @@ def test_a_good_spec_gets_the_whole_verdict(home):
     report = _check(home)
     assert report.ok and report.exit_code == 0
     assert report.decision is not None and report.decision.allowed
+
+
+def test_what_a_new_draft_says_is_told_before_anybody_signs(home):
+    text = SPEC.replace("Check spacing before pretraining", unfilled.PURPOSE)
+    text = text.replace("north-chest-ct", unfilled.DATASET)
+    report = _check(home, text)
+    assert [(item.line, item.code, item.where) for item in report.findings] == [
+        (4, "draft-unfilled", "purpose"),
+        (6, "draft-unfilled", "data.ct.dataset"),
+    ], "and no word of what the rules say of a name that is none"
+    assert report.exit_code == 3 and report.decision is not None
+
+
+def test_a_broker_is_not_asked_about_a_project_without_a_name(home):
+    path = home / "work/spec.yaml"
+    path.write_text(SPEC.replace("lung-fm", unfilled.PROJECT))
+    report = speccheck.check(path, None, lambda _: pytest.fail("asked"))
+    assert [(item.line, item.code, item.where) for item in report.findings] == [
+        (2, "draft-unfilled", "project")
+    ]
 
 
 def test_faults_of_form_are_all_told_with_their_lines(home):
@@ -264,10 +284,12 @@ def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [None, *workloads.built()])
-def test_a_new_spec_passes_the_check_as_it_was_written(home, kind):
+def test_a_new_spec_passes_the_check_once_its_purpose_is_said(home, kind):
     grant = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "metrics": {}}})
     chosen = workloads.KINDS[kind] if kind else None
-    text = spectemplate.render("first", grant=grant, kind=chosen)
+    text = spectemplate.render("first", grant=grant, kind=chosen).replace(
+        unfilled.PURPOSE, "See what is there"
+    )
     if chosen is not None:
         shutil.rmtree(home / "work/code", ignore_errors=True)
         assert spectemplate.write_code(chosen, home / "work")
