@@ -159,6 +159,17 @@ def test_a_good_spec_is_signed_and_becomes_a_job(opened: Open) -> None:
     assert result.stdout.strip() and "about to sign" in result.stderr
 
 
+def test_sign_shows_what_the_broker_shows_of_the_project(opened: Open) -> None:
+    file = at_work(opened)
+    begun(file)
+    result = run(spec, "sign", file, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "not applied here" not in result.stderr and "you sign as   rae" in result.stderr
+    file.write_text(file.read_text().replace("{dataset: north-chest-ct}", "{dataset: south-knee-mr}"))
+    refused = run(spec, "sign", file, "--yes")
+    assert refused.exit_code == 4 and "dataset-not-granted" in refused.stderr
+
+
 def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> None:
     file = at_work(opened)
     begun(file, "--own-code")

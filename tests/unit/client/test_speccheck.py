@@ -278,7 +278,7 @@ def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
     value = party.root_value()
     value["people"]["rae"]["keys"] = [(tmp_path / "key.pub").read_text().strip()]
     root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
-    envelope = specdraft.build(home / "work/spec.yaml", root).sign(key)
+    envelope = specdraft.build(home / "work/spec.yaml", root).sign(key, root.document)
     found = trust.verify(Envelope.parse(envelope.to_bytes()), kinds.JOB_SPEC, root)
     assert found.people == ("rae",)
 
