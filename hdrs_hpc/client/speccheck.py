@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.catalogue.workloads import builtin
 from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.core import strict_yaml
@@ -26,6 +27,12 @@ from hdrs_hpc.protocol import bundle as bundles
 _LINE = re.compile(r"line ([0-9]+)")
 # A spec that is only checked is never sent, so its nonce may be anybody's.
 _UNSENT_NONCE = "0" * 26
+
+
+class BuiltinWritesOtherError(BadDocumentError):
+    code = "builtin-writes-other"
+    meaning = "The spec declares other outputs or columns than its built-in workload writes, so nothing would leave."
+    remedy = "Declare what it writes; `hdrs-hpc spec new` shows all of it."
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
-        if any(item.code == DraftUnfilledError.code for item in self.findings):
+        if {item.code for item in self.findings} & {DraftUnfilledError.code, BuiltinWritesOtherError.code}:
             return BadDocumentError.exit_code
         named = {ProjectUnknownError.code, NotBuiltError.code}
         refused = self.decision is not None or self.findings[0].code in named
@@ -116,11 +123,11 @@ def check(
         faults, warnings = _of_code(written)
         if faults:
             return SpecReport(path, faults, None, place, warnings=warnings)
-        blanks = _unfilled(written)
-        if context is None and ask is not None and "project" not in {item.where for item in blanks}:
+        faults = (*_unfilled(written), *_unlike_builtin(written))
+        if context is None and ask is not None and "project" not in {item.where for item in faults}:
             context = ask(written.draft)
         if context is None:
-            return SpecReport(path, (*blanks, *_not_built(written)), None, None, warnings=warnings)
+            return SpecReport(path, (*faults, *_not_built(written)), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         missing = isinstance(error, specdraft.InputFileMissingError)
@@ -135,10 +142,10 @@ def check(
     broken = tuple(
         LocatedFinding(rule.code or "", rule.where, _line_of(rule.where, by_text), rule.message, rule.remedy)
         for rule in decision.broken
-        if rule.where not in {item.where for item in blanks}
+        if rule.where not in {item.where for item in faults}
     )
     broker = context.root.document.audience if place is None else None
-    return SpecReport(path, (*blanks, *broken), decision, place, broker, untold, warnings, context.facts)
+    return SpecReport(path, (*faults, *broken), decision, place, broker, untold, warnings, context.facts)
 
 
 def _unfilled(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
@@ -153,6 +160,18 @@ def _unfilled(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
             DraftUnfilledError.remedy,
         )
         for where in dict.fromkeys(unfilled.places(written.value))
+    )
+
+
+def _unlike_builtin(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What a built-in workload writes otherwise than the spec declares."""
+    declared = {name: item.get("columns", ()) for name, item in written.value["outputs"].items()}
+    return tuple(
+        _locate(
+            Finding(BuiltinWritesOtherError.code, place, sentence, BuiltinWritesOtherError.remedy),
+            written.lines,
+        )
+        for place, sentence in builtin.unlike(written.value["workload"].get("builtin"), declared)
     )
 
 

@@ -99,6 +99,45 @@ def test_what_a_new_draft_says_is_told_before_anybody_signs(home):
     assert report.exit_code == 3 and report.decision is not None
 
 
+COHORT = "{%s: {key: [CT]}, %s: {key: [CHEST]}, n_patients: {count: patients}, n_series: {count: series of images}}"
+
+
+@pytest.mark.parametrize(
+    ("columns", "output", "where", "message"),
+    [
+        (("modality", "bodypart"), "cohort", "outputs.cohort.columns.bodypart",
+         "cohort-summary@1 writes body_part; did you mean it by bodypart?"),
+        (("modality", "x"), "cohort", "outputs.cohort.columns.x", "cohort-summary@1 writes no x into cohort"),
+        (("modality", "body_part"), "cohorts", "outputs.cohorts",
+         "cohort-summary@1 writes cohort; did you mean it by cohorts?"),
+    ],
+)  # fmt: skip
+def test_what_a_built_in_workload_does_not_write_is_told(home, columns, output, where, message):
+    text = SPEC.replace("bundle: ./code\n  entry: cohort.main:run", "builtin: cohort-summary@1")
+    text = text.replace("{site: {key: [a]}, n: {count: patients}}", COHORT % columns)
+    report = _check(home, text.replace("  cohort: {", f"  {output}: {{"))
+    assert report.exit_code == 3
+    first = report.findings[0]
+    assert (first.code, first.where, first.line, first.message) == (
+        "builtin-writes-other",
+        where,
+        12,
+        message,
+    )
+
+
+def test_a_column_that_a_built_in_workload_writes_and_nobody_declares_is_told(home):
+    text = SPEC.replace("bundle: ./code\n  entry: cohort.main:run", "builtin: cohort-summary@1")
+    declared = COHORT.replace("%s: {key: [CHEST]}, ", "") % "modality"
+    report = _check(home, text.replace("{site: {key: [a]}, n: {count: patients}}", declared))
+    assert [(item.where, item.message) for item in report.findings] == [
+        (
+            "outputs.cohort.columns",
+            "cohort-summary@1 writes body_part into cohort, which declares no such column",
+        )
+    ]
+
+
 def test_a_broker_is_not_asked_about_a_project_without_a_name(home):
     path = home / "work/spec.yaml"
     path.write_text(SPEC.replace("lung-fm", unfilled.PROJECT))
