@@ -123,8 +123,7 @@ def run(context):
         "n_series": sum(row["kind"] == "volume" for row in rows),
     }
     for path in map(context.output, context.output_names):
-        if path.suffix == ".json":  # tables are yours to write, with the columns that the spec declares
-            path.write_text(json.dumps(found))
+        path.write_text(json.dumps(found))  # a table of yours is a CSV file with the columns that the spec declares
 ''',
     },
 )

@@ -336,6 +336,13 @@ def test_a_new_spec_passes_the_check_once_its_purpose_is_said(home, kind):
     assert report.ok, report.findings
 
 
+def test_a_new_spec_for_own_code_declares_what_its_example_writes(home):
+    kind = workloads.KINDS[workloads.built()[0]]
+    text = spectemplate.render("first", grant=None, kind=kind)
+    declared = strict_yaml.load(text.encode())[0]["outputs"]
+    assert {item["class"] for item in declared.values()} == set(kind.example.writes) == {"metrics"}
+
+
 def _file(home, text: str) -> Path:
     path = home / "work/new.yaml"
     path.write_text(text)
