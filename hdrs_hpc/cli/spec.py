@@ -185,6 +185,7 @@ def _granted(login: str | None, project: str | None) -> Beginning | None:
 
     session = options.login(login)
     if session is None:
+        click.echo("You are not logged in: names to fill in were written.", err=True)
         return None
     try:
         return projectview.to_begin_with(session, project)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ def check(
         return SpecReport(path, (_unreadable(error),), None, place)
     try:
         faults, warnings = _of_code(written)
+        warnings = (*warnings, *_units(written))
         if faults:
             return SpecReport(path, faults, None, place, warnings=warnings)
         faults = (*_unfilled(written), *_unlike_builtin(written))
@@ -173,6 +174,29 @@ def _unlike_builtin(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...
         )
         for place, sentence in builtin.unlike(written.value["workload"].get("builtin"), declared)
     )
+
+
+_SINGULAR = {
+    "patient": "patients",
+    "person": "people",
+    "subject": "subjects",
+    "participant": "participants",
+    "individual": "individuals",
+    "donor": "donors",
+}
+
+
+def _units(written: specdraft.WrittenSpec) -> Iterator[LocatedFinding]:
+    """Counts of people that would be taken for counts of things."""
+    for name, item in written.value["outputs"].items():
+        columns = item.get("columns", {})
+        for column, declared in columns.items():
+            meant = _SINGULAR.get(str(declared.get("count", "")).casefold().strip())
+            if meant is not None:
+                place = ("outputs", name, "columns", column)
+                message = f"{declared['count']!r} is no unit of people; write {meant}"
+                remedy = "Else it is taken for a count of things"
+                yield _locate(Finding("count-of-things", place, message, remedy), written.lines)
 
 
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:

@@ -171,6 +171,12 @@ def test_sign_takes_the_root_and_the_key_of_the_login(tmp_path, key, root):
     ] == (held.digest)
 
 
+def test_new_without_a_login_says_what_it_leaves(tmp_path):
+    result = _run("new", tmp_path / "first.yaml")
+    assert result.exit_code == 0 and "You are not logged in" in result.stderr
+    assert "your-project" in (tmp_path / "first.yaml").read_text()
+
+
 def test_new_never_overwrites(folder):
     (folder / "mine.yaml").write_text("precious")
     result = _run("new", folder / "mine.yaml")

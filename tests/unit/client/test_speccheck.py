@@ -393,6 +393,14 @@ def test_faults_of_the_code_are_told_with_their_own_file_and_line(home):
     assert report.ok and report.decision is not None and len(report.warnings) == 1
 
 
+def test_a_person_in_the_singular_is_told_to_be_no_unit(home):
+    report = _check(home, SPEC.replace("count: patients", "count: patient"))
+    assert report.ok
+    assert [(item.code, item.where, item.message) for item in report.warnings] == [
+        ("count-of-things", "outputs.cohort.columns.n", "'patient' is no unit of people; write patients")
+    ]
+
+
 def test_every_finding_of_code_is_explained():
     from hdrs_hpc.cli import reasons
 
