@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.catalogue.workloads import builtin
 from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
-from hdrs_hpc.core import strict_yaml
+from hdrs_hpc.core import strict_yaml, vocabularies
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
@@ -121,7 +122,7 @@ def check(
         return SpecReport(path, (_unreadable(error),), None, place)
     try:
         faults, warnings = _of_code(written)
-        warnings = (*warnings, *_units(written))
+        warnings = (*warnings, *_units(written), *_modalities(written))
         if faults:
             return SpecReport(path, faults, None, place, warnings=warnings)
         faults = (*_unfilled(written), *_unlike_builtin(written))
@@ -199,6 +200,21 @@ def _units(written: specdraft.WrittenSpec) -> Iterator[LocatedFinding]:
                 yield _locate(Finding("count-of-things", place, message, remedy), written.lines)
 
 
+def _modalities(written: specdraft.WrittenSpec) -> Iterator[LocatedFinding]:
+    """Modalities to select by that DICOM does not have, so that they select nothing."""
+    for name, item in written.value["data"].items():
+        chosen = (item.get("select") or {}).get("Modality", [])
+        for value in chosen if isinstance(chosen, list) else [chosen]:
+            if value not in vocabularies.MODALITIES:
+                near = get_close_matches(str(value), vocabularies.MODALITIES, 1)
+                message = f"{value!r} is no modality of DICOM" + (
+                    f"; did you mean {near[0]}?" if near else ""
+                )
+                place = ("data", name, "select", "Modality")
+                remedy = "Nothing may be selected by it"
+                yield _locate(Finding("modality-unknown", place, message, remedy), written.lines)
+
+
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
     """What no project could run, told without any."""
     by_text = {path_text(step): line for step, line in written.lines.items()}
@@ -252,6 +268,7 @@ def _line_of(where: str, by_text: dict[str, int]) -> int | None:
 
 def _unreadable(error: BadDocumentError) -> LocatedFinding:
     found = _LINE.match(error.where or "")
-    return LocatedFinding(
-        error.code, error.where or "", int(found[1]) if found else None, error.message, error.remedy
-    )
+    if found is None:
+        return LocatedFinding(error.code, error.where or "", None, error.message, error.remedy)
+    rest = (error.where or "")[found.end() :].lstrip(", ")  # the line is told by itself
+    return LocatedFinding(error.code, rest, int(found[1]), error.message, error.remedy)

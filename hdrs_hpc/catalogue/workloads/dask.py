@@ -62,7 +62,10 @@ def rules(fields: DaskFields, has_bundle: bool) -> Iterator[Fault]:
     if has_bundle == (fields.builtin is not None):
         yield Fault("workload-ambiguous", "give either builtin or bundle")
     elif has_bundle and fields.entry is None:
-        yield Fault("missing-field", "a bundle needs an entry, package.module:function")
+        yield Fault(
+            "missing-field",
+            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
+        )
     elif not has_bundle and fields.entry is not None:
         yield Fault("workload-ambiguous", "a built-in workload has its own entry")
     if fields.entry is not None:

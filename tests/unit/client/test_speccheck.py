@@ -401,6 +401,18 @@ def test_a_person_in_the_singular_is_told_to_be_no_unit(home):
     ]
 
 
+def test_a_modality_that_dicom_does_not_have_is_told(home):
+    report = _check(home, SPEC.replace("north-chest-ct}", "north-chest-ct, select: {Modality: [CTT]}}"))
+    assert [(item.code, item.line, item.message) for item in report.warnings] == [
+        ("modality-unknown", 6, "'CTT' is no modality of DICOM; did you mean CT?")
+    ]
+
+
+def test_the_line_of_a_tab_is_told_once(home):
+    (found,) = _check(home, "a:\n\tb: 1\n").findings
+    assert (found.code, found.line) == ("yaml-tab", 2) and "line" not in found.where
+
+
 def test_every_finding_of_code_is_explained():
     from hdrs_hpc.cli import reasons
 
