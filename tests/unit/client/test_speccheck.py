@@ -340,7 +340,7 @@ def test_a_new_spec_for_own_code_declares_what_its_example_writes(home):
     kind = workloads.KINDS[workloads.built()[0]]
     text = spectemplate.render("first", grant=None, kind=kind)
     declared = strict_yaml.load(text.encode())[0]["outputs"]
-    assert {item["class"] for item in declared.values()} == set(kind.example.writes) == {"metrics"}
+    assert {Path(item["path"]).suffix for item in declared.values()} == set(kind.example.writes) == {".json"}
 
 
 def _file(home, text: str) -> Path:
