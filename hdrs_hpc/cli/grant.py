@@ -59,6 +59,7 @@ def draft(file: Path, project: str | None, datasets: tuple[str, ...], context: s
             known = grantdraft.Known.of(session) if text is None else None
         except (NotLoggedInError, SiteError) as error:
             click.echo(f"The broker was not asked ({error.message}): nothing is filled in.", err=True)
+    first = text is None
     if text is None:
         text = grantdraft.first_version(project or file.stem, known, datasets)
     try:
@@ -69,6 +70,8 @@ def draft(file: Path, project: str | None, datasets: tuple[str, ...], context: s
     left = list(dict.fromkeys(unfilled.places(strict_yaml.load(text.encode())[0])))
     if left:
         click.echo(f"Left to you: {', '.join(left)}")
+    if first:
+        click.echo(f"Written as usual, for you to confirm: {', '.join(grantdraft.AS_USUAL)}")
     click.echo(f"Wrote {file}. Look at it with hdrs-hpc grant show {file}, then: hdrs-hpc grant sign {file}")
 
 

@@ -121,6 +121,18 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "Put it into the bundle, or use what nodes have. It warns only: some imports are never reached.",
     ),
     (
+        CODE,
+        "modality-unknown",
+        "The spec selects by a modality that DICOM does not have.",
+        "Write one such as CT or MR. It warns only: a dataset may have words of its own.",
+    ),
+    (
+        CODE,
+        "count-of-things",
+        "A column's words for what it counts name one person, so it is taken for a count of things.",
+        "Write the unit of people as `patients` or `people`.",
+    ),
+    (
         WAIT,
         "cluster-drained",
         "An admin stopped new work for this cluster.",

@@ -34,30 +34,35 @@ def sign_file[M: Document](
     context: str | None = None,
     further: Callable[[Envelope], tuple[Count, ...]] | None = None,
     then: str,
+    must_add: bool = False,
 ) -> None:
     """Show what it leads to, ask, sign, write, and say who has signed and whose signatures are missing.
 
     A draft becomes ``<name>.signed.json`` beside it; an envelope is replaced by itself with one signature more.
-    ``then`` is the command that follows once nothing is missing, without the file's name.
+    ``then`` is the command that follows once nothing is missing, without the file's name.  ``must_add``: refuse a
+    signature that adds to none of the ``further`` counts.
     """
     from hdrs_hpc.client import signatures
 
     envelope, document = signatures.read(path, kind)
     target = out or (path if envelope.signatures else path.with_name(f"{path.stem}.signed.json"))
     signed = sign_made(kind, envelope, page(document), how, root=root, context=context)
+    # The counts of a trust root are all among the further ones.
+    of_root = kind.name == "trust-root"
+    adds = further is None or _sentences(further(envelope)) != _sentences(further(signed))
+    if root is not None and must_add and not adds:
+        raise signatures.refusal(signatures.signers(signed, kind, root)[-1], kind, root)
     write(target, signed.to_bytes())
     state = signatures.progress(signed, kind, root, further(signed) if further is not None else ())
     if as_json:
         show.emit_json({"file": str(target), "digest": signed.digest, **state.as_dict()})
         return
     show.done(f"signed {kind.name} {signed.digest}")
-    # The counts of a trust root are all among the further ones.
-    of_root = kind.name == "trust-root"
     if not of_root:
         click.echo(f"  {state.sentence(kind.role)}")
     for count in state.further:
         click.echo(f"  {count.sentence()}")
-    if of_root and further is not None and _sentences(further(envelope)) == _sentences(state.further):
+    if of_root and not adds:
         click.echo("  your signature adds to none of these counts")
     following = f"next: {then} {target}" if state.complete else "pass it on to the next person"
     click.echo(f"  wrote {target}; {following}")

@@ -15,6 +15,7 @@ from hdrs_hpc.core.errors import ConflictError, SiteError, UsageError
 if TYPE_CHECKING:
     from hdrs_hpc.client.projectview import Beginning
     from hdrs_hpc.client.speccheck import SpecReport
+    from hdrs_hpc.documents.trust import VerifiedRoot
 
 
 class SpecExistsError(ConflictError):
@@ -26,7 +27,7 @@ class SpecExistsError(ConflictError):
 class TrustRootNeededError(UsageError):
     code = "trust-root-needed"
     meaning = "A spec is signed for one broker under one trust root, and none is at hand."
-    remedy = "Give `--trust FILE`, or keep the spec below a folder with an hdrs-hpc.toml."
+    remedy = "Log in, give `--trust FILE`, or keep the spec below a folder with an hdrs-hpc.toml."
 
 
 _SPEC = click.argument("spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -103,13 +104,9 @@ def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool, 
 
     Example: hdrs-hpc spec check spacing.yaml
     """
-    from hdrs_hpc.client import context, speccheck
+    from hdrs_hpc.client import speccheck
 
-    found = None if no_context else context.find(spec_file)
-    if found is not None or no_context:
-        report = speccheck.check(spec_file, context.load(found) if found else None)
-    else:
-        report = _by_login(spec_file, login)
+    report = speccheck.check(spec_file, None) if no_context else _checked(spec_file, login)[0]
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
@@ -125,6 +122,7 @@ def check(ctx: click.Context, spec_file: Path, as_json: bool, no_context: bool, 
 @click.option("--trust", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The trust root.")
 @click.option("--root-digest", help="The trust root's digest, as you got it by another way.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the envelope.")
+@_LOGIN
 @_JSON
 @click.pass_context
 def sign(
@@ -134,33 +132,33 @@ def sign(
     trust: Path | None,
     root_digest: str | None,
     out: Path | None,
+    login: str | None,
     as_json: bool,
 ) -> None:
     """Add audience, nonce, validity and digests, show what it leads to, then sign it with your SSH key.
 
+    Checked by the nearest hdrs-hpc.toml, else by what the broker that you are logged in to shows.  A key that the
+    trust root does not list as a researcher's signs nothing.
+
     Example: hdrs-hpc spec sign spacing.yaml --key ~/.ssh/id_ed25519
     """
     from hdrs_hpc.cli import specview
-    from hdrs_hpc.client import context, speccheck, specdraft
+    from hdrs_hpc.client import specdraft
     from hdrs_hpc.documents.trust import load_root
 
-    key = options.key_of(how.key)
-
-    found = context.find(spec_file) if trust is None else None
-    at_hand = context.load(found) if found else None
-    report = speccheck.check(spec_file, at_hand)
+    key = options.key_of(how.key, login)
+    report, root = _checked(spec_file, login)
+    if trust is not None:
+        root = load_root(trust.read_bytes(), root_digest)
     if not report.ok:
         specview.show_report(report, error=True)
         ctx.exit(report.exit_code)
-    if trust is not None:
-        root = load_root(trust.read_bytes(), root_digest)
-    elif at_hand is not None:
-        root = at_hand.root
-    else:
+    if root is None:
         raise TrustRootNeededError()
+    specview.show_doubts(report)
     drafted = specdraft.build(spec_file, root)
     specview.confirm(drafted, report.facts, how, key=key, root=root.document)
-    envelope = drafted.sign(key)
+    envelope = drafted.sign(key, root.document)
     target = out or spec_file.with_name(spec_file.name + ".signed.json")
     target.write_bytes(envelope.to_bytes())
     if as_json:
@@ -187,6 +185,7 @@ def _granted(login: str | None, project: str | None) -> Beginning | None:
 
     session = options.login(login)
     if session is None:
+        click.echo("You are not logged in: names to fill in were written.", err=True)
         return None
     try:
         return projectview.to_begin_with(session, project)
@@ -195,19 +194,30 @@ def _granted(login: str | None, project: str | None) -> Beginning | None:
         return None
 
 
-def _by_login(spec_file: Path, login: str | None) -> SpecReport:
-    """Checked by what the broker shows; by its form only, and said so, where there is no login that works."""
-    from hdrs_hpc.client import projectview, speccheck
+def _checked(spec_file: Path, login: str | None) -> tuple[SpecReport, VerifiedRoot | None]:
+    """Checked by the nearest hdrs-hpc.toml, else by what the broker shows, and the trust root of either.
+
+    By its form only, and said so, where there is no login that works.
+    """
+    from hdrs_hpc.client import context, projectview, speccheck
     from hdrs_hpc.client.session import NotLoggedInError
 
+    found = context.find(spec_file)
+    if found is not None:
+        at_hand = context.load(found)
+        return speccheck.check(spec_file, at_hand), at_hand.root
     session = options.login(login)
-    if session is not None:
-        try:
-            return speccheck.check(
-                spec_file,
-                None,
-                lambda spec: projectview.context(session, spec.project, spec.resources.cluster),
-            )
-        except (NotLoggedInError, SiteError) as error:
-            click.echo(f"The broker was not asked: {error.message}", err=True)
-    return speccheck.check(spec_file, None)
+    if session is None:
+        return speccheck.check(spec_file, None), None
+    root = None
+    try:
+        root = session.root
+        report = speccheck.check(
+            spec_file,
+            None,
+            lambda spec: projectview.context(session, spec.project, spec.resources.cluster),
+        )
+    except (NotLoggedInError, SiteError) as error:
+        click.echo(f"The broker was not asked: {error.message}", err=True)
+        return speccheck.check(spec_file, None), root
+    return report, session.root

@@ -40,6 +40,14 @@ def show_report(report: SpecReport, *, error: bool = False) -> None:
         click.echo(line, err=error)
 
 
+def show_doubts(report: SpecReport) -> None:
+    """What of a good spec may still be a fault: told on standard error before it is signed."""
+    for item in report.warnings:
+        click.echo(f"! {item.where}: {item.message}", err=True)
+    for text in report.untold:
+        click.echo(f"not applied here, the broker will: {text}", err=True)
+
+
 def confirm(
     drafted: DraftedSpec,
     project: Facts | None,

@@ -76,15 +76,12 @@ def _sign(
     if not report.ok:
         specview.show_report(report, error=True)
         ctx.exit(report.exit_code)
-    for item in report.warnings:
-        click.echo(f"! {item.where}: {item.message}", err=True)
-    for text in report.untold:
-        click.echo(f"not applied here, the broker will: {text}", err=True)
+    specview.show_doubts(report)
     drafted = specdraft.build(spec_file, session.root)
     specview.confirm(
         drafted, report.facts, how, key=key, root=session.root.document, question="Sign and send this?"
     )
-    envelope = drafted.sign(key)
+    envelope = drafted.sign(key, session.root.document)
     workload = drafted.spec.workload
     if drafted.bundle is None or workload.bundle is None:
         return envelope, None

@@ -160,7 +160,7 @@ def sign(file: Path, succeeds: Path | None, how: options.Signing, out: Path | No
     from hdrs_hpc.client.pages import trust_root as pages
     from hdrs_hpc.documents import kinds
 
-    _, envelope_root = signatures.read(file, kinds.TRUST_ROOT)
+    made, envelope_root = signatures.read(file, kinds.TRUST_ROOT)
     before = _before(envelope_root, succeeds)
 
     def further(signed: Envelope) -> tuple[Count, ...]:
@@ -177,7 +177,9 @@ def sign(file: Path, succeeds: Path | None, how: options.Signing, out: Path | No
         further=further,
         then="hdrs-hpc trust submit"
         if envelope_root.supersedes
-        else "on the broker's machine, hdrs-hpc broker trust",
+        else f"on the broker's machine, hdrs-hpc broker trust --root-digest {made.digest}",
+        # Without the root before, nobody can tell whose signature adds to nothing.
+        must_add=before is not None or envelope_root.supersedes is None,
     )
 
 

@@ -52,6 +52,8 @@ outputs:
   reviewers: 2{checkers}
 {outputs}
 """
+AS_USUAL = ("legal-basis", "use", "valid", "max-failed", "own-code", "time", "gpu-hours", "reviewers")
+"""What a first version says as most grants do, though a person must decide it."""
 _TIME_S = 4 * 3600
 
 

@@ -122,14 +122,14 @@ def add(envelope: Envelope, kind: DocumentKind[Any], key: Path, root: TrustRoot 
         raise AlreadySignedError(mine.person or mine.fingerprint)
     # A trust root is signed by people of several roles, and one signature too many does it no harm.
     if root is not None and not mine.counts and not one_key:
-        raise _refusal(mine, kind, root)
+        raise refusal(mine, kind, root)
     if root is not None and mine.person is not None and kind.name == "dataset-registration":
         registration = DatasetRegistration.from_payload(envelope.payload)
         owners.require_own(root, (mine.person,), registration.owner, registration.name)
     return new
 
 
-def _refusal(mine: Signer, kind: DocumentKind[Any], root: TrustRoot) -> HdrsError:
+def refusal(mine: Signer, kind: DocumentKind[Any], root: TrustRoot) -> HdrsError:
     """Why a signature counts for nothing under ``root``, in the words of the broker."""
     if mine.person is None:
         return SignerUnknownError(f"the key {mine.fingerprint} is not in the trust root")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.catalogue.workloads import builtin
 from hdrs_hpc.client import bundlecheck, specdraft
 from hdrs_hpc.client.context import SpecContext
-from hdrs_hpc.core import strict_yaml
+from hdrs_hpc.core import strict_yaml, vocabularies
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
+from hdrs_hpc.documents import unfilled
 from hdrs_hpc.documents.models.job_spec import JobSpecDraft
+from hdrs_hpc.documents.unfilled import DraftUnfilledError
 from hdrs_hpc.forms.document import Finding, InvalidDocumentError, path_text
 from hdrs_hpc.policy import job as job_policy
 from hdrs_hpc.policy import not_built
@@ -24,6 +28,12 @@ from hdrs_hpc.protocol import bundle as bundles
 _LINE = re.compile(r"line ([0-9]+)")
 # A spec that is only checked is never sent, so its nonce may be anybody's.
 _UNSENT_NONCE = "0" * 26
+
+
+class BuiltinWritesOtherError(BadDocumentError):
+    code = "builtin-writes-other"
+    meaning = "The spec declares other outputs or columns than its built-in workload writes, so nothing would leave."
+    remedy = "Declare what it writes; `hdrs-hpc spec new` shows all of it."
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,8 @@ class SpecReport:
         """0, or that of the kind of error: a bad document before a refusal."""
         if self.ok:
             return 0
+        if {item.code for item in self.findings} & {DraftUnfilledError.code, BuiltinWritesOtherError.code}:
+            return BadDocumentError.exit_code
         named = {ProjectUnknownError.code, NotBuiltError.code}
         refused = self.decision is not None or self.findings[0].code in named
         return NotAllowedError.exit_code if refused else BadDocumentError.exit_code
@@ -110,12 +122,14 @@ def check(
         return SpecReport(path, (_unreadable(error),), None, place)
     try:
         faults, warnings = _of_code(written)
+        warnings = (*warnings, *_units(written), *_modalities(written))
         if faults:
             return SpecReport(path, faults, None, place, warnings=warnings)
-        if context is None and ask is not None:
+        faults = (*_unfilled(written), *_unlike_builtin(written))
+        if context is None and ask is not None and "project" not in {item.where for item in faults}:
             context = ask(written.draft)
         if context is None:
-            return SpecReport(path, _not_built(written), None, None, warnings=warnings)
+            return SpecReport(path, (*faults, *_not_built(written)), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
         missing = isinstance(error, specdraft.InputFileMissingError)
@@ -130,9 +144,75 @@ def check(
     broken = tuple(
         LocatedFinding(rule.code or "", rule.where, _line_of(rule.where, by_text), rule.message, rule.remedy)
         for rule in decision.broken
+        if rule.where not in {item.where for item in faults}
     )
     broker = context.root.document.audience if place is None else None
-    return SpecReport(path, broken, decision, place, broker, untold, warnings, context.facts)
+    return SpecReport(path, (*faults, *broken), decision, place, broker, untold, warnings, context.facts)
+
+
+def _unfilled(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What still says what a new draft says: nobody can sign it."""
+    by_text = {path_text(step): line for step, line in written.lines.items()}
+    return tuple(
+        LocatedFinding(
+            DraftUnfilledError.code,
+            where,
+            _line_of(where, by_text),
+            "it still says what a new draft says",
+            DraftUnfilledError.remedy,
+        )
+        for where in dict.fromkeys(unfilled.places(written.value))
+    )
+
+
+def _unlike_builtin(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
+    """What a built-in workload writes otherwise than the spec declares."""
+    declared = {name: item.get("columns", ()) for name, item in written.value["outputs"].items()}
+    return tuple(
+        _locate(
+            Finding(BuiltinWritesOtherError.code, place, sentence, BuiltinWritesOtherError.remedy),
+            written.lines,
+        )
+        for place, sentence in builtin.unlike(written.value["workload"].get("builtin"), declared)
+    )
+
+
+_SINGULAR = {
+    "patient": "patients",
+    "person": "people",
+    "subject": "subjects",
+    "participant": "participants",
+    "individual": "individuals",
+    "donor": "donors",
+}
+
+
+def _units(written: specdraft.WrittenSpec) -> Iterator[LocatedFinding]:
+    """Counts of people that would be taken for counts of things."""
+    for name, item in written.value["outputs"].items():
+        columns = item.get("columns", {})
+        for column, declared in columns.items():
+            meant = _SINGULAR.get(str(declared.get("count", "")).casefold().strip())
+            if meant is not None:
+                place = ("outputs", name, "columns", column)
+                message = f"{declared['count']!r} is no unit of people; write {meant}"
+                remedy = "Else it is taken for a count of things"
+                yield _locate(Finding("count-of-things", place, message, remedy), written.lines)
+
+
+def _modalities(written: specdraft.WrittenSpec) -> Iterator[LocatedFinding]:
+    """Modalities to select by that DICOM does not have, so that they select nothing."""
+    for name, item in written.value["data"].items():
+        chosen = (item.get("select") or {}).get("Modality", [])
+        for value in chosen if isinstance(chosen, list) else [chosen]:
+            if value not in vocabularies.MODALITIES:
+                near = get_close_matches(str(value), vocabularies.MODALITIES, 1)
+                message = f"{value!r} is no modality of DICOM" + (
+                    f"; did you mean {near[0]}?" if near else ""
+                )
+                place = ("data", name, "select", "Modality")
+                remedy = "Nothing may be selected by it"
+                yield _locate(Finding("modality-unknown", place, message, remedy), written.lines)
 
 
 def _not_built(written: specdraft.WrittenSpec) -> tuple[LocatedFinding, ...]:
@@ -188,6 +268,7 @@ def _line_of(where: str, by_text: dict[str, int]) -> int | None:
 
 def _unreadable(error: BadDocumentError) -> LocatedFinding:
     found = _LINE.match(error.where or "")
-    return LocatedFinding(
-        error.code, error.where or "", int(found[1]) if found else None, error.message, error.remedy
-    )
+    if found is None:
+        return LocatedFinding(error.code, error.where or "", None, error.message, error.remedy)
+    rest = (error.where or "")[found.end() :].lstrip(", ")  # the line is told by itself
+    return LocatedFinding(error.code, rest, int(found[1]), error.message, error.remedy)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.client import signatures
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.documents import kinds, signing, unfilled
+from hdrs_hpc.documents import kinds, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
+from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.documents.trust import VerifiedRoot
 from hdrs_hpc.protocol import bundle as bundles
 
@@ -50,10 +52,13 @@ class DraftedSpec:
     spec: JobSpec
     bundle: bytes | None
 
-    def sign(self, key_path: Path) -> Envelope:
-        """The envelope, signed with a person's key; asks for passphrase or touch on the terminal."""
+    def sign(self, key_path: Path, root: TrustRoot) -> Envelope:
+        """The envelope, signed with a person's key; asks for passphrase or touch on the terminal.
+
+        Raises what the broker would raise of a signature that counts for nothing under ``root``.
+        """
         kind = kinds.JOB_SPEC
-        return Envelope(kind.payload_type, self.payload, (signing.sign(kind, self.payload, key_path),))
+        return signatures.add(Envelope(kind.payload_type, self.payload), kind, key_path, root)
 
 
 def read(path: Path) -> tuple[Any, dict[strict_yaml.Path, int]]:

@@ -54,7 +54,7 @@ def render(
         f"{_workload(kind)}"
         f"{_resources(grant, capacity)}"
         "outputs:                          # what is not declared is never collected\n"
-        f"{_outputs(grant, real)}"
+        f"{_outputs(grant, real, kind.example.writes if kind else None)}"
     )
 
 
@@ -99,11 +99,16 @@ def _resources(grant: Grant | None, capacity: Capacity | None) -> str:
     )
 
 
-def _outputs(grant: Grant | None, real: bool) -> str:
-    """The outputs of the classes that may leave; what shows another output needs that one's class as well."""
+def _outputs(grant: Grant | None, real: bool, writes: tuple[str, ...] | None) -> str:
+    """The outputs of the classes that may leave; what shows another output needs that one's class as well.
+
+    ``writes``: how the files end that the example's code writes, where it is no built-in workload.
+    """
     rows = [row for row in outputs.BUILT if not (real and "real" in row.refused_sensitivities)]
     if grant is not None:
         rows = [row for row in rows if grant.outputs.rule(row.name) is not None]
+    if writes is not None:
+        rows = [row for row in rows if set(row.declaration.ENDS_IN) & set(writes)] or rows
     names = {row.name for row in rows}
     return "".join(
         f"  {line}\n" for row in rows if row.needs is None or row.needs in names for line in row.spec_example

@@ -61,6 +61,8 @@ class Need:
         text += f" ({', '.join(self.signed)})" if self.signed else ""
         if self.met:
             return text
+        if len(self.missing) == 1 and self.needed - len(self.signed) == 1:
+            return f"{text}; still missing: {self.missing[0]}"
         return f"{text}; still missing: {self.needed - len(self.signed)} of {', '.join(self.missing) or 'nobody'}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from hdrs_hpc.core import strict_json
@@ -138,7 +139,11 @@ class Document(Part):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise InvalidDocumentError(tuple(_translate(item) for item in error.errors())) from None
+            faults = error.errors()
+            meant = {item["loc"]: _meant(cls, value, item, faults) for item in faults}
+            raise InvalidDocumentError(
+                tuple(_translate(item, meant[item["loc"]]) for item in faults)
+            ) from None
 
     @classmethod
     def _other_schema(cls, named: Any) -> str:
@@ -200,17 +205,6 @@ _BY_PYDANTIC_TYPE: dict[str, type[BadDocumentError]] = {
 }
 
 
-def _field_names() -> list[str]:
-    """Every field name of every format, to tell a person the one that was meant."""
-    found: set[str] = set()
-    stack: list[type[BaseModel]] = [Part]
-    while stack:
-        model = stack.pop()
-        found.update(field.alias or name for name, field in model.model_fields.items())
-        stack.extend(model.__subclasses__())
-    return sorted(found)
-
-
 def class_step(name: str) -> str:
     """How pydantic's paths call the choice of a class among several models; findings leave it out."""
     return f"[class {name}]"
@@ -220,10 +214,62 @@ def _is_class_step(step: str | int) -> bool:
     return isinstance(step, str) and step.startswith("[class ") and step.endswith("]")
 
 
-def _translate(error: ErrorDetails) -> Finding:
-    """A pydantic error as a finding.  The path drops pydantic's own steps such as ``[key]``."""
+def _plain(loc: Path) -> Path:
+    """Without pydantic's own steps such as ``[key]``."""
+    return tuple(step for step in loc if step != "[key]" and not _is_class_step(step))
+
+
+def _models(annotation: Any, tag: str | None = None) -> Iterator[tuple[type[BaseModel], str | None]]:
+    """The models that a field may hold, also in lists and by name, each with what chooses it among several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, tag
+        return
+    arguments = get_args(annotation)
+    own = next((item.tag for item in arguments if isinstance(item, Tag)), tag)
+    for item in arguments:
+        yield from _models(item, own)
+
+
+def _fields_at(model: type[BaseModel], loc: Path) -> set[str]:
+    """Every field that a document of ``model`` may have beside the one at ``loc``."""
+    found: list[tuple[type[BaseModel], str | None]] = [(model, None)]
+    for step in loc[:-1]:
+        if _is_class_step(step):
+            found = [item for item in found if item[1] == step] or found
+            continue
+        inner = [
+            below
+            for each, _ in found
+            for name, field in each.model_fields.items()
+            if (field.alias or name) == step
+            for below in _models(field.annotation)
+        ]
+        found = inner or found  # a place in a list, or a name that the document gives
+    return {field.alias or name for each, _ in found for name, field in each.model_fields.items()}
+
+
+def _meant(model: type[BaseModel], value: Any, error: ErrorDetails, all_of: list[ErrorDetails]) -> str | None:
+    """The field that is most likely meant by one that the format does not know: best one that is missing."""
+    if error["type"] != "extra_forbidden":
+        return None
+    loc = error["loc"]
+    step: Any
+    for step in _plain(loc)[:-1]:
+        value = value[step] if isinstance(value, list) or (isinstance(value, dict) and step in value) else {}
+    missing = [
+        item["loc"][-1] for item in all_of if item["type"] == "missing" and item["loc"][:-1] == loc[:-1]
+    ]
+    for names in (missing, _fields_at(model, loc) - value.keys()):
+        close = get_close_matches(str(loc[-1]), [str(name) for name in names], 1, 0.6)
+        if close:
+            return close[0]
+    return None
+
+
+def _translate(error: ErrorDetails, meant: str | None) -> Finding:
+    """A pydantic error as a finding.  ``meant``: the field that an unknown one stands for, perhaps."""
     kind, message = error["type"], error["msg"]
-    path = tuple(step for step in error["loc"] if step != "[key]" and not _is_class_step(step))
+    path = _plain(error["loc"])
     field = error.get("ctx", {}).get("field")
     if field:  # a rule on a part as a whole that says which of its fields is wrong
         path = (*path, field)
@@ -232,12 +278,13 @@ def _translate(error: ErrorDetails) -> Finding:
         name = str(path[-1]) if path else "?"
         if cls is MissingFieldError:
             return finding(cls, path, f"{name!r} is missing")
-        close = get_close_matches(name, _field_names(), 1, 0.75)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {meant!r}?" if meant else ""
         return finding(cls, path, f"the format has no field {name[:60]!r} here{hint}")
     own = all_errors().get(kind)
     if own is not None and issubclass(own, BadDocumentError):
         return finding(own, path, message)
+    if kind == "tuple_type":
+        return finding(WrongTypeError, path, "a list is due, such as [a, b]")
     if kind.endswith(("_type", "_parsing")) or kind in ("model_attributes_type", "is_instance_of"):
         return finding(WrongTypeError, path, message)
     return finding(BadValueError, path, message)

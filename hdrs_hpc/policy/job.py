@@ -140,7 +140,8 @@ def _resources_there(spec: JobSpec, facts: Facts) -> Breaches:
     if asked.gres and not any(kind.gives(asked.gres) for kind in has.kinds):
         there = ", ".join(has.gres)
         message = f"{asked.gres} where the nodes of {name} have {there or 'no GPU'}"
-        remedy = f"Ask for at most one of {there}." if there else "Leave `gres` out: nothing would be there."
+        most = " or ".join(f"{gres.rpartition(':')[2]}: {gres}" for gres in has.gres)
+        remedy = f"Ask for at most {most}." if there else "Leave `gres` out: nothing would be there."
         found.append(Broken(r.GpusNotThereError, message, "resources.gres", remedy))
     if asked.cpus_per_task > has.most_cpus:
         message = f"{asked.cpus_per_task} where a node of {name} has at most {has.most_cpus}"

@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.workloads import cohort_tables, pixels
 from hdrs_hpc.workloads.cohort_tables import SpacingBin
 from hdrs_hpc.workloads.context import Context
 from hdrs_hpc.workloads.pixels import Moments, Stain
 from imaging.reading import StagedCopy
 
+TABLES = next(row.tables for row in BUILT_IN.values() if row.entry == f"{__name__}:run")
 DEFAULT_MIN_COUNT = 10
 DEFAULT_ROUND = 5
 
@@ -58,12 +60,12 @@ def run(context: Context) -> None:
         context.output("summary").write_text(json.dumps(made, indent=1), "utf-8")
     if "cohort" in declared:
         table = cohort_tables.cohort(index)
-        _write_csv(context.output("cohort"), cohort_tables.COHORT_COLUMNS, table)
+        _write_csv(context.output("cohort"), TABLES["cohort"], table)
     if "spacing" in declared or "spacing-bins" in declared:
         bins = cohort_tables.spacing_bins(index, min_count)
         _write_csv(
             context.output("spacing-bins"),
-            cohort_tables.SPACING_COLUMNS,
+            TABLES["spacing-bins"],
             [(each.group, each.label, each.n_patients, each.n_series) for each in bins],
         )
         if "spacing" in declared:

@@ -8,8 +8,6 @@ from typing import Any
 
 from hdrs_hpc.core import vocabularies
 
-COHORT_COLUMNS = ("modality", "body_part", "n_patients", "n_series")
-SPACING_COLUMNS = ("group", "spacing_mm", "n_patients", "n_series")
 EDGES_MM = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
 """Inner edges of the finest ranges; the last one is open."""
 UNKNOWN = "UNKNOWN"

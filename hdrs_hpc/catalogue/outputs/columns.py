@@ -104,10 +104,18 @@ class KeyValues(Part):
         return self
 
 
+def _listed_or_not(value: Any) -> str:
+    return class_step("mapping" if isinstance(value, dict | KeyValues) else "list")
+
+
 class KeyColumn(Part):
     """Labels a row."""
 
-    key: Annotated[Items[Line], Field(min_length=1, max_length=MAX_VALUES)] | KeyValues
+    key: Annotated[
+        Annotated[Items[Line], Field(min_length=1, max_length=MAX_VALUES), Tag(class_step("list"))]
+        | Annotated[KeyValues, Tag(class_step("mapping"))],
+        Discriminator(_listed_or_not),
+    ]
     also: Annotated[Items[Line], Field(max_length=20)] = ()
     """Further values, such as TOTAL or UNKNOWN."""
 

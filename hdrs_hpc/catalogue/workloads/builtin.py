@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class BuiltIn:
     """With its version: what it computes under one name never changes."""
     entry: str
     """``module:function``, imported in the sandbox."""
+    outputs: tuple[str, ...] = ()
+    """Every output that it can write; others stay unwritten."""
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns that it writes, in their order, by name of the output."""
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
     """By name of the output."""
 
@@ -28,6 +33,11 @@ _ROWS = (
     BuiltIn(
         name="cohort-summary@1",
         entry="hdrs_hpc.workloads.cohort_summary:run",
+        outputs=("cohort", "spacing-bins", "spacing", "summary"),
+        tables={
+            "cohort": ("modality", "body_part", "n_patients", "n_series"),
+            "spacing-bins": ("group", "spacing_mm", "n_patients", "n_series"),
+        },
         numbers={
             "summary": Numbers(
                 counts=("n_patients", "n_series", "n_slides"),
@@ -53,3 +63,39 @@ def numbers(builtin: str | None, output: str) -> Numbers:
     """What the built-in workload writes into ``output``; of the researchers' own code nothing is known."""
     row = BUILT_IN.get(builtin or "")
     return row.numbers.get(output, Numbers()) if row else Numbers()
+
+
+def unlike(
+    builtin: str | None, declared: Mapping[str, Collection[str]]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where a spec declares other outputs or columns than its built-in workload writes, and a sentence for each.
+
+    ``declared``: the columns of each output; none where it has none.
+    """
+    row = BUILT_IN.get(builtin or "")
+    if row is None:
+        return
+    for name, columns in declared.items():
+        place = ("outputs", name)
+        if name not in row.outputs:
+            near = get_close_matches(name, set(row.outputs) - declared.keys(), 1)
+            what = (
+                f"{near[0]}; did you mean it by {name}?"
+                if near
+                else f"{', '.join(row.outputs)}, and no {name}"
+            )
+            yield place, f"{row.name} writes {what}"
+        if name not in row.tables:
+            continue
+        absent = [column for column in row.tables[name] if column not in columns]
+        for column in columns:
+            if column not in row.tables[name]:
+                near = get_close_matches(column, absent, 1)
+                absent = [other for other in absent if other not in near]
+                what = f"{near[0]}; did you mean it by {column}?" if near else f"no {column} into {name}"
+                yield (*place, "columns", column), f"{row.name} writes {what}"
+        for column in absent:
+            yield (
+                (*place, "columns"),
+                f"{row.name} writes {column} into {name}, which declares no such column",
+            )

@@ -62,7 +62,10 @@ def rules(fields: DaskFields, has_bundle: bool) -> Iterator[Fault]:
     if has_bundle == (fields.builtin is not None):
         yield Fault("workload-ambiguous", "give either builtin or bundle")
     elif has_bundle and fields.entry is None:
-        yield Fault("missing-field", "a bundle needs an entry, package.module:function")
+        yield Fault(
+            "missing-field",
+            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
+        )
     elif not has_bundle and fields.entry is not None:
         yield Fault("workload-ambiguous", "a built-in workload has its own entry")
     if fields.entry is not None:
@@ -123,8 +126,7 @@ def run(context):
         "n_series": sum(row["kind"] == "volume" for row in rows),
     }
     for path in map(context.output, context.output_names):
-        if path.suffix == ".json":  # tables are yours to write, with the columns that the spec declares
-            path.write_text(json.dumps(found))
+        path.write_text(json.dumps(found))  # a table of yours is a CSV file with the columns that the spec declares
 ''',
     },
 )

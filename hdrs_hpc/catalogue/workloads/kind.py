@@ -42,6 +42,8 @@ class Example:
     """As written in the spec, in kebab-case; ``kind`` and ``bundle`` are put before them."""
     bundle: Mapping[str, str]
     """File name → text of the code; empty where the example is a built-in workload."""
+    writes: tuple[str, ...] = (".json",)
+    """How the files end that the code writes; no other output is declared beside it."""
 
 
 @dataclass(frozen=True)

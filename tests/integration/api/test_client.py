@@ -426,7 +426,7 @@ def test_a_freeze_is_lifted_by_two_commands_and_one_says_what_is_missing(
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == "lung-fm.unfreeze.signed.json"
     assert told["missing"] == [
-        "1 of 2 custodians have signed (ada)", "1 of 2 custodians of north (ada); still missing: 1 of bob",
+        "1 of 2 custodians have signed (ada)", "1 of 2 custodians of north (ada); still missing: bob",
     ]  # fmt: skip
     assert main.run(["project", "show", "lung-fm", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frozen"] is True

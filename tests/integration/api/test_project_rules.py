@@ -39,6 +39,12 @@ def at_work(opened: Open, person: str = "rae") -> Path:
     return opened.folder / "first.yaml"
 
 
+def begun(file: Path, *words: str) -> None:
+    """A new spec with its purpose filled in."""
+    assert run(spec, "new", file, *words).exit_code == 0
+    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
+
+
 def codes(result: Result) -> list[str]:
     return [item["code"] for item in json.loads(result.stdout)["findings"]]
 
@@ -57,7 +63,7 @@ def closure(opened: Open, action: str) -> None:
 
 def test_a_new_spec_names_the_persons_project_and_data_and_passes_the_check(opened: Open) -> None:
     file = at_work(opened)
-    assert run(spec, "new", file).exit_code == 0
+    begun(file)
     text = file.read_text()
     assert "project: lung-fm" in text and "{dataset: north-chest-ct}" in text
     checked = run(spec, "check", file, "--json")
@@ -69,7 +75,7 @@ def test_a_new_spec_names_the_persons_project_and_data_and_passes_the_check(open
 
 def test_what_the_grant_does_not_give_is_refused_before_it_is_sent(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     file.write_text(file.read_text().replace("nodes: 1 ", "nodes: 9 "))
     result = run(spec, "check", file, "--json")
     assert result.exit_code == 4
@@ -85,7 +91,7 @@ def told(opened: Open, *kinds: NodeKind) -> None:
 def test_what_the_nodes_do_not_have_is_refused_before_it_is_sent_and_shown(opened: Open) -> None:
     file = at_work(opened)
     assert "isambard-ai: not known yet" in run(project, "show", "lung-fm").stdout
-    run(spec, "new", file)
+    begun(file)
     file.write_text(file.read_text().replace("  # gres: gpu:1", "  gres: gpu:1"))
     assert run(spec, "check", file).exit_code == 0, "nothing is refused for what is not known"
     told(opened, NodeKind(2, 8, 16_384))
@@ -99,7 +105,7 @@ def test_what_the_nodes_do_not_have_is_refused_before_it_is_sent_and_shown(opene
 def test_a_new_spec_asks_for_no_more_than_the_nodes_have(opened: Open) -> None:
     file = at_work(opened)
     told(opened, NodeKind(1, 2, 4096))
-    run(spec, "new", file)
+    begun(file)
     text = file.read_text()
     assert "cpus-per-task: 2\n" in text and "mem: 4G\n" in text and "gres" not in text
     assert run(spec, "check", file).exit_code == 0
@@ -114,14 +120,14 @@ def test_new_settings_of_a_cluster_make_what_it_told_unknown(opened: Open) -> No
 
 def test_a_cluster_that_the_broker_does_not_have_is_named_once(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     (opened.office.home.clusters_dir / "isambard-ai.toml").unlink()
     assert codes(run(spec, "check", file, "--json")) == ["cluster-not-granted"]
 
 
 def test_submit_signs_nothing_that_the_rules_refuse(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     file.write_text(file.read_text().replace("{dataset: north-chest-ct}", "{dataset: south-knee-mr}"))
     before = opened.office.events()
     result = run(submit, file, "--yes")
@@ -133,7 +139,7 @@ def test_submit_signs_nothing_that_the_rules_refuse(opened: Open) -> None:
 @pytest.mark.parametrize("action", ["freeze", "close"])
 def test_submit_to_a_project_that_was_stopped_is_refused_before_signing(opened: Open, action: str) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     closure(opened, action)
     before = opened.office.events()
     result = run(submit, file, "--yes")
@@ -146,16 +152,27 @@ def test_a_good_spec_is_signed_and_becomes_a_job(opened: Open) -> None:
     file = at_work(opened)
     run(spec, "new", file)
     draft = run(submit, file, "--yes")
-    assert getattr(draft.exception, "code", "") == "draft-unfilled", "custodians read what it is for"
+    assert draft.exit_code == 3 and "draft-unfilled" in draft.stderr, "custodians read what it is for"
     file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
     result = run(submit, file, "--yes")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() and "about to sign" in result.stderr
 
 
+def test_sign_shows_what_the_broker_shows_of_the_project(opened: Open) -> None:
+    file = at_work(opened)
+    begun(file)
+    result = run(spec, "sign", file, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "not applied here" not in result.stderr and "you sign as   rae" in result.stderr
+    file.write_text(file.read_text().replace("{dataset: north-chest-ct}", "{dataset: south-knee-mr}"))
+    refused = run(spec, "sign", file, "--yes")
+    assert refused.exit_code == 4 and "dataset-not-granted" in refused.stderr
+
+
 def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file, "--own-code")
+    begun(file, "--own-code")
     text = file.read_text()
     begin, end = text.index("workload:"), text.index("resources:")
     file.write_text(text[:begin] + OWN_CODE + text[end:])
@@ -169,7 +186,7 @@ def test_whether_code_was_reviewed_is_said_to_be_unknown_here(opened: Open) -> N
 
 def test_another_persons_project_is_unknown_and_says_no_more(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     file.write_text(file.read_text().replace("project: lung-fm", "project: skin-fm"))
     result = run(spec, "check", file, "--json")
     assert (result.exit_code, codes(result)) == (4, ["project-unknown"])
@@ -180,7 +197,7 @@ def test_another_persons_project_is_unknown_and_says_no_more(opened: Open) -> No
 
 def test_a_new_version_of_the_data_is_seen_on_the_laptop(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     opened.office.accept(
         "dataset-registration", {**REGISTRATION, "version": "sha256:" + "5" * 64}, "ada", "bob"
     )
@@ -190,7 +207,7 @@ def test_a_new_version_of_the_data_is_seen_on_the_laptop(opened: Open) -> None:
 
 def test_a_login_that_ran_out_leaves_the_form_and_says_so(opened: Open) -> None:
     file = at_work(opened)
-    run(spec, "new", file)
+    begun(file)
     (opened.folder / "home/.local/state/hdrs-hpc/rae/login.json").unlink()
     result = run(spec, "check", file, "--json")
     assert result.exit_code == 0

@@ -209,6 +209,7 @@ def test_an_unfilled_draft_is_not_signed_and_each_place_is_named(
 ) -> None:
     draft = tmp_path / "lung-fm.yaml"
     assert main.run(["grant", "draft", str(draft)]) == 0
+    assert "Written as usual, for you to confirm: legal-basis, use, valid" in capsys.readouterr().out
     code, said = sign(draft, tmp_path, capsys)
     assert code == 3 and "draft-unfilled" in said
     for place in ("title", "approval.body", "people.lead", "lay-summary", "contact", "data.your-dataset"):

@@ -16,7 +16,7 @@ from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.client import context, speccheck, specdraft, spectemplate
 from hdrs_hpc.core import strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError
-from hdrs_hpc.documents import kinds, trust
+from hdrs_hpc.documents import kinds, trust, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
@@ -86,6 +86,65 @@ def test_a_good_spec_gets_the_whole_verdict(home):
     report = _check(home)
     assert report.ok and report.exit_code == 0
     assert report.decision is not None and report.decision.allowed
+
+
+def test_what_a_new_draft_says_is_told_before_anybody_signs(home):
+    text = SPEC.replace("Check spacing before pretraining", unfilled.PURPOSE)
+    text = text.replace("north-chest-ct", unfilled.DATASET)
+    report = _check(home, text)
+    assert [(item.line, item.code, item.where) for item in report.findings] == [
+        (4, "draft-unfilled", "purpose"),
+        (6, "draft-unfilled", "data.ct.dataset"),
+    ], "and no word of what the rules say of a name that is none"
+    assert report.exit_code == 3 and report.decision is not None
+
+
+COHORT = "{%s: {key: [CT]}, %s: {key: [CHEST]}, n_patients: {count: patients}, n_series: {count: series of images}}"
+
+
+@pytest.mark.parametrize(
+    ("columns", "output", "where", "message"),
+    [
+        (("modality", "bodypart"), "cohort", "outputs.cohort.columns.bodypart",
+         "cohort-summary@1 writes body_part; did you mean it by bodypart?"),
+        (("modality", "x"), "cohort", "outputs.cohort.columns.x", "cohort-summary@1 writes no x into cohort"),
+        (("modality", "body_part"), "cohorts", "outputs.cohorts",
+         "cohort-summary@1 writes cohort; did you mean it by cohorts?"),
+    ],
+)  # fmt: skip
+def test_what_a_built_in_workload_does_not_write_is_told(home, columns, output, where, message):
+    text = SPEC.replace("bundle: ./code\n  entry: cohort.main:run", "builtin: cohort-summary@1")
+    text = text.replace("{site: {key: [a]}, n: {count: patients}}", COHORT % columns)
+    report = _check(home, text.replace("  cohort: {", f"  {output}: {{"))
+    assert report.exit_code == 3
+    first = report.findings[0]
+    assert (first.code, first.where, first.line, first.message) == (
+        "builtin-writes-other",
+        where,
+        12,
+        message,
+    )
+
+
+def test_a_column_that_a_built_in_workload_writes_and_nobody_declares_is_told(home):
+    text = SPEC.replace("bundle: ./code\n  entry: cohort.main:run", "builtin: cohort-summary@1")
+    declared = COHORT.replace("%s: {key: [CHEST]}, ", "") % "modality"
+    report = _check(home, text.replace("{site: {key: [a]}, n: {count: patients}}", declared))
+    assert [(item.where, item.message) for item in report.findings] == [
+        (
+            "outputs.cohort.columns",
+            "cohort-summary@1 writes body_part into cohort, which declares no such column",
+        )
+    ]
+
+
+def test_a_broker_is_not_asked_about_a_project_without_a_name(home):
+    path = home / "work/spec.yaml"
+    path.write_text(SPEC.replace("lung-fm", unfilled.PROJECT))
+    report = speccheck.check(path, None, lambda _: pytest.fail("asked"))
+    assert [(item.line, item.code, item.where) for item in report.findings] == [
+        (2, "draft-unfilled", "project")
+    ]
 
 
 def test_faults_of_form_are_all_told_with_their_lines(home):
@@ -258,21 +317,30 @@ def test_a_signed_draft_is_believed_as_its_signers(home, party, tmp_path):
     value = party.root_value()
     value["people"]["rae"]["keys"] = [(tmp_path / "key.pub").read_text().strip()]
     root = trust.load_root(party.sign("trust-root", value, "ada", "bob").to_bytes(), None)
-    envelope = specdraft.build(home / "work/spec.yaml", root).sign(key)
+    envelope = specdraft.build(home / "work/spec.yaml", root).sign(key, root.document)
     found = trust.verify(Envelope.parse(envelope.to_bytes()), kinds.JOB_SPEC, root)
     assert found.people == ("rae",)
 
 
 @pytest.mark.parametrize("kind", [None, *workloads.built()])
-def test_a_new_spec_passes_the_check_as_it_was_written(home, kind):
+def test_a_new_spec_passes_the_check_once_its_purpose_is_said(home, kind):
     grant = Grant.from_value({**GRANT, "outputs": {**GRANT["outputs"], "metrics": {}}})
     chosen = workloads.KINDS[kind] if kind else None
-    text = spectemplate.render("first", grant=grant, kind=chosen)
+    text = spectemplate.render("first", grant=grant, kind=chosen).replace(
+        unfilled.PURPOSE, "See what is there"
+    )
     if chosen is not None:
         shutil.rmtree(home / "work/code", ignore_errors=True)
         assert spectemplate.write_code(chosen, home / "work")
     report = speccheck.check(_file(home, text), None)
     assert report.ok, report.findings
+
+
+def test_a_new_spec_for_own_code_declares_what_its_example_writes(home):
+    kind = workloads.KINDS[workloads.built()[0]]
+    text = spectemplate.render("first", grant=None, kind=kind)
+    declared = strict_yaml.load(text.encode())[0]["outputs"]
+    assert {Path(item["path"]).suffix for item in declared.values()} == set(kind.example.writes) == {".json"}
 
 
 def _file(home, text: str) -> Path:
@@ -323,6 +391,26 @@ def test_faults_of_the_code_are_told_with_their_own_file_and_line(home):
     code.write_text("import torch\n\n\ndef run(context):\n    context.output('cohort')\n")
     report = _check(home)
     assert report.ok and report.decision is not None and len(report.warnings) == 1
+
+
+def test_a_person_in_the_singular_is_told_to_be_no_unit(home):
+    report = _check(home, SPEC.replace("count: patients", "count: patient"))
+    assert report.ok
+    assert [(item.code, item.where, item.message) for item in report.warnings] == [
+        ("count-of-things", "outputs.cohort.columns.n", "'patient' is no unit of people; write patients")
+    ]
+
+
+def test_a_modality_that_dicom_does_not_have_is_told(home):
+    report = _check(home, SPEC.replace("north-chest-ct}", "north-chest-ct, select: {Modality: [CTT]}}"))
+    assert [(item.code, item.line, item.message) for item in report.warnings] == [
+        ("modality-unknown", 6, "'CTT' is no modality of DICOM; did you mean CT?")
+    ]
+
+
+def test_the_line_of_a_tab_is_told_once(home):
+    (found,) = _check(home, "a:\n\tb: 1\n").findings
+    assert (found.code, found.line) == ("yaml-tab", 2) and "line" not in found.where
 
 
 def test_every_finding_of_code_is_explained():

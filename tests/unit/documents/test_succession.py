@@ -347,7 +347,7 @@ def test_the_progress_names_those_who_are_missing(party, old):
     told = succession.progress(old, envelope, trust.TrustRoot.from_value(value))
     sentences = [need.sentence() for need in told.needs]
     assert not told.recovery and not told.complete
-    assert "1 of 2 custodians of north, whom it concerns (ada); still missing: 1 of bob" in sentences
+    assert "1 of 2 custodians of north, whom it concerns (ada); still missing: bob" in sentences
     begun = succession.progress(
         old, party.sign("trust-root", value, "ada", "gil"), trust.TrustRoot.from_value(value)
     )

@@ -332,7 +332,7 @@ GPU_AND_BIG = Capacity((NodeKind(4, 64, 131_072, ("gpu:a100:2",)), NodeKind(2, 1
 @pytest.mark.parametrize(
     ("changes", "code", "where", "words"),
     [
-        ({"gres": "gpu:4"}, "gpus-not-there", "resources.gres", "gpu:a100:2"),
+        ({"gres": "gpu:4"}, "gpus-not-there", "resources.gres", "Ask for at most 2: gpu:a100:2."),
         ({"gres": "gpu:h100:1"}, "gpus-not-there", "resources.gres", "gpu:a100:2"),
         ({"cpus-per-task": 129}, "cpus-not-there", "resources.cpus-per-task", "128"),
         ({"mem": "1T"}, "memory-not-there", "resources.mem", "512G"),
