@@ -154,8 +154,9 @@ def test_memory_that_the_agent_shares_with_its_workload_is_counted_once() -> Non
             child.kill()
             child.wait()
             os.close(fd)
-    assert 96 <= alone - before < 96 + 16
-    assert 96 <= passed - before < 96 + 40
+    # Told in whole MiB, and this process may give a little of its other memory back meanwhile.
+    assert 96 - 3 <= alone - before < 96 + 16
+    assert 96 - 3 <= passed - before < 96 + 40
 
 
 def test_a_workload_with_all_its_threads_is_crowded() -> None:
