@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from hdrs_hpc.core import clock, ids, wire
-from hdrs_hpc.protocol import handover, layout
+from hdrs_hpc.protocol import batch, handover, layout
 from hdrs_hpc.protocol.handover import Hello, LaunchOrder, NodeAnswer, Request
 
 from .conftest import Site, Work
@@ -202,7 +202,18 @@ def test_another_account_reaches_neither_socket_nor_runtime(waiting: Site) -> No
     assert b"Permission denied" in done.stderr
 
 
-def test_a_runtime_that_is_not_the_pinned_one_is_not_run(make_site: Callable[..., Site]) -> None:
+@pytest.mark.parametrize("node", ["with-openssl", "without-openssl"])
+def test_a_runtime_that_is_not_the_pinned_one_is_not_run(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, node: str
+) -> None:
+    if node == "without-openssl":
+        rendered = batch.render
+        monkeypatch.setattr(
+            batch, "render", lambda plan: rendered(plan).replace(b"/usr/bin/openssl", b"/not/there")
+        )
+    pinned = make_site()
+    pinned.submit()
+    assert pinned.hello().runtime == pinned.runtime.digest, "the pinned one is run"
     site = make_site()
     path = Path(layout.join(str(site.scratch), layout.runtime_parts(site.runtime.digest)))
     changed = path.with_suffix(".new")
