@@ -54,15 +54,23 @@ def spec() -> None:
     type=click.Choice(workloads.built()),
     help="For a bundle of your own, of this kind of workload.",
 )
+@click.option("--purpose", help="A sentence on what the run is for; custodians and checkers read it.")
 @click.option("--project", help="The project, where neither hdrs-hpc.toml nor your login tells it.")
 @_LOGIN
-def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, login: str | None) -> None:
+def new(
+    spec_file: Path,
+    own_code: bool,
+    kind: str | None,
+    purpose: str | None,
+    project: str | None,
+    login: str | None,
+) -> None:
     """Write a whole spec to begin with, with the data and limits of your project.
 
     They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.  The code of an
     example is written to code/ beside the spec, unless that is there.
 
-    Example: hdrs-hpc spec new spacing.yaml --own-code
+    Example: hdrs-hpc spec new spacing.yaml --own-code --purpose "Look at slice spacing by scanner"
     """
     from hdrs_hpc.client import context, spectemplate
 
@@ -74,6 +82,7 @@ def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, 
         spectemplate.name_from(spec_file.stem),
         grant=begin.grant if begin else None,
         kind=chosen,
+        purpose=purpose,
         project=project,
         real=begin is not None and begin.real,
         capacity=begin.capacity if begin else None,
@@ -85,7 +94,8 @@ def new(spec_file: Path, own_code: bool, kind: str | None, project: str | None, 
         raise SpecExistsError(f"{spec_file} is there already") from None
     for path in spectemplate.write_code(chosen, spec_file.parent) if chosen else ():
         click.echo(f"Wrote {path}.")
-    click.echo(f"Wrote {spec_file}. Next: hdrs-hpc spec check {spec_file}")
+    first = "" if purpose else "say what it is for under `purpose`, then "
+    click.echo(f"Wrote {spec_file}. Next: {first}hdrs-hpc spec check {spec_file}")
 
 
 @spec.command()

@@ -34,11 +34,13 @@ def render(
     *,
     grant: Grant | None,
     kind: Kind | None = None,
+    purpose: str | None = None,
     project: str | None = None,
     real: bool = False,
     capacity: Capacity | None = None,
 ) -> str:
-    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs.
+    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs once it
+    has a purpose.
 
     ``kind``: whose example to begin with, code of one's own; None: a workload that is built in.
     ``real``: where any of the data are real, of which no output of some classes is made.  ``capacity``: what the
@@ -48,7 +50,7 @@ def render(
         "schema: hdrs-hpc/job-spec/2\n"
         f"project: {grant.project if grant else project or unfilled.PROJECT}\n"
         f"name: {name}\n"
-        f"purpose: {unfilled.PURPOSE}\n"
+        f"purpose: {json.dumps(purpose, ensure_ascii=False) if purpose else unfilled.PURPOSE}\n"
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
         f"{_workload(kind)}"

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from hdrs_hpc.cli.spec import SpecExistsError, TrustRootNeededError, spec
 from hdrs_hpc.client.session import Session, Settings
+from hdrs_hpc.core import strict_yaml
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.trust import load_root
 from hdrs_hpc.documents.unfilled import PURPOSE
@@ -175,6 +176,16 @@ def test_new_without_a_login_says_what_it_leaves(tmp_path):
     result = _run("new", tmp_path / "first.yaml")
     assert result.exit_code == 0 and "You are not logged in" in result.stderr
     assert "your-project" in (tmp_path / "first.yaml").read_text()
+
+
+def test_a_new_spec_with_its_purpose_passes_the_check_as_it_is(folder):
+    file = folder / "first.yaml"
+    purpose = 'Compare "spacing": by scanner # and site, für alle'
+    told = _run("new", file, "--purpose", purpose)
+    assert told.output.endswith(f"Next: hdrs-hpc spec check {file}\n")
+    value, _ = strict_yaml.load(file.read_bytes())
+    assert value["purpose"] == purpose
+    assert _run("check", file).exit_code == 0
 
 
 def test_new_never_overwrites(folder):
