@@ -324,12 +324,13 @@ def test_an_instance_the_archive_stumbles_over_does_not_end_the_scan(orthanc: Or
         f"dimse://ORTHANC@127.0.0.1:{orthanc.dicom_port}?everything=true", dataclasses.replace(LIMITS)
     )
     real = source.open
+    refused = {min(HELD)}
 
     class Stumbling:
         items, local_path, close = source.items, source.local_path, source.close
 
         def open(self, path: str) -> Any:
-            if path == min(HELD):
+            if path in refused:
                 raise SourceRefusedError("as an archive would")
             return real(path)
 
@@ -337,6 +338,7 @@ def test_an_instance_the_archive_stumbles_over_does_not_end_the_scan(orthanc: Or
     table = inventory.scan(Stumbling(), unreadable=codes.append)
     assert codes == ["source-refused"]
     assert table.num_rows == len(HELD)
+    refused |= HELD.keys()
     with pytest.raises(SourceRefusedError):
         inventory.scan(Stumbling())
     source.close()
