@@ -190,6 +190,7 @@ class ProviderContract:
                     os.setsid()
                     if os.fork() == 0: time.sleep(600)
                     os._exit(0)
+                os.wait()  # a child that has ended has started its own
             print(flush=True)
             time.sleep(600)
             """,
