@@ -39,8 +39,8 @@ test: env  ## all tests; parts that need Slurm, sshd, a PACS or bubblewrap are n
 	HDRS_TEST_PATIENCE=$${HDRS_TEST_PATIENCE:-2} $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "not alone" $(TESTS)
 	$(BIN)/pytest -n0 -m alone $(TESTS)
 
-.torch/.ready: requirements-torch.lock $(VENV)/.ready
-	$(UV) pip install --quiet --compile-bytecode --target .torch --python $(BIN)/python --require-hashes -r requirements-torch.lock
+.torch/.ready: deploy/runtimes/torch-x86_64-cuda.lock $(VENV)/.ready
+	$(UV) pip install --quiet --compile-bytecode --target .torch --python $(BIN)/python --require-hashes -r $<
 	@touch $@
 
 faults: env  ## kill and starve it, often: 1,000 starts at four times the load, 300 kills of each kind (an hour)
@@ -72,6 +72,9 @@ docs: env  ## generate the generated pages and schemas
 lock: $(if $(filter uv,$(UV)),,.uv/bin/uv)  ## resolve the dependencies again
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --quiet --python-version 3.13 --python-platform x86_64-unknown-linux-gnu --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --constraint requirements.lock \
+	  deploy/runtimes/torch.in --output-file deploy/runtimes/torch-x86_64-cuda.lock
 
 slurm-up:  ## a throw-away real Slurm on this machine (root; Debian packages)
 	deploy/slurm/up
