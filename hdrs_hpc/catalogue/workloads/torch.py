@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hdrs_hpc.catalogue.flavours import TORCH
 from hdrs_hpc.catalogue.workloads.kind import (
     Entry,
     Example,
@@ -56,4 +57,5 @@ KIND = Kind(
     rules=rules,
     example=EXAMPLE,
     plan=plan,
+    flavour=TORCH,
 )
