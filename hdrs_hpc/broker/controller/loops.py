@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hdrs_hpc.broker.controller.errands import Errands
-from hdrs_hpc.broker.controller.pace import LOOKS_A_MINUTE, Pace
+from hdrs_hpc.broker.controller.pace import AT_A_SITE, Pace
 from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.core import errors
@@ -184,7 +184,7 @@ class ClusterLoops:
             ThreadBell(),
             lambda loop: 0 if self.held else self._tick(loop, name),
             tell_others=self._tell_controller,
-            pace=Pace(settings.tick_s, SHORTEST_PAUSE_OF_SITE_S, LOOKS_A_MINUTE),
+            pace=Pace(settings.tick_s, SHORTEST_PAUSE_OF_SITE_S, AT_A_SITE),
         )
         thread = threading.Thread(target=loop.run, args=(self._stop,), name=f"cluster/{name}", daemon=True)
         thread.start()

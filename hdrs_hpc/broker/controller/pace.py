@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 SHARE = 0.25
 """Of the time since the last change: so long until the next look."""
-LOOKS_A_MINUTE = 30
-"""At one site, however much changes there, after as many in quick succession, and never fewer than two a tick: each
-costs it a ``squeue``."""
-MINUTE_S = 60.0
+AFTER_A_MOVE_S = 0.05
+"""One step makes the next possible."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A token bucket: so many looks in quick succession, and after them one each ``then_s``."""
+
+    at_once: int
+    then_s: float
+
+
+AT_A_SITE = Budget(at_once=90, then_s=2.0)
+"""However much changes there: each look costs it a ``squeue``."""
 
 
 class Pace:
@@ -27,19 +37,26 @@ class Pace:
         self,
         tick_s: float,
         shortest_s: float,
-        looks_a_minute: float = float("inf"),
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tick_s, self._clock = tick_s, clock
-        self._shortest_s = min(shortest_s, tick_s)
-        self._most = max(looks_a_minute, 2 * MINUTE_S / tick_s)
-        self._looks: deque[float] = deque()
-        self._changed = clock()
+        self._tick_s, self._shortest_s, self._budget, self._clock = (
+            tick_s,
+            min(shortest_s, tick_s),
+            budget,
+            clock,
+        )
+        self._left = float(budget.at_once) if budget else 0.0
+        self._looked = self._changed = clock()
+        self._moved = False
 
     def looked(self, *, moved: bool) -> None:
         """A look was taken; ``moved``: and something moved on."""
         now = self._clock()
-        self._looks.append(now)
+        if self._budget is not None:
+            earned = (now - self._looked) / self._budget.then_s
+            self._left = max(0.0, min(self._left + earned, self._budget.at_once) - 1)
+        self._looked, self._moved = now, moved
         if moved:
             self._changed = now
 
@@ -50,9 +67,6 @@ class Pace:
 
     def least_s(self) -> float:
         """Until the next look, whoever rings: many may ring at once."""
-        now = self._clock()
-        while self._looks and now - self._looks[0] >= MINUTE_S:
-            self._looks.popleft()
-        if len(self._looks) < self._most:
-            return self._shortest_s
-        return max(self._shortest_s, MINUTE_S / self._most)
+        if self._budget is not None and self._left < 1:
+            return min(self._budget.then_s, self._tick_s)
+        return min(AFTER_A_MOVE_S, self._shortest_s) if self._moved else self._shortest_s
