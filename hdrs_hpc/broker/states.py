@@ -92,7 +92,10 @@ PROJECT = _table(
 
 LIVES: dict[str, dict[str, State]] = {"job": JOB, "copy": COPY, "project": PROJECT}
 
-OWN_FAILURES = frozenset({"workload-failed", "time-limit", "out-of-memory", "too-many-processes"})
+OWN_FAILURES = frozenset(
+    {"workload-failed", "time-limit", "out-of-memory", "too-many-processes", "no-network"}
+    | {"rank-killed", "rank-exited", "rank-ended-early", "rank-not-joined"}
+)
 """Ends of a job that its own code caused."""
 
 TES: dict[str, str] = {

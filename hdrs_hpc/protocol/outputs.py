@@ -56,6 +56,16 @@ class Ending(StrEnum):
     """It had as many processes and threads as it may have."""
     NOT_STARTED = "not-started"
     """The sandbox or the processes in it did not come up."""
+    NO_NETWORK = "no-network"
+    """An exception left the entry that was about an address which a sandbox does not reach."""
+    RANK_KILLED = "rank-killed"
+    """Of a training: a signal ended one of its processes."""
+    RANK_EXITED = "rank-exited"
+    """One of its processes ended itself, without an exception."""
+    RANK_ENDED_EARLY = "rank-ended-early"
+    """One of its processes came back from the entry, and others waited for it."""
+    RANK_NOT_JOINED = "rank-not-joined"
+    """One of its processes did not come to the rendezvous in time."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class Kind:
     example: Example
     plan: Callable[[Any, Given], Plan]
     """What a node of an attempt runs, from the fields that the researcher signed.  Called in the node agent."""
+    one_node: bool = False
+    """Whether it can't run on several nodes yet; a spec that asks for more is refused by name."""
 
     def read(self, workload: Mapping[str, Any]) -> Any:
         """The kind's own fields, from ``workload`` of a signed job spec; raises BadDocumentError."""
@@ -96,6 +98,22 @@ def check_entry(entry: str) -> Iterable[Fault]:
     """An entry is written ``package.module:function``."""
     if not _ENTRY.fullmatch(entry):
         yield Fault("bad-entry", "an entry is written package.module:function", "entry")
+
+
+def check_code(builtin: str | None, entry: str | None, has_bundle: bool) -> Iterable[Fault]:
+    """Either a workload that we built in, or a bundle with an entry."""
+    if has_bundle == (builtin is not None):
+        yield Fault("workload-ambiguous", "give either builtin or bundle")
+    elif has_bundle and entry is None:
+        yield Fault(
+            "missing-field",
+            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
+            "entry",
+        )
+    elif not has_bundle and entry is not None:
+        yield Fault("workload-ambiguous", "a built-in workload has its own entry")
+    if entry is not None:
+        yield from check_entry(entry)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Iterable[Fault]:

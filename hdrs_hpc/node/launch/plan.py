@@ -7,6 +7,7 @@ form (see :mod:`hdrs_hpc.node.verdict`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from hdrs_hpc.catalogue.workloads.plan import Plan
@@ -40,6 +41,23 @@ class Launch:
     tmp: str
 
 
+class Cause(StrEnum):
+    """Why the workload ended badly, as its own side tells; of several ranks, what befell the first one."""
+
+    EXCEPTION = "exception"
+    """One left the entry."""
+    NO_NETWORK = "no-network"
+    """As well, and it was about an address that a sandbox does not reach."""
+    RANK_KILLED = "rank-killed"
+    """A signal ended a rank."""
+    RANK_EXITED = "rank-exited"
+    """A rank ended its own process, without an exception and without coming back from the entry."""
+    RANK_ENDED_EARLY = "rank-ended-early"
+    """A rank came back from the entry, and others then waited for it."""
+    RANK_NOT_JOINED = "rank-not-joined"
+    """A rank did not come to the rendezvous in time."""
+
+
 @dataclass(frozen=True)
 class CrashReport:
     """Where an exception left the workload.  Type and place only: a message could hold what was computed."""
@@ -48,6 +66,9 @@ class CrashReport:
     file: Annotated[str, Between(1, 200)] | None
     """Relative to the bundle."""
     line: Annotated[int, Between(1, 1_000_000)] | None
+    cause: Cause = Cause.EXCEPTION
+    signal: Annotated[int, Between(1, 64)] | None = None
+    """Of a rank that was killed."""
 
 
 def parse_report(raw: bytes) -> CrashReport:

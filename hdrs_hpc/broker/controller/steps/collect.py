@@ -24,8 +24,13 @@ ENDS = {
     "out-of-time": "time-limit",
     "out-of-memory": "out-of-memory",
     "too-many-processes": "too-many-processes",
+    "no-network": "no-network",
+    "rank-killed": "rank-killed",
+    "rank-exited": "rank-exited",
+    "rank-ended-early": "rank-ended-early",
+    "rank-not-joined": "rank-not-joined",
 }
-"""Reason codes of the ends that the node's agent decided itself; all others are the workload's failure."""
+"""Ends that have a reason code of their own; all others are the workload's failure."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,8 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     whose node died did not "end by signal 15".
     """
     site = site_end(attempt.raw_state or "")
-    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+    killed = ended["ending"] in (Ending.CRASHED, Ending.RANK_KILLED)
+    if killed and ended.get("signal") and site is not None:
         return site, {}
     return ENDS.get(ended["ending"], "workload-failed"), ended
 
