@@ -94,7 +94,8 @@ LIVES: dict[str, dict[str, State]] = {"job": JOB, "copy": COPY, "project": PROJE
 
 OWN_FAILURES = frozenset(
     {"workload-failed", "time-limit", "out-of-memory", "too-many-processes", "no-network"}
-    | {"rank-killed", "rank-exited", "rank-ended-early", "rank-not-joined"}
+    | {"process-killed", "process-exited", "process-ended-early", "process-not-joined"}
+    | {"program-not-run", "materialised-too-large"}
 )
 """Ends of a job that its own code caused."""
 

@@ -81,27 +81,39 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         END,
-        "rank-killed",
+        "process-killed",
         "A process of the training was ended by a signal, and so the others were ended too.",
         "Signal 9 is mostly memory, 11 a library's crash, 6 a collective that nobody answered; try one process less.",
     ),
     (
         END,
-        "rank-exited",
+        "process-exited",
         "A process of the training ended itself, as with os._exit, and so the others were ended too.",
         "Return from the entry, or raise an exception: its type and line are told.",
     ),
     (
         END,
-        "rank-ended-early",
+        "process-ended-early",
         "A process of the training came back from the entry while others waited for it.",
         "Give each process the same number of steps; `job show` tells the line at which one waited.",
     ),
     (
         END,
-        "rank-not-joined",
+        "process-not-joined",
         "A process of the training did not come to the rendezvous within five minutes.",
         "What your modules do when they are imported is part of it; submit again if the node was slow.",
+    ),
+    (
+        END,
+        "program-not-run",
+        "The node does not run the command's program: of another processor, or its interpreter is not there.",
+        "Name an interpreter that nodes have in the line that begins with #!, or build it for their processor.",
+    ),
+    (
+        END,
+        "materialised-too-large",
+        "What a command needs as files is larger than `materialise-size`, or than half of the job's memory.",
+        "Ask for more of both, select fewer data, or read them by `imaging.reading.open_staged`, which copies nothing.",
     ),
     (
         END,

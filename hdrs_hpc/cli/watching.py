@@ -100,10 +100,12 @@ def end(job: dict[str, Any]) -> None:
 
 BEFELL = {
     "no-network": "your code reached for an address, and a job has no network",
-    "rank-killed": "a process of the training was killed",
-    "rank-exited": "a process of the training ended itself",
-    "rank-ended-early": "a process of the training came back from the entry while another waited for it",
-    "rank-not-joined": "a process of the training did not come to the rendezvous in time",
+    "process-killed": "a process of the training was killed",
+    "process-exited": "a process of the training ended itself",
+    "process-ended-early": "a process of the training came back from the entry while another waited for it",
+    "process-not-joined": "a process of the training did not come to the rendezvous in time",
+    "program-not-run": "the node does not run your program: it is for another machine, or its interpreter is not there",
+    "materialised-too-large": "what your program needs as files is larger than `materialise-size` or than memory",
 }
 """Ends that are told by what befell a process."""
 

@@ -51,10 +51,12 @@ SIGNALS = frozenset(
 )
 BEFELL = {
     Cause.NO_NETWORK: Ending.NO_NETWORK,
-    Cause.RANK_KILLED: Ending.RANK_KILLED,
-    Cause.RANK_EXITED: Ending.RANK_EXITED,
-    Cause.RANK_ENDED_EARLY: Ending.RANK_ENDED_EARLY,
-    Cause.RANK_NOT_JOINED: Ending.RANK_NOT_JOINED,
+    Cause.PROCESS_KILLED: Ending.PROCESS_KILLED,
+    Cause.PROCESS_EXITED: Ending.PROCESS_EXITED,
+    Cause.PROCESS_ENDED_EARLY: Ending.PROCESS_ENDED_EARLY,
+    Cause.PROCESS_NOT_JOINED: Ending.PROCESS_NOT_JOINED,
+    Cause.PROGRAM_NOT_RUN: Ending.PROGRAM_NOT_RUN,
+    Cause.MATERIALISED_TOO_LARGE: Ending.MATERIALISED_TOO_LARGE,
 }
 """Ends that are told by what befell a process, not by the exception that it or another then met."""
 _NOTHING = CrashReport(None, None, None)
@@ -71,8 +73,8 @@ def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadE
         number = code - 128
         return WorkloadExit(Ending.CRASHED, None, _known_signal(number), None, None)
     report = _read(report_folder)
-    if report.cause is Cause.RANK_KILLED:
-        return WorkloadExit(Ending.RANK_KILLED, None, _known_signal(report.signal), None, None)
+    if report.cause is Cause.PROCESS_KILLED:
+        return WorkloadExit(Ending.PROCESS_KILLED, None, _known_signal(report.signal), None, None)
     if report == _NOTHING:
         ending = Ending.NOT_STARTED if code == EXIT_ALONE else Ending.CRASHED
         return WorkloadExit(ending, 1, None, None, None)

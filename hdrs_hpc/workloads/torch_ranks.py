@@ -137,10 +137,10 @@ def _ended(code: int, stages: Stages, rank: int) -> CrashReport:
     """How a rank ended without a word of its own."""
     left = any(stage is Stage.CAME_BACK for stage, _ in stages.others(rank))
     if code == -signal.SIGABRT and left:  # NCCL gives up so on a collective that nobody answers
-        return CrashReport(None, None, None, Cause.RANK_ENDED_EARLY)
+        return CrashReport(None, None, None, Cause.PROCESS_ENDED_EARLY)
     if code < 0:
-        return CrashReport(None, None, None, Cause.RANK_KILLED, -code)
-    return CrashReport(None, None, None, Cause.RANK_EXITED)
+        return CrashReport(None, None, None, Cause.PROCESS_KILLED, -code)
+    return CrashReport(None, None, None, Cause.PROCESS_EXITED)
 
 
 def _be(launch: Launch, told: TorchTold, stages: Stages, rank: int) -> None:
@@ -160,7 +160,7 @@ def _run_rank(launch: Launch, told: TorchTold, stages: Stages, rank: int) -> int
         called = entry.load(told.builtin, told.entry, bundle)
         if not _join(told, rank):
             stages.put(rank, Stage.RAISED)
-            write_first(folder, CrashReport(None, None, None, Cause.RANK_NOT_JOINED))
+            write_first(folder, CrashReport(None, None, None, Cause.PROCESS_NOT_JOINED))
             return EXIT_EXCEPTION
         called(TorchContext(launch, told))
     except BaseException as error:  # whatever leaves the workload's code is its crash, SystemExit included
@@ -182,7 +182,7 @@ def _tell(folder: Path, error: BaseException, bundle: Path, stages: Stages, rank
         return  # the process that watches that one tells how it ended
     if collective and any(stage is Stage.CAME_BACK for stage, _ in others):
         made = report(error, bundle)
-        write_first(folder, CrashReport(None, made.file, made.line, Cause.RANK_ENDED_EARLY))
+        write_first(folder, CrashReport(None, made.file, made.line, Cause.PROCESS_ENDED_EARLY))
         return
     write_report(folder, error, bundle)
 

@@ -123,12 +123,12 @@ def main(context):
     [
         ("raise TooFewSlices('P-1 has 9434765919')", ("crashed", "TooFewSlices", 10, None)),
         ("sys.exit('patient P-1')", ("crashed", "SystemExit", 10, None)),
-        ("os.kill(os.getpid(), signal.SIGKILL)", ("rank-killed", None, None, 9)),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", ("rank-killed", None, None, 11)),
-        ("os._exit(0)", ("rank-exited", None, None, None)),
-        ("os._exit(71)", ("rank-exited", None, None, None)),
-        ("return", ("rank-ended-early", None, 11, None)),
-        ("sys.exit(0)", ("rank-ended-early", None, 11, None)),
+        ("os.kill(os.getpid(), signal.SIGKILL)", ("process-killed", None, None, 9)),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", ("process-killed", None, None, 11)),
+        ("os._exit(0)", ("process-exited", None, None, None)),
+        ("os._exit(71)", ("process-exited", None, None, None)),
+        ("return", ("process-ended-early", None, 11, None)),
+        ("sys.exit(0)", ("process-ended-early", None, 11, None)),
     ],
 )
 def test_of_two_ranks_the_first_that_fails_is_told_and_ends_both(
@@ -164,7 +164,7 @@ def test_an_entry_module_that_is_missing_is_told_by_its_type(tmp_path: Path) -> 
 def test_a_rank_that_never_joins_ends_the_attempt(tmp_path: Path) -> None:
     code = "import os, time\nif os.environ['RANK'] == '1':\n    time.sleep(600)\ndef main(context): pass\n"
     done = train(tmp_path, code, told={"join-timeout-s": 6})
-    assert done.ended.ending == "rank-not-joined", done.printed
+    assert done.ended.ending == "process-not-joined", done.printed
 
 
 def test_a_rank_may_end_before_one_that_still_writes(tmp_path: Path) -> None:

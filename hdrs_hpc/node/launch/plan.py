@@ -48,14 +48,18 @@ class Cause(StrEnum):
     """One left the entry."""
     NO_NETWORK = "no-network"
     """As well, and it was about an address that a sandbox does not reach."""
-    RANK_KILLED = "rank-killed"
+    PROCESS_KILLED = "process-killed"
     """A signal ended a rank."""
-    RANK_EXITED = "rank-exited"
+    PROCESS_EXITED = "process-exited"
     """A rank ended its own process, without an exception and without coming back from the entry."""
-    RANK_ENDED_EARLY = "rank-ended-early"
+    PROCESS_ENDED_EARLY = "process-ended-early"
     """A rank came back from the entry, and others then waited for it."""
-    RANK_NOT_JOINED = "rank-not-joined"
+    PROCESS_NOT_JOINED = "process-not-joined"
     """A rank did not come to the rendezvous in time."""
+    PROGRAM_NOT_RUN = "program-not-run"
+    """The kernel does not run the program: not there, of another machine, or no program."""
+    MATERIALISED_TOO_LARGE = "materialised-too-large"
+    """What the program needs as files is larger than the spec says or memory holds."""
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,9 @@ def test_the_workloads_side_reports_the_file_that_could_not_be_read(
     ("cause", "ending"),
     [
         ("no-network", "no-network"),
-        ("rank-exited", "rank-exited"),
-        ("rank-ended-early", "rank-ended-early"),
-        ("rank-not-joined", "rank-not-joined"),
+        ("process-exited", "process-exited"),
+        ("process-ended-early", "process-ended-early"),
+        ("process-not-joined", "process-not-joined"),
     ],
 )
 def test_what_befell_a_process_is_told_with_its_line_and_without_a_type(
@@ -201,8 +201,8 @@ def test_what_befell_a_process_is_told_with_its_line_and_without_a_type(
 def test_a_killed_rank_is_told_by_one_of_seven_signals_and_nothing_else(
     tmp_path: Path, number: int, told: int | None
 ) -> None:
-    ended = judge(1, put(tmp_path, "Mine", "mine.py", 4, Cause.RANK_KILLED, number), BUNDLE)
-    assert (ended.ending, ended.signal) == ("rank-killed", told)
+    ended = judge(1, put(tmp_path, "Mine", "mine.py", 4, Cause.PROCESS_KILLED, number), BUNDLE)
+    assert (ended.ending, ended.signal) == ("process-killed", told)
     assert (ended.exit_code, ended.exception_type, ended.bundle_line) == (None, None, None)
 
 

@@ -25,10 +25,12 @@ ENDS = {
     "out-of-memory": "out-of-memory",
     "too-many-processes": "too-many-processes",
     "no-network": "no-network",
-    "rank-killed": "rank-killed",
-    "rank-exited": "rank-exited",
-    "rank-ended-early": "rank-ended-early",
-    "rank-not-joined": "rank-not-joined",
+    "process-killed": "process-killed",
+    "process-exited": "process-exited",
+    "process-ended-early": "process-ended-early",
+    "process-not-joined": "process-not-joined",
+    "program-not-run": "program-not-run",
+    "materialised-too-large": "materialised-too-large",
 }
 """Ends that have a reason code of their own; all others are the workload's failure."""
 
@@ -161,7 +163,7 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     whose node died did not "end by signal 15".
     """
     site = site_end(attempt.raw_state or "")
-    killed = ended["ending"] in (Ending.CRASHED, Ending.RANK_KILLED)
+    killed = ended["ending"] in (Ending.CRASHED, Ending.PROCESS_KILLED)
     if killed and ended.get("signal") and site is not None:
         return site, {}
     return ENDS.get(ended["ending"], "workload-failed"), ended
