@@ -56,6 +56,20 @@ class Ending(StrEnum):
     """It had as many processes and threads as it may have."""
     NOT_STARTED = "not-started"
     """The sandbox or the processes in it did not come up."""
+    NO_NETWORK = "no-network"
+    """An exception left the entry that was about an address which a sandbox does not reach."""
+    PROCESS_KILLED = "process-killed"
+    """A signal ended one of several processes that work together."""
+    PROCESS_EXITED = "process-exited"
+    """One of its processes ended itself, without an exception."""
+    PROCESS_ENDED_EARLY = "process-ended-early"
+    """One of its processes came back from the entry, and others waited for it."""
+    PROCESS_NOT_JOINED = "process-not-joined"
+    """One of its processes did not come to the rendezvous in time."""
+    PROGRAM_NOT_RUN = "program-not-run"
+    """Of a command: the node does not run its program."""
+    MATERIALISED_TOO_LARGE = "materialised-too-large"
+    """What it needs as files is larger than the spec says or memory holds."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,15 @@ ENDS = {
     "out-of-time": "time-limit",
     "out-of-memory": "out-of-memory",
     "too-many-processes": "too-many-processes",
+    "no-network": "no-network",
+    "process-killed": "process-killed",
+    "process-exited": "process-exited",
+    "process-ended-early": "process-ended-early",
+    "process-not-joined": "process-not-joined",
+    "program-not-run": "program-not-run",
+    "materialised-too-large": "materialised-too-large",
 }
-"""Reason codes of the ends that the node's agent decided itself; all others are the workload's failure."""
+"""Ends that have a reason code of their own; all others are the workload's failure."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,8 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     whose node died did not "end by signal 15".
     """
     site = site_end(attempt.raw_state or "")
-    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+    killed = ended["ending"] in (Ending.CRASHED, Ending.PROCESS_KILLED)
+    if killed and ended.get("signal") and site is not None:
         return site, {}
     return ENDS.get(ended["ending"], "workload-failed"), ended
 
