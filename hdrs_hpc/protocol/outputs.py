@@ -58,6 +58,18 @@ class Ending(StrEnum):
     """The sandbox or the processes in it did not come up."""
 
 
+_ENDED_BY_THE_AGENT = {
+    "out-of-time": "time-limit",
+    "out-of-memory": "out-of-memory",
+    "too-many-processes": "too-many-processes",
+}
+
+
+def reason_of(ending: str) -> str:
+    """The reason code of a workload that ended badly: what the node's agent decided itself, else its own failure."""
+    return _ENDED_BY_THE_AGENT.get(ending, "workload-failed")
+
+
 @dataclass(frozen=True)
 class BundleLine:
     """A line of the researcher's own code, which they wrote themselves; nothing that the run computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from types import TracebackType
 
@@ -11,8 +12,13 @@ from hdrs_hpc.node.launch.plan import REPORT_NAME, CrashReport
 
 
 def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
-    """Leave ``report.json`` in ``folder``."""
+    """Leave ``report.json`` in ``folder``, and the whole traceback on standard error.
+
+    On a node that goes nowhere; ``hdrs-hpc try`` shows it.
+    """
     (folder / REPORT_NAME).write_bytes(wire.to_bytes(report(error, bundle)))
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
 
 
 def report(error: BaseException, bundle: Path) -> CrashReport:
