@@ -75,6 +75,9 @@ lock: $(if $(filter uv,$(UV)),,.uv/bin/uv)  ## resolve the dependencies again
 	$(UV) pip compile --quiet --python-version 3.13 --python-platform x86_64-unknown-linux-gnu --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --constraint requirements.lock \
 	  deploy/runtimes/torch.in --output-file deploy/runtimes/torch-x86_64-cuda.lock
+	$(UV) pip compile --quiet --python-version 3.13 --python-platform aarch64-unknown-linux-gnu --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --constraint requirements.lock \
+	  deploy/runtimes/torch.in --output-file deploy/runtimes/torch-aarch64-cuda.lock
 
 slurm-up:  ## a throw-away real Slurm on this machine (root; Debian packages)
 	deploy/slurm/up

@@ -55,6 +55,7 @@ def examine(cluster: SlurmCluster) -> list[Check]:
         _runtime,
         _sandbox,
         _memory,
+        _fuse,
     )
     return [reach, *(check(cluster) for check in checks)]
 
@@ -224,6 +225,19 @@ def _memory(cluster: SlurmCluster) -> Check:
     return Check("memory", False, f"could not be tried: {done.complaint or done.returncode}", remedy)
 
 
+def _fuse(cluster: SlurmCluster) -> Check:
+    """Tried on a node: without FUSE a job unpacks what it runs on, which takes seconds and memory."""
+    done = cluster.runner.run(FuseTrialCommand(cluster.site).argv(), timeout_s=_LIMIT_S)
+    if done.returncode == 0:
+        return Check("fuse", True, "an account may open /dev/fuse on a node: flavours are mounted")
+    text = f"/dev/fuse can't be opened on a node: {done.complaint or done.returncode}; flavours are unpacked"
+    remedy = (
+        "Have the module `fuse` loaded on the nodes, and /dev/fuse of its usual mode 0666 and among the devices that "
+        "a job may use. Until then each job unpacks its flavour into its memory."
+    )
+    return Check("fuse", False, text, remedy)
+
+
 def _run(cluster: SlurmCluster, *argv: str) -> Completed:
     return cluster.runner.run(("/usr/bin/env", "-i", *argv), timeout_s=_LIMIT_S)
 
@@ -245,6 +259,26 @@ class VersionCommand:
         return found.group(1).decode("ascii")
 
 
+def _on_a_node(site: SlurmSite, mem_mb: int, script: str) -> tuple[str, ...]:
+    """srun of a shell on any node, where one is free within half a minute."""
+    placement = [f"--partition={site.partition}"] if site.partition else []
+    placement += [f"--account={site.account}"] if site.account else []
+    placement += [f"--qos={site.qos}"] if site.qos else []
+    words = ("--immediate=30", "--nodes=1", "--ntasks=1", f"--mem={mem_mb}M", "--time=1", "--chdir=/")
+    step = (*words, *placement, "--mpi=none", "--quiet", "/bin/sh", "-c", script)
+    return site.argv(QUERY_LIMIT_S, "srun", *step)
+
+
+@dataclass(frozen=True)
+class FuseTrialCommand:
+    """srun of one step that opens /dev/fuse as an agent does."""
+
+    site: SlurmSite
+
+    def argv(self) -> tuple[str, ...]:
+        return _on_a_node(self.site, 64, ": <> /dev/fuse")
+
+
 @dataclass(frozen=True)
 class MemoryTrialCommand:
     """srun of one step that asks for ``mem_mb`` and takes ``taken_mb``: whether the nodes hold it to that."""
@@ -257,19 +291,7 @@ class MemoryTrialCommand:
         half = (self.taken_mb << 20) // 2
         # tail keeps all that it may have to print: the last so many bytes of twice as many.
         script = f"/usr/bin/head -c {2 * half} /dev/zero | /usr/bin/tail -c {2 * half} | /usr/bin/wc -c"
-        placement = [f"--partition={self.site.partition}"] if self.site.partition else []
-        placement += [f"--account={self.site.account}"] if self.site.account else []
-        placement += [f"--qos={self.site.qos}"] if self.site.qos else []
-        words = (
-            "--immediate=30",
-            "--nodes=1",
-            "--ntasks=1",
-            f"--mem={self.mem_mb}M",
-            "--time=1",
-            "--chdir=/",
-        )
-        step = (*words, *placement, "--mpi=none", "--quiet", "/bin/sh", "-c", script)
-        return self.site.argv(QUERY_LIMIT_S, "srun", *step)
+        return _on_a_node(self.site, self.mem_mb, script)
 
     def parse(self, done: Completed) -> Literal["killed", "free", "unknown"]:
         if done.stdout.strip() == str(self.taken_mb << 20).encode():

@@ -14,7 +14,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = PROJECT / "deploy" / "packages.txt"
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-NOT_PACKAGED = frozenset({"nvidia-smi", "systemd-run", "apptainer"})
+NOT_PACKAGED = frozenset({"nvidia-smi", "systemd-run", "apptainer", "uv"})
 """Looked for where it is, and never needed: what only some machines have."""
 _NAMED = re.compile(r"(?:/usr)?/s?bin/([A-Za-z0-9._-]+)|bin:([A-Za-z0-9._-]+)")
 

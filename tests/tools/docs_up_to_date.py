@@ -46,10 +46,17 @@ def _sandboxes() -> str:
     return table.as_markdown()
 
 
+def _flavours() -> str:
+    from hdrs_hpc.node.runtime import page
+
+    return page.as_markdown()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
     "docs/sandboxes.md": _sandboxes,
+    "docs/flavours.md": _flavours,
     "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
     "docs/output-classes.md": _output_classes,

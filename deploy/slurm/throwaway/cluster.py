@@ -26,6 +26,7 @@ from throwaway.layout import (
     Node,
 )
 
+FUSE = Path("/dev/fuse")
 PROGRAMS = (
     *("/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/slurmdbd"),
     *("/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db", "/usr/sbin/sshd", "/usr/bin/ssh-keygen"),
@@ -42,6 +43,7 @@ def up(layout: Layout) -> str:
             return "already up"
         network.bring_up()
         _prepare(layout)
+        _open_fuse(layout)
         _start_munge(layout)
         _start_accounting(layout)
         _start_slurm(layout)
@@ -64,6 +66,20 @@ def down(layout: Layout) -> None:
             daemon.stop()
         network.take_down()
         _remove_cgroups()
+        _put_fuse_back(layout)
+
+
+def _open_fuse(layout: Layout) -> None:
+    """Sites have /dev/fuse open to all, as udev makes it; a container often has not.  What was is written down."""
+    if FUSE.exists() and not layout.fuse_mode.exists():
+        layout.fuse_mode.write_text(f"{stat.S_IMODE(FUSE.stat().st_mode):04o}\n")
+        FUSE.chmod(0o666)
+
+
+def _put_fuse_back(layout: Layout) -> None:
+    if layout.fuse_mode.exists():
+        FUSE.chmod(int(layout.fuse_mode.read_text(), 8))
+        layout.fuse_mode.unlink()
 
 
 def _remove_cgroups() -> None:

@@ -116,6 +116,11 @@ class Layout:
         return self.etc / "ssh_host_ed25519_key"
 
     @property
+    def fuse_mode(self) -> Path:
+        """The mode that /dev/fuse had before ``up``."""
+        return self.run / "fuse-mode"
+
+    @property
     def site_toml(self) -> Path:
         return self.state / "site.toml"
 

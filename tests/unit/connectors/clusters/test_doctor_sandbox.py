@@ -10,6 +10,7 @@ import pytest
 
 from connectors.clusters import slurm_doctor
 from connectors.clusters.commands import Completed
+from connectors.clusters.slurm_commands import SlurmSite
 
 
 def site(isolation: str, *there: str) -> Any:
@@ -40,3 +41,18 @@ def test_the_sandbox_that_agents_would_take_is_named(there: tuple[str, ...], ok:
 
 def test_none_is_needed_where_none_is_promised() -> None:
     assert slurm_doctor._sandbox(site("cooperative")).ok
+
+
+@pytest.mark.parametrize(("code", "ok"), [(0, True), (2, False)])
+def test_a_node_that_keeps_fuse_shut_is_named_with_what_opens_it(code: int, ok: bool) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str], *, timeout_s: float) -> Completed:
+        asked.append(tuple(argv))
+        return Completed(code, b"", b"cannot open /dev/fuse: Permission denied")
+
+    given = SlurmSite("/usr/bin", None, "main", None, "acct", "user", 2)
+    found = slurm_doctor._fuse(SimpleNamespace(site=given, runner=SimpleNamespace(run=run)))  # type: ignore[arg-type]
+    assert found.ok is ok
+    assert asked[0][-1] == ": <> /dev/fuse"
+    assert ok or ("0666" in found.remedy and "unpacked" in found.message)
