@@ -72,6 +72,25 @@ class Ending(StrEnum):
     """What it needs as files is larger than the spec says or memory holds."""
 
 
+_OWN_REASONS = {
+    "out-of-time": "time-limit",
+    "out-of-memory": "out-of-memory",
+    "too-many-processes": "too-many-processes",
+    "no-network": "no-network",
+    "process-killed": "process-killed",
+    "process-exited": "process-exited",
+    "process-ended-early": "process-ended-early",
+    "process-not-joined": "process-not-joined",
+    "program-not-run": "program-not-run",
+    "materialised-too-large": "materialised-too-large",
+}
+
+
+def reason_of(ending: str) -> str:
+    """The reason code of a workload that ended badly: its own reason, or that it failed."""
+    return _OWN_REASONS.get(ending, "workload-failed")
+
+
 @dataclass(frozen=True)
 class BundleLine:
     """A line of the researcher's own code, which they wrote themselves; nothing that the run computed."""

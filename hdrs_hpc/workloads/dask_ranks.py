@@ -7,6 +7,7 @@ file.  All talk is TLS with this node's own certificate of the attempt, also on 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -68,6 +69,8 @@ def run(launch: Launch, process: Process) -> int:
 
 def _configure(launch: Launch, told: DaskTold) -> None:
     folder = Path(launch.folder)
+    # On a node nobody reads what they say; in `hdrs-hpc try` it would bury what the bundle prints.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     dask.config.set(
         {
             "distributed.comm.require-encryption": True,

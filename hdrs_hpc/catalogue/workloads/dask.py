@@ -112,7 +112,7 @@ import json
 def run(context):
     rows = [row for copy in context.data.values() for row in copy.index().to_pylist()]
     found = {
-        "n_patients": len({row["patient"] for row in rows}),
+        "n_patients": len({row["patient"] for row in rows} - {None}),  # a slide may name none
         "n_series": sum(row["kind"] == "volume" for row in rows),
     }
     for path in map(context.output, context.output_names):

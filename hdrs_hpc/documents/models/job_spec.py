@@ -162,10 +162,6 @@ class Resources(Part):
     def gpus_per_node(self) -> int:
         return int(self.gres.rpartition(":")[2]) if self.gres else 0
 
-    @property
-    def gpu_hours(self) -> float:
-        return self.gpus_per_node * self.nodes * self.time / 3600
-
 
 class UnknownOutput(Part):
     """An output of no class that there is: its only fault is its class."""

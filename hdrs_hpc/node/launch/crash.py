@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import traceback
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +21,13 @@ MAX_CHAIN = 32
 
 
 def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
-    """Leave ``report.json`` in ``folder``, unless another process was first."""
+    """Leave ``report.json`` in ``folder``, unless another process was first, and the traceback on standard error.
+
+    On a node that goes nowhere; ``hdrs-hpc try`` shows it.
+    """
     write_first(folder, report(error, bundle))
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
 
 
 def write_first(folder: Path, made: CrashReport) -> None:

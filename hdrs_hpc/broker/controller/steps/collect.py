@@ -17,22 +17,8 @@ from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import ids, strict_json
-from hdrs_hpc.protocol import progress
+from hdrs_hpc.protocol import outputs, progress
 from hdrs_hpc.protocol.outputs import Ending
-
-ENDS = {
-    "out-of-time": "time-limit",
-    "out-of-memory": "out-of-memory",
-    "too-many-processes": "too-many-processes",
-    "no-network": "no-network",
-    "process-killed": "process-killed",
-    "process-exited": "process-exited",
-    "process-ended-early": "process-ended-early",
-    "process-not-joined": "process-not-joined",
-    "program-not-run": "program-not-run",
-    "materialised-too-large": "materialised-too-large",
-}
-"""Ends that have a reason code of their own; all others are the workload's failure."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +152,7 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     killed = ended["ending"] in (Ending.CRASHED, Ending.PROCESS_KILLED)
     if killed and ended.get("signal") and site is not None:
         return site, {}
-    return ENDS.get(ended["ending"], "workload-failed"), ended
+    return outputs.reason_of(ended["ending"]), ended
 
 
 def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:
