@@ -16,6 +16,7 @@ from hdrs_hpc.core import clock, wire
 from hdrs_hpc.node import collect, verdict
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
+from hdrs_hpc.node.flavour import Flavour
 from hdrs_hpc.node.launch import plan as launch
 from hdrs_hpc.node.launch.plan import Launch
 from hdrs_hpc.node.memory import Watch
@@ -41,15 +42,17 @@ SPARE_THREADS, THREADS_A_CPU = 512, 64
 
 @dataclass(frozen=True)
 class AttemptFolders:
-    """All folders of an attempt on a node; all but the runtime are in private memory."""
+    """All folders of an attempt on a node, in private memory."""
 
     places: Places
     journal: Path
+    filled: tuple[Path, ...]
+    """What the watch counts."""
 
     @classmethod
-    def make(cls, memory: PrivateMemory, runtime: Path) -> AttemptFolders:
+    def make(cls, memory: PrivateMemory) -> AttemptFolders:
         places = Places(
-            runtime=runtime,
+            runtime=memory.flavour,
             out=memory.make("files", "out"),
             data=memory.make("data"),
             bundle=memory.make("bundle"),
@@ -58,7 +61,7 @@ class AttemptFolders:
             tmp=memory.make("files", "tmp"),
             shm=memory.make("files", "shm"),
         )
-        return cls(places, memory.make("journal"))
+        return cls(places, memory.make("journal"), memory.filled)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Attempt:
     given: AgentArguments
     folders: AttemptFolders
     sandbox: Sandbox
+    flavour: Flavour
     place: PeerAddress
     meter: Meter
     reason: Callable[[], Stop | None]
@@ -81,6 +85,7 @@ class Attempt:
         order, meter = self.order, self.meter
         meter.phase = Phase.OPENING
         plan = self._plan()
+        self.flavour.take(order.flavour)
         inputs = {name: self._open(sealed) for name, sealed in order.inputs.items()}
         meter.items_total = sum(len(copy.items()) for copy in inputs.values())
         code = self._fetch_bundle()
@@ -142,7 +147,7 @@ class Attempt:
         self.place.release()
         python = inside.runtime / "bin/python3"
         argv = (str(python), "-I", "-B", "-m", "hdrs_hpc.node.launch", str(inside.plan / launch.PLAN_NAME))
-        watch = Watch(order.mem_mb, most_threads, places.out)
+        watch = Watch(order.mem_mb, most_threads, *self.folders.filled)
         try:
             running = self._start(argv, _environment(inside, self.given) | plan.environment)
             meter.pids = running.pids

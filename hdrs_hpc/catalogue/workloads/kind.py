@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
+from hdrs_hpc.catalogue.flavours import BASE, Flavour
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan
 from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
 from hdrs_hpc.core.wire import Between, Pattern
 
-COMMON = ("kind", "bundle", "sweep")
+COMMON = ("kind", "bundle", "sweep", "flavour")
 """Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
 
 Builtin = Annotated[str, Pattern(r"[a-z][a-z0-9-]{0,39}@[0-9]{1,4}")]
@@ -90,6 +91,8 @@ class Kind:
     """What is wrong with a bundle for such fields: path → content of its files, and which of them may be run."""
     one_node: bool = False
     """Whether it can't run on several nodes yet; a spec that asks for more is refused by name."""
+    flavour: Flavour = BASE
+    """The set of packages that it runs on, where the spec's ``workload.flavour`` names no other."""
 
     def read(self, workload: Mapping[str, Any]) -> Any:
         """The kind's own fields, from ``workload`` of a signed job spec; raises BadDocumentError."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from hdrs_hpc.catalogue.flavours import TORCH
 from hdrs_hpc.catalogue.workloads.kind import (
     Builtin,
     Entry,
@@ -141,4 +142,5 @@ KIND = Kind(
     example=EXAMPLE,
     plan=plan,
     one_node=True,
+    flavour=TORCH,
 )
