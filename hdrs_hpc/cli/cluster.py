@@ -83,8 +83,14 @@ def add(
     type=click.Choice(list(FLAVOURS)),
     help="Put this flavour there too; repeatable.",
 )
+@click.option("--platform", help="Of those flavours, where several were built, such as aarch64-cuda.")
 def install(
-    name: str, projects: tuple[str, ...], home: Path | None, as_json: bool, names: tuple[str, ...]
+    name: str,
+    projects: tuple[str, ...],
+    home: Path | None,
+    as_json: bool,
+    names: tuple[str, ...],
+    platform: str | None,
 ) -> None:
     """Put the node runtime and flavours on the cluster for each project; needs no root there.
 
@@ -103,7 +109,7 @@ def install(
     click.echo("builds the node runtime, or finds it built …", err=True)
     runtime = build(where.runtime_dir)
     flavours = [flavour.build(where.runtime_dir, "base", flavour.platform_of("base"))]
-    flavours += [flavour.latest(where.runtime_dir, wished) for wished in names if wished != "base"]
+    flavours += [flavour.latest(where.runtime_dir, wished, platform) for wished in names if wished != "base"]
     installed = []
     for project in wanted:
         sites.install(where, name, project, runtime.path, runtime.digest)

@@ -83,7 +83,7 @@ class Agent:
                 self._given,
                 self._folders,
                 self._sandbox,
-                self._flavour,
+                self._flavour.take,
                 self._place,
                 self._meter,
                 self._reason,

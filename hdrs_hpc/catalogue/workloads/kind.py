@@ -85,14 +85,14 @@ class Kind:
     example: Example
     plan: Callable[[Any, Given], Plan]
     """What a node of an attempt runs, from the fields that the researcher signed.  Called in the node agent."""
+    flavour: Flavour = BASE
+    """The set of packages that it runs on, where the spec's ``workload.flavour`` names no other."""
     uses: Callable[[Any], Iterable[Use]] = _uses_nothing
     """What such fields name of the spec's other parts; what is not there is refused."""
     check_bundle: Callable[[Any, Mapping[str, bytes], Collection[str]], Iterable[Fault]] = _finds_nothing
     """What is wrong with a bundle for such fields: path → content of its files, and which of them may be run."""
     one_node: bool = False
     """Whether it can't run on several nodes yet; a spec that asks for more is refused by name."""
-    flavour: Flavour = BASE
-    """The set of packages that it runs on, where the spec's ``workload.flavour`` names no other."""
 
     def read(self, workload: Mapping[str, Any]) -> Any:
         """The kind's own fields, from ``workload`` of a signed job spec; raises BadDocumentError."""

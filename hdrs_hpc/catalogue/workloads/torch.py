@@ -141,6 +141,6 @@ KIND = Kind(
     rules=rules,
     example=EXAMPLE,
     plan=plan,
-    one_node=True,
     flavour=TORCH,
+    one_node=True,
 )

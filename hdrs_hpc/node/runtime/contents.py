@@ -163,7 +163,7 @@ def distributions(wanted: Iterable[str]) -> dict[str, metadata.Distribution]:
 
 def _node_extra() -> list[str]:
     """Its requirements, from our own metadata or, in a source tree, from pyproject.toml."""
-    pyproject = _our_root() / "pyproject.toml"
+    pyproject = our_root() / "pyproject.toml"
     if pyproject.is_file():
         project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
         return list(project["optional-dependencies"]["node"])
@@ -174,7 +174,7 @@ def _node_extra() -> list[str]:
     ]
 
 
-def _our_root() -> Path:
+def our_root() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
@@ -236,7 +236,7 @@ def _packages(chosen: Mapping[str, metadata.Distribution]) -> Iterator[Entry]:
 
 def ours(patterns: Iterable[str], below: PurePosixPath = SITE) -> Iterator[Entry]:
     """Files of our own packages, ``below`` that folder."""
-    root = _our_root()
+    root = our_root()
     for pattern in patterns:
         for source in root.glob(pattern):
             yield Entry(below / PurePosixPath(source.relative_to(root)), source)

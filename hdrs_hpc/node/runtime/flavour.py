@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from hdrs_hpc.catalogue.flavours import FLAVOURS
-from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.core import strict_json
+from hdrs_hpc.core.errors import BadDocumentError, ConflictError, NotFoundError
 from hdrs_hpc.node.runtime import contents, tree
 
-MKSQUASHFS = "/usr/bin/mksquashfs"
+MKSQUASHFS, UNSQUASHFS = "/usr/bin/mksquashfs", "/usr/bin/unsquashfs"
 COMPRESSION = ("-comp", "zstd", "-Xcompression-level", "1", "-b", "128K")
 """A higher level makes files a tenth smaller in four times the time; larger blocks make imports slower."""
 SAME_BYTES = ("-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs", "-no-exports")
@@ -41,6 +42,20 @@ class FlavourNotBuiltError(NotFoundError):
     code = "flavour-not-built"
     meaning = "No file of this flavour was built in the broker's home yet."
     remedy = "Run `hdrs-hpc runtime build --flavour NAME`."
+
+
+class NotAFlavourError(BadDocumentError):
+    code = "not-a-flavour"
+    meaning = "The file is no flavour that `runtime build` made."
+    remedy = "Take the .squashfs file that it wrote, and compare its digest."
+
+
+class OtherProcessorError(ConflictError):
+    code = "flavour-other-processor"
+    meaning = "A flavour is built on a machine of the nodes' kind, and this machine is of another."
+    remedy = (
+        "Run `runtime build --out FOLDER` there, bring the file here, and take it in: `runtime add FILE`."
+    )
 
 
 @dataclass(frozen=True)
@@ -86,16 +101,7 @@ def build(folder: Path, name: str, platform_name: str, fetched: Path | None = No
         tree.lay_out(ours, Path(text, "own"))
         tree.compile_all(Path(text, "own"), Path(text, "own"))
         _squash(Path(text, "own"), made)
-        with made.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        path = folder / f"{digest}.squashfs"
-        made.chmod(0o644)
-        made.rename(path)
-        built = FlavourFile(path, f"sha256:{digest}", path.stat().st_size, name, platform_name, packages)
-        draft = Path(text, "note.json")
-        draft.write_text(json.dumps(asdict(built) | {"path": path.name}, indent=1), "ascii")
-        draft.rename(note)
-    return built
+        return _keep(made, note, name, platform_name, packages)
 
 
 def read_note(note: Path) -> FlavourFile | None:
@@ -111,14 +117,56 @@ def read_note(note: Path) -> FlavourFile | None:
     return known if there else None
 
 
-def latest(folder: Path, name: str) -> FlavourFile:
-    """The one of the flavour that was built last in ``folder``; raises FlavourNotBuiltError."""
+def _keep(made: Path, note: Path, name: str, platform_name: str, packages: dict[str, str]) -> FlavourFile:
+    """Move ``made`` beside ``note`` under its digest, and write down what it is."""
+    with made.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    path = note.parent / f"{digest}.squashfs"
+    made.chmod(0o644)
+    made.rename(path)
+    kept = FlavourFile(path, f"sha256:{digest}", path.stat().st_size, name, platform_name, packages)
+    draft = made.with_name("note.json")
+    draft.write_text(json.dumps(asdict(kept) | {"path": path.name}, indent=1), "ascii")
+    draft.rename(note)
+    return kept
+
+
+def every(folder: Path) -> list[FlavourFile]:
+    """All that were built in ``folder`` or taken in, the newest first."""
     notes = sorted(folder.glob("*.json"), key=lambda note: note.stat().st_mtime, reverse=True)
-    for note in notes:
-        found = read_note(note)
-        if found is not None and found.flavour == name:
+    return [found for found in map(read_note, notes) if found is not None]
+
+
+def latest(folder: Path, name: str, platform_name: str | None = None) -> FlavourFile:
+    """The newest one of the flavour, for that platform; raises FlavourNotBuiltError."""
+    for found in every(folder):
+        if found.flavour == name and platform_name in (None, found.platform):
             return found
     raise FlavourNotBuiltError(name)
+
+
+def take_in(folder: Path, file: Path) -> FlavourFile:
+    """Copy a file that was built elsewhere; raises NotAFlavourError."""
+    shown = subprocess.run([UNSQUASHFS, "-cat", str(file), INSIDE], capture_output=True, check=False)
+    try:
+        inside = strict_json.loads(shown.stdout, max_bytes=1 << 20)
+        packages = {str(name): str(version) for name, version in inside["packages"].items()}
+        name, platform_name = str(inside["flavour"]), str(inside["platform"])
+    except (BadDocumentError, KeyError, TypeError, AttributeError):
+        raise NotAFlavourError(file.name) from None
+    if name not in FLAVOURS:
+        raise NotAFlavourError(f"{file.name} says that it is {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="taking-in-", dir=folder) as text:
+        made = Path(text, "flavour")
+        shutil.copyfile(file, made)
+        return _keep(made, folder / f"{file.stem[:32]}.json", name, platform_name, packages)
+
+
+def require_here(name: str, platform_name: str) -> None:
+    """Raise OtherProcessorError unless this machine can build the flavour for that platform."""
+    if platform_name not in FLAVOURS[name].platforms or platform_name.split("-")[0] != os.uname().machine:
+        raise OtherProcessorError(f"{name} for {platform_name} on {os.uname().machine}")
 
 
 def platform_of(name: str, gpus: str = "cuda") -> str:
