@@ -13,7 +13,7 @@ from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import clock, wire
-from hdrs_hpc.node import collect, verdict
+from hdrs_hpc.node import collect, verdict, wheels
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
@@ -24,7 +24,7 @@ from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
-from hdrs_hpc.protocol import bundle, layout
+from hdrs_hpc.protocol import bundle, layout, wheel_lock
 from hdrs_hpc.protocol.certificates import make_certificate
 from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
@@ -53,6 +53,7 @@ class AttemptFolders:
             out=memory.make("files", "out"),
             data=memory.make("data"),
             bundle=memory.make("bundle"),
+            wheels=memory.make("files", "wheels"),
             plan=memory.make("plan"),
             report=memory.make("report"),
             tmp=memory.make("files", "tmp"),
@@ -129,6 +130,9 @@ class Attempt:
             return {}
         copy = self._open(ordered.sealed)
         checked = bundle.read(copy.read(layout.BUNDLE_PATH), ordered.digest)
+        lock = wheel_lock.of_bundle(checked.files, ordered.lock)
+        if lock is not None:
+            wheels.unpack(copy, lock, self.folders.places.wheels)
         copy.close()
         bundle.write(checked, self.folders.places.bundle)
         return checked.files
@@ -167,6 +171,7 @@ class Attempt:
             outputs={output.name: output.path for output in order.outputs},
             out=str(inside.out),
             bundle=str(inside.bundle),
+            wheels=str(inside.wheels),
             folder=str(inside.plan),
             report=str(inside.report),
             tmp=str(inside.tmp),

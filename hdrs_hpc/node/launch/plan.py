@@ -34,6 +34,8 @@ class Launch:
     """Name to path below ``out``."""
     out: str
     bundle: str
+    wheels: str
+    """Imported after what is installed and before the bundle."""
     folder: str
     """Where this file lies, and the plan's own files beside it."""
     report: str

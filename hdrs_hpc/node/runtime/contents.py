@@ -37,6 +37,7 @@ OUR_FOLDERS = (
 OUR_FILES = (
     "hdrs_hpc/__init__.py",
     "hdrs_hpc/catalogue/__init__.py",
+    "hdrs_hpc/catalogue/flavour_packages.py",
     "hdrs_hpc/catalogue/isolation.py",
     "imaging/__init__.py",
     "imaging/layout.py",
