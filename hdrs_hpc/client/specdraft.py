@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue import outputs, workloads
 from hdrs_hpc.catalogue.flavour_packages import HELD
 from hdrs_hpc.client import signatures
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
@@ -38,6 +38,21 @@ class WheelMissingError(BadDocumentError):
     code = "wheel-missing"
     meaning = "A wheel of the bundle's lock is not in the folder `wheels` beside it."
     remedy = "Run `hdrs-hpc bundle lock` on the folder; it fetches them."
+
+
+class ProgramNotInBundleError(BadDocumentError):
+    code = "program-not-in-bundle"
+    meaning = "The bundle has no file of the program's path."
+    remedy = "Paths are those below the bundle's folder: `bin/mine` is BUNDLE/bin/mine."
+
+
+class ProgramNotRunnableError(BadDocumentError):
+    code = "program-not-runnable"
+    meaning = "The program of a command is a file that no node can run."
+    remedy = "Give a script that begins with #! or a Linux program of the node's processor, with `chmod +x`."
+
+
+BUNDLE_FAULTS = {fault.code: fault for fault in (ProgramNotInBundleError, ProgramNotRunnableError)}
 
 
 class InputFileMissingError(BadDocumentError):
@@ -192,10 +207,14 @@ def pack(written: WrittenSpec) -> bytes | None:
     if workload.bundle is None:
         return None
     packed = bundles.pack(written.path.parent / workload.bundle)
+    read = bundles.read(packed)
+    kind = workloads.KINDS[workload.kind]
+    fields = kind.fields(**{name: getattr(workload, name) for name in kind.own_fields()})
+    for found in kind.check_bundle(fields, read.files, read.executable):
+        raise BUNDLE_FAULTS[found.code](found.sentence, where=f"workload.{found.field}")
     if workload.entry is None:
-        bundles.read(packed)
         return packed
     module = workload.entry.partition(":")[0].replace(".", "/")
-    if not {f"{module}.py", f"{module}/__init__.py"} & set(bundles.read(packed).files):
+    if not {f"{module}.py", f"{module}/__init__.py"} & set(read.files):
         raise EntryNotInBundleError(f"there is no {module}.py in {workload.bundle}")
     return packed

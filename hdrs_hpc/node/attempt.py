@@ -130,11 +130,10 @@ class Attempt:
             return {}
         copy = self._open(ordered.sealed)
         checked = bundle.read(copy.read(layout.BUNDLE_PATH), ordered.digest)
-        lock = wheel_lock.of_bundle(checked.files, ordered.lock)
-        if lock is not None:
-            wheels.unpack(copy, lock, self.folders.places.wheels)
-        copy.close()
         bundle.write(checked, self.folders.places.bundle)
+        if lock := wheel_lock.of_bundle(checked.files, ordered.lock):
+            wheels.unpack(copy, lock, self.folders.places)
+        copy.close()
         return checked.files
 
     def _run_workload(self, plan: Plan) -> int | WorkloadExit:
@@ -171,7 +170,6 @@ class Attempt:
             outputs={output.name: output.path for output in order.outputs},
             out=str(inside.out),
             bundle=str(inside.bundle),
-            wheels=str(inside.wheels),
             folder=str(inside.plan),
             report=str(inside.report),
             tmp=str(inside.tmp),
@@ -248,5 +246,6 @@ def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:
         "MPLBACKEND": "agg",
         "LD_LIBRARY_PATH": str(inside.runtime / "lib"),
         "HDRS_DATA_SOCKET": str(inside.data / launch.SOCKET_NAME),
+        "HDRS_WHEELS": str(inside.wheels),
         **({"CUDA_VISIBLE_DEVICES": given.gpus} if given.gpus else {}),
     }

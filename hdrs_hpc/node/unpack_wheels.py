@@ -1,6 +1,6 @@
 """Unpacks wheels for the agent: a process without keys, which verifies each hash and asks every rule once more.
 
-On its standard input the lock, after its length in four bytes, then the wheels in the lock's order.  A wheel is kept
+On its standard input come the wheels in the order of the lock, which lies in the unpacked bundle.  A wheel is kept
 packed only until it is unpacked.  It ends with 0 once all of them are there; any other
 end is a refusal.
 """
@@ -22,12 +22,9 @@ _PIECE_BYTES = 1 << 20
 _REFUSED = 3
 
 
-def unpack(stream: BinaryIO, folder: Path) -> None:
+def unpack(stream: BinaryIO, lock_file: Path, folder: Path) -> None:
     """Raises HdrsError where a wheel is refused, OSError where there is no room."""
-    length = int.from_bytes(stream.read(4), "big")
-    if length > wheel_lock.MAX_LOCK_BYTES:
-        raise wheel_lock.LockMalformedError()
-    lock = wheel_lock.parse(stream.read(length))
+    lock = wheel_lock.parse(lock_file.read_bytes())
     if lock.platform.split("-")[0] != platform.machine():
         raise wheel_lock.WheelPlatformError(f"this node is {platform.machine()}")
     held = wheel_lock.held_by(lock, lock.flavour, HELD)
@@ -49,7 +46,7 @@ def _copy(stream: BinaryIO, target: BinaryIO, size: int) -> None:
 def main(argv: list[str]) -> int:
     os.umask(0o077)
     try:
-        unpack(sys.stdin.buffer, Path(argv[0]))
+        unpack(sys.stdin.buffer, Path(argv[0]), Path(argv[1]))
     except (HdrsError, OSError):
         return _REFUSED
     return 0

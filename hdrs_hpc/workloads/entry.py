@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.workloads.context import Context
 
-type Entry = Callable[[Context], object]
+type Entry = Callable[[Any], object]
+"""Called with the context of its kind."""
 
 
 class EntryError(BadDocumentError):
@@ -21,7 +23,7 @@ class EntryError(BadDocumentError):
 
 
 def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
-    """The function to call with a :class:`Context`.  Raises EntryError, or what importing the bundle raises."""
+    """The function to call with the context of its kind.  Raises EntryError, or what importing the bundle raises."""
     if builtin is not None:
         entry = BUILT_IN[builtin].entry if builtin in BUILT_IN else None
     if entry is None or ":" not in entry:
@@ -36,6 +38,10 @@ def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
 
 
 def prepare_imports(bundle: Path) -> None:
-    """Let a process import the bundle, after everything installed: a bundle can't replace a library."""
-    if str(bundle) not in sys.path:
-        sys.path.append(str(bundle))
+    """Let a process import the bundle's wheels, then the bundle, after everything installed: neither replaces a library.
+
+    Wheels lie where ``HDRS_WHEELS`` says, so that processes which a workload starts find them too.
+    """
+    for folder in (os.environ.get("HDRS_WHEELS"), str(bundle)):
+        if folder and folder not in sys.path:
+            sys.path.append(folder)

@@ -27,9 +27,6 @@ def main(argv: list[str]) -> int:
     if launch.most_threads:
         # Inside the sandbox's user namespace: what else the account runs on the node does not count.
         resource.setrlimit(resource.RLIMIT_NPROC, (launch.most_threads, launch.most_threads))
-    sys.path.append(
-        launch.wheels
-    )  # last, so that no package of the runtime is replaced; a kind appends the bundle
     # Before anything starts a thread.
     run: Callable[[Launch, Process], int] = importlib.import_module(launch.plan.module).run
     children: dict[int, str] = {}
