@@ -38,7 +38,7 @@ def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
 
 
 def prepare_imports(bundle: Path) -> None:
-    """Let a process import the bundle's wheels, then the bundle, after everything installed: neither replaces a library.
+    """Let a process import the bundle's wheels, then the bundle, after everything installed: no library is replaced.
 
     Wheels lie where ``HDRS_WHEELS`` says, so that processes which a workload starts find them too.
     """
