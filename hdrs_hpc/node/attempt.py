@@ -13,7 +13,7 @@ from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import clock, wire
-from hdrs_hpc.node import collect, keyless
+from hdrs_hpc.node import collect, keyless, wheels
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
@@ -24,7 +24,7 @@ from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
-from hdrs_hpc.protocol import bundle, layout
+from hdrs_hpc.protocol import bundle, layout, wheel_lock
 from hdrs_hpc.protocol.certificates import make_certificate
 from hdrs_hpc.protocol.handover import FlavourOrder, LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
@@ -57,6 +57,7 @@ class AttemptFolders:
             out=memory.make("files", "out"),
             data=memory.make("data"),
             bundle=memory.make("bundle"),
+            wheels=memory.make("files", "wheels"),
             plan=memory.make("plan"),
             report=memory.make("report"),
             tmp=memory.make("files", "tmp"),
@@ -136,8 +137,11 @@ class Attempt:
             return b""
         copy = self._open(ordered.sealed)
         packed = copy.read(layout.BUNDLE_PATH)
+        checked = bundle.read(packed, ordered.digest)
+        bundle.write(checked, self.folders.places.bundle)
+        if lock := wheel_lock.of_bundle(checked.files, ordered.lock):
+            wheels.unpack(copy, lock, self.folders.places)
         copy.close()
-        bundle.write(bundle.read(packed, ordered.digest), self.folders.places.bundle)
         return packed
 
     def _run_workload(self, plan: Plan) -> int | WorkloadExit:
@@ -257,5 +261,6 @@ def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:
         "MPLBACKEND": "agg",
         "LD_LIBRARY_PATH": str(inside.runtime / "lib"),
         "HDRS_DATA_SOCKET": str(inside.data / launch.SOCKET_NAME),
+        "HDRS_WHEELS": str(inside.wheels),
         **({"CUDA_VISIBLE_DEVICES": given.gpus} if given.gpus else {}),
     }

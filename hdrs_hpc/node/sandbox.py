@@ -31,6 +31,8 @@ class Places:
     """Holds the data server's socket."""
     bundle: Path
     """The researcher's code, read-only; empty for a built-in workload."""
+    wheels: Path
+    """Packages that the researcher's code brought along, unpacked, read-only."""
     plan: Path
     """Launch plan and TLS material, read-only."""
     report: Path
@@ -45,6 +47,7 @@ INSIDE = Places(
     out=Path("/out"),
     data=Path("/data"),
     bundle=Path("/bundle"),
+    wheels=Path("/wheels"),
     plan=Path("/plan"),
     report=Path("/report"),
     tmp=Path("/tmp"),  # noqa: S108  a private tmpfs

@@ -167,10 +167,12 @@ class SealedInput:
 @dataclass(frozen=True)
 class BundleOrder:
     sealed: SealedInput
-    """A sealed copy with the one object ``bundle.tar``."""
+    """A sealed copy with the object ``bundle.tar``, and one for each wheel of its lock."""
     digest: Digest
     """Of the tar file, as the researcher signed it."""
     size_bytes: Annotated[int, Between(1, 64 << 20)]
+    lock: Digest | None = None
+    """Of the ``requirements.lock`` in it, as signed; None where it brings no wheels."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ COURIER_WAITS_S = 20
 PROGRESS_NAME = "progress.json"
 CLOSING_NAME = "closing.json"
 BUNDLE_PATH = "bundle.tar"
-"""Path of the one object inside a sealed bundle."""
+"""Path of the code inside a sealed bundle; its wheels lie beside it."""
+WHEELS_ITEM = "wheels"
 CLOSING_LIST_PATH = "closing-list.json"
 """Path, inside the sealed outputs, of the list that ends them."""
 OUTPUT_PREFIX = "output/"
@@ -50,6 +51,11 @@ def attempt_parts(project: str, attempt: str) -> Parts:
 
 def bundle_parts(project: str, attempt: str) -> Parts:
     return (*attempt_parts(project, attempt), "bundle")
+
+
+def wheel_path(digest: str) -> str:
+    """Of a wheel inside a sealed bundle."""
+    return f"{WHEELS_ITEM}/{digest.removeprefix('sha256:')}.whl"
 
 
 def served_parts(project: str, attempt: str, *name: str) -> Parts:

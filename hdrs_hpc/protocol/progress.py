@@ -45,6 +45,7 @@ class Stop(StrEnum):
     KEYS_REFUSED = "keys-refused"
     INPUT_UNREADABLE = "input-unreadable"
     BUNDLE_MISMATCH = "bundle-mismatch"
+    WHEELS_REFUSED = "wheels-refused"
     ISOLATION = "isolation"
     FLAVOUR_MISMATCH = "flavour-mismatch"
     """Its file on scratch is not there, or not the one that the order names."""
@@ -81,6 +82,11 @@ STOPPED: dict[Stop, tuple[str, str]] = {
     Stop.BUNDLE_MISMATCH: (
         "The code that reached the node is not the one that was signed.",
         "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    Stop.WHEELS_REFUSED: (
+        "The wheels that reached the node are not those that were signed, are for another processor, or do not fit "
+        "into the job's memory.",
+        "Ask for more `resources.mem`, and lock for the platform of the nodes; tell the operator if it stays so.",
     ),
     Stop.ISOLATION: (
         "The node could not give the isolation that the job needs.",

@@ -297,7 +297,10 @@ class Handover:
         if spec.workload.bundle is None or ask.bundle_parts is None:
             return None
         sealed = self._input(ask.project, "bundle", ask.attempt, ask.bundle_parts)
-        return protocol.BundleOrder(sealed, spec.workload.bundle.digest, spec.workload.bundle.size)
+        named = spec.workload.bundle
+        return protocol.BundleOrder(
+            sealed, named.digest, named.size, named.wheels.lock if named.wheels else None
+        )
 
     def _input(self, project: str, role: str, holder: str, parts: tuple[str, ...]) -> protocol.SealedInput:
         about = self._keys.record(project, role, holder).about
@@ -373,7 +376,7 @@ def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set
             found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
         except NotAllowedError:
             continue
-        named = (found.document.project, found.document.bundle, (found.document.reviewer,))
-        if bundle is not None and named == (ask.project, bundle.digest, found.people):
+        named = (found.document.project, found.document.covers, (found.document.reviewer,))
+        if bundle is not None and named == (ask.project, bundle.to_approve, found.people):
             people |= set(found.people)
     return people
