@@ -17,7 +17,7 @@ from hdrs_hpc.catalogue.workloads.kind import (
     Fault,
     Kind,
     Parameters,
-    check_entry,
+    check_code,
     check_parameters,
 )
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
@@ -59,17 +59,7 @@ class DaskFields:
 
 
 def rules(fields: DaskFields, has_bundle: bool) -> Iterator[Fault]:
-    if has_bundle == (fields.builtin is not None):
-        yield Fault("workload-ambiguous", "give either builtin or bundle")
-    elif has_bundle and fields.entry is None:
-        yield Fault(
-            "missing-field",
-            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
-        )
-    elif not has_bundle and fields.entry is not None:
-        yield Fault("workload-ambiguous", "a built-in workload has its own entry")
-    if fields.entry is not None:
-        yield from check_entry(fields.entry)
+    yield from check_code(fields.builtin, fields.entry, has_bundle)
     yield from check_parameters(fields.parameters)
 
 

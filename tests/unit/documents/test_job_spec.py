@@ -93,6 +93,7 @@ def test_everything_of_it_that_this_version_does_not_do_is_named():
         "outputs.encoder.keep",
         "outputs.spacing.class",
         "progress",
+        "resources.nodes",
         "workload.kind",
         "workload.sweep",
     ]

@@ -149,7 +149,8 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     whose node died did not "end by signal 15".
     """
     site = site_end(attempt.raw_state or "")
-    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+    killed = ended["ending"] in (Ending.CRASHED, Ending.PROCESS_KILLED)
+    if killed and ended.get("signal") and site is not None:
         return site, {}
     return outputs.reason_of(ended["ending"]), ended
 
