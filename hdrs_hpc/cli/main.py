@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approval": ("hdrs_hpc.cli.approval:approval", "Approve a researcher's code, by its digest."),
     "broker": ("hdrs_hpc.cli.broker:broker", "Set up and run a broker."),
     "cluster": ("hdrs_hpc.cli.cluster:cluster", "Make clusters known to a broker and look after them."),
+    "runtime": ("hdrs_hpc.cli.runtime:runtime", "Build and list the sets of packages that jobs run on."),
     "imaging": ("hdrs_hpc.cli.imaging:imaging", "Turn DICOM series and slides into sealed Zarr."),
     "bench": ("hdrs_hpc.cli.bench:bench", "Measure staging and reading against their peers."),
     "audit": ("hdrs_hpc.cli.audit:audit", "Verify and read an exported audit log."),
@@ -76,6 +77,7 @@ EXTRAS = {
     "dataset": "broker",
     "broker": "broker",
     "cluster": "broker",
+    "runtime": "broker",
 }
 """Which extra of the package a command needs beyond what every laptop has."""
 
