@@ -14,6 +14,10 @@ from hdrs_hpc import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hdrs_hpc.cli.demo.play:demo", "Play the whole life of one project on this machine."),
+    "playground": (
+        "hdrs_hpc.cli.playground.command:playground",
+        "A broker with a project on made-up data that stays, to learn with.",
+    ),
     "login": ("hdrs_hpc.cli.login:login", "Log in to a broker with your SSH key."),
     "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
@@ -67,6 +71,7 @@ class LazyGroup(click.Group):
 
 EXTRAS = {
     "demo": "demo",
+    "playground": "demo",
     "imaging": "imaging",
     "try_spec": "try",
     "bench": "bench",
