@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import die_with_parent
+
+POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Places:
     """Outputs, in private memory."""
     data: Path
     """Holds the data server's socket."""
+    inputs: Path
+    """Files that the job takes in, read-only."""
     bundle: Path
     """The researcher's code, read-only; empty for a built-in workload."""
     plan: Path
@@ -43,6 +49,7 @@ INSIDE = Places(
     runtime=Path("/opt/hdrs"),
     out=Path("/out"),
     data=Path("/data"),
+    inputs=Path("/inputs"),
     bundle=Path("/bundle"),
     plan=Path("/plan"),
     report=Path("/report"),
@@ -86,6 +93,18 @@ class Sandbox:
             stream.write(json.dumps(asked, default=str).encode())
         running.wait_until_up(reader)
         return running
+
+    def run(
+        self, argv: tuple[str, ...], env: dict[str, str], places: Places, stop: Callable[[], bool]
+    ) -> int | None:
+        """The same without GPUs, until its end: its exit code, or None where ``stop`` said so first."""
+        running = self.start(argv, env, places, gpus="")
+        try:
+            while (code := running.poll()) is None and not stop():
+                time.sleep(POLL_S)
+        finally:
+            self.end(running)
+        return code
 
     def end(self, running: Running) -> None:
         """All of the workload is gone after this; nothing changes the outputs any more."""

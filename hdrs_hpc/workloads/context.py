@@ -19,16 +19,23 @@ class NoSuchOutputError(NotFoundError):
 class Context:
     """Inputs, parameters, outputs and the Dask client of one run.
 
-    ``data`` maps the input names of the job spec to staged copies; ``parameters`` is the spec's own mapping;
-    ``client`` is connected to as many workers as the allocation holds.
+    ``data`` maps the input names of the job spec to staged copies, ``inputs`` the names under ``inputs:`` to files that
+    nobody changes; ``parameters`` is the spec's own mapping; ``client`` is connected to as many workers as the
+    allocation holds.
     """
 
     def __init__(
-        self, client: Any, parameters: dict[str, Any], inputs: Sequence[str], outputs: dict[str, Path]
+        self,
+        client: Any,
+        parameters: dict[str, Any],
+        data: Sequence[str],
+        outputs: dict[str, Path],
+        inputs: dict[str, Path] | None = None,
     ) -> None:
         self.client = client
         self.parameters = parameters
-        self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in inputs}
+        self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in data}
+        self.inputs = inputs or {}
         self._outputs = outputs
 
     @property

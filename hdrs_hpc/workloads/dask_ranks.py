@@ -132,7 +132,8 @@ def _run_client(launch: Launch, told: DaskTold) -> int:
         context = Context(
             client=client,
             parameters=told.parameters,
-            inputs=launch.inputs,
+            data=launch.inputs,
+            inputs={name: Path(path) for name, path in launch.files.items()},
             outputs={name: Path(launch.out, path) for name, path in launch.outputs.items()},
         )
         code = _run_entry(launch, told, context)

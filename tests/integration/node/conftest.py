@@ -243,6 +243,7 @@ class Site:
             job="7K3QW2",
             spec=work.spec(),
             inputs=inputs,
+            files={},
             bundle=work.bundle,
             output_key=self.output_key,
             shared_secret=self.shared_secret,

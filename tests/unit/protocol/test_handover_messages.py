@@ -64,6 +64,7 @@ def order() -> LaunchOrder:
         job="7K3QW2",
         spec=b'{"workload":{"kind":"dask","builtin":"cohort-summary@1"}}',
         inputs={"ct": copy},
+        files={},
         bundle=None,
         output_key=OUTPUT_KEY,
         shared_secret=SECRET,
