@@ -36,9 +36,19 @@ from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.bundle import BundleDigestError
 from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, satisfies
 from hdrs_hpc.protocol.progress import Phase, Progress, Stop
+from hdrs_hpc.protocol.wheel_lock import LockDigestError
 
 WAIT_S = 0.05
 EX_STOPPED = 75
+STOPS: tuple[tuple[tuple[type[Exception], ...], Stop], ...] = (
+    ((SandboxFailedError,), Stop.ISOLATION),
+    ((BundleDigestError, LockDigestError), Stop.BUNDLE_MISMATCH),
+    ((WorkloadKindError,), Stop.KEYS_REFUSED),
+    ((BadDocumentError, NotFoundError), Stop.INPUT_UNREADABLE),
+    ((SiteError, OSError), Stop.SCRATCH),
+    ((HdrsError,), Stop.BUG),
+)
+"""How an attempt ends that met such an error; the first that fits counts."""
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -77,31 +87,12 @@ class Agent:
             order, nodes = self._wait_for_order()
             if nodes.nodes[0].node == self._given.node and self._file is None:
                 self._file = self._progress_file()
-            attempt.Attempt(
-                order,
-                nodes,
-                self._given,
-                self._folders,
-                self._sandbox,
-                self._flavour.take,
-                self._place,
-                self._meter,
-                self._reason,
-            ).run()
+            parts = (self._folders, self._sandbox, self._flavour.take, self._place, self._meter, self._reason)
+            attempt.Attempt(order, nodes, self._given, *parts).run()
         except StoppedEarly as ended:
             self._meter.stop = ended.stop
-        except SandboxFailedError:
-            self._meter.stop = Stop.ISOLATION
-        except BundleDigestError:
-            self._meter.stop = Stop.BUNDLE_MISMATCH
-        except WorkloadKindError:
-            self._meter.stop = Stop.KEYS_REFUSED
-        except (BadDocumentError, NotFoundError):
-            self._meter.stop = Stop.INPUT_UNREADABLE
-        except (SiteError, OSError):
-            self._meter.stop = Stop.SCRATCH
-        except HdrsError:
-            self._meter.stop = Stop.BUG
+        except (HdrsError, OSError) as error:
+            self._meter.stop = next(stop for kinds, stop in STOPS if isinstance(error, kinds))
         finally:
             self._meter.phase = Phase.DONE if self._meter.stop is Stop.NONE else Phase.STOPPED
             self._handover.close()
@@ -110,9 +101,8 @@ class Agent:
             self._memory.forget()
             if self._file is not None:
                 self._file.close()
-        for (
-            number
-        ) in ENDING:  # what comes now must not change the exit code: the interpreter drops our handler
+        # What comes now must not change the exit code: the interpreter drops our handler.
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
         return 0 if self._meter.stop is Stop.NONE else EX_STOPPED
 

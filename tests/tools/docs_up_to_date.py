@@ -52,6 +52,12 @@ def _flavours() -> str:
     return page.as_markdown()
 
 
+def _flavour_packages() -> str:
+    from tests.tools import flavour_packages
+
+    return flavour_packages.text()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
@@ -60,6 +66,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
     "docs/output-classes.md": _output_classes,
+    "hdrs_hpc/catalogue/flavour_packages.py": _flavour_packages,
 }
 
 
