@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0006"
+VERSION = "0007"
 """Number of the newest migration, which leads to exactly these tables."""
 
 metadata = MetaData(
