@@ -25,6 +25,8 @@ class Context:
     def __init__(self, launch: Launch, parameters: dict[str, Any]) -> None:
         self.parameters = parameters
         self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in launch.inputs}
+        self.inputs: dict[str, Path] = {}
+        """Files of the spec's ``inputs:``, by name; read-only."""
         self._outputs = {name: Path(launch.out, path) for name, path in launch.outputs.items()}
 
     @property
