@@ -96,27 +96,22 @@ def _loaded(kind: str, workers: int, source: Path, secret: Path | None) -> Itera
         else:
             copy = StagedCopy(PlainFolder(source))
         data: Any = import_module("imaging.reading.torch_data")
-        loading: Any = import_module("torch.utils.data")
+        loading: Any = import_module("imaging.reading.torch_loading")
         patches = data.SlidePatches(copy, size=SIZE)
-        loader = loading.DataLoader(
+        loader = loading.ResumableLoader(
             patches,
-            batch_size=BATCH,
-            sampler=data.ShardSampler(patches),
+            BATCH,
             num_workers=workers,
-            drop_last=True,
             persistent_workers=workers > 0,
             **({"multiprocessing_context": "forkserver"} if workers else {}),
         )
-        yield _endless(loader, patches)
+        yield _endless(loader)
 
 
-def _endless(loader: Any, patches: Any) -> Iterator[Any]:
-    epoch = 0
+def _endless(loader: Any) -> Iterator[Any]:
     while True:
-        patches.set_epoch(epoch)
         for batch in loader:
             yield batch["image"]
-        epoch += 1
 
 
 def _model(torch: Any) -> Any:

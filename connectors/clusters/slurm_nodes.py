@@ -61,7 +61,8 @@ class SinfoCommand:
             raise SiteCommandError(f"sinfo: it tells {len(kinds)} kinds of nodes of the partition")
         told = (NodeKind(count, kind.cpus, kind.mem_mb, kind.gres) for kind, count in kinds.items())
         longest, most = limits
-        return Capacity(tuple(told), _most_nodes(most), _seconds(longest))
+        # Every job is submitted with --exclusive.
+        return Capacity(tuple(told), _most_nodes(most), _seconds(longest), whole_nodes=True)
 
 
 def _number(text: str) -> int:

@@ -102,6 +102,14 @@ class SourceRefusedError(SiteError):
     retry = False
 
 
+class SourceListingShortError(SiteError):
+    code = "source-listing-short"
+    meaning = (
+        "The archive lists fewer series or instances than it says it holds, also when it is asked again."
+    )
+    remedy = "Run the same command when the archive has less to do; if it stays so, have its index rebuilt."
+
+
 class SourceCorruptError(SiteError):
     code = "source-corrupt"
     meaning = "The bytes that came are not those that the archive's own checksum or length states."

@@ -16,6 +16,7 @@ from connectors.sources import (
     SourceCredentialError,
     SourceItem,
     SourceItemMissingError,
+    SourceListingShortError,
     SourceRefusedError,
     SourceTooLargeError,
     SourceUnreadableError,
@@ -34,12 +35,16 @@ LISTING_THREADS = 4
 MAX_STUDIES = 2_000_000
 MAX_OF_STUDY = 200_000
 """Series, and instances, of one study: what is listed at once for each of the threads, twice."""
+LISTINGS = 3
+"""So often is the archive asked before a listing that lacks something is refused."""
 MAX_VALUE_CHARS = 1024
 """The longest that is asked for, the modalities of a study, has some twenty words of 16."""
 _UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 """Looser than PS3.5 9.1: archives hold UIDs of letters and with leading zeros.  Safe in an address and a path, and
 no wildcard of a search."""
 _PATH = re.compile(rf"studies/({_UID.pattern})/series/({_UID.pattern})/instances/({_UID.pattern})\.dcm")
+_SERIES, _INSTANCES = "NumberOfStudyRelatedSeries", "NumberOfSeriesRelatedInstances"
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _WILD = re.compile(r"[*?\\\x00-\x1f]")
 
 
@@ -65,9 +70,12 @@ class InstanceRef:
 
 
 def selected_items(find: Find, select: StudySelection) -> Iterator[SourceItem]:
-    """Every selected instance in the order of its path; raises what ``find`` raises."""
-    studies = sorted(_studies(find, select), key=lambda uid: f"{uid}/")
-    for paths in in_order(lambda study: _paths(find, select, study), studies, LISTING_THREADS):
+    """Every selected instance in the order of its path; raises what ``find`` raises, and SourceListingShortError."""
+    series_of = _studies(find, select)
+    studies = sorted(series_of, key=lambda uid: f"{uid}/")
+    for paths in in_order(
+        lambda study: _paths(find, select, study, series_of[study]), studies, LISTING_THREADS
+    ):
         yield from (SourceItem(path, None) for path in paths)
 
 
@@ -78,29 +86,49 @@ def check_row(row: Row) -> Row:
     return row
 
 
-def _paths(find: Find, select: StudySelection, study: str) -> list[str]:
-    series_keys = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "Modality": ""}
-    paths = []
-    for count, series in enumerate(find("SERIES", series_keys), start=1):
-        if count > MAX_OF_STUDY:
-            raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} series")
+def _paths(find: Find, select: StudySelection, study: str, series_told: int) -> list[str]:
+    keys = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "Modality": "", _INSTANCES: ""}
+    paths: list[str] = []
+    for uid, series in _all(find, "SERIES", keys, "SeriesInstanceUID", series_told).items():
         if select.modalities and series.get("Modality") not in select.modalities:
             continue
-        uid = _uid(series, "SeriesInstanceUID")
         keys = {"StudyInstanceUID": study, "SeriesInstanceUID": uid, "SOPInstanceUID": "", "SOPClassUID": ""}
-        for instance in find("IMAGE", keys):
-            paths.append(InstanceRef(study, uid, _uid(instance, "SOPInstanceUID")).path)
-            if len(paths) > MAX_OF_STUDY:
-                raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} instances")
-    return sorted(set(paths))
+        instances = _all(find, "IMAGE", keys, "SOPInstanceUID", _count(series, _INSTANCES))
+        paths += (InstanceRef(study, uid, instance).path for instance in instances)
+        if len(paths) > MAX_OF_STUDY:
+            raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} instances")
+    return sorted(paths)
 
 
-def _studies(find: Find, select: StudySelection) -> set[str]:
-    found: set[str] = set()
+def _all(find: Find, level: Level, keys: Row, own: str, told: int) -> dict[str, Row]:
+    """UID → row of every answer; asked again where they are fewer than ``told``, which is 0 where it is not told.
+
+    What a listing lacks nobody would miss: it would be left out of the dataset without a word.
+    """
+    found: dict[str, Row] = {}
+    for _ in range(LISTINGS):
+        for row in find(level, keys):
+            found[_uid(row, own)] = row
+            if len(found) > MAX_OF_STUDY:
+                raise SourceTooLargeError(f"a study with more than {MAX_OF_STUDY} series or instances")
+        if len(found) >= told:
+            return found
+    raise SourceListingShortError(f"{len(found)} where it says that there are {told}")
+
+
+def _count(row: Row, keyword: str) -> int:
+    """0 where the archive does not tell: the keys are optional (PS3.4 C.6.2.1)."""
+    told = row.get(keyword, "").strip()
+    return int(told) if _COUNT.fullmatch(told) else 0
+
+
+def _studies(find: Find, select: StudySelection) -> dict[str, int]:
+    """UID → how many series the archive says that it has."""
+    found: dict[str, int] = {}
     for keys in _questions(select):
         for row in find("STUDY", keys):
             if _agrees(row, keys, select):
-                found.add(_uid(row, "StudyInstanceUID"))
+                found[_uid(row, "StudyInstanceUID")] = _count(row, _SERIES)
             if len(found) > MAX_STUDIES:
                 raise SourceTooLargeError(f"more than {MAX_STUDIES} studies are selected")
     return found
@@ -108,7 +136,13 @@ def _studies(find: Find, select: StudySelection) -> set[str]:
 
 def _questions(select: StudySelection) -> Iterator[Row]:
     """The study-level queries whose answers together hold the selection."""
-    keys = {"StudyInstanceUID": "", "StudyDate": _range(select), "PatientID": "", "ModalitiesInStudy": ""}
+    keys = {
+        "StudyInstanceUID": "",
+        "StudyDate": _range(select),
+        "PatientID": "",
+        "ModalitiesInStudy": "",
+        _SERIES: "",
+    }
     # One modality a question: lists of values in a key are read differently by different archives.
     modalities = select.modalities or ("",)
     patients = _values(select.patients_file, "list of patients")

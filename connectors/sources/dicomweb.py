@@ -45,6 +45,8 @@ _TAGS = {
     "StudyDate": "00080020",
     "Modality": "00080060",
     "ModalitiesInStudy": "00080061",
+    "NumberOfStudyRelatedSeries": "00201206",
+    "NumberOfSeriesRelatedInstances": "00201209",
 }
 # As stored, whatever the syntax: the standard lets "*" stand for it (PS3.18 8.7.3.5.2); the default of a
 # server would be explicit little-endian, decoded on the way.
@@ -216,11 +218,11 @@ def _rows(blocks: Iterator[bytes]) -> list[Row]:
 
 
 def _row(item: dict[str, Any]) -> Row:
-    """DICOM JSON model, PS3.18 F: only what we asked for, only text."""
+    """DICOM JSON model, PS3.18 F: only what we asked for, only text and whole numbers."""
     row = {}
     for keyword, tag in _TAGS.items():
         element = item.get(tag)
         values = element.get("Value") if isinstance(element, dict) else None
         if isinstance(values, list):
-            row[keyword] = "\\".join(value for value in values if isinstance(value, str))
+            row[keyword] = "\\".join(str(value) for value in values if type(value) in (str, int))
     return check_row(row)

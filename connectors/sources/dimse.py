@@ -208,6 +208,6 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, MultiValue):
         return "\\".join(_text(one) for one in value)
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return str(value)
+    if not isinstance(value, str | int):
+        raise TypeError("neither text nor a whole number")
+    return str(int(value)) if isinstance(value, int) else str(value)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pydicom
 from pydicom import uid as uids
@@ -215,6 +215,7 @@ class Associations:
             ],
         )
         kept.append(Lent(association, inflow=inflow))
+        _keep_answers_for_who_asked(association)
         if association.is_established:
             return kept[0]
         if association.is_rejected:
@@ -231,6 +232,20 @@ class Associations:
             return None
         context = tls_context(tls.ca_file, tls.certificate_file, tls.key_file)
         return context, tls.server_name or self._place.host
+
+
+def _keep_answers_for_who_asked(association: Association) -> None:
+    """pynetdicom's own thread of an association also takes messages from the queue, to serve requests of the peer, and
+    drops what is none.  It is told to pause before we send; on a busy machine it may still believe that it pauses while
+    it goes on, and then the first answer of a search is lost: one listing in 400 lacked an instance.  We serve nobody,
+    so it gets nothing."""
+    provider: Any = association.dimse
+    take = provider.get_msg
+
+    def get_msg(block: bool = False) -> tuple[Any, Any]:
+        return (None, None) if threading.current_thread() is association else take(block=block)
+
+    provider.get_msg = get_msg
 
 
 def _hurry(event: evt.Event) -> None:

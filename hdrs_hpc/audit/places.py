@@ -216,6 +216,16 @@ _DATA_ZONE = (
         "{home}/broker-keys.json",
     ),
     _row(
+        "uploads",
+        "web",
+        Holds.NOTHING,
+        "none needed",
+        Method.CLOSED_SCHEMA,
+        "Code, wheels and other files that researchers bring from their own machines; they never had patient data.",
+        "{home}/uploads/",
+        "{home}/files/",
+    ),
+    _row(
         "audit-export",
         "controller",
         Holds.NOTHING,

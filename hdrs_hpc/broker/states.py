@@ -92,7 +92,11 @@ PROJECT = _table(
 
 LIVES: dict[str, dict[str, State]] = {"job": JOB, "copy": COPY, "project": PROJECT}
 
-OWN_FAILURES = frozenset({"workload-failed", "time-limit", "out-of-memory", "too-many-processes"})
+OWN_FAILURES = frozenset(
+    {"workload-failed", "time-limit", "out-of-memory", "too-many-processes", "no-network"}
+    | {"process-killed", "process-exited", "process-ended-early", "process-not-joined"}
+    | {"program-not-run", "materialised-too-large"}
+)
 """Ends of a job that its own code caused."""
 
 TES: dict[str, str] = {

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
     "spec": ("hdrs_hpc.cli.spec:spec", "Begin, check and sign a job spec."),
+    "try": ("hdrs_hpc.cli.trying.command:try_spec", "Run a spec's code here, on made-up data."),
     "submit": ("hdrs_hpc.cli.submit:submit", "Check, sign and send a job spec."),
     "job": ("hdrs_hpc.cli.job:job", "Follow jobs, cancel them, fetch what was released."),
     "review": ("hdrs_hpc.cli.review:review", "Check outputs and decide what leaves."),
@@ -65,6 +66,7 @@ class LazyGroup(click.Group):
 EXTRAS = {
     "demo": "demo",
     "imaging": "imaging",
+    "try_spec": "try",
     "bench": "bench",
     "dataset": "broker",
     "broker": "broker",

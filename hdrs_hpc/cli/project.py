@@ -353,6 +353,7 @@ def _nodes(found: dict[str, Any]) -> str:
         )
         longest = has["max-time-s"]
         limit = f"; a job up to {walltime_text(longest)}" if longest is not None else ""
+        limit += "; whole nodes, charged with all their GPUs" if has["whole-nodes"] else ""
         lines.append(f"{name}: {'; '.join(kinds)}{limit} (told {offer['capacity-told-at']})")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from importlib import import_module, resources
 
 TABLE = "reason_codes.json"
 _PACKAGES = ("hdrs_hpc", "connectors", "imaging", "benchmarks")
-_SKIPPED = ("__main__", "migrations", "contract", "reference", "torch_data")
+_SKIPPED = ("__main__", "migrations", "contract", "reference", "torch_data", "torch_loading", "torch_ranks")
 """Modules that run when they are imported, that only tests import, or that need torch; none defines a code."""
 
 
@@ -78,6 +78,48 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
         "too-many-processes",
         "Your code had as many processes and threads on a node as it may have: 512, and 64 for each of its CPUs.",
         "Start fewer at a time; a program that forks without end looks like this.",
+    ),
+    (
+        END,
+        "no-network",
+        "Your code reached for an address, and a job has no network: its sandbox holds loopback only.",
+        "Put what it would fetch into the bundle or under `inputs:`; `hdrs-hpc spec check` names such lines.",
+    ),
+    (
+        END,
+        "process-killed",
+        "A process of the training was ended by a signal, and so the others were ended too.",
+        "Signal 9 is mostly memory, 11 a library's crash, 6 a collective that nobody answered; try one process less.",
+    ),
+    (
+        END,
+        "process-exited",
+        "A process of the training ended itself, as with os._exit, and so the others were ended too.",
+        "Return from the entry, or raise an exception: its type and line are told.",
+    ),
+    (
+        END,
+        "process-ended-early",
+        "A process of the training came back from the entry while others waited for it.",
+        "Give each process the same number of steps; `job show` tells the line at which one waited.",
+    ),
+    (
+        END,
+        "process-not-joined",
+        "A process of the training did not come to the rendezvous within five minutes.",
+        "What your modules do when they are imported is part of it; submit again if the node was slow.",
+    ),
+    (
+        END,
+        "program-not-run",
+        "The node does not run the command's program: of another processor, or its interpreter is not there.",
+        "Name an interpreter that nodes have in the line that begins with #!, or build it for their processor.",
+    ),
+    (
+        END,
+        "materialised-too-large",
+        "What a command needs as files is larger than `materialise-size`, or than half of the job's memory.",
+        "Ask for more of both, select fewer data, or read them by `imaging.reading.open_staged`, which copies nothing.",
     ),
     (
         END,

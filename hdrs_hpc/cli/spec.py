@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ def spec() -> None:
 @click.argument("spec_file", type=click.Path(dir_okay=False, path_type=Path), default="spec.yaml")
 @click.option("--own-code", is_flag=True, help="For a bundle of your own instead of a built-in workload.")
 @click.option(
+    "--workload",
     "--kind",
+    "kind",
     type=click.Choice(workloads.built()),
     help="For a bundle of your own, of this kind of workload.",
 )
@@ -68,9 +71,9 @@ def new(
     """Write a whole spec to begin with, with the data and limits of your project.
 
     They come from the nearest hdrs-hpc.toml, else from the broker that you are logged in to.  The code of an
-    example is written to code/ beside the spec, unless that is there.
+    example is written to code/ beside the spec, unless that is there.  `hdrs-hpc try` runs it as it is.
 
-    Example: hdrs-hpc spec new spacing.yaml --own-code --purpose "Look at slice spacing by scanner"
+    Example: hdrs-hpc spec new spacing.yaml --workload dask --purpose "Look at slice spacing by scanner"
     """
     from hdrs_hpc.client import context, spectemplate
 
@@ -78,6 +81,8 @@ def new(
     begin = _by_documents(found) if found else _granted(login, project)
     name = kind or (workloads.built()[0] if own_code else None)
     chosen = workloads.KINDS[name] if name else None
+    if purpose is None and begin is not None:
+        purpose = _asked_purpose(spectemplate.first_purpose(begin.grant.title))
     text = spectemplate.render(
         spectemplate.name_from(spec_file.stem),
         grant=begin.grant if begin else None,
@@ -94,8 +99,11 @@ def new(
         raise SpecExistsError(f"{spec_file} is there already") from None
     for path in spectemplate.write_code(chosen, spec_file.parent) if chosen else ():
         click.echo(f"Wrote {path}.")
-    first = "" if purpose else "say what it is for under `purpose`, then "
-    click.echo(f"Wrote {spec_file}. Next: {first}hdrs-hpc spec check {spec_file}")
+    first = "" if begin else "fill in what it calls `your-…`, then "
+    click.echo(
+        f"Wrote {spec_file}. Next: hdrs-hpc try {spec_file} (here, on made-up data); "
+        f"{first}hdrs-hpc spec check {spec_file}"
+    )
 
 
 @spec.command()
@@ -175,6 +183,13 @@ def sign(
         click.echo(json.dumps({"file": str(target), "digest": envelope.digest}))
     else:
         click.echo(f"Signed {envelope.digest}\nWrote {target}")
+
+
+def _asked_purpose(usual: str) -> str:
+    """What the run is for: asked where somebody can answer, else what is true of a new spec."""
+    if not sys.stdin.isatty():
+        return usual
+    return str(click.prompt("What is it for? Custodians and checkers read it", default=usual, err=True))
 
 
 def _by_documents(file: Path) -> Beginning:

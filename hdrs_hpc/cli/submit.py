@@ -37,9 +37,10 @@ def submit(
     Example:
       hdrs-hpc submit spacing.yaml --watch
     """
-    from hdrs_hpc.cli import watching
+    from hdrs_hpc.cli import sending, watching
     from hdrs_hpc.client import filing
     from hdrs_hpc.documents.envelope import Envelope as ReadEnvelope
+    from hdrs_hpc.documents.models.job_spec import JobSpec
 
     session = options.session(context)
     if spec_file.read_bytes().lstrip()[:1] == b"{":
@@ -48,7 +49,8 @@ def submit(
     else:
         envelope, bundle = _sign(ctx, spec_file, how, context)
     if bundle is not None:
-        filing.upload_bundle(session, *bundle)
+        project = JobSpec.from_payload(envelope.payload).project
+        sending.send(session, project, [sending.Sent(bundle[0], bundle[1], len(bundle[0]))])
     receipt = filing.file(session, envelope)
     if not as_json:
         again = "the same job as before" if receipt.known else f"accepted for {receipt.project}"

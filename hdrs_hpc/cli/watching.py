@@ -98,6 +98,18 @@ def end(job: dict[str, Any]) -> None:
         click.echo(f"  released: {', '.join(released)}; get them with `hdrs-hpc job fetch {job['id']}`")
 
 
+BEFELL = {
+    "no-network": "your code reached for an address, and a job has no network",
+    "process-killed": "a process of the training was killed",
+    "process-exited": "a process of the training ended itself",
+    "process-ended-early": "a process of the training came back from the entry while another waited for it",
+    "process-not-joined": "a process of the training did not come to the rendezvous in time",
+    "program-not-run": "the node does not run your program: it is for another machine, or its interpreter is not there",
+    "materialised-too-large": "what your program needs as files is larger than `materialise-size` or than memory",
+}
+"""Ends that are told by what befell a process."""
+
+
 def crash(detail: dict[str, Any]) -> str:
     """What may be told of a crash, as a sentence: the exception's type and the line of the bundle."""
     ending = detail.get("ending")
@@ -113,12 +125,15 @@ def crash(detail: dict[str, Any]) -> str:
             "the kernel held it to that" if taken.get("wall") == "cgroup" else "the node's agent was watching"
         )
         return f"your code took {taken.get('took-mb')} MiB of memory and had {taken.get('had-mb')}; {by}"
+    place = detail.get("bundle-line")
+    at = f" at {place['file']} line {place['line']}" if place else ""
+    if ending in BEFELL:
+        signal = f" (signal {detail['signal']})" if detail.get("signal") else ""
+        return f"{BEFELL[ending]}{signal}{at}"
     if ending not in ("crashed", "exited"):
         return ", ".join(
             f"{name} {value}" for name, value in detail.items() if value not in (None, "", [], {})
         )
-    place = detail.get("bundle-line")
-    at = f" at {place['file']} line {place['line']}" if place else ""
     if detail.get("signal"):
         why = " (the kernel does so when memory runs out)" if detail["signal"] == 9 else ""
         return f"your code was ended by signal {detail['signal']}{at}{why}"

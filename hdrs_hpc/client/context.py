@@ -83,11 +83,13 @@ class _Cluster(Part):
     """Its kinds of nodes; none: not known."""
     longest: WalltimeS | None = None
     """Of one workload."""
+    whole_nodes: bool = False
+    """A job gets whole nodes, and is charged for all of their GPUs."""
 
     @property
     def capacity(self) -> Capacity | None:
         kinds = tuple(NodeKind(kind.nodes, kind.cpus, kind.mem, kind.gres) for kind in self.has)
-        return Capacity(kinds, None, self.longest) if kinds else None
+        return Capacity(kinds, None, self.longest, self.whole_nodes) if kinds else None
 
 
 class _ContextFile(Part):

@@ -1,4 +1,4 @@
-"""Sending signed documents and bundles to a broker."""
+"""Sending signed documents to a broker."""
 
 from __future__ import annotations
 
@@ -48,10 +48,3 @@ def file(session: Session, envelope: Envelope) -> Receipt:
         bool(told["known"]),
         checkpoint.size,
     )
-
-
-def upload_bundle(session: Session, content: bytes, digest: str) -> None:
-    """Send a bundle before the spec that names it."""
-    told = session.api.post("/v1/bundles", content)
-    if told.get("digest") != digest:
-        raise BrokerAnswerError("the broker received another bundle than was sent")

@@ -86,9 +86,22 @@ class Api:
             "GET", path, params={key: value for key, value in query.items() if value is not None}
         )
 
-    def post(self, path: str, content: bytes = b"") -> Any:
-        """Send bytes; gives the JSON answered."""
-        return _json(self._call("POST", path, content=content))
+    def post(
+        self,
+        path: str,
+        content: bytes = b"",
+        *,
+        query: dict[str, str] | None = None,
+        length: int | None = None,
+    ) -> Any:
+        """Send bytes; gives the JSON answered.  ``length``: of an upload that begins."""
+        headers = {} if length is None else {"Upload-Length": str(length)}
+        return _json(self._call("POST", path, content=content, params=query, headers=headers))
+
+    def patch(self, path: str, content: bytes, *, offset: int) -> Any:
+        """Send a piece of an upload; gives the JSON answered."""
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        return _json(self._call("PATCH", path, content=content, headers=headers))
 
     def _call(self, method: str, path: str, **arguments: Any) -> bytes:
         try:

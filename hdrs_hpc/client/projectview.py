@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hdrs_hpc.catalogue.isolation import WEAKEST
-from hdrs_hpc.client import signatures
+from hdrs_hpc.client import remembered, signatures
 from hdrs_hpc.client.context import SpecContext
 from hdrs_hpc.client.http import BrokerRefusedError
 from hdrs_hpc.client.session import NotLoggedInError, Session
@@ -40,7 +40,7 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
         raise NotLoggedInError()
     shown = _shown(session, project)
     root = session.refresh_root()
-    grant, people = _grant(session, project)
+    grant, people = _grant(session, project, shown)
     chosen = cluster or grant.limits.clusters[0]
     offer = shown["clusters"].get(chosen)
     facts = Facts(
@@ -108,7 +108,8 @@ def to_begin_with(session: Session, project: str | None) -> Beginning | None:
 
 
 def _to_begin_with(session: Session, project: str) -> Beginning:
-    shown, grant = _shown(session, project), _grant(session, project)[0]
+    shown = _shown(session, project)
+    grant, _ = _grant(session, project, shown)
     if shown["state"] in ("CLOSING", "CLOSED"):
         raise refusals.ProjectNotActiveError(f"the project is {shown['state']}", where=project)
     real = any(data["sensitivity"] in (None, "real") for data in shown["data"].values())
@@ -125,11 +126,12 @@ def _shown(session: Session, project: str) -> dict[str, Any]:
     return found
 
 
-def _grant(session: Session, project: str) -> tuple[Grant, tuple[str, ...]]:
-    """The grant in force and who signed it; an altered signature raises."""
+def _grant(session: Session, project: str, shown: dict[str, Any]) -> tuple[Grant, tuple[str, ...]]:
+    """The grant in force and who signed it; an altered signature raises.  Kept with what is ``shown``."""
     kind = kinds.GRANT
     envelope = Envelope.parse(session.api.get_bytes(f"/v1/projects/{quote(project, safe='')}/grant"))
     signed_by = signatures.progress(envelope, kind, session.root.document).people
+    remembered.keep(session, project, shown, envelope)
     return Grant.from_payload(envelope.payload), signed_by
 
 

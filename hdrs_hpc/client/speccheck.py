@@ -132,8 +132,9 @@ def check(
             return SpecReport(path, (*faults, *_not_built(written)), None, None, warnings=warnings)
         drafted = specdraft.bind(written, context.root, now=context.facts.now, nonce=_UNSENT_NONCE)
     except BadDocumentError as error:
-        missing = isinstance(error, specdraft.InputFileMissingError)
-        place_in_spec = tuple((error.where or "").split(".")) if missing else ("workload", "bundle")
+        placed = (specdraft.InputFileMissingError, *specdraft.BUNDLE_FAULTS.values())
+        told = isinstance(error, placed)
+        place_in_spec = tuple((error.where or "").split(".")) if told else ("workload", "bundle")
         fault = Finding(error.code, place_in_spec, error.message, error.remedy)
         return SpecReport(path, (_locate(fault, lines),), None, place)
     except ProjectUnknownError as error:

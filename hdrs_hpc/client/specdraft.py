@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue import outputs, workloads
 from hdrs_hpc.client import signatures
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
@@ -26,6 +26,21 @@ class EntryNotInBundleError(BadDocumentError):
     code = "entry-not-in-bundle"
     meaning = "The bundle has no module of the entry's name."
     remedy = "The bundle is the folder's content: `pkg.main:run` needs pkg/main.py inside the folder."
+
+
+class ProgramNotInBundleError(BadDocumentError):
+    code = "program-not-in-bundle"
+    meaning = "The bundle has no file of the program's path."
+    remedy = "Paths are those below the bundle's folder: `bin/mine` is BUNDLE/bin/mine."
+
+
+class ProgramNotRunnableError(BadDocumentError):
+    code = "program-not-runnable"
+    meaning = "The program of a command is a file that no node can run."
+    remedy = "Give a script that begins with #! or a Linux program of the node's processor, with `chmod +x`."
+
+
+BUNDLE_FAULTS = {fault.code: fault for fault in (ProgramNotInBundleError, ProgramNotRunnableError)}
 
 
 class InputFileMissingError(BadDocumentError):
@@ -155,10 +170,14 @@ def pack(written: WrittenSpec) -> bytes | None:
     if workload.bundle is None:
         return None
     packed = bundles.pack(written.path.parent / workload.bundle)
+    read = bundles.read(packed)
+    kind = workloads.KINDS[workload.kind]
+    fields = kind.fields(**{name: getattr(workload, name) for name in kind.own_fields()})
+    for found in kind.check_bundle(fields, read.files, read.executable):
+        raise BUNDLE_FAULTS[found.code](found.sentence, where=f"workload.{found.field}")
     if workload.entry is None:
-        bundles.read(packed)
         return packed
     module = workload.entry.partition(":")[0].replace(".", "/")
-    if not {f"{module}.py", f"{module}/__init__.py"} & set(bundles.read(packed).files):
+    if not {f"{module}.py", f"{module}/__init__.py"} & set(read.files):
         raise EntryNotInBundleError(f"there is no {module}.py in {workload.bundle}")
     return packed

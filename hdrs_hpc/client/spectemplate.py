@@ -39,8 +39,8 @@ def render(
     real: bool = False,
     capacity: Capacity | None = None,
 ) -> str:
-    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs once it
-    has a purpose.
+    """YAML text of a new spec that passes ``spec check`` for this grant's data, workloads, limits and outputs with a
+    purpose.
 
     ``kind``: whose example to begin with, code of one's own; None: a workload that is built in.
     ``real``: where any of the data are real, of which no output of some classes is made.  ``capacity``: what the
@@ -126,6 +126,11 @@ def write_code(kind: Kind, folder: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     return written
+
+
+def first_purpose(title: str) -> str:
+    """A purpose that is true of a spec nobody has changed yet, in a project of this title."""
+    return f"A first run of the example that hdrs-hpc brings, before work on: {title}"
 
 
 def name_from(stem: str) -> str:

@@ -32,6 +32,10 @@ class NodeKind:
         had = (_split(gres) for gres in self.gres)
         return count <= sum(has for found, of, has in had if found == name and kind in ("", of or kind))
 
+    @property
+    def gpus(self) -> int:
+        return sum(count for name, _, count in map(_split, self.gres) if name == "gpu")
+
     def as_dict(self) -> dict[str, Any]:
         return {"nodes": self.nodes, "cpus": self.cpus, "mem-mb": self.mem_mb, "gres": list(self.gres)}
 
@@ -43,6 +47,8 @@ class Capacity:
     kinds: tuple[NodeKind, ...]
     max_nodes: int | None = None
     max_time_s: int | None = None
+    whole_nodes: bool = False
+    """Whether a job gets whole nodes, with all GPUs that they have, and is charged for them."""
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Capacity:
@@ -50,13 +56,14 @@ class Capacity:
             NodeKind(kind["nodes"], kind["cpus"], kind["mem-mb"], tuple(kind["gres"]))
             for kind in value["kinds"]
         )
-        return cls(kinds, value["max-nodes"], value["max-time-s"])
+        return cls(kinds, value["max-nodes"], value["max-time-s"], value.get("whole-nodes", False))
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "kinds": [kind.as_dict() for kind in self.kinds],
             "max-nodes": self.max_nodes,
             "max-time-s": self.max_time_s,
+            "whole-nodes": self.whole_nodes,
         }
 
     @property
@@ -71,6 +78,13 @@ class Capacity:
     def gres(self) -> tuple[str, ...]:
         """What generic resources there are on any node, each once."""
         return tuple(dict.fromkeys(gres for kind in self.kinds for gres in kind.gres))
+
+    def gpus_charged(self, asked: int, fits: Callable[[NodeKind], bool]) -> int:
+        """GPUs of one node that a job is charged for which asks for so many, on a node that fits: of unlike nodes the
+        one that has most, since nobody knows which it will get."""
+        if not self.whole_nodes:
+            return asked
+        return max((kind.gpus for kind in self.kinds if fits(kind)), default=asked)
 
     def nodes_where(self, fits: Callable[[NodeKind], bool]) -> int:
         """How many nodes of those that fit one job may have."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.isolation import GivenIsolation
@@ -60,6 +61,11 @@ INSIDE = Places(
 
 @dataclass(frozen=True)
 class Sandbox:
+    confine: ClassVar[str] = "hdrs_hpc.node.confine"
+    """The program that becomes the guard."""
+    output: ClassVar[int | None] = subprocess.DEVNULL
+    """Where goes what it prints: nowhere.  Nothing on a node says otherwise."""
+
     level: GivenIsolation
 
     def inside(self, outside: Places) -> Places:
@@ -71,15 +77,15 @@ class Sandbox:
 
         ``gpus``: value for CUDA_VISIBLE_DEVICES; empty: no GPU device is there.  Raises SandboxFailedError.
         """
-        asked = {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
+        asked = self.asked(argv, env, places, gpus)
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.confine", str(writer), str(os.getpid())],
+                [sys.executable, "-I", "-B", "-m", self.confine, str(writer), str(os.getpid())],
                 env=die_with_parent.environment(),
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=self.output,
+                stderr=self.output,
                 pass_fds=(writer,),
             )
         except OSError as error:
@@ -94,17 +100,21 @@ class Sandbox:
         running.wait_until_up(reader)
         return running
 
-    def run(
-        self, argv: tuple[str, ...], env: dict[str, str], places: Places, stop: Callable[[], bool]
-    ) -> int | None:
-        """The same without GPUs, until its end: its exit code, or None where ``stop`` said so first."""
-        running = self.start(argv, env, places, gpus="")
+    def run(self, argv: tuple[str, ...], places: Places, stop: Callable[[], bool]) -> int | None:
+        """Run our own interpreter with ``argv``, without GPUs: its exit code, None where ``stop`` said so first."""
+        runtime = self.inside(places).runtime
+        command = (str(runtime / "bin/python3"), "-I", "-B", *argv)
+        running = self.start(command, {"LD_LIBRARY_PATH": str(runtime / "lib")}, places, gpus="")
         try:
             while (code := running.poll()) is None and not stop():
                 time.sleep(POLL_S)
         finally:
             self.end(running)
         return code
+
+    def asked(self, argv: tuple[str, ...], env: dict[str, str], places: Places, gpus: str) -> dict[str, Any]:
+        """What the guard is told."""
+        return {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
 
     def end(self, running: Running) -> None:
         """All of the workload is gone after this; nothing changes the outputs any more."""

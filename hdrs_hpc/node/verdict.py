@@ -4,7 +4,8 @@ The report was written on the workload's side, which may have chosen it to carry
 it is one of a list that was fixed when the bundle was signed, before the code saw any data, and the lists are
 short: a type out of at most 64 classes of the bundle and about 100 known ones, the beginning of one of at most
 10,000 statements, an exit code that is 0 or 1, or, instead of all these, one of seven signals, or how much memory
-it took in forty steps.  Together that is less than 21 bits in a whole attempt.
+it took in forty steps.  Of what befell a rank or a connection the line is told or the signal, and no type.
+Together that is less than 21 bits in a whole attempt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ import stat
 from pathlib import Path
 
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.node.launch.plan import EXIT_ALONE, MAX_REPORT_BYTES, REPORT_NAME, CrashReport, parse_report
+from hdrs_hpc.node.launch.plan import (
+    EXIT_ALONE,
+    MAX_REPORT_BYTES,
+    REPORT_NAME,
+    Cause,
+    CrashReport,
+    parse_report,
+)
 from hdrs_hpc.protocol.outputs import BundleLine, Ending, WorkloadExit
 
 KNOWN_TYPES = frozenset(
@@ -29,6 +37,7 @@ KNOWN_TYPES = frozenset(
     | {"KilledWorker", "CancelledError", "CommClosedError", "ArrowInvalid", "LinAlgError", "JSONDecodeError"}
     | {"DataServerError", "NoSuchInputError", "NoSuchItemError", "NoSuchOutputError", "EntryError"}
     | {"ArrayNotFoundError", "GroupNotFoundError", "NodeNotFoundError", "AxisError", "OutOfMemoryError"}
+    | {"AcceleratorError", "DistBackendError", "DistNetworkError", "DistStoreError", "SafetensorError"}
 )
 ANY_TYPE = "Exception"
 MAX_OWN_TYPES = 64
@@ -40,6 +49,16 @@ MAX_SOURCE_BYTES = 1 << 20
 SIGNALS = frozenset(
     signal.Signals[f"SIG{name}"] for name in ("ILL", "ABRT", "BUS", "FPE", "KILL", "SEGV", "TERM")
 )
+BEFELL = {
+    Cause.NO_NETWORK: Ending.NO_NETWORK,
+    Cause.PROCESS_KILLED: Ending.PROCESS_KILLED,
+    Cause.PROCESS_EXITED: Ending.PROCESS_EXITED,
+    Cause.PROCESS_ENDED_EARLY: Ending.PROCESS_ENDED_EARLY,
+    Cause.PROCESS_NOT_JOINED: Ending.PROCESS_NOT_JOINED,
+    Cause.PROGRAM_NOT_RUN: Ending.PROGRAM_NOT_RUN,
+    Cause.MATERIALISED_TOO_LARGE: Ending.MATERIALISED_TOO_LARGE,
+}
+"""Ends that are told by what befell a process, not by the exception that it or another then met."""
 _NOTHING = CrashReport(None, None, None)
 
 
@@ -52,14 +71,22 @@ def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadE
         return WorkloadExit(Ending.EXITED, 0, None, None, None)
     if code > 128:
         number = code - 128
-        return WorkloadExit(Ending.CRASHED, None, number if number in SIGNALS else None, None, None)
+        return WorkloadExit(Ending.CRASHED, None, _known_signal(number), None, None)
     report = _read(report_folder)
+    if report.cause is Cause.PROCESS_KILLED:
+        return WorkloadExit(Ending.PROCESS_KILLED, None, _known_signal(report.signal), None, None)
     if report == _NOTHING:
         ending = Ending.NOT_STARTED if code == EXIT_ALONE else Ending.CRASHED
         return WorkloadExit(ending, 1, None, None, None)
     trees, unread = _sources(bundle)
     line = _statement(report, trees, unread)
+    if report.cause in BEFELL:
+        return WorkloadExit(BEFELL[report.cause], 1, None, None, line)
     return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), line)
+
+
+def _known_signal(number: int | None) -> int | None:
+    return number if number in SIGNALS else None
 
 
 def _read(folder: Path) -> CrashReport:

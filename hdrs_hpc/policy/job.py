@@ -15,7 +15,7 @@ from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, Resources, kept_by
 from hdrs_hpc.forms.words import memory_text, size_text, walltime_text
-from hdrs_hpc.policy import granted
+from hdrs_hpc.policy import charging, granted
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.granted import Breaches, GrantedFacts
@@ -164,13 +164,7 @@ def _resources_there(spec: JobSpec, facts: Facts) -> Breaches:
 
 def _nodes_there(asked: Resources, has: Capacity, facts: Facts) -> Breaches:
     """Nodes that have all at once; more than grant or settings give are another rule's."""
-    there = has.nodes_where(
-        lambda kind: (
-            kind.cpus >= asked.cpus_per_task
-            and kind.mem_mb >= asked.mem
-            and (asked.gres is None or kind.gives(asked.gres))
-        )
-    )
+    there = has.nodes_where(lambda kind: charging.fits(asked, kind))
     if there < asked.nodes <= min(facts.grant.limits.nodes, facts.cluster.max_nodes):
         message = (
             f"{asked.nodes} where {facts.cluster.name} has {there} with such CPUs, memory and GPUs at once"
@@ -180,8 +174,11 @@ def _nodes_there(asked: Resources, has: Capacity, facts: Facts) -> Breaches:
 
 def _gpu_hours_left(spec: JobSpec, facts: Facts) -> Breaches:
     left = facts.grant.limits.gpu_hours - facts.gpu_hours_used
-    if spec.resources.gpu_hours > left:
-        message = f"{spec.resources.gpu_hours:.1f} asked for, {max(left, 0):.1f} left"
+    needed = charging.gpu_hours(spec.resources, facts.cluster.capacity)
+    if needed > left:
+        message = f"{needed:.1f} needed, {max(left, 0):.1f} left"
+        if charging.gpus(spec.resources, None) < charging.gpus(spec.resources, facts.cluster.capacity):
+            message += f"; {facts.cluster.name} gives whole nodes and charges all of their GPUs"
         yield Broken(r.GpuHoursError, message, "resources.gres")
 
 

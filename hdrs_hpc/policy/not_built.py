@@ -57,6 +57,11 @@ def _kind(spec: JobSpec) -> Iterator[str]:
         yield "workload.kind"
 
 
+def _nodes(spec: JobSpec) -> Iterator[str]:
+    if workloads.KINDS[spec.workload.kind].one_node and spec.resources.nodes > 1:
+        yield "resources.nodes"
+
+
 def _classes(spec: JobSpec) -> Iterator[str]:
     for name, output in spec.outputs.items():
         if not outputs.BY_NAME[output.class_].built:
@@ -111,6 +116,7 @@ IN_SPECS: tuple[Missing, ...] = (
     Missing(
         "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in workloads.built())}", _kind
     ),
+    Missing("workloads of this kind on several nodes", "set `nodes: 1`, and use all of its GPUs", _nodes),
     Missing(
         "check for outputs of this class",
         f"declare {' or '.join(row.name for row in outputs.BUILT)} instead",

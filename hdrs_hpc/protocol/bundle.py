@@ -1,6 +1,7 @@
 """A bundle: the researcher's own code as one plain tar file, named everywhere by its digest.
 
-Packing is deterministic (sorted, no times, no owners), so the same folder is the same digest on every laptop.
+Packing is deterministic (sorted, no times, no owners, of modes only whether a file may be executed), so the same
+folder is the same digest on every laptop.
 Client, broker and node read it by the same rules, and none of them trusts that another has checked.
 """
 
@@ -19,6 +20,8 @@ MAX_BYTES = 16 << 20
 MAX_FILES = 2000
 OUR_NAMES = frozenset({"hdrs_hpc", "imaging", "connectors"})
 """Import packages of this project: code under these names could pose as ours."""
+PLAIN, EXECUTABLE = 0o644, 0o755
+"""Modes of files, whatever others their owner gave them."""
 LEFT_OUT = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
@@ -54,6 +57,8 @@ class Bundle:
 
     digest: str
     files: dict[str, bytes]
+    executable: frozenset[str] = frozenset()
+    """Names of the files that may be run as programs."""
 
 
 def pack(folder: Path) -> bytes:
@@ -83,7 +88,8 @@ def pack(folder: Path) -> bytes:
         for name, path in sorted(chosen.items()):
             data = path.read_bytes()
             info = tarfile.TarInfo(name)
-            info.size, info.mode, info.mtime = len(data), 0o644, 0
+            info.size, info.mtime = len(data), 0
+            info.mode = EXECUTABLE if path.stat().st_mode & 0o100 else PLAIN
             tar.addfile(info, io.BytesIO(data))
     raw = target.getvalue()
     _check_size(len(chosen), len(raw))
@@ -101,6 +107,7 @@ def read(raw: bytes, expected_digest: str | None = None) -> Bundle:
         raise BundleDigestError()
     _check_size(0, len(raw))
     files: dict[str, bytes] = {}
+    executable = set()
     total = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
@@ -117,11 +124,13 @@ def read(raw: bytes, expected_digest: str | None = None) -> Bundle:
                 handle = tar.extractfile(info)
                 assert handle is not None  # regular files always have one
                 files[info.name] = handle.read()
+                if info.mode & 0o100:
+                    executable.add(info.name)
                 _check_size(len(files), 0)
     except (tarfile.TarError, OSError, ValueError, EOFError):
         raise BundleMalformedError("not a plain tar file") from None
     _check_names(list(files))
-    return Bundle(found, files)
+    return Bundle(found, files, frozenset(executable))
 
 
 def write(bundle: Bundle, folder: Path) -> None:
@@ -131,6 +140,8 @@ def write(bundle: Bundle, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as handle:
             handle.write(data)
+        if name in bundle.executable:
+            target.chmod(EXECUTABLE)
 
 
 def _check_names(names: list[str]) -> None:

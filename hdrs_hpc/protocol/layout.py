@@ -22,6 +22,8 @@ from pathlib import PurePosixPath
 ROOT = "hdrs-hpc"
 SOCKET_NAME = "agent.sock"
 RUNTIME_FOLDER = "rt"
+COURIER_WAITS_S = 20
+"""How long a courier waits on a node for an agent that is still starting."""
 PROGRESS_NAME = "progress.json"
 CLOSING_NAME = "closing.json"
 BUNDLE_PATH = "bundle.tar"
@@ -89,12 +91,17 @@ def courier_argv(node_tmp: str, attempt: str) -> tuple[str, ...]:
     """What the broker runs once per node, in the attempt's own job, to reach that node's agent.
 
     The node's name is only known there, so a shell puts the path together.  The first line of stdin is one
-    request, the only line of stdout one reply (see :mod:`hdrs_hpc.protocol.handover`).
+    request, the only line of stdout one reply (see :mod:`hdrs_hpc.protocol.handover`).  It waits there for an agent
+    that is still starting, rather than be sent again and again.
     """
     folder = node_folder(node_tmp, attempt, "${SLURMD_NODENAME:-$(uname -n)}")
     script = (
         # A neighbour can read the attempt's name in the queue and be first with the folder: only our own counts.
-        f'd="{folder}"; [ -O "$d" ] && [ ! -L "$d" ] || exit 69; '
+        f'd="{folder}"; left={COURIER_WAITS_S * 10}; seen=; '
+        f'until [ -S "$d/{SOCKET_NAME}" ] || [ "$left" = 0 ]; do '
+        'if [ -d "$d" ]; then seen=1; elif [ -n "$seen" ]; then exit 69; fi; '  # it gave up
+        "left=$((left - 1)); sleep 0.1; done; "
+        '[ -O "$d" ] && [ ! -L "$d" ] || exit 69; '
         f'unset LD_PRELOAD; export LD_LIBRARY_PATH="$d/{RUNTIME_FOLDER}/lib"; '
         f'exec "$d/{RUNTIME_FOLDER}/bin/python3" -I -B -m hdrs_hpc.node.courier "$d/{SOCKET_NAME}"'
     )

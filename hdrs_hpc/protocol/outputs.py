@@ -66,6 +66,39 @@ class Ending(StrEnum):
     """It had as many processes and threads as it may have."""
     NOT_STARTED = "not-started"
     """The sandbox or the processes in it did not come up."""
+    NO_NETWORK = "no-network"
+    """An exception left the entry that was about an address which a sandbox does not reach."""
+    PROCESS_KILLED = "process-killed"
+    """A signal ended one of several processes that work together."""
+    PROCESS_EXITED = "process-exited"
+    """One of its processes ended itself, without an exception."""
+    PROCESS_ENDED_EARLY = "process-ended-early"
+    """One of its processes came back from the entry, and others waited for it."""
+    PROCESS_NOT_JOINED = "process-not-joined"
+    """One of its processes did not come to the rendezvous in time."""
+    PROGRAM_NOT_RUN = "program-not-run"
+    """Of a command: the node does not run its program."""
+    MATERIALISED_TOO_LARGE = "materialised-too-large"
+    """What it needs as files is larger than the spec says or memory holds."""
+
+
+_OWN_REASONS = {
+    "out-of-time": "time-limit",
+    "out-of-memory": "out-of-memory",
+    "too-many-processes": "too-many-processes",
+    "no-network": "no-network",
+    "process-killed": "process-killed",
+    "process-exited": "process-exited",
+    "process-ended-early": "process-ended-early",
+    "process-not-joined": "process-not-joined",
+    "program-not-run": "program-not-run",
+    "materialised-too-large": "materialised-too-large",
+}
+
+
+def reason_of(ending: str) -> str:
+    """The reason code of a workload that ended badly: its own reason, or that it failed."""
+    return _OWN_REASONS.get(ending, "workload-failed")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from heapq import merge
 from itertools import chain, islice
 from operator import attrgetter
+from pathlib import Path
 from typing import NoReturn, Self
 
 from hdrs_hpc.sealing.cipher import (
@@ -38,6 +39,7 @@ from hdrs_hpc.sealing.place import ROOT_ITEM, Part, Role, item_of
 MAX_CACHED_ENTRIES = 200_000
 """Entries of items kept in memory, some 100 MB at most; an item that was dropped is read again."""
 MAX_CACHED_OPENERS = 8192
+SAVED_AT_ONCE = 4 << 20
 
 
 class SealedCopy:
@@ -127,6 +129,12 @@ class SealedCopy:
         nothing.
         """
         return bytes(self.read_view(self._entry(path), start, length))
+
+    def save(self, path: str, target: Path) -> None:
+        """Write an object to a new file, piece by piece.  Raises like :meth:`read`, and OSError."""
+        with target.open("xb") as stream:
+            for start in range(0, self.size(path), SAVED_AT_ONCE):
+                stream.write(self.read(path, start, SAVED_AT_ONCE))
 
     def read_into(self, path: str, start: int, view: memoryview) -> int:
         """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends.

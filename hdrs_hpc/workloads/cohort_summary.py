@@ -28,7 +28,7 @@ from typing import Any
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.workloads import cohort_tables, pixels
 from hdrs_hpc.workloads.cohort_tables import SpacingBin
-from hdrs_hpc.workloads.context import Context
+from hdrs_hpc.workloads.dask_ranks import DaskContext
 from hdrs_hpc.workloads.pixels import Moments, Stain
 from imaging.reading import StagedCopy
 
@@ -45,7 +45,7 @@ class _Row:
     values: dict[str, Any]
 
 
-def run(context: Context) -> None:
+def run(context: DaskContext) -> None:
     """The entry; writes the declared ones among its outputs."""
     min_count = int(context.parameters.get("min-count", DEFAULT_MIN_COUNT))
     round_to = int(context.parameters.get("round", DEFAULT_ROUND))
@@ -73,7 +73,7 @@ def run(context: Context) -> None:
 
 
 def _summary(
-    context: Context, volumes: Sequence[_Row], slides: Sequence[_Row], min_count: int
+    context: DaskContext, volumes: Sequence[_Row], slides: Sequence[_Row], min_count: int
 ) -> dict[str, float | int]:
     """Flat numbers; every pixel that they need is read by the workers.
 

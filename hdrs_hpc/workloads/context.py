@@ -1,12 +1,12 @@
-"""What a workload's entry is called with."""
+"""What a workload's entry is called with: what every kind has; each kind adds its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.core.errors import NotFoundError
+from hdrs_hpc.node.launch.plan import Launch
 from imaging.reading import StagedCopy, open_staged
 
 
@@ -17,26 +17,17 @@ class NoSuchOutputError(NotFoundError):
 
 
 class Context:
-    """Inputs, parameters, outputs and the Dask client of one run.
+    """Inputs, parameters and outputs of one run.
 
     ``data`` maps the input names of the job spec to staged copies, ``inputs`` the names under ``inputs:`` to files that
-    nobody changes; ``parameters`` is the spec's own mapping; ``client`` is connected to as many workers as the
-    allocation holds.
+    nobody changes; ``parameters`` is the spec's own mapping.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        parameters: dict[str, Any],
-        data: Sequence[str],
-        outputs: dict[str, Path],
-        inputs: dict[str, Path] | None = None,
-    ) -> None:
-        self.client = client
+    def __init__(self, launch: Launch, parameters: dict[str, Any]) -> None:
         self.parameters = parameters
-        self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in data}
-        self.inputs = inputs or {}
-        self._outputs = outputs
+        self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in launch.inputs}
+        self.inputs = {name: Path(path) for name, path in launch.files.items()}
+        self._outputs = {name: Path(launch.out, path) for name, path in launch.outputs.items()}
 
     @property
     def output_names(self) -> list[str]:

@@ -7,6 +7,7 @@ file.  All talk is TLS with this node's own certificate of the attempt, also on 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -24,6 +25,14 @@ from hdrs_hpc.node.launch.crash import write_report
 from hdrs_hpc.node.launch.plan import EXIT_EXCEPTION, Launch
 from hdrs_hpc.workloads import entry
 from hdrs_hpc.workloads.context import Context
+
+
+class DaskContext(Context):
+    """``client`` is connected to as many workers as the allocation holds."""
+
+    def __init__(self, launch: Launch, parameters: dict[str, Any], client: Any) -> None:
+        super().__init__(launch, parameters)
+        self.client = client
 
 
 class PlannedRunner(BaseRunner):
@@ -60,6 +69,8 @@ def run(launch: Launch, process: Process) -> int:
 
 def _configure(launch: Launch, told: DaskTold) -> None:
     folder = Path(launch.folder)
+    # On a node nobody reads what they say; in `hdrs-hpc try` it would bury what the bundle prints.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     dask.config.set(
         {
             "distributed.comm.require-encryption": True,
@@ -129,20 +140,13 @@ def _run_client(launch: Launch, told: DaskTold) -> int:
     options = {"security": _security(), "set_as_default": True}
     with Client(told.scheduler, **options) as client:  # type: ignore[no-untyped-call]
         client.wait_for_workers(told.workers_in_all, timeout=told.connect_timeout_s)
-        context = Context(
-            client=client,
-            parameters=told.parameters,
-            data=launch.inputs,
-            inputs={name: Path(path) for name, path in launch.files.items()},
-            outputs={name: Path(launch.out, path) for name, path in launch.outputs.items()},
-        )
-        code = _run_entry(launch, told, context)
+        code = _run_entry(launch, told, DaskContext(launch, told.parameters, client))
         if told.nodes > 1:
             client.shutdown()  # workers of other nodes end with their scheduler
     return code
 
 
-def _run_entry(launch: Launch, told: DaskTold, context: Context) -> int:
+def _run_entry(launch: Launch, told: DaskTold, context: DaskContext) -> int:
     try:
         entry.load(told.builtin, told.entry, Path(launch.bundle))(context)
     except BaseException as error:  # whatever leaves the workload's code is its crash, SystemExit included

@@ -6,12 +6,13 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.core.errors import BadDocumentError
-from hdrs_hpc.workloads.context import Context
 
-type Entry = Callable[[Context], object]
+type Entry = Callable[[Any], object]
+"""Called with the context of its kind."""
 
 
 class EntryError(BadDocumentError):
@@ -21,7 +22,7 @@ class EntryError(BadDocumentError):
 
 
 def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
-    """The function to call with a :class:`Context`.  Raises EntryError, or what importing the bundle raises."""
+    """The function to call with the context of its kind.  Raises EntryError, or what importing the bundle raises."""
     if builtin is not None:
         entry = BUILT_IN[builtin].entry if builtin in BUILT_IN else None
     if entry is None or ":" not in entry:

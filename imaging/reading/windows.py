@@ -22,7 +22,8 @@ class PatchImage:
     """One array that windows are cut from.
 
     ``axes``, ``shape`` and ``shard`` describe the array; ``size`` is a window's extent (z, y, x) in it.
-    ``plane``: the one z that windows lie at; None: they go through z as through y and x.
+    ``plane``: the one z that windows lie at; None: they go through z as through y and x.  ``stride`` (z, y, x): from
+    one window of the grid to the next; None: as far as a window is large.
     """
 
     item: str
@@ -33,6 +34,11 @@ class PatchImage:
     shard: tuple[int, ...]
     size: tuple[int, int, int]
     plane: int | None = None
+    stride: tuple[int, int, int] | None = None
+
+    @property
+    def step(self) -> tuple[int, int, int]:
+        return self.stride or self.size
 
     def extent(self, axis: str) -> int:
         """Positions along an axis; 1 along one that the array lacks."""
@@ -41,15 +47,18 @@ class PatchImage:
     @property
     def grid(self) -> tuple[int, int, int, int]:
         """Windows along t, z, y, x that cover the image; the last of a row is moved in so as to end at its edge."""
-        counts = [-(-self.extent(axis) // size) for axis, size in zip(_SPACE, self.size, strict=True)]
+        counts = [
+            max(0, -(-(self.extent(axis) - size) // step)) + 1
+            for axis, size, step in zip(_SPACE, self.size, self.step, strict=True)
+        ]
         return (self.extent("t"), 1 if self.plane is not None else counts[0], counts[1], counts[2])
 
     def start(self, axis: str, number: int, shift: int = 0) -> int:
         """Where the window ``number`` of the grid begins along a space axis, moved by ``shift`` but kept inside."""
         if axis == "z" and self.plane is not None:
             return self.plane
-        size = self.size[_SPACE.index(axis)]
-        return min(max(0, number * size + shift), max(0, self.extent(axis) - size))
+        size, step = self.size[_SPACE.index(axis)], self.step[_SPACE.index(axis)]
+        return min(max(0, number * step + shift), max(0, self.extent(axis) - size))
 
     def shard_extent(self, axis: str) -> int:
         return self.shard[self.axes.index(axis)] if axis in self.axes else 1
@@ -115,10 +124,10 @@ class PatchPlan:
             cells = self._cells[which][wanted[rows] - self._first[which]]
             grid = np.unravel_index(cells, image.grid)
             places[rows, 0] = grid[0]
-            for column, (axis, size) in enumerate(zip(_SPACE, image.size, strict=True)):
-                at = grid[1 + column] * size
+            for column, (axis, size, step) in enumerate(zip(_SPACE, image.size, image.step, strict=True)):
+                at = grid[1 + column] * step
                 if draws is not None:
-                    at = at - size // 2 + (draws[rows, column] % np.uint64(size)).astype(np.int64)
+                    at = at - step // 2 + (draws[rows, column] % np.uint64(step)).astype(np.int64)
                 last = max(0, image.extent(axis) - size)
                 places[rows, 1 + column] = np.clip(at, 0, last)
                 if axis == "z" and image.plane is not None:

@@ -15,6 +15,7 @@ import pytest
 from connectors.sources import (
     Source,
     SourceItemMissingError,
+    SourceListingShortError,
     SourceLoginError,
     SourceRefusedError,
     SourceUnreachableError,
@@ -120,6 +121,46 @@ def test_a_service_whose_further_pages_can_not_be_had_is_refused_not_cut_short(s
     service.answer = archive(["1.2"], instances=450, offsets=False)
     with pytest.raises(SourceRefusedError, match="same page"):
         list(service.source().items())
+
+
+@pytest.mark.parametrize("lacking", ["0020000E", "00080018"])
+def test_a_listing_that_lacks_what_the_archive_says_it_holds_is_asked_for_again(
+    service: Service, lacking: str
+) -> None:
+    short = [True, False]
+    service.answer = forgetful(lacking, lambda: short.pop(0))
+    assert len(list(service.source().items())) == 4
+
+
+@pytest.mark.parametrize("lacking", ["0020000E", "00080018"])
+def test_a_listing_that_stays_short_is_refused_and_not_staged_as_if_whole(
+    service: Service, lacking: str
+) -> None:
+    service.answer = forgetful(lacking, lambda: True)
+    with pytest.raises(SourceListingShortError, match="1 where it says that there are 2"):
+        list(service.source().items())
+
+
+def forgetful(lacking: str, forgets: Callable[[], bool]) -> Any:
+    """A study of two series with two instances each, of which answers by ``lacking`` may lack the last."""
+
+    def answer(path: str, _query: dict[str, list[str]], _: Any) -> Answer:
+        parts = path.removeprefix("/rs/").split("/")
+        if len(parts) == 1:
+            return 200, {}, told("0020000D", ["1.2"], **{"00201206": 2})
+        if len(parts) == 3:
+            tag, found, more = "0020000E", ["1.2.1", "1.2.2"], {"00201209": 2}
+        else:
+            tag, found, more = "00080018", [f"{parts[3]}.{number}" for number in (1, 2)], {}
+        cut = tag == lacking and (parts[-2:] != ["1.2.2", "instances"]) and forgets()
+        return 200, {}, told(tag, found[:1] if cut else found, **more)
+
+    return answer
+
+
+def told(tag: str, uids: list[str], **counts: int) -> bytes:
+    number = {tag: {"vr": "IS", "Value": [count]} for tag, count in counts.items()}
+    return json.dumps([{tag: {"vr": "UI", "Value": [uid]}} | number for uid in uids]).encode()
 
 
 def test_no_content_means_no_results(service: Service) -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,8 +28,10 @@ from pynetdicom.dimse_primitives import C_FIND
 
 from connectors.sources import SourceRefusedError
 from connectors.sources import json_results as limits
+from connectors.sources.dimse_associations import Associations
 from connectors.sources.dimse_inflow import MAX_WAITING, Inflow
 from connectors.sources.json_results import results
+from hdrs_hpc.documents.models.source import DimseLocation, location_from_value
 
 REPO = Path(__file__).resolve().parents[2]
 MOST_BYTES = 63 << 20
@@ -260,6 +263,19 @@ def test_a_large_answer_over_an_association_takes_little_memory(
     harmless = attack == "many elements"  # below the limits: read, and without a series
     assert (items, code) == (0, None) if harmless else code == "source-refused"
     assert more < ALLOWED_MIB
+
+
+def test_only_who_asks_is_given_answers(archive: Callable[..., dict[str, Any]]) -> None:
+    place = location_from_value(archive(lambda event: []))
+    assert isinstance(place, DimseLocation)
+    associations = Associations(place, 30.0)
+    with associations.lend(()) as lent:
+        dimse: Any = lent.association.dimse
+        dimse.msg_queue.put((1, C_FIND()))
+        time.sleep(0.3)  # the library's thread looks a thousand times a second
+        assert dimse.msg_queue.qsize() == 1
+        assert isinstance(dimse.get_msg(block=True)[1], C_FIND)
+    associations.close()
 
 
 @pytest.mark.parametrize("way_out", ["somebody reads", "nobody will"])

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.filing import bundles, cancellation
+from hdrs_hpc.broker.filing import cancellation
 from hdrs_hpc.broker.store import documents, jobs
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents import kinds
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.signing import sign_in_process
 from hdrs_hpc.protocol import bundle
-from tests.support import proofs
+from tests.support import proofs, uploading
 from tests.support.world import World
 
 pytestmark = pytest.mark.timeout(120)
@@ -116,7 +116,7 @@ def bundle_never_uploaded(world: World) -> bytes:
 
 def bundle_of_another_size(world: World) -> bytes:
     content = packed(world, {"mine.py": "def run(ctx): pass\n"})
-    bundles.put(world.ctx.db, content, bundle.digest(content))
+    uploading.bring(world.ctx.db, world.ctx.home, world.project, "okafor", content)
     work = {"kind": "dask", "bundle": {"digest": bundle.digest(content), "size": 1}, "entry": "mine:run"}
     return world.signed("job-spec", world.spec_value(workload=work), "okafor")
 
@@ -126,7 +126,7 @@ def bundle_under_our_names(world: World) -> bytes:
     (folder / "imaging").mkdir(parents=True, exist_ok=True)
     (folder / "imaging" / "__init__.py").write_text("")
     content = raw_tar(folder)
-    bundles.put(world.ctx.db, content, bundle.digest(content))
+    uploading.bring(world.ctx.db, world.ctx.home, world.project, "okafor", content)
     named = {"digest": bundle.digest(content), "size": len(content)}
     work = {"kind": "dask", "bundle": named, "entry": "imaging:run"}
     return world.signed("job-spec", world.spec_value(workload=work), "okafor")

@@ -1,7 +1,7 @@
 """Makes ``jobspecs/context/`` and ``jobspecs/hdrs-hpc.toml``: the documents that the examples are judged by.
 
 ``python tests/jobspecs/make_context.py`` makes a key for each person, signs, and forgets the keys.  Run it again
-after a change to the formats, to ``jobspecs/own-code`` or to ``jobspecs/large-code``, and commit what it wrote.
+after a change to the formats or to a bundle of :data:`APPROVED`, and commit what it wrote.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ trust-root = "context/trust-root.json"
 root-digest = "{digest}"
 grant = "context/grant.json"
 registrations = [{registrations}]
-code-approvals = ["context/code-approval.json", "context/large-code-approval.json"]
+code-approvals = [{approvals}]
 person = "okafor"
 at = "2027-01-15T12:00:00Z"  # pinned, so that the examples never expire
 gpu-hours-used = 19990
@@ -105,6 +105,14 @@ has = [
 ]
 longest = "20:00:00"
 """
+
+
+APPROVED = {
+    "own-code": "code-approval",
+    "large-code": "large-code-approval",
+    "command": "command-approval",
+}
+"""Folder of a bundle → file of its approval."""
 
 
 def main() -> None:
@@ -155,7 +163,7 @@ def main() -> None:
         }
         payload = strict_json.dumps(registration)
         (context / f"{name}.json").write_bytes(signed("dataset-registration", payload, *CUSTODIANS[owner]))
-    for folder, name in (("own-code", "code-approval"), ("large-code", "large-code-approval")):
+    for folder, name in APPROVED.items():
         approval = {
             "schema": "hdrs-hpc/code-approval/1",
             "project": "lung-fm",
@@ -167,7 +175,9 @@ def main() -> None:
         payload = strict_json.dumps(approval)
         (context / f"{name}.json").write_bytes(signed("code-approval", payload, "dubois"))
     places = ", ".join(f'"context/{name}.json"' for name in REGISTERED)
-    text = TOML.format(digest=Envelope.parse(raw_root).digest, registrations=places)
+    approvals = ", ".join(f'"context/{name}.json"' for name in APPROVED.values())
+    digest = Envelope.parse(raw_root).digest
+    text = TOML.format(digest=digest, registrations=places, approvals=approvals)
     (JOBSPECS / "hdrs-hpc.toml").write_text(text, encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from connectors.sources.folder import FolderSource
 from hdrs_hpc.broker import setup, sites
 from hdrs_hpc.broker.controller import loop as controller
-from hdrs_hpc.broker.filing import accept, bundles, opt_out_change, trust_root
+from hdrs_hpc.broker.filing import accept, opt_out_change, trust_root
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.home import installed_runtimes as runtime
 from hdrs_hpc.broker.keyd import messages as m
@@ -37,6 +37,7 @@ from hdrs_hpc.documents.signing import sign
 from hdrs_hpc.node.runtime.build import RuntimeFile, build
 from hdrs_hpc.protocol import bundle, layout
 from imaging.staging import inventory
+from tests.support import uploading
 
 PROJECT = "lung-demo"
 PEOPLE = {
@@ -393,7 +394,7 @@ class World:
             path.write_text(text)
         content = bundle.pack(folder)
         digest = bundle.digest(content)
-        bundles.put(self.ctx.db, content, digest)
+        uploading.bring(self.ctx.db, self.ctx.home, self.project, "okafor", content)
         self.file(
             "code-approval",
             {

@@ -18,7 +18,8 @@ from typing import Any
 
 from hdrs_hpc.broker import heartbeats, wake
 from hdrs_hpc.broker.controller.errands import Errands
-from hdrs_hpc.broker.controller.loops import ClusterLoops, Loop
+from hdrs_hpc.broker.controller.loops import SHORTEST_PAUSE_S, ClusterLoops, Loop
+from hdrs_hpc.broker.controller.pace import Pace
 from hdrs_hpc.broker.controller.steps import Table
 from hdrs_hpc.broker.controller.steps.admit import AdmitStep
 from hdrs_hpc.broker.controller.steps.ask_capacity import AskCapacityStep, Site, in_use
@@ -60,7 +61,6 @@ SITE_STEPS: Table[Job] = {"QUEUED": SubmitStep(), "RUNNING": RunStep(), "PURGING
 TAKING_AWAY_STEPS: Table[Job] = {"QUEUED": StopStep(), "RUNNING": StopStep(), "PURGING": DestroyKeysStep()}
 """What of those takes away and asks no site: the controller's own loop does it, whatever the site's waits for."""
 CLUSTER_STEPS: Table[Site] = {Site.state: AskCapacityStep()}
-SHORTEST_PAUSE_S = 0.05
 END_WITHIN_S = 5.0
 
 
@@ -171,7 +171,14 @@ def run(home: BrokerHome) -> None:
 
     stale_after_s = 1.2 * broker.settings.tick_s + broker.settings.heartbeat_grace_s
     pulse = heartbeats.Pulse.of_controller(home, stale_after_s)
-    own = Loop(broker, pulse, bell, own_tick, tell_others=sites.ring, shortest_pause_s=SHORTEST_PAUSE_S)
+    own = Loop(
+        broker,
+        pulse,
+        bell,
+        own_tick,
+        tell_others=sites.ring,
+        pace=Pace(broker.settings.tick_s, SHORTEST_PAUSE_S),
+    )
     try:
         own.run(stop)
     finally:

@@ -13,13 +13,13 @@ import contextlib
 import faulthandler
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hdrs_hpc.broker.controller.errands import Errands
+from hdrs_hpc.broker.controller.pace import AT_A_SITE, Pace
 from hdrs_hpc.broker.heartbeats import Pulse
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.core import errors
@@ -27,9 +27,10 @@ from hdrs_hpc.core.errors import HdrsError
 
 logger = logging.getLogger("hdrs_hpc.controller")
 
-QUICK = 0.1
-"""Share of a tick after which a loop looks again when something changed: one step makes the next possible."""
-QUICK_LOOKS = 3
+SHORTEST_PAUSE_S = 0.2
+"""Between two looks of a loop: a look of the controller's own costs the database and keyd, one of a cluster's a
+command there as well."""
+SHORTEST_PAUSE_OF_SITE_S = 0.5
 SITE_GRACE = 4.0
 """A cluster's loop waits for its site: it may be silent so many times longer than the controller's own."""
 FIRST_PAUSE_S = 0.5
@@ -48,7 +49,7 @@ class Bell(Protocol):
 
 
 class Loop:
-    """Ticks until it is told to stop; quick after a change.
+    """Ticks until it is told to stop, at its pace.
 
     ``tick`` gives everything that the loop looks after one turn, and the number of those that moved on.
     """
@@ -61,25 +62,24 @@ class Loop:
         tick: Callable[[Loop], int],
         *,
         tell_others: Callable[[], None],
-        shortest_pause_s: float,
+        pace: Pace,
     ) -> None:
         """``tell_others``: something moved on, which other loops may have waited for."""
         self.broker, self.pulse, self.bell = broker, pulse, bell
         self._tick, self._tell_others = tick, tell_others
-        self._shortest_pause_s = shortest_pause_s
+        self._pace = pace
         self.errands = Errands(self._errand_is_back)
 
     def run(self, stop: threading.Event) -> None:
-        quiet = 0
         while not stop.is_set():
             try:
                 moved = self._once()
             except Exception as error:
                 self._failed(error, stop)
                 continue
-            quiet = 0 if moved else quiet + 1
+            self._pace.looked(moved=bool(moved))
             if not stop.is_set():
-                self._pause(quiet)
+                self._pause(stop)
 
     def _once(self) -> int:
         self.pulse.beat()
@@ -102,17 +102,17 @@ class Loop:
             self.pulse.failed(why)
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self.pulse.failures - 1))
         logger.error("%s: %s; again in %g s", self.pulse.name, why, pause_s)
-        until = time.monotonic() + pause_s
-        while not stop.is_set() and (left_s := until - time.monotonic()) > 0:
-            self.bell.wait(left_s)
+        self._wait_until(time.monotonic() + pause_s, stop)
 
-    def _pause(self, quiet: int) -> None:
-        # Jitter spreads the load.
-        share = QUICK if quiet < QUICK_LOOKS else random.uniform(0.8, 1.2)  # noqa: S311
-        pause, began = self.broker.settings.tick_s * share, time.monotonic()
-        if self.bell.wait(pause):
-            # Many may ring at once, and every look at a site costs it a command.
-            time.sleep(max(0.0, min(self._shortest_pause_s, pause) - (time.monotonic() - began)))
+    def _pause(self, stop: threading.Event) -> None:
+        least = time.monotonic() + self._pace.least_s()
+        if self.bell.wait(self._pace.pause_s()):
+            self._wait_until(least, stop)
+
+    def _wait_until(self, moment: float, stop: threading.Event) -> None:
+        """Whoever rings meanwhile, unless it is to stop."""
+        while not stop.is_set() and (left_s := moment - time.monotonic()) > 0:
+            self.bell.wait(left_s)
 
     def _errand_is_back(self, moved: int) -> None:
         self.bell.ring()
@@ -184,7 +184,7 @@ class ClusterLoops:
             ThreadBell(),
             lambda loop: 0 if self.held else self._tick(loop, name),
             tell_others=self._tell_controller,
-            shortest_pause_s=QUICK * settings.tick_s,
+            pace=Pace(settings.tick_s, SHORTEST_PAUSE_OF_SITE_S, AT_A_SITE),
         )
         thread = threading.Thread(target=loop.run, args=(self._stop,), name=f"cluster/{name}", daemon=True)
         thread.start()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.filing.case import Became, Case
-from hdrs_hpc.broker.store import jobs, projects, transition
+from hdrs_hpc.broker.store import jobs, projects, transition, uploads
 from hdrs_hpc.broker.store.documents import Accepted
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
 from hdrs_hpc.documents import kinds, trust
+from hdrs_hpc.documents.models.workload import BundleRef
 from hdrs_hpc.policy.refusals import SpecExpiredError, SpecNotYetValidError, WrongAudienceError
 from hdrs_hpc.protocol import bundle
 
@@ -43,11 +44,9 @@ def file(case: Case) -> Became:
         raise SpecExpiredError()
     if jobs.nonce_used(case.tx, submitter, spec.nonce):
         raise ReplayedError()
+    needed: list[str] = []
     if spec.workload.bundle is not None:
-        content = jobs.bundle(case.tx, spec.workload.bundle.digest)
-        if content is None or len(content) != spec.workload.bundle.size:
-            raise BundleMissingError()
-        bundle.read(content, spec.workload.bundle.digest)
+        needed = _check_bundle(case, spec.project, spec.workload.bundle)
     case.file("job-spec", found.people)
     job = jobs.free_id(case.tx)
     transition.begin(
@@ -63,8 +62,17 @@ def file(case: Case) -> Became:
             "cancel_requested": False,
         },
     )
+    uploads.note_needed(case.tx, job, spec.project, needed, now)
     case.log("job-received", submitter, {"project": spec.project, "job": job}, {"submitter": submitter})
     return Became(spec.project, job)
+
+
+def _check_bundle(case: Case, project: str, named: BundleRef) -> list[str]:
+    """Digests of all files that a bundle needs, each of which the project holds."""
+    if uploads.held(case.tx, project, named.digest) != named.size or named.size > bundle.MAX_BYTES:
+        raise BundleMissingError()
+    bundle.read(case.home.file(named.digest).read_bytes(), named.digest)
+    return [named.digest]
 
 
 def what_it_became(tx: Connection, known: Accepted) -> Became:

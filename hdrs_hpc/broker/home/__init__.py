@@ -15,6 +15,7 @@ from hdrs_hpc.core.errors import NotFoundError, UsageError
 
 OPT_OUT_GRACE_S = 3600.0
 LONGEST_OPT_OUT_GRACE_S = 86_400.0
+UPLOADS_BYTES = 256 << 30
 
 
 class BrokerHomeMissingError(NotFoundError):
@@ -64,6 +65,8 @@ class BrokerSettings:
     """Names under which people reach the broker, beside ``host``."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of the proxies in front, whose ``X-Forwarded-For`` is believed; nobody else's is."""
+    uploads_bytes: int = UPLOADS_BYTES
+    """What all files that researchers uploaded may take on the broker's disk."""
     monitoring: tuple[str, ...] = MONITORING
     """Addresses from which ``/metrics`` may be read."""
 
@@ -115,6 +118,7 @@ class BrokerHome:
             tls_key=self.root / tls["key"] if "key" in tls else None,
             hosts=tuple(raw.get("hosts", ())),
             trusted_proxies=tuple(raw.get("trusted-proxies", ())),
+            uploads_bytes=int(raw.get("uploads-gib", UPLOADS_BYTES >> 30)) << 30,
             monitoring=tuple(raw.get("monitoring", MONITORING)),
         )
 
@@ -155,6 +159,14 @@ class BrokerHome:
     @property
     def logs_dir(self) -> Path:
         return self.root / "logs"
+
+    def upload_part(self, upload: str) -> Path:
+        """What has come of an upload that is not complete yet."""
+        return self.root / "uploads" / upload
+
+    def file(self, digest: str) -> Path:
+        """An uploaded file of this digest: code, a wheel, or a file that a spec names."""
+        return self.root / "files" / digest.removeprefix("sha256:")
 
     def inventory(self, digest: str) -> Path:
         """The Parquet inventory of one dataset version; it names files and stays in the data zone."""
@@ -216,6 +228,8 @@ class BrokerHome:
             "quarantine",
             "cohorts",
             "heartbeats",
+            "uploads",
+            "files",
         )
         for name in ("", *names, "opt-outs", "artefacts", "released", "certificates"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -93,6 +93,7 @@ class Capacity(View):
     kinds: list[NodeKind]
     max_nodes: int | None = Field(description="Of one job; null: no limit but the nodes.")
     max_time_s: int | None = Field(description="For a workload; null: no limit.")
+    whole_nodes: bool = Field(description="A job gets whole nodes, and is charged for all of their GPUs.")
 
 
 class ClusterOffer(View):

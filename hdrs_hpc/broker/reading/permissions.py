@@ -93,5 +93,5 @@ def may_see_broker(who: Who) -> bool:
     return bool(who.roles & {"custodian", "admin"})
 
 
-def may_upload_bundle(who: Who) -> bool:
+def may_upload(who: Who) -> bool:
     return "researcher" in who.roles

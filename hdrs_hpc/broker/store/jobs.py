@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from hdrs_hpc.broker.store import documents
-from hdrs_hpc.broker.store.schema import attempts, bundles, jobs
+from hdrs_hpc.broker.store.schema import attempts, jobs
 from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import ids
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
@@ -139,17 +139,6 @@ def request_cancel(tx: Connection, job: str) -> None:
 
 def note_decision(tx: Connection, job: str, decision: Mapping[str, Any]) -> None:
     tx.execute(update(jobs).where(jobs.c.id == job).values(decision=dict(decision)))
-
-
-def put_bundle(tx: Connection, digest: str, content: bytes) -> None:
-    known = tx.execute(select(bundles.c.digest).where(bundles.c.digest == digest)).first()
-    if known is None:
-        tx.execute(insert(bundles).values(digest=digest, content=content))
-
-
-def bundle(tx: Connection, digest: str) -> bytes | None:
-    row = tx.execute(select(bundles.c.content).where(bundles.c.digest == digest)).first()
-    return row.content if row else None
 
 
 def new_attempt(tx: Connection, job: str) -> Attempt:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0006"
+VERSION = "0007"
 """Number of the newest migration, which leads to exactly these tables."""
 
 metadata = MetaData(
@@ -134,11 +134,33 @@ job_copies = Table(
     Column("copy", String, ForeignKey("copies.id"), nullable=False),
 )
 
-bundles = Table(
-    "bundles",
+uploads = Table(
+    "uploads",
     metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("touched_at", String, nullable=False),
+    UniqueConstraint("project", "person", "digest"),
+)
+
+held_files = Table(
+    "held_files",
+    metadata,
+    Column("project", String, primary_key=True),
     Column("digest", String, primary_key=True),
-    Column("content", LargeBinary, nullable=False),
+    Column("person", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("used_at", String, nullable=False),
+)
+
+job_files = Table(
+    "job_files",
+    metadata,
+    Column("job", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("digest", String, primary_key=True),
 )
 
 attempts = Table(

@@ -22,6 +22,7 @@ from hdrs_hpc.broker.web.routers import (
     opt_outs,
     projects,
     reviews,
+    uploads,
 )
 
 _access = logging.getLogger("hdrs_hpc.access")
@@ -50,7 +51,19 @@ def routes() -> FastAPI:
         redoc_url=None,
     )
     failures.install(app)
-    for module in (about, login, filing, projects, datasets, clusters, opt_outs, jobs, reviews, audit):
+    for module in (
+        about,
+        login,
+        filing,
+        uploads,
+        projects,
+        datasets,
+        clusters,
+        opt_outs,
+        jobs,
+        reviews,
+        audit,
+    ):
         app.include_router(module.router, prefix="/v1", responses=_FAILURES)
     app.include_router(about.health)
     app.middleware("http")(_check_host)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from hdrs_hpc.broker.filing.uploads import PIECE_BYTES
 from hdrs_hpc.broker.home import BrokerHome, BrokerSettings
 from hdrs_hpc.broker.keyd import client, messages
 from hdrs_hpc.broker.reading import broker as reading
@@ -31,14 +32,13 @@ ASKED_BY_WEB = (
 )
 """All that web may ask of keyd: what filing a document needs.  It never asks for a key or a release."""
 MAX_DOCUMENT_BYTES = 2 << 20
-MAX_BUNDLE_BYTES = 16 << 20
 
 
 class BodyTooLargeError(BadDocumentError):
     http_status = 413
     code = "body-too-large"
     meaning = "What was sent is larger than it may be."
-    remedy = "A document may have 1 MiB, a bundle 16 MiB, a file of opted-out ids 8 MiB."
+    remedy = "A document may have 1 MiB, a piece of an upload 8 MiB, a file of opted-out ids 8 MiB."
 
 
 @dataclass(frozen=True)
@@ -123,4 +123,4 @@ def body(max_bytes: int) -> Callable[[Request], Awaitable[bytes]]:
 
 DocumentBody = Annotated[bytes, Depends(body(MAX_DOCUMENT_BYTES))]
 OptOutIdsBody = Annotated[bytes, Depends(body(opt_out_ids.MAX_BYTES))]
-BundleBody = Annotated[bytes, Depends(body(MAX_BUNDLE_BYTES))]
+PieceBody = Annotated[bytes, Depends(body(PIECE_BYTES))]

@@ -46,9 +46,14 @@ class Receipt(View):
     checkpoint: str = Field(description="The signed envelope, as text.")
 
 
-class Bundle(View):
-    digest: str
+class Upload(View):
+    """How far an uploaded file came."""
+
+    id: str | None = Field(description="Where to send the next piece; null once it is complete.")
+    offset: int = Field(description="Where the next piece begins.")
     size: int
+    complete: bool
+    piece: int = Field(description="The most bytes that a piece may have.")
 
 
 class OptOutIds(View):

@@ -24,16 +24,11 @@ from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.broker.workers.airlock.check import Checked
+from hdrs_hpc.broker.workers.airlock.declaring import declare
 from hdrs_hpc.broker.workers.airlock.rules import OutputRules
 from hdrs_hpc.broker.workers.airlock.run import CheckRequest, Sent, run_checker
-from hdrs_hpc.catalogue.outputs.checking import declared_columns
 from hdrs_hpc.catalogue.outputs.checking.declared import Declared
 from hdrs_hpc.catalogue.outputs.checking.input_facts import InputFacts
-from hdrs_hpc.catalogue.outputs.metrics import MetricsDeclaration
-from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
-from hdrs_hpc.catalogue.outputs.table import TableDeclaration
-from hdrs_hpc.catalogue.workloads.builtin import Numbers
-from hdrs_hpc.catalogue.workloads.builtin import numbers as numbers_of
 from hdrs_hpc.core import durable_files, wire
 from hdrs_hpc.core.errors import BadDocumentError, NotFoundError
 from hdrs_hpc.documents.models.job_spec import JobSpec, written
@@ -172,29 +167,8 @@ def _open_outputs(
         if copy.size(item.path) != item.size_bytes:
             raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
         sent = Sent(item.size_bytes, functools.partial(_pieces, copy, item))
-        found.append((_declared(item.name, output, spec.workload.builtin), sent))
+        found.append((declare(item.name, output, spec.workload.builtin), sent))
     return found
-
-
-def _declared(name: str, output: WrittenDeclaration, builtin: str | None) -> Declared:
-    columns = output.columns if isinstance(output, TableDeclaration | MetricsDeclaration) else None
-    metrics = output if isinstance(output, MetricsDeclaration) and columns is None else None
-    known = numbers_of(builtin, name) if metrics else Numbers()
-    counts = (metrics.counts if metrics else None) or ()
-    return Declared(
-        name=name,
-        cls=output.class_,
-        path=output.path,
-        columns=declared_columns.from_pairs(
-            (name, column.model_dump(mode="json", by_alias=True, exclude_none=True))
-            for name, column in (columns or {}).items()
-        ),
-        data=output.drawn_from(),
-        max_size=output.max_size,
-        counts=counts,
-        known_counts=tuple(count for count in known.counts if count not in counts),
-        measures=(*((metrics.measures if metrics else None) or ()), *known.measures),
-    )
 
 
 def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> InputFacts:

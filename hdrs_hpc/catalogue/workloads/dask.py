@@ -17,7 +17,7 @@ from hdrs_hpc.catalogue.workloads.kind import (
     Fault,
     Kind,
     Parameters,
-    check_entry,
+    check_code,
     check_parameters,
 )
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan, Process, Rendezvous
@@ -59,17 +59,7 @@ class DaskFields:
 
 
 def rules(fields: DaskFields, has_bundle: bool) -> Iterator[Fault]:
-    if has_bundle == (fields.builtin is not None):
-        yield Fault("workload-ambiguous", "give either builtin or bundle")
-    elif has_bundle and fields.entry is None:
-        yield Fault(
-            "missing-field",
-            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
-        )
-    elif not has_bundle and fields.entry is not None:
-        yield Fault("workload-ambiguous", "a built-in workload has its own entry")
-    if fields.entry is not None:
-        yield from check_entry(fields.entry)
+    yield from check_code(fields.builtin, fields.entry, has_bundle)
     yield from check_parameters(fields.parameters)
 
 
@@ -122,7 +112,7 @@ import json
 def run(context):
     rows = [row for copy in context.data.values() for row in copy.index().to_pylist()]
     found = {
-        "n_patients": len({row["patient"] for row in rows}),
+        "n_patients": len({row["patient"] for row in rows} - {None}),  # a slide may name none
         "n_series": sum(row["kind"] == "volume" for row in rows),
     }
     for path in map(context.output, context.output_names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
@@ -32,6 +32,25 @@ class Fault:
     sentence: str
     field: str = ""
     """Which of the kind's own fields is wrong; empty for the workload as a whole."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A name that a workload takes from another part of its spec."""
+
+    section: str
+    """``data``, ``inputs`` or ``outputs``."""
+    name: str
+    field: str
+    """Which of the kind's own fields names it."""
+
+
+def _uses_nothing(fields: Any) -> Iterable[Use]:
+    return ()
+
+
+def _finds_nothing(fields: Any, files: Mapping[str, bytes], executable: Collection[str]) -> Iterable[Fault]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,12 @@ class Kind:
     example: Example
     plan: Callable[[Any, Given], Plan]
     """What a node of an attempt runs, from the fields that the researcher signed.  Called in the node agent."""
+    uses: Callable[[Any], Iterable[Use]] = _uses_nothing
+    """What such fields name of the spec's other parts; what is not there is refused."""
+    check_bundle: Callable[[Any, Mapping[str, bytes], Collection[str]], Iterable[Fault]] = _finds_nothing
+    """What is wrong with a bundle for such fields: path → content of its files, and which of them may be run."""
+    one_node: bool = False
+    """Whether it can't run on several nodes yet; a spec that asks for more is refused by name."""
 
     def read(self, workload: Mapping[str, Any]) -> Any:
         """The kind's own fields, from ``workload`` of a signed job spec; raises BadDocumentError."""
@@ -96,6 +121,22 @@ def check_entry(entry: str) -> Iterable[Fault]:
     """An entry is written ``package.module:function``."""
     if not _ENTRY.fullmatch(entry):
         yield Fault("bad-entry", "an entry is written package.module:function", "entry")
+
+
+def check_code(builtin: str | None, entry: str | None, has_bundle: bool) -> Iterable[Fault]:
+    """Either a workload that we built in, or a bundle with an entry."""
+    if has_bundle == (builtin is not None):
+        yield Fault("workload-ambiguous", "give either builtin or bundle")
+    elif has_bundle and entry is None:
+        yield Fault(
+            "missing-field",
+            "a bundle needs an entry, package.module:function; `hdrs-hpc spec new --own-code` writes one",
+            "entry",
+        )
+    elif not has_bundle and entry is not None:
+        yield Fault("workload-ambiguous", "a built-in workload has its own entry")
+    if entry is not None:
+        yield from check_entry(entry)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Iterable[Fault]:

@@ -13,6 +13,7 @@ from hdrs_hpc.client.pages.layout import Block, NamedValues, Page, Section, Tabl
 from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact
 from hdrs_hpc.documents.models.selection import DateRange, Values
 from hdrs_hpc.forms.words import memory_text, size_text, walltime_text
+from hdrs_hpc.policy import charging
 from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.job import choose_cluster
 
@@ -129,9 +130,14 @@ def _costs(spec: JobSpec, project: Facts | None) -> Iterator[str]:
     jobs = math.prod(len(values) for values in spec.workload.sweep.values())
     times = f"{jobs} jobs × " if jobs > 1 else ""
     nodes = f"{times}{count(asked.nodes, 'node')} × "
-    gpu_hours = asked.gpu_hours * jobs
+    has = project.cluster.capacity if project else None
+    gpu_hours = charging.gpu_hours(asked, has) * jobs
     if gpu_hours:
-        gpus = count(asked.gpus_per_node, "GPU")
+        charged = charging.gpus(asked, has) // asked.nodes
+        gpus = count(charged, "GPU")
+        if project is not None and charged > asked.gpus_per_node:
+            asked_for = count(asked.gpus_per_node, "GPU") if asked.gpus_per_node else "no GPU"
+            yield f"{project.cluster.name} gives whole nodes: {asked_for} a node asked for, all {charged} charged."
         yield f"{nodes}{gpus} × {time} = {gpu_hours:,.1f} GPU hours, charged to the project."
     else:
         yield "No GPU hours."

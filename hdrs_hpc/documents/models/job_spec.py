@@ -23,7 +23,7 @@ from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.core.limits import MAX_NODES
 from hdrs_hpc.documents.models.grant import DatesOutOfOrderError
 from hdrs_hpc.documents.models.selection import Selection
-from hdrs_hpc.documents.models.workload import DraftWorkload, Workload
+from hdrs_hpc.documents.models.workload import DraftWorkload, Workload, check_uses
 from hdrs_hpc.forms.document import BadValueError, Document, Items, Part, class_step, fault
 from hdrs_hpc.forms.words import (
     Digest,
@@ -162,10 +162,6 @@ class Resources(Part):
     def gpus_per_node(self) -> int:
         return int(self.gres.rpartition(":")[2]) if self.gres else 0
 
-    @property
-    def gpu_hours(self) -> float:
-        return self.gpus_per_node * self.nodes * self.time / 3600
-
 
 class UnknownOutput(Part):
     """An output of no class that there is: its only fault is its class."""
@@ -253,6 +249,7 @@ class JobSpecDraft(_SpecFields):
     @model_validator(mode="after")
     def _paths(self) -> JobSpecDraft:
         _check_pinned(self.outputs, pinned=False)
+        check_uses(self)
         return self
 
 
@@ -281,6 +278,7 @@ class JobSpec(_SpecFields):
     @model_validator(mode="after")
     def _digests(self) -> JobSpec:
         _check_pinned(self.outputs, pinned=True)
+        check_uses(self)
         return self
 
     def in_log(self, people: tuple[str, ...]) -> dict[str, Any]:

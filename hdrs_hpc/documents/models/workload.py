@@ -32,6 +32,24 @@ class BadEntryError(BadDocumentError):
     remedy = "Write package.module:function, such as `cohort.main:run`."
 
 
+class BadProgramError(BadDocumentError):
+    code = "bad-program"
+    meaning = "A command runs a file of its bundle, which can be read beforehand, and nothing else."
+    remedy = "Write `run: [bin/mine, …]`, or `run: [python3, mine.py, …]`, with a path in the bundle and no option."
+
+
+class BadPlaceholderError(BadDocumentError):
+    code = "bad-placeholder"
+    meaning = "An argument of a command looks like a placeholder and is none."
+    remedy = "Write `{inputs.NAME}` or `{outputs.NAME}`, with a name that the spec has."
+
+
+class UseNotDeclaredError(BadDocumentError):
+    code = "use-not-declared"
+    meaning = "The workload names data, an input or an output that the spec does not have."
+    remedy = "Declare it in that part of the spec; data that a command needs as files stand under `materialise` too."
+
+
 class ParametersTooLargeError(BadDocumentError):
     code = "parameters-too-large"
     meaning = "The workload's parameters are larger than parameters need to be."
@@ -98,6 +116,18 @@ class _Common(Part):
         if self.sweep.keys() & own.get("parameters", {}).keys():
             fault(SweepError, "a parameter is swept or has one value, not both")
         return self
+
+
+def check_uses(spec: Any) -> None:
+    """What a workload names of the other parts of its spec must be there."""
+    kind = workloads.KINDS[spec.workload.kind]
+    fields = kind.fields(**{name: getattr(spec.workload, name) for name in kind.own_fields()})
+    for use in kind.uses(fields):
+        if use.name not in getattr(spec, use.section):
+            sentence = (
+                f"workload.{use.field.replace('_', '-')} names {use.name}, which is not under {use.section}"
+            )
+            fault(UseNotDeclaredError, sentence)
 
 
 def fault_of(code: str, sentence: str, field: str) -> None:

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import socket
+import traceback
 from pathlib import Path
 from types import TracebackType
 
 from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import HdrsError
-from hdrs_hpc.node.launch.plan import REPORT_NAME, CrashReport
+from hdrs_hpc.node.launch.plan import REPORT_NAME, Cause, CrashReport
+
+UNREACHED = frozenset(
+    {errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+)
+MAX_CHAIN = 32
 
 
 def write_report(folder: Path, error: BaseException, bundle: Path) -> None:
-    """Leave ``report.json`` in ``folder``."""
-    (folder / REPORT_NAME).write_bytes(wire.to_bytes(report(error, bundle)))
+    """Leave ``report.json`` in ``folder``, unless another process was first, and the traceback on standard error.
+
+    On a node that goes nowhere; ``hdrs-hpc try`` shows it.
+    """
+    write_first(folder, report(error, bundle))
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+
+
+def write_first(folder: Path, made: CrashReport) -> None:
+    """Leave a report unless there is one: what befell the first process explains what the others then met.
+
+    It appears whole or not at all, since its writer may be killed at any moment.
+    """
+    draft = folder / f"{REPORT_NAME}.{os.getpid()}"
+    draft.write_bytes(wire.to_bytes(made))
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, folder / REPORT_NAME)
+    draft.unlink()
 
 
 def report(error: BaseException, bundle: Path) -> CrashReport:
@@ -20,7 +47,20 @@ def report(error: BaseException, bundle: Path) -> CrashReport:
     name = type(error).__name__
     place = _unread(error, bundle.resolve()) or _last_line(error.__traceback__, bundle.resolve())
     file, line = place if place is not None else (None, None)
-    return CrashReport(name if name.isidentifier() and name.isascii() else None, file, line)
+    named = name if name.isidentifier() and name.isascii() else None
+    return CrashReport(named, file, line, Cause.NO_NETWORK if _about_network(error) else Cause.EXCEPTION)
+
+
+def _about_network(error: BaseException) -> bool:
+    """Whether an address could not be reached or found: libraries wrap that error in others of their own."""
+    left: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if left is None:
+            return False
+        if isinstance(left, socket.gaierror) or (isinstance(left, OSError) and left.errno in UNREACHED):
+            return True
+        left = left.__cause__ or left.__context__
+    return False
 
 
 def _unread(error: BaseException, bundle: Path) -> tuple[str, int] | None:

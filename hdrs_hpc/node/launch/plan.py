@@ -7,6 +7,7 @@ form (see :mod:`hdrs_hpc.node.verdict`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from hdrs_hpc.catalogue.workloads.plan import Plan
@@ -42,6 +43,27 @@ class Launch:
     tmp: str
 
 
+class Cause(StrEnum):
+    """Why the workload ended badly, as its own side tells; of several ranks, what befell the first one."""
+
+    EXCEPTION = "exception"
+    """One left the entry."""
+    NO_NETWORK = "no-network"
+    """As well, and it was about an address that a sandbox does not reach."""
+    PROCESS_KILLED = "process-killed"
+    """A signal ended a rank."""
+    PROCESS_EXITED = "process-exited"
+    """A rank ended its own process, without an exception and without coming back from the entry."""
+    PROCESS_ENDED_EARLY = "process-ended-early"
+    """A rank came back from the entry, and others then waited for it."""
+    PROCESS_NOT_JOINED = "process-not-joined"
+    """A rank did not come to the rendezvous in time."""
+    PROGRAM_NOT_RUN = "program-not-run"
+    """The kernel does not run the program: not there, of another machine, or no program."""
+    MATERIALISED_TOO_LARGE = "materialised-too-large"
+    """What the program needs as files is larger than the spec says or memory holds."""
+
+
 @dataclass(frozen=True)
 class CrashReport:
     """Where an exception left the workload.  Type and place only: a message could hold what was computed."""
@@ -50,6 +72,9 @@ class CrashReport:
     file: Annotated[str, Between(1, 200)] | None
     """Relative to the bundle."""
     line: Annotated[int, Between(1, 1_000_000)] | None
+    cause: Cause = Cause.EXCEPTION
+    signal: Annotated[int, Between(1, 64)] | None = None
+    """Of a rank that was killed."""
 
 
 def parse_report(raw: bytes) -> CrashReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,8 @@ def at_work(opened: Open, person: str = "rae") -> Path:
 
 
 def begun(file: Path, *words: str) -> None:
-    """A new spec with its purpose filled in."""
+    """A new spec."""
     assert run(spec, "new", file, *words).exit_code == 0
-    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
 
 
 def codes(result: Result) -> list[str]:
@@ -151,9 +151,12 @@ def test_submit_to_a_project_that_was_stopped_is_refused_before_signing(opened: 
 def test_a_good_spec_is_signed_and_becomes_a_job(opened: Open) -> None:
     file = at_work(opened)
     run(spec, "new", file)
+    written = file.read_text()
+    assert 'purpose: "A first run of the example' in written
+    file.write_text(re.sub(r"purpose: .*", f"purpose: {PURPOSE}", written))
     draft = run(submit, file, "--yes")
     assert draft.exit_code == 3 and "draft-unfilled" in draft.stderr, "custodians read what it is for"
-    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
+    file.write_text(written)
     result = run(submit, file, "--yes")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() and "about to sign" in result.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from archive import series, slide
 from staged_copies import seal_by_hand, served, stage_archive
@@ -21,8 +22,10 @@ pytestmark = pytest.mark.skipif(not HERE, reason="torch is not here: put it on P
 if HERE:
     import torch
 
+    from imaging.reading.labels import labels_of
     from imaging.reading.tissue import tissue_mask
-    from imaging.reading.torch_data import ShardSampler, SlidePatches, Streamed, VolumePatches
+    from imaging.reading.torch_data import SlidePatches, VolumePatches
+    from imaging.reading.torch_loading import ResumableLoader, Streamed
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +56,12 @@ def copy(request: pytest.FixtureRequest, folder: Path, job: None) -> StagedCopy:
 
 def loaded(dataset: Any, **how: Any) -> list[dict[str, Any]]:
     """Samples one by one out of a DataLoader's batches."""
+    return one_by_one(torch.utils.data.DataLoader(dataset, **{"batch_size": 4, **how}))
+
+
+def one_by_one(batches: Any) -> list[dict[str, Any]]:
     samples = []
-    for batch in torch.utils.data.DataLoader(dataset, **{"batch_size": 4, **how}):
+    for batch in batches:
         for number in range(len(batch["item"])):
             samples.append({key: values[number] for key, values in batch.items()})
     return samples
@@ -101,11 +108,8 @@ def test_series_of_another_kind_than_asked_for_are_no_patches(copy: StagedCopy) 
 
 def check_workers(copy: StagedCopy, start: str, workers: int = 2) -> None:
     dataset = SlidePatches(copy, size=224)
-    dataset.set_epoch(3)
-    alone = loaded(dataset, sampler=ShardSampler(dataset))
-    together = loaded(
-        dataset, sampler=ShardSampler(dataset), num_workers=workers, multiprocessing_context=start
-    )
+    alone = one_by_one(ResumableLoader(dataset, 4))
+    together = one_by_one(ResumableLoader(dataset, 4, num_workers=workers, multiprocessing_context=start))
     assert [where(sample) for sample in together] == [where(sample) for sample in alone]
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(alone, together, strict=True))
 
@@ -225,3 +229,126 @@ def test_windows_of_series_with_time_and_channels(tmp_path: Path) -> None:
     for sample in samples:
         t, z, _, x = (int(sample[axis]) for axis in "tzyx")
         assert np.array_equal(sample["image"].numpy(), physical[t, :, z : z + 2, :, x : x + 4])
+
+
+def test_volumes_of_different_spacing_come_at_one_spacing(tmp_path: Path) -> None:
+    """Values that rise with the place in millimetres still do, whatever the voxels' size, and the affine says where."""
+    z, y, x = np.meshgrid(*(np.arange(n) for n in (8, 40, 40)), indexing="ij")
+    place_mm = (z * 2.5 + y * 0.5 + x * 0.5).astype(np.float32)  # spacing of copies made by hand
+    affine = np.diag([2.5, 0.5, 0.5, 1.0])[[2, 1, 0, 3]]
+    ours = {"rescale": {"slope": 1, "intercept": 0}, "affine_lps_mm": affine.tolist()}
+    seal_by_hand(tmp_path / "copy", tmp_path / "secret", {"series/v": (ours, place_mm, "zyx")})
+    copy = standalone.open_staged(tmp_path / "copy", tmp_path / "secret")
+    dataset = VolumePatches(copy, patch=(4, 10, 10), spacing=(2.5, 1.0, 0.25), positions="grid")
+    for sample in loaded(dataset):
+        assert sample["image"].shape == (1, 4, 10, 10)
+        np.testing.assert_allclose(sample["spacing"], [2.5, 1.0, 0.25])
+        index = np.stack(np.meshgrid(*(np.arange(n) for n in (4, 10, 10)), indexing="ij"), -1)
+        world = index @ sample["affine"].numpy()[:3, :3].T + sample["affine"].numpy()[:3, 3]
+        inner = (
+            slice(None),
+            slice(None),
+            slice(3, -3),
+        )  # linear interpolation is flat at the patch's own edge
+        np.testing.assert_allclose(sample["image"][0].numpy()[inner], world.sum(-1)[inner], atol=1e-4)
+    with pytest.raises(ValueError, match="at their own spacing"):
+        VolumePatches(copy, spacing=(1, 1, 1), values="stored")
+
+
+def test_the_affine_of_a_patch_is_the_series_own_moved_to_its_first_voxel(copy: StagedCopy) -> None:
+    for sample in loaded(VolumePatches(copy, patch=(2, 64, 48), positions="grid")):
+        geometry = copy.geometry(sample["item"])
+        assert geometry is not None
+        first = [int(sample[axis]) for axis in "zyx"]
+        np.testing.assert_allclose(sample["affine"][:3, 3], geometry.world(first))
+        np.testing.assert_allclose(sample["affine"][:3, :3], geometry.affine_zyx[:3, :3])
+
+
+def test_several_levels_and_a_stride_of_half_a_patch(copy: StagedCopy) -> None:
+    dataset = SlidePatches(copy, size=100, level=[0, 1], stride=50, positions="grid")
+    samples = loaded(dataset)
+    assert {int(sample["level"]) for sample in samples} == {0, 1}
+    for sample in samples:
+        level, y, x = (int(sample[axis]) for axis in ("level", "y", "x"))
+        np.testing.assert_allclose(sample["mpp"], 0.499 * 2**level, rtol=1e-3)
+        cut = np.asarray(copy.slide(sample["item"], level)[:, y : y + 100, x : x + 100])
+        assert np.array_equal(sample["image"].numpy(), cut)
+    places = sorted({int(sample["x"]) for sample in samples if int(sample["level"]) == 0})
+    assert places == [*range(0, 2003, 50), 2003]
+
+
+def test_labels_of_a_linked_table_are_joined_by_pseudonym(copy: StagedCopy) -> None:
+    index = copy.index()
+    patients = sorted({patient for patient in index["patient"].to_pylist() if patient})
+    outcomes = pa.table({"patient": [*patients, patients[0]], "relapse": ["no", None, "no"]})
+    labels = labels_of(index, "relapse", outcomes, names=("yes", "no"))
+    dataset = VolumePatches(copy, patch=(2, 64, 64), labels=labels)
+    assert {(sample["patient"], int(sample["label"])) for sample in loaded(dataset)} == {(patients[0], 1)}
+    assert len(SlidePatches(copy, labels=labels)) == 0  # the slide names no patient
+    of_index = labels_of(index, "kind")
+    samples = loaded(SlidePatches(copy, labels=of_index))
+    assert {of_index.names[int(sample["label"])] for sample in samples} == {"slide"}
+    with pytest.raises(ValueError, match="no column grade"):
+        labels_of(index, "grade")
+    twice = pa.table({"patient": patients[:1] * 2, "relapse": ["no", "yes"]})
+    with pytest.raises(ValueError, match="two values"):
+        labels_of(index, "relapse", twice)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_workers_fetched_ahead_is_not_lost_where_training_goes_on(
+    copy: StagedCopy, workers: int
+) -> None:
+    def loader() -> Any:
+        return ResumableLoader(SlidePatches(copy, size=150), 3, seed=5, num_workers=workers)
+
+    whole = [where(sample) for sample in one_by_one(loader())]
+    first, seen = loader(), []
+    for step, batch in enumerate(first, 1):
+        seen += [where(sample) for sample in one_by_one([batch])]
+        if step == 4:
+            state = first.state_dict()
+            break
+    assert state == {"epoch": 0, "sample_in_epoch": 12, "seed": 5}
+    second = loader()
+    second.load_state_dict(state)
+    seen += [where(sample) for sample in one_by_one(second)]
+    assert seen == whole
+    again = [where(sample) for sample in one_by_one(second)]  # the next epoch: elsewhere, in another order
+    assert second.state_dict()["epoch"] == 1
+    assert len(again) == len(whole)
+    assert set(again) != set(whole)
+
+
+def test_ranks_of_a_loader_see_the_order_of_one(copy: StagedCopy) -> None:
+    def batches(rank: int, world: int) -> list[list[tuple[Any, ...]]]:
+        loader = ResumableLoader(SlidePatches(copy, size=150), 8 // world, rank=rank, world_size=world)
+        return [[where(sample) for sample in one_by_one([batch])] for batch in loader]
+
+    alone = batches(0, 1)
+    pairs = zip(batches(0, 2), batches(1, 2), strict=True)
+    assert [[one for pair in zip(a, b, strict=True) for one in pair] for a, b in pairs] == alone
+
+
+def test_transforms_of_monai_and_torchvision_work_as_they_are(copy: StagedCopy) -> None:
+    transforms = pytest.importorskip("monai.transforms")
+    vision = pytest.importorskip("torchvision.transforms.v2")
+    scaled = transforms.Compose(
+        [
+            transforms.ScaleIntensityRanged("image", -1000, 1000, 0, 1, clip=True),
+            transforms.RandFlipd("image", prob=1.0, spatial_axis=2),
+        ]
+    )
+    plain = VolumePatches(copy, patch=(2, 64, 64), positions="grid")
+    made = loaded(VolumePatches(copy, patch=(2, 64, 64), positions="grid", transform=scaled), num_workers=1)
+    for before, after in zip(loaded(plain), made, strict=True):
+        wanted = ((before["image"] + 1000) / 2000).clip(0, 1).flip(-1)
+        torch.testing.assert_close(torch.as_tensor(after["image"]), wanted)
+    views = vision.Compose([vision.RandomCrop(32), vision.ToDtype(torch.float32, scale=True)])
+
+    def one_view(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**sample, "image": views(sample["image"])}
+
+    for sample in loaded(SlidePatches(copy, size=64, transform=one_view))[:5]:
+        assert sample["image"].shape == (3, 32, 32)
+        assert 0 <= float(sample["image"].min()) <= float(sample["image"].max()) <= 1

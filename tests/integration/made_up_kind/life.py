@@ -14,7 +14,6 @@ from typing import Any
 from click.testing import CliRunner
 
 from hdrs_hpc import catalogue
-from hdrs_hpc.broker.filing import bundles
 from hdrs_hpc.broker.store import documents
 from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.core import clock
@@ -22,7 +21,7 @@ from hdrs_hpc.documents.models.job_spec import JobSpecDraft
 from hdrs_hpc.documents.schema import generate
 from hdrs_hpc.documents.unfilled import PURPOSE
 from hdrs_hpc.protocol import bundle
-from tests.support import proofs
+from tests.support import proofs, uploading
 from tests.support.world import World, world
 
 CONTEXT = """\
@@ -73,7 +72,7 @@ def review_code(w: World, desk: Path) -> None:
     approved = w.signed("code-approval", approval, "chen")
     w.file_raw(approved)
     (desk / "approval.json").write_bytes(approved)
-    bundles.put(w.ctx.db, code, bundle.digest(code))
+    uploading.bring(w.ctx.db, w.ctx.home, w.project, "okafor", code)
     (desk / "hdrs-hpc.toml").write_text(CONTEXT.replace("[]", '["approval.json"]'))
 
 

@@ -66,8 +66,14 @@ class Work:
     builtin: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     kind: str = "dask"
+    own: dict[str, Any] | None = None
+    """All fields of a workload of another kind, in place of those above."""
 
     def spec(self) -> bytes:
+        if self.own is not None:
+            assert self.bundle is not None
+            pinned = {"digest": self.bundle.digest, "size": self.bundle.size_bytes}
+            return strict_json.dumps({"workload": {**self.own, "bundle": pinned}})
         written = {"kind": self.kind, "builtin": self.builtin, "entry": self.entry}
         signed = {name: value for name, value in written.items() if value is not None}
         if self.bundle is not None:
@@ -146,6 +152,8 @@ class Site:
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
+            if text.startswith("#!"):
+                (folder / name).chmod(0o755)
         raw = bundle.pack(folder)
         parts = layout.bundle_parts(PROJECT, self.attempt)
         builder = CopyBuilder(
@@ -277,15 +285,17 @@ class Site:
         builtin: str | None = None,
         parameters: dict[str, Any] | None = None,
         volumes: int = 4,
+        own: dict[str, Any] | None = None,
         **changes: Any,
     ) -> outputs.ClosingList:
-        """A whole attempt, from staging to the opened closing list."""
+        """A whole attempt, from staging to the opened closing list; ``own``: a workload of any kind."""
         inputs = {"ct": self.stage(volumes)}
         work = Work(
             bundle=self.seal_bundle(files) if files is not None else None,
             entry=None if builtin else entry,
             builtin=builtin,
             parameters=parameters or {},
+            own=own,
         )
         self.submit()
         hello = self.hello()

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ConfigDict, ValidationError, create_model
 
 from hdrs_hpc.catalogue import workloads
-from hdrs_hpc.catalogue.workloads import dask
+from hdrs_hpc.catalogue.workloads import dask, torch
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Rendezvous
@@ -24,10 +24,12 @@ HOUSE = Path(workloads.__file__).parents[2]
 KINDS = pytest.mark.parametrize("kind", workloads.KINDS.values(), ids=lambda kind: kind.name)
 
 
-def given(node: str = "n1", nodes: tuple[str, ...] = ("n1",), cpus: int = 2, memory_mb: int = 2048) -> Given:
+def given(
+    node: str = "n1", nodes: tuple[str, ...] = ("n1",), cpus: int = 2, memory_mb: int = 2048, gpus: int = 0
+) -> Given:
     peers = tuple(Peer(name, f"10.0.0.{at}") for at, name in enumerate(nodes, 1))
     told = Rendezvous(8786).to_bytes()
-    return Given(node, peers, told, cpus, memory_mb, 0, NodeCertificate("ca", "cert", "key"))
+    return Given(node, peers, told, cpus, memory_mb, gpus, NodeCertificate("ca", "cert", "key"))
 
 
 def fields(**changes: Any) -> dask.DaskFields:
@@ -36,7 +38,7 @@ def fields(**changes: Any) -> dask.DaskFields:
 
 def test_the_kinds_that_this_version_runs() -> None:
     assert set(workloads.KINDS) == {"dask", "torch", "command"}
-    assert workloads.built() == ("dask",)
+    assert workloads.built() == ("dask", "command")
 
 
 @KINDS
@@ -52,7 +54,8 @@ def test_a_document_model_is_made_of_the_fields_as_they_are(kind: Kind) -> None:
     fields: dict[str, Any] = {"kind": (Literal[kind.name], ...), **kind.own_fields()}
     model: Any = create_model(kind.name, __config__=kebab, **fields)
     made = model.model_validate({"kind": kind.name, **kind.example.fields})
-    assert set(model.model_json_schema()["properties"]) == {"kind", *kind.own_fields()}
+    names = {name.replace("_", "-") for name in kind.own_fields()}
+    assert set(model.model_json_schema()["properties"]) == {"kind", *names}
     assert made.kind == kind.name
     with pytest.raises(ValidationError):
         model.model_validate({"kind": kind.name, **kind.example.fields, "more": 1})
@@ -82,7 +85,7 @@ def test_a_broken_rule_is_told_by_its_code(changes: dict[str, Any], has_bundle: 
     assert [fault.code for fault in dask.rules(fields(**changes), has_bundle)] == [code]
 
 
-@pytest.mark.parametrize("kind", ["torch", "command", "mpi", None, ["dask"]])
+@pytest.mark.parametrize("kind", ["torch", "mpi", None, ["dask"]])
 def test_a_kind_that_is_not_built_is_refused_on_the_node_by_name(kind: Any) -> None:
     with pytest.raises(workloads.WorkloadKindError):
         workloads.of({"kind": kind})
@@ -102,6 +105,27 @@ def test_the_first_node_runs_scheduler_and_client_and_all_run_workers() -> None:
 def test_few_cpus_are_single_threaded_workers() -> None:
     roles = [process.role for process in dask.plan(fields(), given(cpus=2)).processes]
     assert roles.count("worker") == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "ranks", "threads"),
+    [(None, 0, 1, "16"), (None, 4, 4, "4"), (2, 0, 2, "8"), (32, 0, 32, "1")],
+)
+def test_a_training_has_a_rank_a_gpu_unless_told_and_shares_out_the_cpus(
+    asked: int | None, gpus: int, ranks: int, threads: str
+) -> None:
+    made = torch.TorchFields(entry="mine:train", nproc_per_node=asked)
+    planned = torch.plan(made, given(cpus=16, gpus=gpus))
+    assert [process.role for process in planned.processes] == ["torchrun"] == [planned.ends_with]
+    assert (planned.told["ranks"], planned.told["gpus"]) == (ranks, gpus)
+    assert (planned.told["address"], planned.told["port"]) == ("10.0.0.1", 8786)
+    assert planned.environment["OMP_NUM_THREADS"] == threads
+
+
+@pytest.mark.parametrize("ranks", [0, 65, True, "2"])
+def test_the_number_of_ranks_is_bounded(ranks: Any) -> None:
+    with pytest.raises(BadDocumentError):
+        torch.KIND.read({"kind": "torch", "entry": "mine:train", "nproc-per-node": ranks})
 
 
 def test_the_table_needs_nothing_but_the_standard_library() -> None:

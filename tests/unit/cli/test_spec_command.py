@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,11 +60,13 @@ def _run(*arguments, **options):
 def test_new_then_check_then_sign(folder, key, root):
     file = folder / "first.yaml"
     assert _run("new", file).exit_code == 0
+    written = file.read_text()
+    file.write_text(re.sub(r"purpose: .*", f"purpose: {PURPOSE}", written))
     for words in (("check", file), ("sign", file, "--key", key, "--json")):
         unfilled = _run(*words)
         assert unfilled.exit_code == 3, "custodians read what it is for"
         assert "first.yaml:4 purpose  draft-unfilled" in unfilled.output
-    file.write_text(file.read_text().replace(PURPOSE, "Describe the cohort before training"))
+    file.write_text(written)
     assert _run("check", file).exit_code == 0
     result = _run("sign", file, "--key", key, "--trust", root, "--json", input="y\n")
     assert result.exit_code == 0, result.output
@@ -182,7 +185,9 @@ def test_a_new_spec_with_its_purpose_passes_the_check_as_it_is(folder):
     file = folder / "first.yaml"
     purpose = 'Compare "spacing": by scanner # and site, für alle'
     told = _run("new", file, "--purpose", purpose)
-    assert told.output.endswith(f"Next: hdrs-hpc spec check {file}\n")
+    assert told.output.endswith(
+        f"Next: hdrs-hpc try {file} (here, on made-up data); hdrs-hpc spec check {file}\n"
+    )
     value, _ = strict_yaml.load(file.read_bytes())
     assert value["purpose"] == purpose
     assert _run("check", file).exit_code == 0

@@ -20,6 +20,7 @@ from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.forms.document import InvalidDocumentError
 from hdrs_hpc.forms.words import memory_text, parse_memory, parse_size, parse_walltime, size_text
+from hdrs_hpc.policy import charging
 
 INTERFACES_SPEC = """\
 schema: hdrs-hpc/job-spec/2
@@ -113,7 +114,7 @@ def test_the_spec_that_people_are_shown_is_read_as_they_mean_it():
     assert spec.resources.mem == 65536
     assert spec.resources.time == 7200
     assert spec.resources.gpus_per_node == 4
-    assert spec.resources.gpu_hours == 16
+    assert charging.gpu_hours(spec.resources, None) == 16
     assert spec.outputs["encoder"].max_size == 2147483648
     assert list(spec.outputs["cohort"].columns) == ["Modality", "n_patients", "mean_hu", "share"]
     assert spec.workload.parameters == {"bins": 64}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from hdrs_hpc.core import wire
-from hdrs_hpc.node.launch.crash import report
-from hdrs_hpc.node.launch.plan import CrashReport
+from hdrs_hpc.node.launch.crash import report, write_first
+from hdrs_hpc.node.launch.plan import Cause, CrashReport
 from hdrs_hpc.node.verdict import judge
 from hdrs_hpc.protocol.outputs import BundleLine, Ending
 from hdrs_hpc.workloads.entry import EntryError, load
@@ -176,3 +178,65 @@ def test_the_workloads_side_reports_the_file_that_could_not_be_read(
     with pytest.raises(SyntaxError) as elsewhere:
         compile("1 +", "<what was computed>", "exec")
     assert report(elsewhere.value, tmp_path).file is None
+
+
+@pytest.mark.parametrize(
+    ("cause", "ending"),
+    [
+        ("no-network", "no-network"),
+        ("process-exited", "process-exited"),
+        ("process-ended-early", "process-ended-early"),
+        ("process-not-joined", "process-not-joined"),
+    ],
+)
+def test_what_befell_a_process_is_told_with_its_line_and_without_a_type(
+    tmp_path: Path, cause: str, ending: str
+) -> None:
+    ended = judge(1, put(tmp_path, "Mine", "mine.py", 4, Cause(cause), 9), BUNDLE)
+    assert (ended.ending, ended.exception_type, ended.signal) == (ending, None, None)
+    assert ended.bundle_line == BundleLine("mine.py", 4)
+
+
+@pytest.mark.parametrize(("number", "told"), [(9, 9), (11, 11), (10, None), (64, None)])
+def test_a_killed_rank_is_told_by_one_of_seven_signals_and_nothing_else(
+    tmp_path: Path, number: int, told: int | None
+) -> None:
+    ended = judge(1, put(tmp_path, "Mine", "mine.py", 4, Cause.PROCESS_KILLED, number), BUNDLE)
+    assert (ended.ending, ended.signal) == ("process-killed", told)
+    assert (ended.exit_code, ended.exception_type, ended.bundle_line) == (None, None, None)
+
+
+def test_only_the_first_report_is_kept_and_no_draft_is_left(tmp_path: Path) -> None:
+    write_first(tmp_path, CrashReport("Mine", "mine.py", 4))
+    write_first(tmp_path, CrashReport("RuntimeError", "mine.py", 1))
+    assert judge(1, tmp_path, BUNDLE).exception_type == "Mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def wrapped(error: Exception) -> Exception:
+    """As libraries do: an error of their own, raised while they handled this one."""
+    outer = RuntimeError("could not fetch a patient's page")
+    outer.__context__ = ConnectionError("no answer")
+    outer.__context__.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "no-network"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), "no-network"),
+        (wrapped(socket.gaierror(-2, "Name or service not known")), "no-network"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "exception"),
+        (wrapped(FileNotFoundError(errno.ENOENT, "no such file")), "exception"),
+        (ValueError("x"), "exception"),
+    ],
+)
+def test_an_address_that_was_not_reached_is_told_apart(tmp_path: Path, error: Exception, cause: str) -> None:
+    assert report(error, tmp_path).cause == cause
+
+
+def test_causes_that_go_in_a_circle_end(tmp_path: Path) -> None:
+    first, second = ValueError(), KeyError()
+    first.__context__, second.__context__ = second, first
+    assert report(first, tmp_path).cause == "exception"

@@ -374,7 +374,7 @@ def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
 
 @pytest.mark.parametrize(
     "work",
-    [OWN | {"kind": "torch"}, {"kind": "command", "bundle": OWN["bundle"], "run": ["python3", "x.py"]}],
+    [OWN | {"kind": "torch"}],
 )
 def test_a_kind_that_is_not_built_is_refused_though_its_code_is_approved(facts, work):
     approved = replace(facts, code_approvals={TWOS: "di"})

@@ -35,7 +35,7 @@ def test_times_order_caches_and_owners_do_not_change_the_digest(tmp_path: Path) 
     two = make(tmp_path / "two", dict(reversed(files.items())))
     make(two, {"cohort/__pycache__/main.cpython-313.pyc": "z", ".git/config": "z", ".hidden": "z"})
     os.utime(two / "a.txt", (1, 1))
-    (two / "a.txt").chmod(0o755)
+    (two / "a.txt").chmod(0o666)
     assert bundle.pack(one) == bundle.pack(two)
     read = bundle.read(bundle.pack(one), bundle.digest(bundle.pack(two)))
     assert read.files == {name: text.encode() for name, text in files.items()}
@@ -178,3 +178,18 @@ def test_a_flipped_bit_is_another_digest(at: int, bit: int) -> None:
     flipped[at % len(raw)] ^= 1 << bit
     with pytest.raises(BundleDigestError):
         bundle.read(bytes(flipped), bundle.digest(raw))
+
+
+def test_which_files_may_be_executed_is_part_of_the_digest_and_written_so(tmp_path: Path) -> None:
+    folder, target = tmp_path / "code", tmp_path / "node"
+    make(folder, {"bin/run": "#!/bin/sh\n", "data.txt": "x"})
+    plain = bundle.pack(folder)
+    (folder / "bin/run").chmod(0o700)
+    packed = bundle.pack(folder)
+    assert bundle.digest(packed) != bundle.digest(plain)
+    read = bundle.read(packed)
+    assert read.executable == {"bin/run"}
+    target.mkdir()
+    bundle.write(read, target)
+    assert (target / "bin/run").stat().st_mode & 0o777 == 0o755
+    assert not (target / "data.txt").stat().st_mode & 0o111

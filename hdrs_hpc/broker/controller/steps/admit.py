@@ -25,6 +25,7 @@ from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
+from hdrs_hpc.policy import charging
 from hdrs_hpc.policy import job as policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
 from hdrs_hpc.policy.kept import KeptFact
@@ -139,5 +140,7 @@ def _promised(tx: Connection, job: Job) -> float:
     for other in jobs.of_project(tx, job.project):
         if other.id != job.id and other.state in ("ADMITTED", "STAGING", "QUEUED", "RUNNING"):
             used = projects.gpu_hours_used(tx, job.project, other.id)
-            total += max(0.0, jobs.spec_of(tx, other).resources.gpu_hours - used)
+            told = capacity.of(tx, other.cluster) if other.cluster else None
+            needed = charging.gpu_hours(jobs.spec_of(tx, other).resources, told.capacity if told else None)
+            total += max(0.0, needed - used)
     return total

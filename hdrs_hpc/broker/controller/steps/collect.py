@@ -20,15 +20,8 @@ from hdrs_hpc.broker.store import alerts, artefacts, jobs, kept, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
 from hdrs_hpc.core import clock, ids, strict_json
-from hdrs_hpc.protocol import progress
+from hdrs_hpc.protocol import outputs, progress
 from hdrs_hpc.protocol.outputs import Ending
-
-ENDS = {
-    "out-of-time": "time-limit",
-    "out-of-memory": "out-of-memory",
-    "too-many-processes": "too-many-processes",
-}
-"""Reason codes of the ends that the node's agent decided itself; all others are the workload's failure."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +188,10 @@ def _why_failed(attempt: Attempt, ended: dict[str, Any]) -> tuple[str, dict[str,
     whose node died did not "end by signal 15".
     """
     site = site_end(attempt.raw_state or "")
-    if ended["ending"] == Ending.CRASHED and ended.get("signal") and site is not None:
+    killed = ended["ending"] in (Ending.CRASHED, Ending.PROCESS_KILLED)
+    if killed and ended.get("signal") and site is not None:
         return site, {}
-    return ENDS.get(ended["ending"], "workload-failed"), ended
+    return outputs.reason_of(ended["ending"]), ended
 
 
 def _why_nothing(attempt: Attempt, error: dict[str, Any]) -> tuple[str, dict[str, Any]]:

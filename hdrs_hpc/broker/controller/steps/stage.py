@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import copies, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import capacity, copies, jobs, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.core import clock, strict_json
 from hdrs_hpc.documents.models.grant import GrantedDataset
 from hdrs_hpc.documents.models.selection import Values
-from hdrs_hpc.policy import selection
+from hdrs_hpc.policy import charging, selection
 from hdrs_hpc.policy.refusals import OptOutNotStatedError
 
 
@@ -78,9 +78,9 @@ class MakeAttempt:
             opt_outs.require_current(tx, copies.of_job(tx, self.job.id).values())
             spec = jobs.spec_of(tx, self.job)
             attempt = jobs.new_attempt(tx, self.job.id)
-            jobs.note_attempt(
-                tx, attempt.name, alloc_gpus=spec.resources.gpus_per_node * spec.resources.nodes
-            )
+            told = capacity.of(tx, self.job.cluster) if self.job.cluster else None
+            charged = charging.gpus(spec.resources, told.capacity if told else None)
+            jobs.note_attempt(tx, attempt.name, alloc_gpus=charged)
             log.append(
                 tx,
                 "attempt-created",

@@ -261,9 +261,6 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
         if error.code == "manifest-settled":
             return  # sealed before; keyd remembers
         raise
-    with broker.db.read() as tx:
-        content = jobs.bundle(tx, digest)
-    assert content is not None
     parts = layout.bundle_parts(job.project, attempt.name)
     builder = CopyBuilder(
         broker.cluster(job.cluster, job.project).objects(*parts),
@@ -274,7 +271,7 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
         folder / "journals",
     )
     if not builder.sealed:
-        builder.put(layout.BUNDLE_PATH, content)
+        builder.put(layout.BUNDLE_PATH, broker.home.file(digest).read_bytes())
     sealed = builder.seal()
     broker.ask(
         m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest)

@@ -1,17 +1,14 @@
-"""Filing: signed documents, and the bundles that specs name."""
+"""Filing signed documents."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
 from hdrs_hpc.broker import wake
-from hdrs_hpc.broker.filing import accept, bundles
-from hdrs_hpc.broker.reading import permissions
+from hdrs_hpc.broker.filing import accept
 from hdrs_hpc.broker.web import models
 from hdrs_hpc.broker.web.answers import DSSE, takes
-from hdrs_hpc.broker.web.dependencies import Address, Asker, BundleBody, DocumentBody, WebHere
-from hdrs_hpc.core.errors import NotAllowedError
-from hdrs_hpc.protocol import bundle
+from hdrs_hpc.broker.web.dependencies import Address, DocumentBody, WebHere
 
 router = APIRouter(tags=["filing"])
 
@@ -33,14 +30,3 @@ def file_document(web: WebHere, address: Address, raw: DocumentBody) -> models.R
         known=receipt.known,
         checkpoint=receipt.checkpoint.decode("utf-8"),
     )
-
-
-@router.post("/bundles", openapi_extra=takes("application/octet-stream"))
-def upload_bundle(web: WebHere, who: Asker, raw: BundleBody) -> models.Bundle:
-    """Keep a bundle (a plain tar) until a signed spec names its digest."""
-    if not permissions.may_upload_bundle(who):
-        raise NotAllowedError("only researchers have code to upload")
-    digest = bundle.digest(raw)
-    bundle.read(raw, digest)
-    bundles.put(web.db, raw, digest)
-    return models.Bundle(digest=digest, size=len(raw))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hdrs_hpc.broker.filing import accept, bundles, trust_root
+from hdrs_hpc.broker.filing import accept, trust_root, uploads
 from hdrs_hpc.broker.filing import login as filed_login
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydUnreachableError
@@ -23,6 +23,7 @@ from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support.desk import PROJECT, Desk
 from tests.support.party import NINES, ONES, OTHERS, REGISTRATION, TWOS, changed
+from tests.support.uploading import bring
 
 
 @pytest.fixture
@@ -225,9 +226,22 @@ def test_a_spec_whose_bundle_was_not_brought_or_is_another(desk: Desk) -> None:
     spec = desk.spec(workload=work)
     assert desk.refused(lambda: desk.file("job-spec", spec, "rae")) == "bundle-missing"
     with pytest.raises(HdrsError) as refused:
-        bundles.put(desk.db, b"x" * 1024, TWOS)
-    assert refused.value.code == "bundle-digest-mismatch"
-    assert desk.count("bundles") == 0
+        uploads.add(desk.db, desk.home, "rae", begun_as(desk, TWOS, 1024), 0, b"x" * 1024)
+    assert refused.value.code == "upload-digest-mismatch"
+    assert desk.refused(lambda: desk.file("job-spec", spec, "rae")) == "bundle-missing"
+
+
+def test_a_spec_whose_bundle_is_no_code(desk: Desk) -> None:
+    raw = b"not a tar" * 100
+    digest = bring(desk.db, desk.home, PROJECT, "rae", raw)
+    work = {"kind": "dask", "bundle": {"digest": digest, "size": len(raw)}, "entry": "mine:run"}
+    assert desk.refused(lambda: desk.file("job-spec", desk.spec(workload=work), "rae")) == "bundle-malformed"
+
+
+def begun_as(desk: Desk, digest: str, size: int) -> str:
+    begun = uploads.begin(desk.db, desk.home, "rae", PROJECT, digest, size)
+    assert begun.upload is not None
+    return begun.upload
 
 
 # --- grants, registrations, roots

@@ -9,6 +9,7 @@ from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from tests.support.office import Office, digest
 from tests.support.party import NINES, Party
+from tests.support.uploading import bring
 
 
 def tar(**files: bytes) -> bytes:
@@ -85,7 +86,8 @@ def test_a_body_over_the_limit_is_cut_off_whatever_its_header_claims(office: Off
 
     answer = office.http.post("/v1/documents", content=endless())
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body-too-large")
-    answer = office.http.post("/v1/bundles", content=endless(), headers=office.header("rae"))
+    headers = office.header("rae") | {"Upload-Offset": "0"}
+    answer = office.http.patch("/v1/uploads/anything", content=endless(), headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body-too-large")
 
 
@@ -98,7 +100,7 @@ def test_a_spec_with_a_bundle_needs_that_very_bundle_first(office: Office) -> No
     }
     spec = office.party.sign("job-spec", office.spec(workload=workload), "rae").to_bytes()
     assert office.post("/v1/documents", spec).json()["error"]["code"] == "bundle-missing"
-    assert office.post("/v1/bundles", raw, person="rae").json() == {"digest": digest(raw), "size": len(raw)}
+    bring(office.db, office.home, "lung-fm", "rae", raw)
     assert office.post("/v1/documents", spec).status_code == 200
 
 
@@ -109,8 +111,10 @@ def test_a_spec_with_a_bundle_needs_that_very_bundle_first(office: Office) -> No
         (tar(hdrs_hpc__evil=b"x"), "bundle-shadows-names"),
     ],
 )
-def test_a_bundle_that_may_not_be_one_is_refused_at_the_door(office: Office, raw: bytes, code: str) -> None:
-    answer = office.post("/v1/bundles", raw, person="rae")
+def test_a_bundle_that_may_not_be_one_is_refused_with_its_spec(office: Office, raw: bytes, code: str) -> None:
+    named = {"digest": bring(office.db, office.home, "lung-fm", "rae", raw), "size": len(raw)}
+    spec = office.spec(workload={"kind": "dask", "bundle": named, "entry": "cohort.main:run"})
+    answer = office.post("/v1/documents", office.party.sign("job-spec", spec, "rae").to_bytes())
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
 
 

@@ -40,7 +40,12 @@ def test_nodes_that_differ_are_told_apart_and_limits_are_read() -> None:
     assert told(
         "gpu|12|288|880640|gpu:gh200:4(S:0,1)|1-00:00:00|1-8",
         "gpu|4|128|1572864|(null)|1-00:00:00|1-8",
-    ) == Capacity((NodeKind(12, 288, 880_640, ("gpu:gh200:4",)), NodeKind(4, 128, 1_572_864)), 8, 86_400)
+    ) == Capacity(
+        (NodeKind(12, 288, 880_640, ("gpu:gh200:4",)), NodeKind(4, 128, 1_572_864)),
+        8,
+        86_400,
+        whole_nodes=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_generic_resources_are_read_without_sockets_and_flags(written: str, read
 def test_without_a_partition_the_default_one_counts() -> None:
     site = replace(SITE, partition=None)
     has = told("cpu*|9|64|1000|(null)|infinite|1-9", "gpu|1|8|2000|gpu:1|infinite|1", site=site)
-    assert has == Capacity((NodeKind(9, 64, 1000),), 9)
+    assert has == Capacity((NodeKind(9, 64, 1000),), 9, whole_nodes=True)
 
 
 @pytest.mark.parametrize(
