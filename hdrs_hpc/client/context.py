@@ -138,7 +138,7 @@ def load(file: Path) -> SpecContext:
         approval = trust.verify(Envelope.parse(_read(file, place)), kinds.CODE_APPROVAL, root)
         results = grant_policy.check_code_approval(approval.document, approval.people[0], grant.document)
         if approval.document.project == grant.document.project and all(item.ok for item in results):
-            approvals[approval.document.bundle] = approval.people[0]
+            approvals[approval.document.covers] = approval.people[0]
     cluster = settings.cluster
     facts = Facts(
         now=named.at or clock.now(),

@@ -37,6 +37,8 @@ class Places:
     """Files that the job takes in, read-only."""
     bundle: Path
     """The researcher's code, read-only; empty for a built-in workload."""
+    wheels: Path
+    """Packages that the researcher's code brought along, unpacked, read-only."""
     plan: Path
     """Launch plan and TLS material, read-only."""
     report: Path
@@ -52,6 +54,7 @@ INSIDE = Places(
     data=Path("/data"),
     inputs=Path("/inputs"),
     bundle=Path("/bundle"),
+    wheels=Path("/wheels"),
     plan=Path("/plan"),
     report=Path("/report"),
     tmp=Path("/tmp"),  # noqa: S108  a private tmpfs
@@ -100,6 +103,10 @@ class Sandbox:
         running.wait_until_up(reader)
         return running
 
+    def asked(self, argv: tuple[str, ...], env: dict[str, str], places: Places, gpus: str) -> dict[str, Any]:
+        """What the guard is told."""
+        return {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
+
     def run(self, argv: tuple[str, ...], places: Places, stop: Callable[[], bool]) -> int | None:
         """Run our own interpreter with ``argv``, without GPUs: its exit code, None where ``stop`` said so first."""
         runtime = self.inside(places).runtime
@@ -111,10 +118,6 @@ class Sandbox:
         finally:
             self.end(running)
         return code
-
-    def asked(self, argv: tuple[str, ...], env: dict[str, str], places: Places, gpus: str) -> dict[str, Any]:
-        """What the guard is told."""
-        return {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
 
     def end(self, running: Running) -> None:
         """All of the workload is gone after this; nothing changes the outputs any more."""

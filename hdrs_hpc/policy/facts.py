@@ -43,7 +43,7 @@ class Facts:
     gpu_hours_used: float = 0.0
     """Used and promised, by jobs accepted earlier."""
     code_approvals: Mapping[str, str] = field(default_factory=dict)
-    """Bundle digest → id of the person who approved it for this project."""
+    """What a code approval covers (``CodeApproval.covers``) → id of the person who approved it for this project."""
     opt_outs: frozenset[str] = frozenset()
     """Datasets of which a custodian said who opted out."""
     builtin_workloads: frozenset[str] = frozenset(BUILT_IN)

@@ -42,7 +42,7 @@ class GrantedFacts:
     opt_outs: Collection[str]
     """Datasets of which a custodian said who opted out."""
     approvers: Collection[str]
-    """Who approved the spec's bundle for this project."""
+    """Who approved the spec's bundle for this project, with the lock of its wheels."""
     cluster: str
     isolation: Isolation | None
     """The level at which the job runs there; None where the cluster is not known."""
@@ -176,11 +176,11 @@ def _workload_granted(spec: JobSpec, facts: GrantedFacts) -> Breaches:
         if granted.own_code == "none":
             yield Broken(r.OwnCodeError, "the grant allows built-in workloads only", "workload.bundle")
         elif _needs_approval(spec, facts.grant) and not facts.approvers:
-            message = f"no approval names {workload.bundle.digest}"
+            message = f"no approval names {workload.bundle.to_approve}"
             yield Broken(r.CodeNotApprovedError, message, "workload.bundle")
         most = facts.grant.limits.bundle_size
-        if most is not None and workload.bundle.size > most:
-            message = f"{size_text(workload.bundle.size)} where the grant allows {size_text(most)}"
+        if most is not None and workload.bundle.whole_size > most:
+            message = f"{size_text(workload.bundle.whole_size)} where the grant allows {size_text(most)}"
             yield Broken(r.BundleOverLimitError, message, "workload.bundle")
 
 

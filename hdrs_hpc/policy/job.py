@@ -66,7 +66,7 @@ def decide(spec: JobSpec, submitter: str, facts: Facts) -> Decision:
 def granted_facts(spec: JobSpec, submitter: str, facts: Facts) -> GrantedFacts:
     """What the broker knows of all that the shared rules look at."""
     bundle = spec.workload.bundle
-    approver = facts.code_approvals.get(bundle.digest) if bundle else None
+    approver = facts.code_approvals.get(bundle.to_approve) if bundle else None
     registered = ((name, facts.registrations.get(name)) for name in facts.grant.data)
     return GrantedFacts(
         now=facts.now,

@@ -131,11 +131,6 @@ IN_SPECS: tuple[Missing, ...] = (
     Missing("drawings of what stays in the project", "release the table, or leave the drawing out", _drawn),
     Missing("sweeps", "submit one spec for each value", _sweep),
     Missing(
-        "wheels in bundles",
-        "use what the runtime holds",
-        _where("workload.bundle", lambda spec: getattr(spec.workload.bundle, "wheels", None) is not None),
-    ),
-    Missing(
         "new attempts of a job",
         "leave `attempts` out, and submit again what a node's failure ended",
         _where("attempts", lambda spec: spec.attempts is not None),

@@ -167,10 +167,21 @@ class SealedInput:
 @dataclass(frozen=True)
 class BundleOrder:
     sealed: SealedInput
-    """A sealed copy with the one object ``bundle.tar``."""
+    """A sealed copy with the object ``bundle.tar``, and one for each wheel of its lock."""
     digest: Digest
     """Of the tar file, as the researcher signed it."""
     size_bytes: Annotated[int, Between(1, 64 << 20)]
+    lock: Digest | None = None
+    """Of the ``requirements.lock`` in it, as signed; None where it brings no wheels."""
+
+
+@dataclass(frozen=True)
+class FlavourOrder:
+    """What the sandbox runs on: the one file that keyd holds to for this cluster (``layout.flavour_parts``)."""
+
+    name: Name
+    digest: Digest
+    size_bytes: Annotated[int, Between(1, 1 << 40)]
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,7 @@ class LaunchOrder:
     inputs: dict[Name, SealedInput]
     files: dict[Name, FileOrder]
     bundle: BundleOrder | None
+    flavour: FlavourOrder
     output_key: Key32
     shared_secret: Key32
     """Known to the nodes of this attempt and to nobody else: what they trust each other by."""

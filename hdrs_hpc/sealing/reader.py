@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from heapq import merge
 from itertools import chain, islice
 from operator import attrgetter
-from pathlib import Path
 from typing import NoReturn, Self
 
 from hdrs_hpc.sealing.cipher import (
@@ -39,7 +38,10 @@ from hdrs_hpc.sealing.place import ROOT_ITEM, Part, Role, item_of
 MAX_CACHED_ENTRIES = 200_000
 """Entries of items kept in memory, some 100 MB at most; an item that was dropped is read again."""
 MAX_CACHED_OPENERS = 8192
-SAVED_AT_ONCE = 4 << 20
+
+
+PIECE_BYTES = 4 << 20
+"""In which a whole object is read."""
 
 
 class SealedCopy:
@@ -130,11 +132,10 @@ class SealedCopy:
         """
         return bytes(self.read_view(self._entry(path), start, length))
 
-    def save(self, path: str, target: Path) -> None:
-        """Write an object to a new file, piece by piece.  Raises like :meth:`read`, and OSError."""
-        with target.open("xb") as stream:
-            for start in range(0, self.size(path), SAVED_AT_ONCE):
-                stream.write(self.read(path, start, SAVED_AT_ONCE))
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """An object from its beginning to its end, in bounded memory.  Raises like :meth:`read`."""
+        for start in range(0, self.size(path), PIECE_BYTES):
+            yield self.read(path, start, PIECE_BYTES)
 
     def read_into(self, path: str, start: int, view: memoryview) -> int:
         """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends.

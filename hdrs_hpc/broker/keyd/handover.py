@@ -93,6 +93,7 @@ class Handover:
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
         self._check_runtimes(ask, hellos)
+        self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
         self._key_ids(ask, spec)
         with self._keys.transaction() as db:
             known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
@@ -269,6 +270,7 @@ class Handover:
     ) -> protocol.LaunchOrder:
         """The same for all nodes: what each of them does of it, its own catalogue of workloads says."""
         resources = spec.resources
+        flavour, size_bytes = self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
         return protocol.LaunchOrder(
             project=ask.project,
             attempt=ask.attempt,
@@ -285,6 +287,7 @@ class Handover:
             },
             files={name: self._file(ask.project, use) for name, use in _taken_in(spec).items()},
             bundle=self._bundle(ask, spec),
+            flavour=protocol.FlavourOrder(spec.workload.runs_on, flavour, size_bytes),
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             shared_secret=os.urandom(32),
             outputs=tuple(
@@ -304,7 +307,10 @@ class Handover:
         if spec.workload.bundle is None or ask.bundle_parts is None:
             return None
         sealed = self._input(ask.project, "bundle", ask.attempt, ask.bundle_parts)
-        return protocol.BundleOrder(sealed, spec.workload.bundle.digest, spec.workload.bundle.size)
+        named = spec.workload.bundle
+        return protocol.BundleOrder(
+            sealed, named.digest, named.size, named.wheels.lock if named.wheels else None
+        )
 
     def _input(self, project: str, role: str, holder: str, parts: tuple[str, ...]) -> protocol.SealedInput:
         about = self._keys.record(project, role, holder).about
@@ -417,7 +423,7 @@ def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set
             found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
         except NotAllowedError:
             continue
-        named = (found.document.project, found.document.bundle, (found.document.reviewer,))
-        if bundle is not None and named == (ask.project, bundle.digest, found.people):
+        named = (found.document.project, found.document.covers, (found.document.reviewer,))
+        if bundle is not None and named == (ask.project, bundle.to_approve, found.people):
             people |= set(found.people)
     return people

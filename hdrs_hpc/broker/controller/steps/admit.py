@@ -84,8 +84,8 @@ class AdmitStep:
                 approval = item.read(CodeApproval)
                 # Of several approvals of a bundle one by somebody outside the project is enough.
                 apart = approval.reviewer not in grant.everyone
-                if approval.project == job.project and (apart or approval.bundle not in approvals):
-                    approvals[approval.bundle] = approval.reviewer
+                if approval.project == job.project and (apart or approval.covers not in approvals):
+                    approvals[approval.covers] = approval.reviewer
             facts = Facts(
                 now=broker.now(),
                 grant=grant,

@@ -7,7 +7,9 @@ submit again only when the cluster proves absence and a late arrival is excluded
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from connectors.clusters import (
@@ -23,7 +25,7 @@ from hdrs_hpc.broker.controller.steps.choose import Choice, Choosing, observe_ch
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.stage import age_s
-from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
+from hdrs_hpc.broker.home.installed_runtimes import installed_flavour, installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.logged_keys import log_made, use_key
@@ -33,8 +35,11 @@ from hdrs_hpc.broker.store import alerts, copies, documents, jobs, kept, log, op
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
-from hdrs_hpc.protocol import batch, layout
+from hdrs_hpc.documents.models.workload import BundleRef
+from hdrs_hpc.protocol import batch, bundle, layout, wheel_lock
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Submit:
         _make_key(broker, job, attempt, "output")
         _make_kept_keys(broker, job, attempt, spec)
         if spec.workload.bundle is not None:
-            seal_bundle(broker, job, attempt, spec.workload.bundle.digest)
+            seal_bundle(broker, job, attempt, spec.workload.bundle)
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
         request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
         with broker.db.write() as tx:
@@ -108,6 +113,7 @@ class Submit:
             scratch=cluster.scratch_path(),
             node_tmp=settings.node_tmp,
             runtime_digest=installed_runtime(broker.home, settings.name, job.project),
+            flavour_digest=installed_flavour(broker.home, settings.name, job.project, spec.workload.runs_on),
             broker_key=broker.ask(m.SigningKeys()).lines["handover-answer"],
             isolation=job.decision["isolation"],
             memory_mb=resources.mem,
@@ -249,8 +255,8 @@ def is_settled(broker: OpenBroker, attempt: Attempt, cluster: Cluster, lookup: L
     return lookup.absence_proven and age_s(broker, attempt.submit_intent_at) >= cluster.settle_s
 
 
-def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> None:
-    """Put the researcher's code on scratch, sealed under a key of its own.  Idempotent."""
+def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, named: BundleRef) -> None:
+    """Put the researcher's code and its wheels on scratch, sealed under a key of their own.  Idempotent."""
     assert job.cluster is not None
     _make_key(broker, job, attempt, "bundle")
     folder = broker.home.staging_dir(f"bundle-{attempt.name}")
@@ -271,11 +277,25 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
         folder / "journals",
     )
     if not builder.sealed:
-        builder.put(layout.BUNDLE_PATH, broker.home.file(digest).read_bytes())
+        code = broker.home.file(named.digest).read_bytes()
+        lock = wheel_lock.of_bundle(
+            bundle.read(code, named.digest).files, named.wheels.lock if named.wheels else None
+        )
+        for wheel in lock.wheels if lock else ():
+            path = layout.wheel_path(wheel.digest)
+            if builder.find(path) is None:  # sent by an earlier try
+                builder.put(path, _pieces(broker.home.file(wheel.digest)))
+        builder.put(layout.BUNDLE_PATH, code)
     sealed = builder.seal()
     broker.ask(
         m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest)
     )
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _make_key(broker: OpenBroker, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
