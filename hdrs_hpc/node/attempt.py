@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import clock, wire
-from hdrs_hpc.node import collect, inputs, keyless, wheels
+from hdrs_hpc.node import collect, keyless, wheels
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
@@ -27,11 +28,12 @@ from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import bundle, layout, wheel_lock
 from hdrs_hpc.protocol.certificates import make_certificate
 from hdrs_hpc.protocol.handover import FlavourOrder, LaunchOrder, NodeList, SealedInput
-from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, CollectedOutput, Ending, WorkloadExit
+from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import ObjectReads, on_node
 from hdrs_hpc.sealing.objects.layered import LayeredReads
+from hdrs_hpc.sealing.place import Role
 from hdrs_hpc.sealing.reader import SealedCopy
 
 POLL_S = 0.05
@@ -86,7 +88,7 @@ class Attempt:
         copies = {name: self._open(sealed) for name, sealed in order.inputs.items()}
         meter.items_total = sum(len(copy.items()) for copy in copies.values())
         code = self._fetch_bundle()
-        inputs.take_in(order.files, self._open, self.sandbox, self.folders.places, self.reason)
+        self._take_in()
         server = DataServer(self.folders.places.data / launch.SOCKET_NAME, copies, meter)
         try:
             ended = self._run_workload(plan)
@@ -138,6 +140,29 @@ class Attempt:
             wheels.unpack(copy, lock, self.folders.places)
         copy.close()
         return packed
+
+    def _take_in(self) -> None:
+        """Open what is under ``inputs:`` into the memory of the workload's own files; nobody changes it there."""
+        there = self.folders.places.inputs
+        opened = there.with_name("opened")
+        opened.mkdir(mode=0o700)
+        for name, file in self.order.files.items():
+            path = (opened if file.safetensors else there) / name
+            with contextlib.closing(self._open(file.sealed)) as copy, path.open("xb") as target:
+                target.writelines(copy.pieces(file.path))
+            if file.safetensors:
+                self._rebuild(opened)
+                path.unlink()
+            (there / name).chmod(0o400)
+
+    def _rebuild(self, opened: Path) -> None:
+        """Have a process without keys, in a sandbox that shows it two folders, build the weights in one anew."""
+        places = self.folders.places
+        shown = dataclasses.replace(places, inputs=opened, out=places.inputs)
+        inside = self.sandbox.inside(shown)
+        argv = ("-m", "hdrs_hpc.node.rebuild", str(inside.inputs), str(inside.out))
+        if self.sandbox.run(argv, shown, lambda: self.reason() is not None) != 0:
+            raise StoppedEarly(self.reason() or Stop.INPUT_REFUSED)
 
     def _run_workload(self, plan: Plan) -> int | WorkloadExit:
         """The launcher's exit code, or the end that was made for it; the workload is dead after this."""
@@ -213,19 +238,15 @@ class Attempt:
     def _seal_outputs(self, ended: WorkloadExit) -> None:
         """Seal what was declared, then the closing list, then the manifest; at last say where that is."""
         order, scratch, out = self.order, self.given.scratch, self.folders.places.out
-        target = scratch.joinpath(*layout.outputs_parts(order.project, order.attempt))
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        builder = CopyBuilder(
-            on_node(target),
-            order.output_key,
-            "output",
-            order.project,
-            order.attempt,
-            self.folders.journal,
-        )
+        parts = layout.outputs_parts(order.project, order.attempt)
+        builder = self._builder(parts, order.output_key, "output", order.attempt)
         out.chmod(0o700)  # the workload may have changed the folder itself
         leaving = tuple(output for output in order.outputs if output.kept is None)
-        outputs = [*collect.collect(out, leaving, builder), *self._keep(ended)]
+        outputs = collect.collect(out, leaving, builder)
+        for output in order.outputs if (ended.ending, ended.exit_code) == (Ending.EXITED, 0) else ():
+            if (kept := output.kept) is not None:  # and nothing stays of a workload that ended badly
+                own = self._builder(kept.parts, kept.key, "copy", kept.holder)
+                outputs += collect.collect(out, (output,), own)
         items_read, bytes_read = self.meter.totals
         closing = ClosingList(
             attempt=order.attempt,
@@ -244,19 +265,11 @@ class Attempt:
         attempt_folder = scratch.joinpath(*layout.attempt_parts(order.project, order.attempt))
         replace(attempt_folder / layout.CLOSING_NAME, wire.to_bytes(pointer))
 
-    def _keep(self, ended: WorkloadExit) -> list[CollectedOutput]:
-        """Seal what stays in the project, each under its own key; nothing does of a workload that ended badly."""
-        order, found = self.order, list[CollectedOutput]()
-        if (ended.ending, ended.exit_code) != (Ending.EXITED, 0):
-            return found
-        for output in order.outputs:
-            if (kept := output.kept) is not None:
-                target = self.given.scratch.joinpath(*kept.parts)
-                target.mkdir(mode=0o700, parents=True, exist_ok=True)
-                journal = self.folders.journal / kept.holder
-                builder = CopyBuilder(on_node(target), kept.key, "copy", order.project, kept.holder, journal)
-                found.append(collect.keep(self.folders.places.out, output, builder))
-        return found
+    def _builder(self, parts: layout.Parts, key: bytes, role: Role, holder: str) -> CopyBuilder:
+        target = self.given.scratch.joinpath(*parts)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = self.folders.journal / holder
+        return CopyBuilder(on_node(target), key, role, self.order.project, holder, journal)
 
 
 def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:

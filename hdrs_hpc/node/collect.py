@@ -11,7 +11,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from hdrs_hpc.protocol import layout
@@ -31,17 +30,11 @@ class _RefusedOutput(Exception):
 
 
 def collect(out: Path, declared: tuple[OutputOrder, ...], builder: CopyBuilder) -> list[CollectedOutput]:
-    """Seal every declared output that is a sound file into ``builder``; says of the others what is wrong."""
+    """Seal every declared output that is a sound file into ``builder``; says of the others what is wrong.
+
+    One that stays in the project is given alone, with a builder of its own, which it ends.
+    """
     return [_collect_one(out, order, builder) for order in declared]
-
-
-def keep(out: Path, order: OutputOrder, builder: CopyBuilder) -> CollectedOutput:
-    """Seal the one output that stays in the project, as a copy of its own."""
-    found = _collect_one(out, order, builder)
-    if found.problem is not None:
-        return found
-    sealed = builder.seal()
-    return replace(found, kept=KeptAs(sealed.manifest_name, sealed.manifest_digest))
 
 
 def has_undeclared(out: Path, declared: tuple[OutputOrder, ...]) -> bool:
@@ -58,9 +51,11 @@ def _collect_one(out: Path, order: OutputOrder, builder: CopyBuilder) -> Collect
             size = _check(os.fstat(fd), order.max_size_bytes)
             digest = hashlib.sha256()
             builder.put(path, _pieces(fd, size, digest))
+        sealed = builder.seal() if order.kept is not None else None
     except _RefusedOutput as refused:
         return CollectedOutput(order.name, None, 0, None, refused.problem)
-    return CollectedOutput(order.name, path, size, f"sha256:{digest.hexdigest()}", None)
+    kept = None if sealed is None else KeptAs(sealed.manifest_name, sealed.manifest_digest)
+    return CollectedOutput(order.name, path, size, f"sha256:{digest.hexdigest()}", None, kept)
 
 
 @contextlib.contextmanager

@@ -61,17 +61,12 @@ def _reached_in(
     }
     question = {"paths": [str(path) for path in secret_paths], "namespaces": outside}
     (places.plan / "question.json").write_text(json.dumps(question), "utf-8")
-    python, stdlib = inside.runtime / "bin/python3", Path(os.__file__).parent.name
-    argv = (
-        *(str(python), "-I", "-S", "-B"),
-        str(inside.runtime / "lib" / stdlib / "site-packages/hdrs_hpc/node/probe_inside.py"),
-        str(inside.plan / "question.json"),
-        str(inside.report / FOUND_NAME),
-    )
-    env = {"LD_LIBRARY_PATH": str(inside.runtime / "lib")}
+    stdlib = inside.runtime / "lib" / Path(os.__file__).parent.name
+    script = str(stdlib / "site-packages/hdrs_hpc/node/probe_inside.py")
+    argv = ("-S", script, str(inside.plan / "question.json"), str(inside.report / FOUND_NAME))
     try:
         deadline = time.monotonic() + TIMEOUT_S
-        code = sandbox.run(argv, env, places, lambda: time.monotonic() >= deadline)
+        code = sandbox.run(argv, places, lambda: time.monotonic() >= deadline)
         raw = (places.report / FOUND_NAME).read_bytes()[:MAX_FOUND_BYTES] if code == 0 else b"null"
     except SandboxFailedError as failed:
         return None, failed.message if CODE.fullmatch(failed.message) else "sandbox-failed"

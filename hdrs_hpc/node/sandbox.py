@@ -107,11 +107,11 @@ class Sandbox:
         """What the guard is told."""
         return {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
 
-    def run(
-        self, argv: tuple[str, ...], env: dict[str, str], places: Places, stop: Callable[[], bool]
-    ) -> int | None:
-        """The same without GPUs, for a program of ours: its exit code, or None where ``stop`` said so first."""
-        running = self.start(argv, env, places, gpus="")
+    def run(self, argv: tuple[str, ...], places: Places, stop: Callable[[], bool]) -> int | None:
+        """Run our own interpreter with ``argv``, without GPUs: its exit code, None where ``stop`` said so first."""
+        runtime = self.inside(places).runtime
+        command = (str(runtime / "bin/python3"), "-I", "-B", *argv)
+        running = self.start(command, {"LD_LIBRARY_PATH": str(runtime / "lib")}, places, gpus="")
         try:
             while (code := running.poll()) is None and not stop():
                 time.sleep(POLL_S)

@@ -16,6 +16,7 @@ from hdrs_hpc.audit.rules import replay
 from hdrs_hpc.core import clock
 
 ARTEFACT = {**JOB, "artefact": "cohort"}
+KEPT = {**RUN, "artefact": "encoder"}
 
 
 def _answer(life: Life, **changes: object) -> None:
@@ -74,6 +75,15 @@ IMPOSSIBLE: dict[str, Callable[[Life], object]] = {
         size=1,
         class_="table",
         decisions=[],
+    ),
+    "kept without a key of its own": lambda life: life.add(
+        "artefact-kept", KEPT, class_="weights", manifest=digest("m"), size=1
+    ),
+    "a key for what is kept, made after the nodes were bound": lambda life: life.add(
+        "kept-key-created", {**KEPT, "key": "k-kept"}, role="kept"
+    ),
+    "a kept output removed before anybody tried it": lambda life: life.add(
+        "kept-removed", KEPT, objects=1, bytes=1
     ),
     "fetched unreleased": lambda life: life.add(
         "artefact-fetched", {**JOB, "artefact": "other", "person": "okafor"}
