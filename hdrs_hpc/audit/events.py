@@ -141,6 +141,13 @@ _KEYS = (
         {"not-after": V.TIME},
     ),
     _event(
+        "kept-key-created",
+        "keyd made the key of one output that is to stay in the project.",
+        "project job attempt artefact key",
+        _KEY,
+        {"not-after": V.TIME},
+    ),
+    _event(
         "project-key-created",
         "keyd made a key of the whole project (de-identification, key-encryption).",
         "project key",
@@ -328,6 +335,24 @@ _OUTPUTS = (
         {"content": V.DIGEST, "size": V.COUNT, "class": V.CODE, "decisions": V.DIGESTS},
         {"record": V.DIGEST},
     ),
+    _event(
+        "artefact-kept",
+        "An output stays in the project, sealed, for its later jobs; from here on it may be named by them.",
+        "project job attempt artefact",
+        {"class": V.CODE, "manifest": V.DIGEST, "size": V.COUNT},
+    ),
+    _event(
+        "kept-tried",
+        "After its key's end: what lay of a kept output was measured and its manifests tried with all keys left.",
+        "project job attempt artefact",
+        _TRIED,
+    ),
+    _event(
+        "kept-removed",
+        "The sealed objects of a kept output were unlinked and listed empty.",
+        "project job attempt artefact",
+        _REMOVED,
+    ),
     _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
     _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),
     _event(
@@ -367,13 +392,16 @@ _SITE = (
     _event("cluster-drained", "An admin stopped new work for a cluster.", "cluster", {"drained": V.FLAG}),
     _event(
         "runtime-installed",
-        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys.",
+        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys. With"
+        " `flavour`: packages for sandboxes, which jobs of that flavour get from here on.",
         "cluster",
         {"digest": V.DIGEST},
+        {"flavour": V.NAME, "size": V.COUNT},
     ),
     _event(
         "runtime-withdrawn",
-        "An admin withdrew a node runtime; nodes of the cluster that run it are given no keys any more.",
+        "An admin withdrew a node runtime, or a flavour: no keys are given any more to nodes that run it, or to jobs"
+        " of it.",
         "cluster",
         {"digest": V.DIGEST},
     ),

@@ -2,16 +2,18 @@
 
 Below ``<scratch>/hdrs-hpc/``::
 
-    runtime/<sha256 hex>.tar                          the pinned node runtime, shared by all projects
+    runtime/<sha256 hex>.tar                          the pinned node runtime: what agents run on
+    runtime/<sha256 hex>.squashfs                     a flavour: what sandboxes run on
     <project>/copies/<copy id>/                       sealed objects of a staged copy
+    <project>/kept/<kept id>/                         sealed objects of an output that stays in the project
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
     <project>/attempts/<attempt>/served/<input>/      index, tables and manifest of what a narrower selection chose
     <project>/attempts/<attempt>/outputs/             sealed objects of what came out
     <project>/attempts/<attempt>/progress.json        measured by the agent, in coarse steps
     <project>/attempts/<attempt>/closing.json         name and digest of the outputs' manifest, once sealed
 
-and on each node ``<node tmp>/<attempt>-<node>/`` (0700) with ``rt/`` (the unpacked runtime) and
-``agent.sock``.
+and on each node ``<node tmp>/<attempt>-<node>/`` (0700) with ``rt/`` (the unpacked runtime),
+``flavour/`` (seen by the attempt's own processes alone) and ``agent.sock``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ COURIER_WAITS_S = 20
 PROGRESS_NAME = "progress.json"
 CLOSING_NAME = "closing.json"
 BUNDLE_PATH = "bundle.tar"
-"""Path of the one object inside a sealed bundle."""
+"""Path of the code inside a sealed bundle; its wheels lie beside it."""
+WHEELS_ITEM = "wheels"
 CLOSING_LIST_PATH = "closing-list.json"
 """Path, inside the sealed outputs, of the list that ends them."""
 OUTPUT_PREFIX = "output/"
@@ -43,12 +46,21 @@ def copy_parts(project: str, copy: str) -> Parts:
     return (ROOT, project, "copies", copy)
 
 
+def kept_parts(project: str, kept: str) -> Parts:
+    return (ROOT, project, "kept", kept)
+
+
 def attempt_parts(project: str, attempt: str) -> Parts:
     return (ROOT, project, "attempts", attempt)
 
 
 def bundle_parts(project: str, attempt: str) -> Parts:
     return (*attempt_parts(project, attempt), "bundle")
+
+
+def wheel_path(digest: str) -> str:
+    """Of a wheel inside a sealed bundle."""
+    return f"{WHEELS_ITEM}/{digest.removeprefix('sha256:')}.whl"
 
 
 def served_parts(project: str, attempt: str, *name: str) -> Parts:
@@ -71,6 +83,11 @@ def closing_parts(project: str, attempt: str) -> Parts:
 def runtime_parts(digest: str) -> Parts:
     """Of a runtime whose digest is ``sha256:<hex>``."""
     return (ROOT, "runtime", f"{digest.removeprefix('sha256:')}.tar")
+
+
+def flavour_parts(digest: str) -> Parts:
+    """Of the file of a flavour, named by its digest as well."""
+    return (ROOT, "runtime", f"{digest.removeprefix('sha256:')}.squashfs")
 
 
 def join(scratch: str, parts: Parts) -> str:

@@ -14,6 +14,7 @@ from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 
 NINES, ONES, TWOS = "sha256:" + "9" * 64, "sha256:" + "1" * 64, "sha256:" + "2" * 64
+FLAVOUR = "sha256:" + "f" * 64
 ROLES = {
     "ada": ["custodian"],
     "bob": ["custodian"],
@@ -238,7 +239,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                 "master-rotated": True,
                 "statement": "Unlinked, not provably erased on this medium; master rotated.",
             },
-            "inventory": "hdrs-hpc/places/2",
+            "inventory": "hdrs-hpc/places/3",
             "places": [
                 {
                     "place": "scratch-copies",

@@ -23,6 +23,7 @@ from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.certificates import NodeCertificate, make_certificate
 from hdrs_hpc.protocol.handover import (
     AnswerUnreadableError,
+    FlavourOrder,
     Hello,
     LaunchOrder,
     NodeList,
@@ -64,7 +65,9 @@ def order() -> LaunchOrder:
         job="7K3QW2",
         spec=b'{"workload":{"kind":"dask","builtin":"cohort-summary@1"}}',
         inputs={"ct": copy},
+        files={},
         bundle=None,
+        flavour=FlavourOrder("base", DIGEST, 1000),
         output_key=OUTPUT_KEY,
         shared_secret=SECRET,
         outputs=(OutputOrder("cohort", "table", "tables/cohort.csv", 1 << 20),),
