@@ -62,8 +62,8 @@ HELD: dict[tuple[str, str], FlavourPackages] = {
         aiohappyeyeballs==2.7.1 aiohttp==3.14.5 aiosignal==1.4.0 anyio==4.16.0 attrs==26.1.0 click==8.5.1
         cloudpickle==3.1.2 contourpy==1.4.0 cuda-bindings==13.5.0 cuda-pathfinder==1.9.1
         cuda-toolkit==13.2.2 cycler==0.12.1 dask==2026.8.0 dask-jobqueue==0.9.0 distributed==2026.8.0
-        donfig==0.8.1.post1 filelock==4.2.11 fonttools==4.68.0 frozenlist==1.8.0 fsspec==2026.1.0
-        google-crc32c==1.9.0 h11==0.16.0 hf-xet==1.8.0 httpcore2==2.16.2 httpx2==2.16.2
+        donfig==0.8.1.post1 einops==0.8.2 filelock==4.2.11 fonttools==4.68.0 frozenlist==1.8.0
+        fsspec==2026.1.0 google-crc32c==1.9.0 h11==0.16.0 hf-xet==1.8.0 httpcore2==2.16.2 httpx2==2.16.2
         huggingface-hub==2.4.0 hydra-core==1.4.0rc1 idna==3.20 imagecodecs==2026.10.10
         imagecodecs-zarr==2026.10.10 imageio==2.38.1 jinja2==3.1.6 joblib==1.6.0 kiwisolver==1.5.1
         lazy-loader==0.6 lightly==1.6.0 lightning-utilities==0.15.3 locket==1.0.0 markupsafe==3.0.4
@@ -85,16 +85,16 @@ HELD: dict[tuple[str, str], FlavourPackages] = {
         """
         PIL SimpleITK _yaml aiohappyeyeballs aiohttp aiosignal anyio attr click cloudpickle contourpy
         cuda_bindings cuda_pathfinder cuda_toolkit cycler dask dask_jobqueue dateutil distributed donfig
-        filelock fontTools frozenlist fsspec google_crc32c h11 hf_xet httpcore2 httpx2 huggingface_hub
-        hydra_core idna imagecodecs imageio jinja2 joblib kiwisolver lazy_loader lightly lightning_utilities
-        locket markupsafe matplotlib monai mpl_toolkits mpmath msgpack msgspec multidict narwhals networkx
-        nibabel numcodecs numpy nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti nvidia_cuda_nvrtc
-        nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver nvidia_cusparse
-        nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13 nvidia_nvtx omegaconf
-        packaging pandas partd propcache psutil pyarrow pylab pyparsing pytorch_lightning safetensors scipy
-        setuptools six skimage sklearn sortedcontainers sympy tblib threadpoolctl tifffile timm tlz toolz
-        torch torchmetrics torchvision tornado tqdm triton truststore typing_extensions xarray yaml yarl
-        zarr zict
+        einops filelock fontTools frozenlist fsspec google_crc32c h11 hf_xet httpcore2 httpx2
+        huggingface_hub hydra_core idna imagecodecs imageio jinja2 joblib kiwisolver lazy_loader lightly
+        lightning_utilities locket markupsafe matplotlib monai mpl_toolkits mpmath msgpack msgspec multidict
+        narwhals networkx nibabel numcodecs numpy nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti
+        nvidia_cuda_nvrtc nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver
+        nvidia_cusparse nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
+        nvidia_nvtx omegaconf packaging pandas partd propcache psutil pyarrow pylab pyparsing
+        pytorch_lightning safetensors scipy setuptools six skimage sklearn sortedcontainers sympy tblib
+        threadpoolctl tifffile timm tlz toolz torch torchmetrics torchvision tornado tqdm triton truststore
+        typing_extensions xarray yaml yarl zarr zict
         """,
     ),
     ("torch", "x86_64-cuda"): _held(

@@ -17,7 +17,7 @@ from hdrs_hpc.workloads.training.parameters import SIZES, Parameters
 
 SPECS = sorted((Path(__file__).parents[3] / "jobspecs" / "training").glob("*.yaml"))
 TRAININGS = {name for name, row in BUILT_IN.items() if row.kind == "torch"}
-NOT_THE_SPECS_FAULT = {"not-built", "workload-not-granted", "output-class-not-granted"}
+NOT_THE_SPECS_FAULT = {"not-built", "workload-not-granted", "output-class-not-granted", "kept-over-limit"}
 """What this version lacks, and what the example's grant gives nobody."""
 
 
