@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
     "spec": ("hdrs_hpc.cli.spec:spec", "Begin, check and sign a job spec."),
     "try": ("hdrs_hpc.cli.trying.command:try_spec", "Run a spec's code here, on made-up data."),
+    "bundle": ("hdrs_hpc.cli.bundle:bundle", "Lock the packages that your code brings along."),
     "submit": ("hdrs_hpc.cli.submit:submit", "Check, sign and send a job spec."),
     "job": ("hdrs_hpc.cli.job:job", "Follow jobs, cancel them, fetch what was released."),
     "review": ("hdrs_hpc.cli.review:review", "Check outputs and decide what leaves."),
