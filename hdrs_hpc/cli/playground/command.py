@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
+from hdrs_hpc.catalogue.flavours import BASE, FLAVOURS
 from hdrs_hpc.cli import options, show
 from hdrs_hpc.cli.actors import CommandFailedError
 from hdrs_hpc.cli.main import missing_part
 from hdrs_hpc.cli.playground import keeper
-from hdrs_hpc.cli.playground.making import HERE, MARKER, OPERATOR, PEOPLE, PROJECT, Playground
+from hdrs_hpc.cli.playground.making import HERE, MARKER, OPERATOR, PEOPLE, PROJECT, Playground, Wished
 from hdrs_hpc.core.errors import ConflictError, NotFoundError, SiteError
 
 PARTS = ("dask_jobqueue", "fastapi", "pydicom")
@@ -104,7 +105,15 @@ def playground() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Of its broker.  [default: a free one]"
 )
-def up(folder: Path | None, cluster: str, port: int) -> None:
+@click.option(
+    "--flavour",
+    type=click.Choice(list(FLAVOURS)),
+    default=BASE.name,
+    show_default=True,
+    help="Packages that jobs may run on besides: built, and put on the cluster.",
+)
+@click.option("--packages", type=options.FOLDER, help="Where that flavour's packages are installed already.")
+def up(folder: Path | None, cluster: str, port: int, flavour: str, packages: Path | None) -> None:
     """Make it, or start it again, and tell what each person could type next.
 
     It runs in the background until `down`, also when this terminal is closed.
@@ -113,14 +122,14 @@ def up(folder: Path | None, cluster: str, port: int) -> None:
     Example:
       hdrs-hpc playground up
     """
-    site = _site(folder)
+    site, wished = _site(folder), Wished(flavour, packages.resolve() if packages else None)
     with _alone(site.folder):
         state = site.state()
         if state is not None and keeper.running(site.folder) is not None:
             show.done(f"it is up: {state['url']}, in {site.folder}")
         else:
             try:
-                state = _start_again(site, state) if state is not None else _make(site, cluster, port)
+                state = _start_again(site, state) if state is not None else _make(site, cluster, port, wished)
             except CommandFailedError as error:
                 raise PlaygroundFailedError(str(error)) from None
             show.done(f"{state['url']} answers, in {site.folder}")
@@ -142,7 +151,7 @@ def _alone(folder: Path, *, forget: bool = False) -> Iterator[None]:
             mark.unlink(missing_ok=True)
 
 
-def _make(site: Playground, cluster: str, port: int) -> dict[str, Any]:
+def _make(site: Playground, cluster: str, port: int, wished: Wished) -> dict[str, Any]:
     """In a new folder, or in one of an `up` that was interrupted: what that left is removed."""
     if site.folder.exists() and any(site.folder.iterdir()) and not (site.folder / MARKER).is_file():
         raise FolderInUseError(where=str(site.folder))
@@ -154,7 +163,7 @@ def _make(site: Playground, cluster: str, port: int) -> dict[str, Any]:
     _remove(site.folder)
     site.folder.mkdir(mode=0o700, parents=True)
     (site.folder / MARKER).touch()
-    return site.make(cluster, port)
+    return site.make(cluster, port, wished)
 
 
 def _need_parts() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.data_kinds import PATHOLOGY, RADIOLOGY
+from hdrs_hpc.catalogue.flavours import BASE
 from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.cli.actors import Actor
 from hdrs_hpc.cli.playground import keeper
@@ -45,6 +46,14 @@ class NoSlurmError(NotFoundError):
     code = "playground-cluster-missing"
     meaning = "There is no throw-away Slurm on this machine."
     remedy = "As root: make slurm-up.  Or leave `--cluster` out: jobs then run on this machine."
+
+
+@dataclass(frozen=True)
+class Wished:
+    """A flavour besides the one that every cluster has, and where its packages are installed, if they are."""
+
+    flavour: str = BASE.name
+    packages: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Playground:
         digest = ("--root-digest", state["root-digest"])
         person.run("login", state["url"], "--key", person.key, *digest, quiet=quiet)
 
-    def make(self, cluster: str, port: int) -> dict[str, Any]:
+    def make(self, cluster: str, port: int, wished: Wished) -> dict[str, Any]:
         """All of it, in a folder that is there and empty but for the marker."""
         # Before minutes are spent, and a broker runs.
         site = _slurm_site() if cluster == "slurm" else None
@@ -90,7 +99,7 @@ class Playground:
             Actor.arrive(name, self.actor(name).title, self.folder / "people", self.console)
         state = self._make_broker(port)
         self.serve()
-        state |= self._add_cluster(site)
+        state |= self._add_cluster(site, wished)
         self._approve(state)
         for name in ("okafor", "chen"):
             self.log_in(name, state)
@@ -121,7 +130,7 @@ class Playground:
         operator.run("broker", "trust", root, "--root-digest", signed["digest"], "--home", self.broker)
         return {"url": made["url"], "root-digest": signed["digest"]}
 
-    def _add_cluster(self, site: Path | None) -> dict[str, Any]:
+    def _add_cluster(self, site: Path | None, wished: Wished) -> dict[str, Any]:
         operator = self.actor(OPERATOR)
         if site is None:
             tried = [row for row in table.SANDBOXES if row.tried and works(row.provider)]
@@ -133,7 +142,12 @@ class Playground:
             told = {"cluster": settings["name"], "isolation": settings["isolation"]}
             operator.run("cluster", "add", site, "--home", self.broker)
         of_project = ("--project", PROJECT)
-        operator.run("cluster", "install", told["cluster"], *of_project, "--home", self.broker)
+        flavour: tuple[str, ...] = ()
+        if wished.flavour != BASE.name:
+            packages = ("--packages", wished.packages) if wished.packages else ()
+            operator.run("runtime", "build", "--flavour", wished.flavour, *packages, "--home", self.broker)
+            flavour = ("--flavour", wished.flavour)
+        operator.run("cluster", "install", told["cluster"], *of_project, *flavour, "--home", self.broker)
         operator.run("cluster", "doctor", told["cluster"], *of_project, "--home", self.broker)
         return told
 

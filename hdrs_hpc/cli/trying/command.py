@@ -151,6 +151,8 @@ def _try(
     inputs = _inputs(draft, facts, seed, outcome)
     size = attempt.fitted(draft)
     outcome.notes += [f"this machine gives {text}" for text in size.less]
+    if draft.draft.inputs:
+        outcome.notes.append(f"a try has no `inputs`: {', '.join(draft.draft.inputs)} will not be found")
     sandbox = next(row for row in table.SANDBOXES if row.tried and works(row.provider))
     if not sandbox.provider.separates:
         outcome.notes.append(

@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue.flavours import BASE
 from hdrs_hpc.core.die_with_parent import descendants
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from tests.conftest import has_bubblewrap, require
 
 PATIENCE = float(os.environ.get("HDRS_TEST_PATIENCE", "1"))
 pytestmark = pytest.mark.timeout(240 * PATIENCE)
+TORCH_FOLDER = Path(__file__).parents[3] / ".torch"
 TIMEOUT_S = 180 * PATIENCE
 
 
@@ -81,12 +84,39 @@ def desk(home: Path, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.mark.parametrize("kind", workloads.built())
 def test_what_spec_new_writes_runs_as_it_is_without_a_login(desk: Desk, kind: str) -> None:
+    if workloads.KINDS[kind].flavour is not BASE:
+        if not (TORCH_FOLDER / "torch").is_dir():
+            pytest.skip("torch is not here: `make test-torch` fetches it")
+        desk._env["PYTHONPATH"] = str(TORCH_FOLDER.resolve())
     desk.new("--workload", kind)
     code, told, printed = desk.tried()
     assert code == 0, printed
     assert told["reason"] is None
     assert [output["refused"] for output in told["outputs"]] == [None] * len(told["outputs"])
     assert "a new grant" in told["rules"], "the project is unknown here, and that is said"
+
+
+def test_a_flavour_that_was_built_for_nodes_is_taken_as_it_is(desk: Desk, base_flavour: FlavourFile) -> None:
+    desk.code(
+        """
+        import sys
+
+        def run(context):
+            print("SEEN", sys.prefix, sys.base_prefix)
+            context.output("summary").write_text('{"n_patients": 40, "n_series": 60}')
+        """
+    )
+    code, _, printed = desk.tried("--runtime", str(base_flavour.path))
+    assert code == 0, printed
+    assert "SEEN /opt/hdrs /opt/hdrs" in printed
+    assert f"Python: the runtime {base_flavour.path.name}" in printed
+
+
+def test_what_is_no_runtime_is_refused_by_name(desk: Desk) -> None:
+    desk.new("--workload", "dask")
+    (desk.folder / "mine.squashfs").write_bytes(b"hsqs and no more")
+    done = desk.hdrs_hpc("try", "first.yaml", "--runtime", "mine.squashfs")
+    assert done.returncode == 3 and "runtime-unusable" in done.stderr
 
 
 def test_the_built_in_workload_runs_too(desk: Desk) -> None:
