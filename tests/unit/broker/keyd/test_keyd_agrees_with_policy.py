@@ -73,6 +73,8 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([usual] * 9 * len(others) + list(others))
 
 
+WHEELS = {"lock": ONES, "size": 1 << 20}
+REVIEWED = {"wheels": {"lock": ONES, "index": "local files"}}
 PROJECT = st.fixed_dictionaries(
     {
         "people/researchers": st.sampled_from([["rae"]] * 5 + [["rae", "sam"]] * 4 + [["sam"]]),
@@ -105,7 +107,8 @@ CASE = st.fixed_dictionaries(
         ),
         "workload": st.sampled_from(
             [{"kind": "dask", "builtin": "cohort-summary@1"}] * 12
-            + [{"kind": "dask", "bundle": BUNDLE, "entry": "mine:run"}] * 8
+            + [{"kind": "dask", "bundle": BUNDLE, "entry": "mine:run"}] * 5
+            + [{"kind": "dask", "bundle": BUNDLE | {"wheels": WHEELS}, "entry": "mine:run"}] * 3
             + [
                 {"kind": "dask", "builtin": "other@1"},
                 {"kind": "torch", "bundle": BUNDLE, "entry": "mine:run"},
@@ -126,6 +129,7 @@ ASKED = st.fixed_dictionaries(
         "case": CASE,
         "person": mostly("rae", "sam"),
         "now": mostly(NOON, "2026-11-30T12:00:00Z", "2027-07-01T00:00:00Z"),
+        "approved with wheels": st.booleans(),
         "approved by": st.sampled_from(
             [("di",)] * 6 + [(), ("sam",), ("sam",), ("sam", "di"), ("di", "sam")]
         ),
@@ -192,7 +196,7 @@ class Project:
                 | {
                     "now": clock.from_text(asked["now"]),
                     "cluster": ClusterFacts(name, asked["offered"], 16),
-                    "code_approvals": {TWOS: approved[-1]} if approved else {},
+                    "code_approvals": {_covered(asked): approved[-1]} if approved else {},
                 }
             ),
         )
@@ -208,7 +212,7 @@ class Project:
             room.ask(m.CreateKey("lung-fm", "bundle", attempt, None, None))
             room.ask(m.NoteManifest("lung-fm", "bundle", attempt, "b.manifest", ONES))
         approvals = tuple(
-            room.party.sign("code-approval", OTHERS["code-approval"][1] | {"reviewer": who}, who).to_bytes()
+            room.party.sign("code-approval", _approval(asked) | {"reviewer": who}, who).to_bytes()
             for who in asked["approved by"]
         )
         request = room.bind_request(
@@ -231,6 +235,15 @@ class Project:
         finally:
             room.now, room.keyd._roots._root = clock.from_text(NOON), self.good_root
         return None
+
+
+def _approval(asked: dict[str, Any]) -> dict[str, Any]:
+    value: dict[str, Any] = OTHERS["code-approval"][1]
+    return value | (REVIEWED if asked["approved with wheels"] else {})
+
+
+def _covered(asked: dict[str, Any]) -> str:
+    return f"{TWOS} with {ONES}" if asked["approved with wheels"] else TWOS
 
 
 @pytest.fixture
