@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hdrs_hpc.node.runtime.build import RuntimeFile
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from tests.support import programs, runtime_cache, side_by_side, slurm_site
 from tests.support.world import World, make_test_archive
 
@@ -41,9 +42,34 @@ def require(there: bool, missing: str) -> None:
 
 @pytest.fixture(scope="session")
 def built_runtime(request: pytest.FixtureRequest) -> Iterator[RuntimeFile]:
-    """The node runtime of these sources, kept between sessions."""
-    with runtime_cache.borrowed(request.config.rootpath / ".pytest_cache" / "node-runtime") as made:
+    """What agents run on, of these sources, kept between sessions."""
+    with runtime_cache.borrowed(_kept(request) / "node-runtime") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def base_flavour(request: pytest.FixtureRequest) -> Iterator[FlavourFile]:
+    """The flavour `base` of these sources, kept between sessions."""
+    with runtime_cache.borrowed_flavour(_kept(request) / "flavour-base", "base") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def torch_flavour(request: pytest.FixtureRequest) -> Iterator[FlavourFile]:
+    """The flavour `torch`, made of the packages that `make .torch/.ready` puts into `.torch` (3 GB, a minute).
+
+    HDRS_TEST_FLAVOURS may name a folder in which several checkouts keep theirs.
+    """
+    fetched = request.config.rootpath / ".torch"
+    if not (fetched / "torch").is_dir():
+        pytest.skip("torch is not here: `make test-torch` fetches it")
+    with runtime_cache.borrowed_flavour(_kept(request) / "flavour-torch", "torch", fetched.resolve()) as made:
+        yield made
+
+
+def _kept(request: pytest.FixtureRequest) -> Path:
+    shared = os.environ.get("HDRS_TEST_FLAVOURS")
+    return Path(shared) if shared else request.config.rootpath / ".pytest_cache"
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +87,10 @@ def shared_archive(short_tmp: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile) -> Iterator[MakeWorld]:
-    """Makes worlds and ends them; ``make_world(isolation="sandboxed")``."""
+def make_world(
+    short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile, base_flavour: FlavourFile
+) -> Iterator[MakeWorld]:
+    """Makes worlds and ends them; ``make_world(isolation="sandboxed", flavours=(torch_flavour,))``."""
     made: list[World] = []
 
     def make(**settings: Any) -> World:
@@ -70,7 +98,8 @@ def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile)
             require(has_bubblewrap(), "bubblewrap: sandboxed jobs can't run here")
         root = Path(tempfile.mkdtemp(prefix="w-", dir=short_tmp))
         archive = settings.pop("archive", shared_archive)
-        world = World(root, test_archive=archive, **settings)
+        flavours = (base_flavour, *settings.pop("flavours", ()))
+        world = World(root, test_archive=archive, flavours=flavours, **settings)
         made.append(world)
         return world.make(built_runtime)
 
@@ -81,13 +110,13 @@ def make_world(short_tmp: Path, shared_archive: Any, built_runtime: RuntimeFile)
 
 
 @pytest.fixture(scope="session")
-def slurm_scratch(built_runtime: RuntimeFile) -> Iterator[slurm_site.Scratch]:
+def slurm_scratch(built_runtime: RuntimeFile, base_flavour: FlavourFile) -> Iterator[slurm_site.Scratch]:
     """A scratch of our own on the throw-away cluster, with the runtime in it."""
     require(
         slurm_site.running(),
         f"no throw-away Slurm cluster in {slurm_site.STATE}: run `make slurm-up` as root",
     )
-    scratch = slurm_site.Scratch.make(built_runtime)
+    scratch = slurm_site.Scratch.make(built_runtime, base_flavour)
     yield scratch
     scratch.remove()
 

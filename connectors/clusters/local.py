@@ -34,6 +34,7 @@ from connectors.clusters.port import (
     JobPhase,
     JobRequest,
     Lookup,
+    RuntimeEnding,
     StepFailedError,
     StepRefusedError,
     SubmissionRefusedError,
@@ -237,9 +238,9 @@ class LocalCluster:
     def scratch_path(self, *parts: str) -> str:
         return str(self._scratch.joinpath(*check_parts(parts)))
 
-    def install_runtime(self, file: Path, digest: str) -> None:
+    def install_runtime(self, file: Path, digest: str, ending: RuntimeEnding = "tar") -> None:
         hexes = digest_hex(digest)
-        self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.tar"), hexes)
+        self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.{ending}"), hexes)
 
     def capacity(self) -> Capacity:
         memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20

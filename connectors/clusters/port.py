@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.core.errors import ConflictError, InternalError, NotFoundError, SiteError
@@ -19,6 +19,8 @@ from hdrs_hpc.core.errors import ConflictError, InternalError, NotFoundError, Si
 if TYPE_CHECKING:
     from hdrs_hpc.sealing.objects import ObjectStore
 
+RuntimeEnding = Literal["tar", "squashfs"]
+"""How the name of an installed file ends: what agents run on, or what sandboxes do."""
 MAX_STDIN_BYTES = 1 << 20
 """The most that one message to a courier may have."""
 
@@ -254,8 +256,8 @@ class Cluster(Protocol):
         """The absolute path, as the nodes see it, of something below the project's scratch."""
         ...
 
-    def install_runtime(self, file: Path, digest: str) -> None:
-        """Put the node runtime at ``scratch_path("hdrs-hpc", "runtime", "<hex>.tar")``.
+    def install_runtime(self, file: Path, digest: str, ending: RuntimeEnding = "tar") -> None:
+        """Put a runtime, or a flavour, at ``scratch_path("hdrs-hpc", "runtime", "<hex>.<ending>")``.
 
         Idempotent: a file already there with that digest is left.  Other versions are left too, since jobs
         may be using them.  The digest is computed again where the file has arrived.

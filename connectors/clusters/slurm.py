@@ -21,6 +21,7 @@ from connectors.clusters.port import (
     JobPhase,
     JobRequest,
     Lookup,
+    RuntimeEnding,
     SiteCommandError,
     StepFailedError,
     SubmissionUncertainError,
@@ -188,9 +189,9 @@ class SlurmCluster:
     def scratch_path(self, *parts: str) -> str:
         return "/".join((self._scratch.rstrip("/"), *check_parts(parts)))
 
-    def install_runtime(self, file: Path, digest: str) -> None:
+    def install_runtime(self, file: Path, digest: str, ending: RuntimeEnding = "tar") -> None:
         hexes = digest_hex(digest)
-        self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.tar"), hexes)
+        self._files.install(file, ("hdrs-hpc", "runtime", f"{hexes}.{ending}"), hexes)
 
     def capacity(self) -> Capacity:
         command = SinfoCommand(self.site)

@@ -367,13 +367,16 @@ _SITE = (
     _event("cluster-drained", "An admin stopped new work for a cluster.", "cluster", {"drained": V.FLAG}),
     _event(
         "runtime-installed",
-        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys.",
+        "An admin put a node runtime on a cluster; from here on nodes there that run it may be given keys. With"
+        " `flavour`: packages for sandboxes, which jobs of that flavour get from here on.",
         "cluster",
         {"digest": V.DIGEST},
+        {"flavour": V.NAME, "size": V.COUNT},
     ),
     _event(
         "runtime-withdrawn",
-        "An admin withdrew a node runtime; nodes of the cluster that run it are given no keys any more.",
+        "An admin withdrew a node runtime, or a flavour: no keys are given any more to nodes that run it, or to jobs"
+        " of it.",
         "cluster",
         {"digest": V.DIGEST},
     ),

@@ -113,6 +113,8 @@ class History:
     keys: dict[str, Key] = field(default_factory=dict)
     runtimes: set[tuple[str, str]] = field(default_factory=set)
     """(cluster, digest) of the node runtimes that are registered."""
+    flavours: set[tuple[str, str]] = field(default_factory=set)
+    """The same of flavours."""
     opt_outs: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     """Dataset → version, document and digest of its opt-out list in force."""
     opt_out_lists: dict[str, set[str]] = field(default_factory=dict)

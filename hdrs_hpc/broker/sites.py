@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.clusters import Check, ClusterSettings, open_cluster
@@ -27,6 +28,15 @@ class RuntimeUnknownError(NotFoundError):
     code = "runtime-unknown"
     meaning = "No runtime of this digest is registered for the cluster."
     remedy = "`hdrs-hpc cluster doctor NAME` names those that are."
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is said of a flavour's file."""
+
+    flavour: str
+    digest: str
+    size_bytes: int
 
 
 def local_settings(name: str, root: Path, isolation: str) -> bytes:
@@ -92,6 +102,28 @@ def install(home: BrokerHome, name: str, project: str, file: Path, digest: str) 
     runtimes.note_installed(home, name, project, digest)
 
 
+def install_flavour(home: BrokerHome, name: str, project: str, file: Path, about: Registered) -> None:
+    """The same of a flavour."""
+    cluster = open_cluster(clusters.one(home, name), project)
+    try:
+        cluster.install_runtime(file, about.digest, "squashfs")
+    finally:
+        cluster.close()
+    register_flavour(home, name, about)
+    runtimes.note_installed(home, name, project, about.digest, about.flavour)
+
+
+def register_flavour(home: BrokerHome, name: str, about: Registered) -> None:
+    """Jobs of the flavour get this file of it on the cluster from now on: in the log, then with keyd.  Idempotent."""
+    with _database(home) as db:
+        with db.read() as tx:
+            held = reading.registered_flavours(tx, name).get(about.flavour)
+        if held is None or held.digest != about.digest:
+            filing.note_flavour_registered(db, name, about.flavour, about.digest, about.size_bytes)
+        with setup.keyd_of(home) as ask:
+            filing.tell_runtimes(db, ask, name)
+
+
 def register_runtime(home: BrokerHome, name: str, digest: str) -> None:
     """Nodes of the cluster that run ``digest`` may be given keys: in the log, and then with keyd.  Idempotent."""
     with _database(home) as db:
@@ -102,14 +134,15 @@ def register_runtime(home: BrokerHome, name: str, digest: str) -> None:
 
 
 def withdraw_runtime(home: BrokerHome, name: str, digest: str) -> None:
-    """Nodes of the cluster that run ``digest`` are given no keys any more, also where a job has begun.
+    """Nodes that run ``digest``, or jobs of that flavour, are given no keys any more, also where a job has begun.
 
     keyd holds to it when this returns.  What was given is given: cancel the jobs that run.  Raises
     :class:`RuntimeUnknownError`, LogRolledBackError.
     """
     clusters.one(home, name)
-    if digest not in registered_runtimes(home, name):
-        raise RuntimeUnknownError(where=name)
+    with _database(home) as db, db.read() as tx:
+        if digest not in reading.registered_files(tx, name):
+            raise RuntimeUnknownError(where=name)
     runtimes.forget_installed(home, name, digest)
     with _database(home) as db:
         filing.note_runtime_withdrawn(db, name, digest)

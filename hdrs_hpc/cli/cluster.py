@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hdrs_hpc.catalogue import isolation as levels
+from hdrs_hpc.catalogue.flavours import FLAVOURS
 from hdrs_hpc.cli import options, show
 
 _NAME = click.argument("name")
@@ -75,30 +76,56 @@ def add(
 @_PROJECT
 @options.home
 @options.as_json
-def install(name: str, projects: tuple[str, ...], home: Path | None, as_json: bool) -> None:
-    """Build the pinned node runtime and put it on the cluster for each project; needs no root there.
+@click.option(
+    "--flavour",
+    "names",
+    multiple=True,
+    type=click.Choice(list(FLAVOURS)),
+    help="Put this flavour there too; repeatable.",
+)
+@click.option("--platform", help="Of those flavours, where several were built, such as aarch64-cuda.")
+def install(
+    name: str,
+    projects: tuple[str, ...],
+    home: Path | None,
+    as_json: bool,
+    names: tuple[str, ...],
+    platform: str | None,
+) -> None:
+    """Put the node runtime and flavours on the cluster for each project; needs no root there.
+
+    The runtime and the flavour `base` are built if they are not yet; others by `runtime build`.
 
     \b
     Example:
-      hdrs-hpc cluster install isambard-ai
+      hdrs-hpc cluster install isambard-ai --flavour torch
     """
     from hdrs_hpc.broker import sites
+    from hdrs_hpc.node.runtime import flavour
     from hdrs_hpc.node.runtime.build import build
 
     where = options.broker_home(home)
     wanted = sites.projects_on(where, name, projects)  # before the build, which takes its time
     click.echo("builds the node runtime, or finds it built …", err=True)
     runtime = build(where.runtime_dir)
+    flavours = [flavour.build(where.runtime_dir, "base", flavour.platform_of("base"))]
+    flavours += [flavour.latest(where.runtime_dir, wished, platform) for wished in names if wished != "base"]
     installed = []
     for project in wanted:
         sites.install(where, name, project, runtime.path, runtime.digest)
         installed.append(project)
+        for made in flavours:
+            about = sites.Registered(made.flavour, made.digest, made.size_bytes)
+            sites.install_flavour(where, name, project, made.path, about)
         if not as_json:
             show.done(f"{project}: {runtime.digest}, {show.size(runtime.size_bytes)}")
+            for made in flavours:
+                show.done(f"{project}: {made.flavour} {made.digest}, {show.size(made.size_bytes)}")
     others = [digest for digest in sites.registered_runtimes(where, name) if digest != runtime.digest]
     if as_json:
         show.emit_json(
             {"cluster": name, "digest": runtime.digest, "projects": installed, "also-registered": others}
+            | {"flavours": {made.flavour: made.digest for made in flavours}}
         )
         return
     for digest in others:

@@ -14,6 +14,10 @@ from hdrs_hpc import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hdrs_hpc.cli.demo.play:demo", "Play the whole life of one project on this machine."),
+    "playground": (
+        "hdrs_hpc.cli.playground.command:playground",
+        "A broker with a project on made-up data that stays, to learn with.",
+    ),
     "login": ("hdrs_hpc.cli.login:login", "Log in to a broker with your SSH key."),
     "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
@@ -30,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approval": ("hdrs_hpc.cli.approval:approval", "Approve a researcher's code, by its digest."),
     "broker": ("hdrs_hpc.cli.broker:broker", "Set up and run a broker."),
     "cluster": ("hdrs_hpc.cli.cluster:cluster", "Make clusters known to a broker and look after them."),
+    "runtime": ("hdrs_hpc.cli.runtime:runtime", "Build and list the sets of packages that jobs run on."),
     "imaging": ("hdrs_hpc.cli.imaging:imaging", "Turn DICOM series and slides into sealed Zarr."),
     "bench": ("hdrs_hpc.cli.bench:bench", "Measure staging and reading against their peers."),
     "audit": ("hdrs_hpc.cli.audit:audit", "Verify and read an exported audit log."),
@@ -66,12 +71,14 @@ class LazyGroup(click.Group):
 
 EXTRAS = {
     "demo": "demo",
+    "playground": "demo",
     "imaging": "imaging",
     "try_spec": "try",
     "bench": "bench",
     "dataset": "broker",
     "broker": "broker",
     "cluster": "broker",
+    "runtime": "broker",
 }
 """Which extra of the package a command needs beyond what every laptop has."""
 

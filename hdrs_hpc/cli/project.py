@@ -66,7 +66,12 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
     Example:
       hdrs-hpc project show lung-fm
     """
-    found = options.session(context).api.get(f"/v1/projects/{name}")
+    from hdrs_hpc.client import projectview
+
+    session = options.session(context)
+    found = session.api.get(f"/v1/projects/{name}")
+    if session.settings.person in found["researchers"]:
+        projectview.remember(session, name, found)
     if as_json:
         show.emit_json(found)
         return

@@ -15,10 +15,10 @@ from pathlib import PurePosixPath
 from hdrs_hpc.protocol.bundle import OUR_NAMES
 
 ON_NODES = frozenset(
-    {"PIL", "cffi", "click", "cloudpickle", "contourpy", "cryptography", "cycler", "dask", "dask_jobqueue"}
+    {"PIL", "click", "cloudpickle", "contourpy", "cycler", "dask", "dask_jobqueue"}
     | {"dateutil", "distributed", "donfig", "fontTools", "fsspec", "google_crc32c", "imagecodecs", "jinja2"}
     | {"kiwisolver", "locket", "markupsafe", "matplotlib", "mpl_toolkits", "msgpack", "msgspec", "numcodecs"}
-    | {"numpy", "packaging", "pandas", "partd", "psutil", "pyarrow", "pycparser", "pylab", "pyparsing", "six"}
+    | {"numpy", "packaging", "pandas", "partd", "psutil", "pyarrow", "pylab", "pyparsing", "six"}
     | {
         "sortedcontainers",
         "tblib",

@@ -70,6 +70,11 @@ def _capacity(offer: dict[str, Any] | None) -> Capacity | None:
     return Capacity.from_value(has) if has else None
 
 
+def remember(session: Session, project: str, shown: dict[str, Any]) -> None:
+    """Keep what the broker has ``shown`` of a project, with its grant, for what works without asking it."""
+    _grant(session, project, shown)
+
+
 @dataclass(frozen=True)
 class Beginning:
     """What a new spec is filled in from."""

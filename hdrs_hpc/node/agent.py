@@ -1,9 +1,9 @@
 """The node agent: holds the keys of one attempt on one node, and lets a workload see data but never a key.
 
-Story: private memory → not dumpable → probe the sandbox → key pair, courier socket → wait for the answer → open
-inputs, serve them → start the workload → wait for its end, for the time, or for a stop → kill all of it → seal
-the declared outputs and the closing list → end.  Until the sandbox stands, nothing is imported but the standard
-library, ``cryptography`` and ours.
+Story: private memory → not dumpable → begin to read the flavour → probe the sandbox → key pair, courier socket →
+wait for the answer → show the flavour → open inputs, serve them → start the workload → wait for its end, for the
+time, or for a stop → kill all of it → seal the declared outputs and the closing list → end.  Until the sandbox
+stands, nothing is imported but the standard library, ``cryptography`` and ours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pwd
 import signal
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, Sit
 from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
+from hdrs_hpc.node.flavour import Flavour
 from hdrs_hpc.node.handover import CourierSocket, Handover
 from hdrs_hpc.node.memory import Watch
 from hdrs_hpc.node.private_memory import PrivateMemory
@@ -62,7 +64,8 @@ class Agent:
         self._parent = os.getppid()
         for number in ENDING:
             signal.signal(number, self._on_signal)
-        self._folders = AttemptFolders.make(private, given.private / layout.RUNTIME_FOLDER)
+        self._folders = AttemptFolders.make(private)
+        self._flavour = Flavour(given.scratch, private, given.memory_mb, given.flavour)
         self._sandbox = Sandbox(given.isolation)
         self._meter = meter.Meter()
         self._place = network.PeerAddress.find(given)
@@ -81,6 +84,7 @@ class Agent:
                 self._given,
                 self._folders,
                 self._sandbox,
+                self._flavour.take,
                 self._place,
                 self._meter,
                 self._reason,
@@ -102,6 +106,7 @@ class Agent:
         finally:
             self._meter.phase = Phase.DONE if self._meter.stop is Stop.NONE else Phase.STOPPED
             self._handover.close()
+            self._flavour.close()
             couriers.close()
             self._memory.forget()
             if self._file is not None:
@@ -114,12 +119,12 @@ class Agent:
 
     def _prepare(self, *, not_dumpable: bool) -> Handover:
         given = self._given
-        watch = Watch(given.memory_mb, 0, self._folders.places.out)
+        watch = Watch(given.memory_mb, 0, *self._folders.filled)
         watch.close()
         found = probe(
             given.isolation,
             self._sandbox,
-            self._folders.places,
+            replace(self._folders.places, runtime=given.private / layout.RUNTIME_FOLDER),
             _secret_paths(given),
             private_memory=self._memory.private,
             not_dumpable=not_dumpable,

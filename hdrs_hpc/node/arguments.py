@@ -24,6 +24,8 @@ class AgentArguments:
     broker_key: str
     isolation: GivenIsolation
     runtime: str
+    flavour: str
+    """Digest of the file that is read while keys are waited for; the order alone says which one is taken."""
     memory_mb: int
     lifetime_s: int
     nodes: int
@@ -38,7 +40,7 @@ def parse(argv: Sequence[str]) -> AgentArguments:
     """Raises UsageError; the exit of argparse would print to a Slurm log."""
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
     for kind, names in (
-        (str, ("attempt", "project", "audience", "broker-key", "runtime")),
+        (str, ("attempt", "project", "audience", "broker-key", "runtime", "flavour")),
         (Path, ("scratch", "private")),
         (int, ("memory-mb", "lifetime-s", "nodes")),
     ):

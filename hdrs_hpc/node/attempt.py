@@ -13,7 +13,7 @@ from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import clock, wire
-from hdrs_hpc.node import collect, verdict, wheels
+from hdrs_hpc.node import collect, keyless, wheels
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
@@ -26,7 +26,7 @@ from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import bundle, layout, wheel_lock
 from hdrs_hpc.protocol.certificates import make_certificate
-from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, SealedInput
+from hdrs_hpc.protocol.handover import FlavourOrder, LaunchOrder, NodeList, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
@@ -35,21 +35,25 @@ from hdrs_hpc.sealing.objects.layered import LayeredReads
 from hdrs_hpc.sealing.reader import SealedCopy
 
 POLL_S = 0.05
+UNJUDGED = WorkloadExit(Ending.CRASHED, 1, None, None, None)
+"""An end about which nothing can be told."""
 SPARE_THREADS, THREADS_A_CPU = 512, 64
 """How many processes and threads a workload may have on a node: libraries start one or two a CPU each."""
 
 
 @dataclass(frozen=True)
 class AttemptFolders:
-    """All folders of an attempt on a node; all but the runtime are in private memory."""
+    """All folders of an attempt on a node, in private memory."""
 
     places: Places
     journal: Path
+    filled: tuple[Path, ...]
+    """What the watch counts."""
 
     @classmethod
-    def make(cls, memory: PrivateMemory, runtime: Path) -> AttemptFolders:
+    def make(cls, memory: PrivateMemory, runtime: Path | None = None) -> AttemptFolders:
         places = Places(
-            runtime=runtime,
+            runtime=runtime or memory.flavour,
             out=memory.make("files", "out"),
             data=memory.make("data"),
             bundle=memory.make("bundle"),
@@ -59,7 +63,7 @@ class AttemptFolders:
             tmp=memory.make("files", "tmp"),
             shm=memory.make("files", "shm"),
         )
-        return cls(places, memory.make("journal"))
+        return cls(places, memory.make("journal"), memory.filled)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Attempt:
     given: AgentArguments
     folders: AttemptFolders
     sandbox: Sandbox
+    show: Callable[[FlavourOrder], None]
+    """Shows what the sandbox runs on, or raises StoppedEarly."""
     place: PeerAddress
     meter: Meter
     reason: Callable[[], Stop | None]
@@ -82,6 +88,7 @@ class Attempt:
         order, meter = self.order, self.meter
         meter.phase = Phase.OPENING
         plan = self._plan()
+        self.show(order.flavour)
         inputs = {name: self._open(sealed) for name, sealed in order.inputs.items()}
         meter.items_total = sum(len(copy.items()) for copy in inputs.values())
         code = self._fetch_bundle()
@@ -95,7 +102,7 @@ class Attempt:
         if self.nodes.nodes[0].node == self.given.node:  # the first one collects
             meter.phase = Phase.COLLECTING
             if not isinstance(ended, WorkloadExit):
-                ended = verdict.judge(ended, self.folders.places.report, code)
+                ended = self._judged(ended, code)
             self._seal_outputs(ended)
 
     def _plan(self) -> Plan:
@@ -123,18 +130,19 @@ class Attempt:
             objects, sealed.key, sealed.role, self.order.project, sealed.holder, sealed.manifest_digest
         )
 
-    def _fetch_bundle(self) -> dict[str, bytes]:
-        """Open, check and unpack the researcher's code; empty for a built-in workload."""
+    def _fetch_bundle(self) -> bytes:
+        """Open, check and unpack the researcher's code; gives it packed, nothing for a built-in workload."""
         ordered = self.order.bundle
         if ordered is None:
-            return {}
+            return b""
         copy = self._open(ordered.sealed)
-        checked = bundle.read(copy.read(layout.BUNDLE_PATH), ordered.digest)
+        packed = copy.read(layout.BUNDLE_PATH)
+        checked = bundle.read(packed, ordered.digest)
         bundle.write(checked, self.folders.places.bundle)
         if lock := wheel_lock.of_bundle(checked.files, ordered.lock):
             wheels.unpack(copy, lock, self.folders.places)
         copy.close()
-        return checked.files
+        return packed
 
     def _run_workload(self, plan: Plan) -> int | WorkloadExit:
         """The launcher's exit code, or the end that was made for it; the workload is dead after this."""
@@ -145,7 +153,7 @@ class Attempt:
         self.place.release()
         python = inside.runtime / "bin/python3"
         argv = (str(python), "-I", "-B", "-m", "hdrs_hpc.node.launch", str(inside.plan / launch.PLAN_NAME))
-        watch = Watch(order.mem_mb, most_threads, places.out)
+        watch = Watch(order.mem_mb, most_threads, *self.folders.filled)
         try:
             running = self._start(argv, _environment(inside, self.given) | plan.environment)
             meter.pids = running.pids
@@ -198,6 +206,13 @@ class Attempt:
                 return ended
         noticed = watch.end()
         return noticed if noticed is not None and code != 0 else code
+
+    def _judged(self, code: int, packed: bytes) -> WorkloadExit:
+        """What may be told of the end.  Who judges it reads what the workload wrote, so it holds no key."""
+        ordered = self.order.bundle
+        words = (self.folders.places.report, code, ordered.digest if ordered else "")
+        said, _ = keyless.start("verdict", *words).communicate(packed)
+        return wire.from_bytes(WorkloadExit, said) if said else UNJUDGED
 
     def _seal_outputs(self, ended: WorkloadExit) -> None:
         """Seal what was declared, then the closing list, then the manifest; at last say where that is."""

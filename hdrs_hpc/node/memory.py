@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from hdrs_hpc.core import die_with_parent
+from hdrs_hpc.node import keyless
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol.outputs import Ending, MemoryTaken, MemoryWall, WorkloadExit
 from hdrs_hpc.protocol.progress import Stop
@@ -27,29 +26,20 @@ ENDINGS = {"fine": None, "memory": Ending.OUT_OF_MEMORY, "crowded": Ending.TOO_M
 
 
 class Watch:
-    """Started before the workload, closed after it.  ``files``: the attempt's tmpfs.
+    """Started before the workload, closed after it.  ``files``: what of the attempt's lies in memory.
 
     Raises StoppedEarly (``unwatched``) where the watch does not come up, ends, or falls silent.
     """
 
-    def __init__(self, mem_mb: int, most_threads: int, files: Path) -> None:
+    def __init__(self, mem_mb: int, most_threads: int, *files: Path) -> None:
         self._mem_mb = mem_mb
         self._heard = time.monotonic()
         self.wall: MemoryWall = "watched"
         """Who bounds an attempt of ``mem_mb`` here."""
         # Ours is the one process that the watch may not look into: it is given the sizes of our mappings, opened.
         with Path("/proc/self/smaps").open("rb") as own:
-            words = (os.getpid(), own.fileno(), mem_mb, most_threads, files)
-            command = [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.memory_watch", *map(str, words)]
-            self._process = subprocess.Popen(
-                die_with_parent.guarded(command),
-                bufsize=0,
-                env=die_with_parent.environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(own.fileno(),),
-            )
+            words = (os.getpid(), own.fileno(), mem_mb, most_threads, *files)
+            self._process = keyless.start("memory_watch", *words, files=(own.fileno(),))
         self._found: WorkloadExit | None = None
         try:
             self.look(SILENT_S)

@@ -5,8 +5,8 @@ was chosen by the workload, and is read where there is nothing to gain.  It impo
 of /proc.
 
 One budget, ``mem``, holds all of an attempt on a node: private memory of every process (the agent and this one
-among them), shared mappings, files in memory that are still open, and the tmpfs with ``/tmp``, ``/dev/shm`` and
-the outputs.
+among them), shared mappings, files in memory that are still open (that of the flavour among them), and the tmpfs with
+``/tmp``, ``/dev/shm`` and the outputs.
 
 The wall is the job's own cgroup where it has a limit (``cgroup``): the kernel then kills, and begins with the
 workload, which is marked for it.  Elsewhere nothing but these looks bound it (``watched``), one every tenth of a
@@ -130,9 +130,9 @@ def wall(mem_mb: int, cgroup: Cgroup | None) -> Literal["cgroup", "watched"]:
 
 
 class Watch:
-    """``agent``: its pid.  ``own``: its ``smaps``, which the kernel gives to nobody else.  ``files``: the tmpfs."""
+    """``agent``: its pid.  ``own``: its ``smaps``, which the kernel gives to nobody else.  ``files``: each a tmpfs."""
 
-    def __init__(self, agent: int, own: BinaryIO, mem_mb: int, most_threads: int, files: Path) -> None:
+    def __init__(self, agent: int, own: BinaryIO, mem_mb: int, most_threads: int, *files: Path) -> None:
         self._agent = agent
         self._own = own
         self._mem_mb = mem_mb
@@ -161,16 +161,17 @@ class Watch:
         """Never less than is taken: exact where that could be more than there is, else shared pages count twice."""
         held = _held_files(pids)
         self._own.seek(0)
-        device = self._files.stat().st_dev
-        fixed = _files_bytes(self._files) + sum(held.values()) + _share_bytes(self._own.read(), device, held)
+        devices = {folder.stat().st_dev for folder in self._files}
+        files = sum(map(_files_bytes, self._files)) + sum(held.values())
+        fixed = files + _share_bytes(self._own.read(), devices, held)
         taken = fixed + memory_bytes(pids)
-        return taken if taken <= self._mem_mb << 20 else fixed + _processes_bytes(pids, device, held)
+        return taken if taken <= self._mem_mb << 20 else fixed + _processes_bytes(pids, devices, held)
 
 
 def main(argv: list[str]) -> int:
     agent, own, mem_mb, most_threads = map(int, argv[:4])
     with os.fdopen(own, "rb", buffering=0) as smaps:
-        watch = Watch(agent, smaps, mem_mb, most_threads, Path(argv[4]))
+        watch = Watch(agent, smaps, mem_mb, most_threads, *map(Path, argv[4:]))
         rest_s, ending = 0.0, False
         while True:
             started = time.process_time()
@@ -217,12 +218,12 @@ def _held_files(pids: list[int]) -> dict[int, int]:
     return found
 
 
-def _processes_bytes(pids: list[int], device: int, held: dict[int, int]) -> int:
-    """Exactly: the share of each process in its mappings, but none of the tmpfs (``device``) and of ``held`` files."""
+def _processes_bytes(pids: list[int], devices: set[int], held: dict[int, int]) -> int:
+    """Exactly: the share of each process in its mappings, but none of a tmpfs (``devices``) and of ``held`` files."""
     total = 0
     for pid in pids:
         try:
-            total += _share_bytes((_PROC / str(pid) / "smaps").read_bytes(), device, held)
+            total += _share_bytes((_PROC / str(pid) / "smaps").read_bytes(), devices, held)
         except PermissionError:  # it made itself unreadable: all that it maps is counted
             total += memory_bytes([pid])
         except OSError:
@@ -230,14 +231,14 @@ def _processes_bytes(pids: list[int], device: int, held: dict[int, int]) -> int:
     return total
 
 
-def _share_bytes(smaps: bytes, device: int, held: dict[int, int]) -> int:
+def _share_bytes(smaps: bytes, devices: set[int], held: dict[int, int]) -> int:
     """Pages of a library or a file on disk count too: they are charged to the job, though the kernel can drop them."""
     total, counted = 0, True
     for line in smaps.splitlines():
         found = _MAPPING.match(line)
         if found is not None:
             here = os.makedev(int(found[1], 16), int(found[2], 16))
-            counted = here != device and int(found[3]) not in held
+            counted = here not in devices and int(found[3]) not in held
         elif counted and line.startswith(b"Pss:"):
             total += int(line.split()[1]) << 10
     return total

@@ -3,6 +3,9 @@
 A mount namespace of our own holds a tmpfs that no other process of the same account has in its view, and
 which the kernel drops with the last process of the attempt, however that ends.  It needs user namespaces;
 where a site has them switched off, a 0700 folder in /dev/shm remains, and the Hello says so.
+
+What the sandbox runs on is mounted in that namespace too, by FUSE: the mount is made here, while the process may, and
+served later (``flavour_image.py``).
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ import contextlib
 import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 # linux/mount.h
-_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 1, 2, 4, 0x4000, 0x40000
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only for a folder of mode 0700, whose maker is checked
 
@@ -32,6 +36,15 @@ class PrivateMemory:
     folder: Path
     private: bool
     """True: mounts of our own.  False: a plain folder, visible to every process of the account."""
+    flavour: Path
+    """Where what the sandbox runs on is shown."""
+    fuse: int | None = None
+    """By which the mount at ``flavour`` is served; None: there is none, and it is unpacked there."""
+
+    @property
+    def filled(self) -> tuple[Path, ...]:
+        """Folders in memory that an attempt may fill."""
+        return (self.files, self.flavour) if self.private and self.fuse is None else (self.files,)
 
     @property
     def files(self) -> Path:
@@ -66,16 +79,19 @@ def enter(place: Path, size_mb: int) -> PrivateMemory:
     Must be called before any thread exists: the kernel refuses a new user namespace to a process with
     threads.
     """
-    folder = place / "memory"
+    folder, flavour = place / "memory", place / "flavour"
     folder.mkdir(mode=0o700)
+    flavour.mkdir(mode=0o700)
     try:
         _own_mounts()
         _tmpfs(folder, OWN_MB, OWN_MB * FILES_PER_MB)
-        memory = PrivateMemory(folder, private=True)
+        memory = PrivateMemory(folder, private=True, flavour=flavour, fuse=_fuse(flavour))
+        if memory.fuse is None:
+            _tmpfs(flavour, 2 * size_mb, 2 * size_mb * FILES_PER_MB)
         _tmpfs(memory.make("files"), size_mb, size_mb * FILES_PER_MB)
         _tmpfs(memory.make("report"), 1, 16)
     except OSError:
-        memory = PrivateMemory(_shared_memory(place), private=False)
+        memory = PrivateMemory(_shared_memory(place), private=False, flavour=flavour)
         memory.make("files")
     return memory
 
@@ -83,6 +99,21 @@ def enter(place: Path, size_mb: int) -> PrivateMemory:
 def _tmpfs(folder: Path, size_mb: int, files: int) -> None:
     options = f"size={size_mb}m,nr_inodes={files},mode=0700".encode()
     _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
+def _fuse(folder: Path) -> int | None:
+    """A read-only mount that waits for who serves it; None where the node or our runtime has not what that needs."""
+    if not Path(sys.executable).with_name("squashfuse_ll").exists():
+        return None
+    options = "fd={},rootmode=40000,user_id={},group_id={}"
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    try:
+        fuse = os.open("/dev/fuse", os.O_RDWR)
+        given = options.format(fuse, os.getuid(), os.getgid()).encode()
+        _mount(b"flavour", os.fsencode(folder), b"fuse.squashfuse", flags, given)
+    except OSError:
+        return None
+    return fuse
 
 
 def _open_up(remove: Callable[..., object], path: str, error: BaseException) -> None:

@@ -1,4 +1,6 @@
-"""What the agent says of how a workload ended: from facts it saw itself, and what it can check of a report.
+"""What is said of how a workload ended: from facts that the agent saw, and what can be checked of a report.
+
+A process of its own, without keys, started by the agent once the workload is dead.
 
 The report was written on the workload's side, which may have chosen it to carry what it read.  So everything in
 it is one of a list that was fixed when the bundle was signed, before the code saw any data, and the lists are
@@ -15,8 +17,10 @@ import builtins
 import os
 import signal
 import stat
+import sys
 from pathlib import Path
 
+from hdrs_hpc.core import wire
 from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.node.launch.plan import (
     EXIT_ALONE,
@@ -26,6 +30,7 @@ from hdrs_hpc.node.launch.plan import (
     CrashReport,
     parse_report,
 )
+from hdrs_hpc.protocol import bundle
 from hdrs_hpc.protocol.outputs import BundleLine, Ending, WorkloadExit
 
 KNOWN_TYPES = frozenset(
@@ -62,7 +67,7 @@ BEFELL = {
 _NOTHING = CrashReport(None, None, None)
 
 
-def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadExit:
+def judge(code: int, report_folder: Path, files: dict[str, bytes]) -> WorkloadExit:
     """Of a workload that ended by itself.
 
     ``code`` is the launcher's exit code; ``bundle`` the checked files of the researcher's code.
@@ -78,11 +83,20 @@ def judge(code: int, report_folder: Path, bundle: dict[str, bytes]) -> WorkloadE
     if report == _NOTHING:
         ending = Ending.NOT_STARTED if code == EXIT_ALONE else Ending.CRASHED
         return WorkloadExit(ending, 1, None, None, None)
-    trees, unread = _sources(bundle)
+    trees, unread = _sources(files)
     line = _statement(report, trees, unread)
     if report.cause in BEFELL:
         return WorkloadExit(BEFELL[report.cause], 1, None, None, line)
     return WorkloadExit(Ending.CRASHED, 1, None, _known_type(report, trees), line)
+
+
+def main(argv: list[str]) -> int:
+    """In a process of its own, without keys: who reads a report reads what a workload wrote."""
+    folder, code, digest = argv
+    packed = sys.stdin.buffer.read()
+    files = bundle.read(packed, digest).files if packed else {}
+    sys.stdout.buffer.write(wire.to_bytes(judge(int(code), Path(folder), files)))
+    return 0
 
 
 def _known_signal(number: int | None) -> int | None:
@@ -157,3 +171,7 @@ def _statement(
         return None
     holding = [first for first, last in spans[report.file] if first <= report.line <= last]
     return BundleLine(report.file, max(holding)) if holding else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

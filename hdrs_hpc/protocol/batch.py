@@ -27,6 +27,9 @@ class BatchPlan:
     node_tmp: str
     """Absolute path of a node-local folder, e.g. /tmp."""
     runtime_digest: str
+    flavour_digest: str
+    """Of what the sandbox will probably run on, so that the agent can read it while it waits for keys.  Which file
+    it takes is said by the signed order alone."""
     broker_key: str
     """OpenSSH line of the key that signs hand-over answers; public."""
     isolation: GivenIsolation
@@ -46,6 +49,7 @@ _FORMS: dict[str, re.Pattern[str]] = {
     "scratch": _ABSOLUTE,
     "node_tmp": _ABSOLUTE,
     "runtime_digest": re.compile(r"sha256:[0-9a-f]{64}", re.ASCII),
+    "flavour_digest": re.compile(r"sha256:[0-9a-f]{64}", re.ASCII),
     "broker_key": re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]{40,200}( [A-Za-z0-9._@-]{0,80})?", re.ASCII),
     "isolation": re.compile("|".join(GIVEN), re.ASCII),
     "memory_mb": re.compile(r"[0-9]{1,9}", re.ASCII),

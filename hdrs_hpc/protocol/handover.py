@@ -176,6 +176,15 @@ class BundleOrder:
 
 
 @dataclass(frozen=True)
+class FlavourOrder:
+    """What the sandbox runs on: the one file that keyd holds to for this cluster (``layout.flavour_parts``)."""
+
+    name: Name
+    digest: Digest
+    size_bytes: Annotated[int, Between(1, 1 << 40)]
+
+
+@dataclass(frozen=True)
 class OutputOrder:
     name: Name
     output_class: Name
@@ -195,6 +204,7 @@ class LaunchOrder:
     """The job spec: exactly the bytes that the researcher signed, whose signature keyd verified."""
     inputs: dict[Name, SealedInput]
     bundle: BundleOrder | None
+    flavour: FlavourOrder
     output_key: Key32
     shared_secret: Key32
     """Known to the nodes of this attempt and to nobody else: what they trust each other by."""
@@ -205,7 +215,7 @@ class LaunchOrder:
     """How long the workload may run, counted from its start."""
     mem_mb: Annotated[int, Between(64, 1 << 26)]
     cpus: Annotated[int, Between(1, 4096)]
-    schema: Literal["hdrs-hpc/launch-order/1"] = "hdrs-hpc/launch-order/1"
+    schema: Literal["hdrs-hpc/launch-order/2"] = "hdrs-hpc/launch-order/2"
 
     def __repr__(self) -> str:
         return f"LaunchOrder({self.attempt})"

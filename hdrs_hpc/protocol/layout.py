@@ -2,7 +2,8 @@
 
 Below ``<scratch>/hdrs-hpc/``::
 
-    runtime/<sha256 hex>.tar                          the pinned node runtime, shared by all projects
+    runtime/<sha256 hex>.tar                          the pinned node runtime: what agents run on
+    runtime/<sha256 hex>.squashfs                     a flavour: what sandboxes run on
     <project>/copies/<copy id>/                       sealed objects of a staged copy
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
     <project>/attempts/<attempt>/served/<input>/      index, tables and manifest of what a narrower selection chose
@@ -10,8 +11,8 @@ Below ``<scratch>/hdrs-hpc/``::
     <project>/attempts/<attempt>/progress.json        measured by the agent, in coarse steps
     <project>/attempts/<attempt>/closing.json         name and digest of the outputs' manifest, once sealed
 
-and on each node ``<node tmp>/<attempt>-<node>/`` (0700) with ``rt/`` (the unpacked runtime) and
-``agent.sock``.
+and on each node ``<node tmp>/<attempt>-<node>/`` (0700) with ``rt/`` (the unpacked runtime),
+``flavour/`` (seen by the attempt's own processes alone) and ``agent.sock``.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ def closing_parts(project: str, attempt: str) -> Parts:
 def runtime_parts(digest: str) -> Parts:
     """Of a runtime whose digest is ``sha256:<hex>``."""
     return (ROOT, "runtime", f"{digest.removeprefix('sha256:')}.tar")
+
+
+def flavour_parts(digest: str) -> Parts:
+    """Of the file of a flavour, named by its digest as well."""
+    return (ROOT, "runtime", f"{digest.removeprefix('sha256:')}.squashfs")
 
 
 def join(scratch: str, parts: Parts) -> str:

@@ -47,6 +47,11 @@ class Stop(StrEnum):
     BUNDLE_MISMATCH = "bundle-mismatch"
     WHEELS_REFUSED = "wheels-refused"
     ISOLATION = "isolation"
+    FLAVOUR_MISMATCH = "flavour-mismatch"
+    """Its file on scratch is not there, or not the one that the order names."""
+    FLAVOUR_TOO_LARGE = "flavour-too-large"
+    FLAVOUR_UNUSABLE = "flavour-unusable"
+    """It could neither be mounted nor unpacked."""
     UNWATCHED = "unwatched"
     """The process that watches the attempt's memory died."""
     SCRATCH = "scratch"
@@ -85,6 +90,18 @@ STOPPED: dict[Stop, tuple[str, str]] = {
     ),
     Stop.ISOLATION: (
         "The node could not give the isolation that the job needs.",
+        "Tell the site: `hdrs-hpc cluster doctor` names what is missing. Submit again afterwards.",
+    ),
+    Stop.FLAVOUR_MISMATCH: (
+        "The packages that the job runs on are not on the cluster's scratch, or are not those that were registered.",
+        "Tell the operator: `hdrs-hpc cluster install` puts them there anew. Submit again afterwards.",
+    ),
+    Stop.FLAVOUR_TOO_LARGE: (
+        "The job's memory is too small for the packages that it runs on, which lie in it too.",
+        "Ask for more `resources.mem`: `hdrs-hpc runtime list` tells how large each flavour is.",
+    ),
+    Stop.FLAVOUR_UNUSABLE: (
+        "The node could neither mount the packages that the job runs on, nor unpack them.",
         "Tell the site: `hdrs-hpc cluster doctor` names what is missing. Submit again afterwards.",
     ),
     Stop.UNWATCHED: (

@@ -20,7 +20,7 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Hello, NodeAnswer, Probe
-from tests.support.party import GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
+from tests.support.party import FLAVOUR, GRANT, NINES, ONES, OTHERS, REGISTRATION, SPEC, TWOS, Party, changed
 
 ATTEMPT = "hdrs-0123456789abcdefghjkmnpqrs"
 OTHER_ATTEMPT = "hdrs-zzzzzzzzzzzzzzzzzzzzzzzzzz"
@@ -161,6 +161,7 @@ class KeyRoom:
         self.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
         self.admit(self.grant_value)
         self.register_runtime(ONES)
+        self.register_flavour(FLAVOUR)
         self.opt_out()
         self.seal_copy()
         self.ask(m.CreateKey("lung-fm", "output", ATTEMPT, None, None))
@@ -208,6 +209,15 @@ class KeyRoom:
     def register_runtime(self, digest: str, event: str = "runtime-installed", cluster: str = CLUSTER) -> int:
         """An admin's word on a node runtime, in the log and with keyd."""
         seq = self.tell(event, {"cluster": cluster}, "broker/admin", digest=digest)
+        self.ask(m.AdmitRuntimes(self.proof(seq)))
+        return seq
+
+    def register_flavour(
+        self, digest: str, name: str = "base", cluster: str = CLUSTER, size: int = 1000
+    ) -> int:
+        seq = self.tell(
+            "runtime-installed", {"cluster": cluster}, "broker/admin", digest=digest, flavour=name, size=size
+        )
         self.ask(m.AdmitRuntimes(self.proof(seq)))
         return seq
 

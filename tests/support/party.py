@@ -14,6 +14,7 @@ from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.signing import sign_in_process
 
 NINES, ONES, TWOS = "sha256:" + "9" * 64, "sha256:" + "1" * 64, "sha256:" + "2" * 64
+FLAVOUR = "sha256:" + "f" * 64
 ROLES = {
     "ada": ["custodian"],
     "bob": ["custodian"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.node.runtime.build import RuntimeFile
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from hdrs_hpc.protocol import layout
 
 STATE = Path(os.environ.get("HDRS_SLURM_DIR", "/var/lib/hdrs-hpc-slurm"))
@@ -48,27 +49,27 @@ class Scratch:
     account: Path
     folder: Path
     user: str
-    runtime: str
-    """Digest of the runtime that is in it."""
 
     @classmethod
-    def make(cls, runtime: RuntimeFile) -> Scratch:
+    def make(cls, runtime: RuntimeFile, *flavours: FlavourFile) -> Scratch:
         first = next(iter(settings()["projects"].values()))
         account = Path(first["scratch"])
-        made = cls(account, account / f"t-{secrets.token_hex(4)}", first["user"], runtime.digest)
+        made = cls(account, account / f"t-{secrets.token_hex(4)}", first["user"])
         target = made.folder.joinpath(*layout.runtime_parts(runtime.digest))
         target.parent.mkdir(parents=True)
         shutil.copyfile(runtime.path, target)
+        for flavour in flavours:
+            shutil.copyfile(flavour.path, made.folder.joinpath(*layout.flavour_parts(flavour.digest)))
         made._give_away()
         return made
 
     def beside(self) -> Scratch:
-        """Another one, empty but for the runtime."""
+        """Another one, empty but for the runtime and flavours."""
         made = replace(self, folder=self.account / f"t-{secrets.token_hex(4)}")
-        parts = layout.runtime_parts(self.runtime)
-        target = made.folder.joinpath(*parts)
-        target.parent.mkdir(parents=True)
-        os.link(self.folder.joinpath(*parts), target)
+        parts = layout.runtime_parts("")[:-1]
+        made.folder.joinpath(*parts).mkdir(parents=True)
+        for file in self.folder.joinpath(*parts).iterdir():
+            os.link(file, made.folder.joinpath(*parts, file.name))
         made._give_away()
         return made
 

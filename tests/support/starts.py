@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from hdrs_hpc.node import hardening, private_memory
@@ -55,12 +56,12 @@ def _start(runtime: Path, folder: Path) -> str:
     memory = private_memory.enter(folder, 64)
     not_dumpable = hardening.harden()
     hardening.adopt_orphans()
-    folders = AttemptFolders.make(memory, runtime)
+    places = replace(AttemptFolders.make(memory).places, runtime=runtime)
     sandbox = Sandbox("sandboxed")
     found = probe(
         "sandboxed",
         sandbox,
-        folders.places,
+        places,
         (folder,),
         private_memory=memory.private,
         not_dumpable=not_dumpable,
@@ -69,7 +70,7 @@ def _start(runtime: Path, folder: Path) -> str:
     )
     if not satisfies(found, "sandboxed"):
         return str(found)
-    running = sandbox.start(("/usr/bin/true",), {}, folders.places, gpus="")
+    running = sandbox.start(("/usr/bin/true",), {}, places, gpus="")
     while (code := running.poll()) is None:
         time.sleep(0.01)
     sandbox.end(running)

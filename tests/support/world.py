@@ -34,7 +34,9 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.kinds import KINDS
 from hdrs_hpc.documents.opt_out_ids import OptOutIds
 from hdrs_hpc.documents.signing import sign
+from hdrs_hpc.node.runtime import flavour
 from hdrs_hpc.node.runtime.build import RuntimeFile, build
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from hdrs_hpc.protocol import bundle, layout
 from imaging.staging import inventory
 from tests.support import uploading, wheels
@@ -102,6 +104,8 @@ class World:
     """Dataset → custodian of its owner."""
     test_archive: TestArchive | None = None
     """One that was made before; the broker only reads it."""
+    flavours: tuple[FlavourFile, ...] = ()
+    """What its jobs can run on."""
 
     # --- making it
 
@@ -126,21 +130,34 @@ class World:
             "demo-ct-mr": self.register("demo-ct-mr", "radiology", self.archive.radiology),
             "demo-he": self.register("demo-he", "pathology", self.archive.pathology, "south"),
         }
-        self.runtime = build(cached_runtime) if isinstance(cached_runtime, Path) else cached_runtime
+        if isinstance(cached_runtime, Path):
+            self.runtime = build(cached_runtime)
+            self.flavours = (flavour.build(cached_runtime, "base", flavour.platform_of("base")),)
+        else:
+            self.runtime = cached_runtime
         self.install_runtime()
         return self
 
     def install_runtime(self) -> None:
         """What ``cluster install`` does.  Linked first where it can be: half a gigabyte is slow to copy."""
         cluster = self.ctx.cluster(self.cluster, self.project)
-        there = Path(cluster.scratch_path(*layout.runtime_parts(self.runtime.digest)))
-        if self.settings_toml is None and not there.exists():
-            there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(OSError):
-                os.link(self.runtime.path, there)
+        self._link(self.runtime.path, layout.runtime_parts(self.runtime.digest))
         cluster.install_runtime(self.runtime.path, self.runtime.digest)
         sites.register_runtime(self.home, self.cluster, self.runtime.digest)
         runtime.note_installed(self.home, self.cluster, self.project, self.runtime.digest)
+        for made in self.flavours:
+            self._link(made.path, layout.flavour_parts(made.digest))
+            about = sites.Registered(made.flavour, made.digest, made.size_bytes)
+            cluster.install_runtime(made.path, made.digest, "squashfs")
+            sites.register_flavour(self.home, self.cluster, about)
+            runtime.note_installed(self.home, self.cluster, self.project, made.digest, made.flavour)
+
+    def _link(self, file: Path, parts: tuple[str, ...]) -> None:
+        there = Path(self.ctx.cluster(self.cluster, self.project).scratch_path(*parts))
+        if self.settings_toml is None and not there.exists():
+            there.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(OSError):
+                os.link(file, there)
 
     def beside(self, project: str) -> World:
         """The same world seen from another project, which has no grant yet."""

@@ -72,13 +72,15 @@ def _answered(history: History, entry: Entry) -> None:
 
 
 def _runtime_installed(history: History, entry: Entry) -> None:
-    history.runtimes.add((entry.subject["cluster"], entry.detail["digest"]))
+    held = history.runtimes if "flavour" not in entry.detail else history.flavours
+    held.add((entry.subject["cluster"], entry.detail["digest"]))
 
 
 def _runtime_withdrawn(history: History, entry: Entry) -> None:
     runtime = (entry.subject["cluster"], entry.detail["digest"])
-    require(runtime in history.runtimes, "a runtime was withdrawn that was not registered")
+    require(runtime in history.runtimes | history.flavours, "a runtime was withdrawn that was not registered")
     history.runtimes.discard(runtime)
+    history.flavours.discard(runtime)
 
 
 def _handover_closed(history: History, entry: Entry) -> None:

@@ -22,6 +22,10 @@ def note_runtime_registered(db: Database, cluster: str, digest: str) -> None:
     _log(db, "runtime-installed", cluster, {"digest": digest})
 
 
+def note_flavour_registered(db: Database, cluster: str, flavour: str, digest: str, size_bytes: int) -> None:
+    _log(db, "runtime-installed", cluster, {"digest": digest, "flavour": flavour, "size": size_bytes})
+
+
 def note_runtime_withdrawn(db: Database, cluster: str, digest: str) -> None:
     _log(db, "runtime-withdrawn", cluster, {"digest": digest})
 

@@ -90,6 +90,7 @@ class Handover:
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
         self._check_runtimes(ask, hellos)
+        self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
         self._key_ids(ask)
         with self._keys.transaction() as db:
             known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
@@ -262,6 +263,7 @@ class Handover:
     ) -> protocol.LaunchOrder:
         """The same for all nodes: what each of them does of it, its own catalogue of workloads says."""
         resources = spec.resources
+        flavour, size_bytes = self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
         return protocol.LaunchOrder(
             project=ask.project,
             attempt=ask.attempt,
@@ -277,6 +279,7 @@ class Handover:
                 for fact in ask.copies
             },
             bundle=self._bundle(ask, spec),
+            flavour=protocol.FlavourOrder(spec.workload.runs_on, flavour, size_bytes),
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             shared_secret=os.urandom(32),
             outputs=tuple(

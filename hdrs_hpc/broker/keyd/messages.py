@@ -174,6 +174,9 @@ class RuntimeHeld:
     entry: Count
     """Number of the entry of the log that counts."""
     registered: bool
+    flavour: Name | None = None
+    """Of which flavour it is the file; None: it is what agents run on."""
+    size_bytes: Count = 0
 
 
 @dataclass(frozen=True)

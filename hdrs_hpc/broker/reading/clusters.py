@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -11,6 +13,12 @@ from hdrs_hpc.broker.reading import models, permissions
 from hdrs_hpc.broker.reading.permissions import Who
 from hdrs_hpc.broker.store import capacity, log, projects
 from hdrs_hpc.core.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class RegisteredFlavour:
+    digest: str
+    size_bytes: int
 
 
 def every(tx: Connection, who: Who, home: BrokerHome) -> dict[str, models.ClusterOffer]:
@@ -48,11 +56,30 @@ def projects_granted(tx: Connection, cluster: str) -> set[str]:
 
 def registered_runtimes(tx: Connection, cluster: str) -> list[str]:
     """Digests of the runtimes whose nodes may be given keys on the cluster, the oldest first, as the log tells."""
+    return [digest for digest, about in _registered(tx, cluster).items() if "flavour" not in about]
+
+
+def registered_flavours(tx: Connection, cluster: str) -> dict[str, RegisteredFlavour]:
+    """Name → the file that jobs of the flavour get on the cluster: what was registered last."""
+    return {
+        about["flavour"]: RegisteredFlavour(digest, about["size"])
+        for digest, about in _registered(tx, cluster).items()
+        if "flavour" in about
+    }
+
+
+def registered_files(tx: Connection, cluster: str) -> list[str]:
+    """Digests of runtimes and of flavours, also of those that newer ones have followed."""
+    return list(_registered(tx, cluster))
+
+
+def _registered(tx: Connection, cluster: str) -> dict[str, Mapping[str, Any]]:
+    """Digest → what its entry in the log tells, the oldest first."""
     said = [*log.of_event(tx, "runtime-installed"), *log.of_event(tx, "runtime-withdrawn")]
-    found: dict[str, None] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for entry in sorted(said, key=lambda entry: entry.seq):
         if entry.subject["cluster"] == cluster:
             found.pop(entry.detail["digest"], None)
             if entry.event == "runtime-installed":
-                found[entry.detail["digest"]] = None
-    return list(found)
+                found[entry.detail["digest"]] = entry.detail
+    return found

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
+from hdrs_hpc.catalogue.flavours import BASE, Flavour
 from hdrs_hpc.catalogue.workloads.plan import Given, Plan
 from hdrs_hpc.core import strict_json, wire
 from hdrs_hpc.core.limits import MAX_PARAMETER_BYTES
 from hdrs_hpc.core.wire import Between, Pattern
 
-COMMON = ("kind", "bundle", "sweep")
+COMMON = ("kind", "bundle", "sweep", "flavour")
 """Fields of every workload in a job spec; all others are the kind's own (:attr:`Kind.fields`)."""
 
 Builtin = Annotated[str, Pattern(r"[a-z][a-z0-9-]{0,39}@[0-9]{1,4}")]
@@ -84,6 +85,8 @@ class Kind:
     example: Example
     plan: Callable[[Any, Given], Plan]
     """What a node of an attempt runs, from the fields that the researcher signed.  Called in the node agent."""
+    flavour: Flavour = BASE
+    """The set of packages that it runs on, where the spec's ``workload.flavour`` names no other."""
     uses: Callable[[Any], Iterable[Use]] = _uses_nothing
     """What such fields name of the spec's other parts; what is not there is refused."""
     check_bundle: Callable[[Any, Mapping[str, bytes], Collection[str]], Iterable[Fault]] = _finds_nothing

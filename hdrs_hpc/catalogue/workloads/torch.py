@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from hdrs_hpc.catalogue.flavours import TORCH
 from hdrs_hpc.catalogue.workloads.kind import (
     Builtin,
     Entry,
@@ -140,5 +141,6 @@ KIND = Kind(
     rules=rules,
     example=EXAMPLE,
     plan=plan,
+    flavour=TORCH,
     one_node=True,
 )

@@ -25,7 +25,7 @@ from hdrs_hpc.node.attempt import Attempt, AttemptFolders
 from hdrs_hpc.node.meter import Meter
 from hdrs_hpc.node.network import LOOPBACK, PeerAddress
 from hdrs_hpc.node.stopping import StoppedEarly
-from hdrs_hpc.protocol.handover import LaunchOrder, ListedNode, NodeList
+from hdrs_hpc.protocol.handover import FlavourOrder, LaunchOrder, ListedNode, NodeList
 from hdrs_hpc.protocol.progress import Stop, reason_of
 
 NODE = "here"
@@ -57,6 +57,10 @@ class Signals:
         return Stop.SIGNAL if self._told else None
 
 
+def _shown_already(order: FlavourOrder) -> None:
+    """It runs on the interpreter that it was told."""
+
+
 def main(argv: list[str]) -> int:
     """0 where the outputs were sealed, however the workload ended; else a reason code is in ``stopped``."""
     os.umask(0o077)
@@ -78,6 +82,7 @@ def main(argv: list[str]) -> int:
         broker_key="",
         isolation=order.isolation,
         runtime=NO_DIGEST,
+        flavour=NO_DIGEST,
         memory_mb=order.mem_mb,
         lifetime_s=order.time_s,
         nodes=1,
@@ -93,7 +98,7 @@ def main(argv: list[str]) -> int:
     folders = AttemptFolders.make(private, Path(asked.runtime))
     stopped = ""
     try:
-        Attempt(order, nodes, given, folders, sandbox, place, Meter(), signals.reason).run()
+        Attempt(order, nodes, given, folders, sandbox, _shown_already, place, Meter(), signals.reason).run()
     except StoppedEarly as ended:
         stopped = reason_of(ended.stop)
     except SandboxFailedError as failed:

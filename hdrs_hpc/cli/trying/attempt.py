@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from hdrs_hpc.catalogue.isolation import GivenIsolation
-from hdrs_hpc.cli.trying.agent import SCRATCH, Asked
+from hdrs_hpc.cli.trying.agent import NO_DIGEST, SCRATCH, Asked
 from hdrs_hpc.cli.trying.copies import MadeUp
 from hdrs_hpc.cli.trying.interpreter import Interpreter
 from hdrs_hpc.client import specdraft
 from hdrs_hpc.core import clock, die_with_parent, ids, strict_json, wire
 from hdrs_hpc.documents.models.job_spec import written
 from hdrs_hpc.protocol import bundle, layout, outputs, wheel_lock
-from hdrs_hpc.protocol.handover import BundleOrder, LaunchOrder, OutputOrder, SealedInput
+from hdrs_hpc.protocol.handover import BundleOrder, FlavourOrder, LaunchOrder, OutputOrder, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects.directory import DirectoryStore
@@ -134,6 +134,7 @@ def _order(
         spec=strict_json.dumps({"workload": _as_signed(draft, code)}),
         inputs=sealed,
         bundle=None if code is None else _seal_bundle(draft, code, scratch, folder, attempt),
+        flavour=FlavourOrder("base", NO_DIGEST, 1),
         output_key=os.urandom(32),
         shared_secret=os.urandom(32),
         outputs=tuple(

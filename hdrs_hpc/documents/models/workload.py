@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.catalogue import flavours, workloads
 from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
 from hdrs_hpc.core.errors import BadDocumentError
@@ -119,6 +119,17 @@ Sweep = Annotated[
 ]
 
 
+def _flavour(name: str) -> str:
+    if name not in flavours.FLAVOURS:
+        fault(BadValueError, f"a flavour is one of {', '.join(flavours.FLAVOURS)}")
+    return name
+
+
+FlavourName = Annotated[
+    str, AfterValidator(_flavour), Field(json_schema_extra={"enum": list(flavours.FLAVOURS)})
+]
+
+
 class _Common(Part):
     """What a workload of any kind has."""
 
@@ -127,6 +138,13 @@ class _Common(Part):
     bundle: Any = None
     sweep: Sweep = Field(default_factory=dict)
     """Parameter → values: one job for each combination."""
+    flavour: FlavourName | None = None
+    """The set of packages that it runs on; absent, its kind's own."""
+
+    @property
+    def runs_on(self) -> str:
+        """Name of the flavour that it runs on."""
+        return self.flavour or self.KIND.flavour.name
 
     @model_validator(mode="after")
     def _keeps_the_rules_of_its_kind(self) -> _Common:

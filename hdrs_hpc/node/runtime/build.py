@@ -1,4 +1,4 @@
-"""Build the node runtime: one deterministic, uncompressed tar, named by its SHA-256.
+"""Build the agent's runtime: one deterministic, uncompressed tar, named by its SHA-256.
 
 The same interpreter, libraries and sources give the same bytes: entries are sorted, times and owners are
 zero, and byte code is written with unchecked hashes, so that it neither depends on times nor is looked up
@@ -7,22 +7,15 @@ against the source when it is loaded.
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import json
-import os
-import py_compile
-import shutil
-import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hdrs_hpc.core.errors import InternalError
-from hdrs_hpc.node.runtime import contents
-
-ROOT_NAMES = ("bin", "lib")
+from hdrs_hpc.node.runtime import contents, tree
 
 
 @dataclass(frozen=True)
@@ -39,35 +32,26 @@ def build(folder: Path) -> RuntimeFile:
     Raises RuntimeSourceMissingError.  Interrupted builds leave nothing under a final name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = contents.entries()
-    note = folder / f"{_fingerprint(chosen)}.json"
+    chosen = contents.of_the_agent()
+    note = folder / f"{tree.fingerprint(chosen)}.json"
     known = _known(note, folder)
     if known is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as text:
-        tree = Path(text, "rt")
-        _copy([*chosen, *contents.system_libraries(chosen)], tree)
-        _compile(tree)
-        _check_compiled(tree)
+        root = Path(text, "rt")
+        tree.lay_out([*chosen, *contents.system_libraries(chosen)], root)
+        tree.compile_all(root / contents.STDLIB, root)
+        _check_compiled(root)
         made = Path(text, "runtime.tar")
-        digest, files = _write_tar(tree, made)
+        digest, files = _write_tar(root, made)
         path = folder / f"{digest.removeprefix('sha256:')}.tar"
         made.chmod(0o644)
         made.rename(path)
-        size = path.stat().st_size
+        built = RuntimeFile(path, digest, path.stat().st_size, files)
         draft = Path(text, "note.json")
-        draft.write_text(json.dumps({"digest": digest, "size": size, "files": files}), "ascii")
+        draft.write_text(json.dumps(asdict(built) | {"path": path.name}), "ascii")
         draft.rename(note)
-    return RuntimeFile(path, digest, size, files)
-
-
-def _fingerprint(chosen: list[contents.Entry]) -> str:
-    """Changes whenever a source does, by size and time: only for finding an earlier build."""
-    digest = hashlib.sha256(sys.version.encode("utf-8"))
-    for entry in chosen:
-        found = entry.source.stat()
-        digest.update(f"{entry.path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:32]
+    return built
 
 
 def _known(note: Path, folder: Path) -> RuntimeFile | None:
@@ -75,50 +59,28 @@ def _known(note: Path, folder: Path) -> RuntimeFile | None:
         value = json.loads(note.read_text("ascii"))
     except FileNotFoundError:
         return None
-    digest, size, files = str(value["digest"]), int(value["size"]), int(value["files"])
-    path = folder / f"{digest.removeprefix('sha256:')}.tar"
-    if not path.is_file() or path.stat().st_size != size:
-        return None
-    return RuntimeFile(path, digest, size, files)
+    known = RuntimeFile(**value | {"path": folder / value["path"]})
+    there = known.path.is_file() and known.path.stat().st_size == known.size_bytes
+    return known if there else None
 
 
-def _copy(chosen: list[contents.Entry], tree: Path) -> None:
-    for entry in chosen:
-        target = tree / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.source, target)
-        executable = entry.path.parent.name == "bin" or ".so" in entry.path.name
-        target.chmod(0o755 if executable else 0o644)
-
-
-def _compile(tree: Path) -> None:
-    compileall.compile_dir(  # gives False for some file of a library that is for another Python: no harm
-        tree / contents.STDLIB,
-        quiet=2,
-        workers=os.cpu_count() or 1,
-        stripdir=str(tree),
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
-
-
-def _check_compiled(tree: Path) -> None:
-    if not (tree / contents.SITE / "hdrs_hpc/node/__pycache__").is_dir():
+def _check_compiled(root: Path) -> None:
+    if not (root / contents.SITE / "hdrs_hpc/node/__pycache__").is_dir():
         raise InternalError("our own sources did not compile")
 
 
-def _write_tar(tree: Path, target: Path) -> tuple[str, int]:
-    names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
+def _write_tar(root: Path, target: Path) -> tuple[str, int]:
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in names:
-            source = tree / name
+            source = root / name
             info = tarfile.TarInfo(name)
             info.mtime = 0
             if source.is_dir():
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(info)
                 continue
-            found = source.stat()
-            info.size, info.mode = found.st_size, found.st_mode & 0o777
+            info.size, info.mode = source.stat().st_size, tree.mode_of(Path(name))
             with source.open("rb") as handle:
                 tar.addfile(info, handle)
     with target.open("rb") as handle:

@@ -1,13 +1,14 @@
-"""Which files the node runtime holds: a list of (path inside the runtime, source on this machine)."""
+"""Which files the agent's runtime and the flavours hold: lists of (path inside, source on this machine)."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -23,25 +24,44 @@ LIBS = PurePosixPath("lib")
 SITE_FOLDER = "site-packages"
 SITE = STDLIB / SITE_FOLDER
 
-OUR_FOLDERS = (
-    "hdrs_hpc/catalogue/workloads",
-    "hdrs_hpc/confined",
-    "hdrs_hpc/core",
-    "hdrs_hpc/documents",
-    "hdrs_hpc/node",
-    "hdrs_hpc/protocol",
-    "hdrs_hpc/sealing",
-    "hdrs_hpc/workloads",
-    "imaging/reading",
-)
-OUR_FILES = (
+OURS_OF_THE_AGENT = (
     "hdrs_hpc/__init__.py",
     "hdrs_hpc/catalogue/__init__.py",
+    "hdrs_hpc/catalogue/flavours.py",
     "hdrs_hpc/catalogue/flavour_packages.py",
     "hdrs_hpc/catalogue/isolation.py",
+    "hdrs_hpc/catalogue/workloads/*.py",
+    "hdrs_hpc/confined/*.py",
+    "hdrs_hpc/core/*.py",
+    "hdrs_hpc/documents/__init__.py",
+    "hdrs_hpc/documents/envelope.py",
+    "hdrs_hpc/documents/ssh*.py",
+    "hdrs_hpc/node/*.py",
+    "hdrs_hpc/node/launch/__init__.py",
+    "hdrs_hpc/node/launch/plan.py",
+    "hdrs_hpc/protocol/*.py",
+    "hdrs_hpc/sealing/*.py",
+    "hdrs_hpc/sealing/objects/*.py",
+)
+"""Patterns below our packages: what the agent, couriers and what they start import."""
+OURS_OF_A_SANDBOX = (
+    "hdrs_hpc/__init__.py",
+    "hdrs_hpc/catalogue/__init__.py",
+    "hdrs_hpc/catalogue/flavours.py",
+    "hdrs_hpc/catalogue/workloads/*.py",
+    "hdrs_hpc/core/*.py",
+    "hdrs_hpc/node/__init__.py",
+    "hdrs_hpc/node/launch/**/*.py",
+    "hdrs_hpc/protocol/__init__.py",
+    "hdrs_hpc/protocol/datasocket.py",
+    "hdrs_hpc/workloads/**/*.py",
     "imaging/__init__.py",
     "imaging/layout.py",
+    "imaging/reading/**/*.py",
 )
+"""The same of what runs in a sandbox: nothing that handles keys, sealing or a hand-over."""
+PROGRAMS = ("squashfuse_ll", "unsquashfs")
+"""By which an agent shows a flavour, the better first; those that this machine has are put in."""
 
 _STDLIB_LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "venv"}
@@ -77,15 +97,36 @@ class Entry:
     source: Path
 
 
-def entries() -> list[Entry]:
+def of_the_agent() -> list[Entry]:
     """All files but those of :func:`system_libraries`, sorted by path; raises RuntimeSourceMissingError."""
-    found = {entry.path: entry for entry in (*_interpreter(), *_stdlib(), *_packages(), *_ours())}
+    packages = _packages(distributions(["cryptography"]))
+    return _sorted(*_interpreter(), *_stdlib(), *packages, *_programs(), *ours(OURS_OF_THE_AGENT))
+
+
+def of_a_flavour(fetched: Path | None = None) -> list[Entry]:
+    """The same of a flavour, without our own code (:func:`ours`).
+
+    ``fetched``: a folder in which further packages are installed; of those that are in both, its own count.
+    """
+    return _sorted(*_interpreter(), *_stdlib(), *_packages(packages_of(fetched)))
+
+
+def packages_of(fetched: Path | None = None) -> dict[str, metadata.Distribution]:
+    """The packages of a flavour, by canonical name."""
+    there = [] if fetched is None else list(metadata.distributions(path=[str(fetched)]))
+    return distributions(_node_extra()) | {canonicalize_name(found.name): found for found in there}
+
+
+def _sorted(*given: Entry) -> list[Entry]:
+    found = {entry.path: entry for entry in given}
     return [found[path] for path in sorted(found)]
 
 
 def system_libraries(found: list[Entry]) -> list[Entry]:
     """Shared libraries of this machine, other than glibc's, that something in ``found`` links against."""
-    binaries = [entry.source for entry in found if entry.path.name == "python3" or ".so" in entry.path.name]
+    binaries = [
+        entry.source for entry in found if entry.path.parent.name == "bin" or ".so" in entry.path.name
+    ]
     ours = {entry.path.name for entry in found}
     listing = subprocess.run(
         ["/usr/bin/ldd", *map(str, binaries)], capture_output=True, text=True, check=False
@@ -97,11 +138,11 @@ def system_libraries(found: list[Entry]) -> list[Entry]:
     ]
 
 
-def distributions() -> dict[str, metadata.Distribution]:
-    """The closure of the ``node`` extra and ``cryptography`` over what is installed, by canonical name."""
+def distributions(wanted: Iterable[str]) -> dict[str, metadata.Distribution]:
+    """The closure of these requirements over what is installed, by canonical name."""
     chosen: dict[str, metadata.Distribution] = {}
     done: set[tuple[str, frozenset[str]]] = set()
-    todo = [Requirement(text) for text in _roots()]
+    todo = [Requirement(text) for text in wanted]
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
@@ -121,24 +162,20 @@ def distributions() -> dict[str, metadata.Distribution]:
     return dict(sorted(chosen.items()))
 
 
-def _roots() -> list[str]:
-    """Requirements of the ``node`` extra, from our own metadata or, in a source tree, from pyproject.toml."""
-    pyproject = _our_root() / "pyproject.toml"
+def _node_extra() -> list[str]:
+    """Its requirements, from our own metadata or, in a source tree, from pyproject.toml."""
+    pyproject = our_root() / "pyproject.toml"
     if pyproject.is_file():
         project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
-        node, plain = project["optional-dependencies"]["node"], project["dependencies"]
-    else:
-        wanted = [Requirement(text) for text in metadata.distribution("hdrs-hpc").requires or ()]
-        plain = [str(item) for item in wanted if item.marker is None]
-        node = [
-            f"{item.name}{'[' + ','.join(sorted(item.extras)) + ']' if item.extras else ''}{item.specifier}"
-            for item in wanted
-            if item.marker is not None and item.marker.evaluate({"extra": "node"})
-        ]
-    return [*node, *(text for text in plain if Requirement(text).name == "cryptography")]
+        return list(project["optional-dependencies"]["node"])
+    return [
+        f"{item.name}{'[' + ','.join(sorted(item.extras)) + ']' if item.extras else ''}{item.specifier}"
+        for item in map(Requirement, metadata.distribution("hdrs-hpc").requires or ())
+        if item.marker is not None and item.marker.evaluate({"extra": "node"})
+    ]
 
 
-def _our_root() -> Path:
+def our_root() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
@@ -173,8 +210,15 @@ def _stdlib() -> Iterator[Entry]:
             yield Entry(STDLIB / PurePosixPath(relative), source)
 
 
-def _packages() -> Iterator[Entry]:
-    for name, distribution in distributions().items():
+def _programs() -> Iterator[Entry]:
+    for name in PROGRAMS:
+        found = shutil.which(name, path="/usr/bin:/usr/local/bin")
+        if found is not None:
+            yield Entry(PurePosixPath("bin", name), Path(found))
+
+
+def _packages(chosen: Mapping[str, metadata.Distribution]) -> Iterator[Entry]:
+    for name, distribution in sorted(chosen.items()):
         files = distribution.files
         if files is None:
             raise RuntimeSourceMissingError("it has no list of its files", where=name)
@@ -191,12 +235,9 @@ def _packages() -> Iterator[Entry]:
                 yield Entry(SITE / path, source)
 
 
-def _ours() -> Iterator[Entry]:
-    root = _our_root()
-    sources = [root / name for name in OUR_FILES]
-    for folder in OUR_FOLDERS:
-        sources += [source for source in (root / folder).rglob("*") if source.is_file()]
-    for source in sources:
-        if "__pycache__" in source.parts or source.suffix == ".pyc":
-            continue
-        yield Entry(SITE / PurePosixPath(source.relative_to(root)), source)
+def ours(patterns: Iterable[str], below: PurePosixPath = SITE) -> Iterator[Entry]:
+    """Files of our own packages, ``below`` that folder."""
+    root = our_root()
+    for pattern in patterns:
+        for source in root.glob(pattern):
+            yield Entry(below / PurePosixPath(source.relative_to(root)), source)

@@ -26,9 +26,11 @@ from hdrs_hpc.core import clock, ids, strict_json, wire
 from hdrs_hpc.documents import sshsig
 from hdrs_hpc.documents.envelope import Envelope, Signature
 from hdrs_hpc.node.runtime.build import RuntimeFile
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from hdrs_hpc.protocol import batch, bundle, handover, layout, outputs, progress
 from hdrs_hpc.protocol.handover import (
     BundleOrder,
+    FlavourOrder,
     Hello,
     LaunchOrder,
     NodeAnswer,
@@ -50,6 +52,11 @@ CANARY = "CANARY-7f3a91c2d4"
 @pytest.fixture(scope="session")
 def runtime(built_runtime: RuntimeFile) -> RuntimeFile:
     return built_runtime
+
+
+@pytest.fixture(scope="session")
+def flavour(base_flavour: FlavourFile) -> FlavourFile:
+    return base_flavour
 
 
 def series(number: int) -> np.ndarray[Any, Any]:
@@ -89,6 +96,7 @@ class Site:
     memory: Path
     """Where a node has its local folder: on a real one often memory, here so that tests do not wait for a disk."""
     runtime: RuntimeFile
+    flavour: FlavourFile
     isolation: GivenIsolation
     uid: int = field(default_factory=os.getuid)
     attempt: str = field(default_factory=lambda: ids.new_secret_name("hdrs"))
@@ -108,6 +116,7 @@ class Site:
         target = Path(layout.join(str(self.scratch), layout.runtime_parts(self.runtime.digest)))
         target.parent.mkdir(parents=True)
         os.link(self.runtime.path, target)
+        os.link(self.flavour.path, layout.join(str(self.scratch), layout.flavour_parts(self.flavour.digest)))
 
     # the data zone
 
@@ -182,6 +191,7 @@ class Site:
             scratch=str(self.scratch),
             node_tmp=str(self.node_tmp),
             runtime_digest=self.runtime.digest,
+            flavour_digest=self.flavour.digest,
             broker_key=sshsig.public_line(self.private_key, "handover"),
             isolation=self.isolation,
             memory_mb=self.memory_mb,
@@ -252,6 +262,7 @@ class Site:
             spec=work.spec(),
             inputs=inputs,
             bundle=work.bundle,
+            flavour=FlavourOrder(self.flavour.flavour, self.flavour.digest, self.flavour.size_bytes),
             output_key=self.output_key,
             shared_secret=self.shared_secret,
             outputs=(OutputOrder("result", "metrics", "result.json", 1 << 20),),
@@ -337,7 +348,7 @@ class Site:
 
 
 @pytest.fixture
-def make_site(runtime: RuntimeFile) -> Iterator[Callable[..., Site]]:
+def make_site(runtime: RuntimeFile, flavour: FlavourFile) -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
     name = f"hdrs-{ids.new_id(8).lower()}"
     # Not below pytest's own folders: they are 0700 and another account needs a way through.
@@ -351,7 +362,7 @@ def make_site(runtime: RuntimeFile) -> Iterator[Callable[..., Site]]:
             place.mkdir(mode=0o755, parents=True)
         if uid is None and os.getuid() == 0:
             uid = NOBODY  # nothing here may work only for root
-        sites.append(Site(*places, runtime, isolation, os.getuid() if uid is None else uid))
+        sites.append(Site(*places, runtime, flavour, isolation, os.getuid() if uid is None else uid))
         sites[-1].memory_mb = memory_mb
         return sites[-1]
 

@@ -33,7 +33,7 @@ def test_the_agent_loads_none_of_ours_that_it_has_no_business_with() -> None:
     packages = {name.split(".")[1] for name in loaded() if name.startswith("hdrs_hpc.")}
     assert packages == {"catalogue", "confined", "core", "documents", "node", "protocol", "sealing"}
     catalogue = {name.split(".")[2] for name in loaded() if name.startswith("hdrs_hpc.catalogue.")}
-    assert catalogue == {"isolation", "workloads"}
+    assert catalogue == {"flavours", "isolation", "workloads"}
     assert not {name for name in loaded() if "models" in name or "zarr" in name or "sftp" in name}
 
 

@@ -23,6 +23,7 @@ from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.certificates import NodeCertificate, make_certificate
 from hdrs_hpc.protocol.handover import (
     AnswerUnreadableError,
+    FlavourOrder,
     Hello,
     LaunchOrder,
     NodeList,
@@ -65,6 +66,7 @@ def order() -> LaunchOrder:
         spec=b'{"workload":{"kind":"dask","builtin":"cohort-summary@1"}}',
         inputs={"ct": copy},
         bundle=None,
+        flavour=FlavourOrder("base", DIGEST, 1000),
         output_key=OUTPUT_KEY,
         shared_secret=SECRET,
         outputs=(OutputOrder("cohort", "table", "tables/cohort.csv", 1 << 20),),

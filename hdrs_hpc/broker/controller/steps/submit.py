@@ -25,7 +25,7 @@ from hdrs_hpc.broker.controller.steps.choose import Choice, Choosing, observe_ch
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.restage import Restage
 from hdrs_hpc.broker.controller.steps.stage import age_s
-from hdrs_hpc.broker.home.installed_runtimes import installed_runtime
+from hdrs_hpc.broker.home.installed_runtimes import installed_flavour, installed_runtime
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.logged_keys import log_made, use_key
@@ -112,6 +112,7 @@ class Submit:
             scratch=cluster.scratch_path(),
             node_tmp=settings.node_tmp,
             runtime_digest=installed_runtime(broker.home, settings.name, job.project),
+            flavour_digest=installed_flavour(broker.home, settings.name, job.project, spec.workload.runs_on),
             broker_key=broker.ask(m.SigningKeys()).lines["handover-answer"],
             isolation=job.decision["isolation"],
             memory_mb=resources.mem,

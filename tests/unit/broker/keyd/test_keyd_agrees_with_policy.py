@@ -29,7 +29,7 @@ from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import granted, job
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
 from tests.support.keyroom import KeyRoom, Node, facts
-from tests.support.party import GRANT, ONES, OTHERS, REGISTRATION, SPEC, TWOS, changed
+from tests.support.party import FLAVOUR, GRANT, ONES, OTHERS, REGISTRATION, SPEC, TWOS, changed
 
 PROJECTS = int(os.environ.get("HDRS_AGREEMENT_PROJECTS", "250"))
 CASES = 12
@@ -153,6 +153,7 @@ class Project:
         self.room.ask(self.room.admit_request(envelope, self.room.tell_grant(envelope), registration))
         for cluster in CLUSTERS:
             self.room.register_runtime(ONES, cluster=cluster)
+            self.room.register_flavour(FLAVOUR, cluster=cluster)
         if situation["stated"]:
             self.room.opt_out()
             self.room.seal_copy()

@@ -11,11 +11,15 @@ import pytest
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.handover import HandoverRefusedError
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
-from hdrs_hpc.broker.keyd.runtimes import RuntimeNotRegisteredError, RuntimeWithdrawnError
+from hdrs_hpc.broker.keyd.runtimes import (
+    FlavourNotRegisteredError,
+    RuntimeNotRegisteredError,
+    RuntimeWithdrawnError,
+)
 from hdrs_hpc.policy.refusals import ClusterNotGrantedError
 from hdrs_hpc.protocol.handover import Hello
 from tests.support.keyroom import ATTEMPT, CLUSTER, KeyRoom, Node
-from tests.support.party import ONES, TWOS
+from tests.support.party import FLAVOUR, ONES, TWOS
 
 OTHER_CLUSTER = "isambard-ai"
 
@@ -67,6 +71,9 @@ def test_the_cluster_is_one_that_grant_and_spec_name(room: KeyRoom, node: Node) 
     room.register_runtime(ONES, cluster=OTHER_CLUSTER)
     with pytest.raises(ClusterNotGrantedError):
         room.bind(node, cluster=OTHER_CLUSTER, spec=room.spec("resources/cluster", CLUSTER))
+    with pytest.raises(FlavourNotRegisteredError):
+        room.bind(node, cluster=OTHER_CLUSTER)
+    room.register_flavour(FLAVOUR, cluster=OTHER_CLUSTER)
     room.bind(node, cluster=OTHER_CLUSTER)
 
 
