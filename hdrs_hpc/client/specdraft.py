@@ -17,7 +17,6 @@ from hdrs_hpc.documents import kinds, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.models.workload import runs_on
 from hdrs_hpc.documents.trust import VerifiedRoot
 from hdrs_hpc.protocol import bundle as bundles
 from hdrs_hpc.protocol import wheel_lock, wheels
@@ -196,7 +195,7 @@ def wheels_of(written: WrittenSpec, packed: bytes | None) -> tuple[tuple[Path, W
         except OSError:
             raise WheelMissingError(f"{wheel.file} is not in {WHEELS_FOLDER}/", where=wheel.name) from None
 
-    held = wheel_lock.held_by(lock, runs_on(draft.workload), HELD)
+    held = wheel_lock.held_by(lock, draft.workload.runs_on, HELD)
     wheels.check(lock, opened, held, draft.resources.mem)
     return tuple((folder / wheel.file, wheel) for wheel in lock.wheels)
 

@@ -55,7 +55,7 @@ def _held(packages: str, modules: str) -> FlavourPackages:
 
 def text() -> str:
     """The whole module."""
-    base = {name: item.version for name, item in contents.distributions().items()}
+    base = {name: item.version for name, item in contents.packages_of().items()}
     rows = {("base", platform): (base, _installed_modules()) for platform in BASE_PLATFORMS}
     for lock in sorted((ROOT / "deploy/runtimes").glob("*.lock")):
         flavour, _, platform = lock.stem.partition("-")
@@ -81,7 +81,7 @@ def _wrapped(words: str) -> str:
 
 def _installed_modules() -> set[str]:
     found = set()
-    for item in contents.distributions().values():
+    for item in contents.packages_of().values():
         for file in item.files or ():
             top = file.parts[0]
             if len(file.parts) > 1 and not top.endswith((".dist-info", ".libs", ".data")) and top != "..":
