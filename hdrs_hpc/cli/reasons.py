@@ -38,6 +38,12 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "withheld", "The reviewers did not all approve, so nothing left.", "Ask why, mend it, run again."),
     (
         END,
+        "kept",
+        "All that the job made stays in the project, for later jobs.",
+        "Name it under `inputs:`; `hdrs-hpc project show` lists it.",
+    ),
+    (
+        END,
         "nothing-releasable",
         "The output check refused every output.",
         "`hdrs-hpc job show JOB` tells why of each.",

@@ -12,6 +12,7 @@ from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.policy.kept import KeptFact
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Facts:
     opt_outs: frozenset[str] = frozenset()
     """Datasets of which a custodian said who opted out."""
     builtin_workloads: frozenset[str] = frozenset(BUILT_IN)
+    kept: tuple[KeptFact, ...] = ()
+    """What jobs of the project kept, were to keep, or are to keep."""
+    kept_promised: int = 0
+    """Bytes that jobs accepted earlier may still add."""
 
     @property
     def demo_root(self) -> bool:

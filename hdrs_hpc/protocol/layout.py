@@ -5,6 +5,7 @@ Below ``<scratch>/hdrs-hpc/``::
     runtime/<sha256 hex>.tar                          the pinned node runtime: what agents run on
     runtime/<sha256 hex>.squashfs                     a flavour: what sandboxes run on
     <project>/copies/<copy id>/                       sealed objects of a staged copy
+    <project>/kept/<kept id>/                         sealed objects of an output that stays in the project
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
     <project>/attempts/<attempt>/served/<input>/      index, tables and manifest of what a narrower selection chose
     <project>/attempts/<attempt>/outputs/             sealed objects of what came out
@@ -43,6 +44,10 @@ def project_parts(project: str) -> Parts:
 
 def copy_parts(project: str, copy: str) -> Parts:
     return (ROOT, project, "copies", copy)
+
+
+def kept_parts(project: str, kept: str) -> Parts:
+    return (ROOT, project, "kept", kept)
 
 
 def attempt_parts(project: str, attempt: str) -> Parts:

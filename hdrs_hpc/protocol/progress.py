@@ -44,6 +44,7 @@ class Stop(StrEnum):
     NO_KEYS = "no-keys"
     KEYS_REFUSED = "keys-refused"
     INPUT_UNREADABLE = "input-unreadable"
+    INPUT_REFUSED = "input-refused"
     BUNDLE_MISMATCH = "bundle-mismatch"
     WHEELS_REFUSED = "wheels-refused"
     ISOLATION = "isolation"
@@ -78,6 +79,10 @@ STOPPED: dict[Stop, tuple[str, str]] = {
     Stop.INPUT_UNREADABLE: (
         "A sealed copy on scratch could not be opened: it was damaged, altered or removed.",
         "Tell the operator: the copy must be staged anew before you submit again.",
+    ),
+    Stop.INPUT_REFUSED: (
+        "A file under `inputs` that should hold weights is no plain safetensors file, or does not fit into memory.",
+        "Write it with a safetensors library in the job that keeps it; ask for more `resources.mem` if it is large.",
     ),
     Stop.BUNDLE_MISMATCH: (
         "The code that reached the node is not the one that was signed.",

@@ -133,6 +133,7 @@ def _order(
         job=ids.new_id(),
         spec=strict_json.dumps({"workload": _as_signed(draft, code)}),
         inputs=sealed,
+        files={},
         bundle=None if code is None else _seal_bundle(draft, code, scratch, folder, attempt),
         flavour=FlavourOrder("base", NO_DIGEST, 1),
         output_key=os.urandom(32),

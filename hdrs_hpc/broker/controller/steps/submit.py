@@ -31,10 +31,10 @@ from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.logged_keys import log_made, use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import alerts, copies, documents, jobs, kept, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
 from hdrs_hpc.documents.models.workload import BundleRef
 from hdrs_hpc.protocol import batch, bundle, layout, wheel_lock
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
@@ -74,6 +74,7 @@ class Submit:
             project = projects.get(tx, job.project)
             run_until = projects.grant_of(tx, project).valid.run_until
         _make_key(broker, job, attempt, "output")
+        _make_kept_keys(broker, job, attempt, spec)
         if spec.workload.bundle is not None:
             seal_bundle(broker, job, attempt, spec.workload.bundle)
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
@@ -301,6 +302,18 @@ def _make_key(broker: OpenBroker, job: Job, attempt: Attempt, role: Literal["out
     key = broker.ask(m.CreateKey(job.project, role, attempt.name, None, None)).id
     with broker.db.write() as tx:
         log_made(tx, job.project, role, attempt.name, key)
+
+
+def _make_kept_keys(broker: OpenBroker, job: Job, attempt: Attempt, spec: JobSpec) -> None:
+    """A fresh key for each output that is to stay in the project; none of an earlier attempt's is used again."""
+    classes = {name: output.class_ for name, output in kept_by(spec).items()}
+    with broker.db.write() as tx:
+        rows = kept.want(tx, job, attempt, classes)
+    for row in rows:
+        use = m.KeptFor(job.id, attempt.name, row.output, row.cls)
+        key = broker.ask(m.CreateKey(job.project, "kept", row.id, None, None, kept=use)).id
+        with broker.db.write() as tx:
+            log_made(tx, job.project, "kept", row.id, key)
 
 
 def _note_submitted(broker: OpenBroker, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:
