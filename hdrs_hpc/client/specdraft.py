@@ -200,6 +200,16 @@ def wheels_of(written: WrittenSpec, packed: bytes | None) -> tuple[tuple[Path, W
     return tuple((folder / wheel.file, wheel) for wheel in lock.wheels)
 
 
+def importable(written: WrittenSpec, packed: bytes) -> set[str]:
+    """Names that the workload's flavour brings to import, on any platform, and the bundle's wheels."""
+    flavour = written.draft.workload.runs_on
+    found = {name for (held_by, _), held in HELD.items() if held_by == flavour for name in held.modules}
+    for path, wheel in wheels_of(written, packed):
+        with path.open("rb") as file:
+            found |= wheels.modules(file, wheel)
+    return found
+
+
 def pack(written: WrittenSpec) -> bytes | None:
     """The bundle's tar, read back as the broker will; None for a built-in workload."""
     workload = written.draft.workload

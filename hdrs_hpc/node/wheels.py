@@ -7,10 +7,9 @@ it through a pipe one after the other, so that at most one lies in memory packed
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
+import os
 
-from hdrs_hpc.core import die_with_parent
+from hdrs_hpc.node import keyless
 from hdrs_hpc.node.sandbox import Places
 from hdrs_hpc.node.stopping import StoppedEarly
 from hdrs_hpc.protocol import layout
@@ -24,21 +23,11 @@ def unpack(copy: SealedCopy, lock: Lock, places: Places) -> None:
 
     Raises StoppedEarly where a wheel is refused or has no room.
     """
-    words = (str(places.bundle / LOCK_NAME), str(places.wheels))
-    command = [sys.executable, "-I", "-B", "-m", "hdrs_hpc.node.unpack_wheels", *words]
-    process = subprocess.Popen(
-        die_with_parent.guarded(command),
-        env=die_with_parent.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = keyless.start("unpack_wheels", places.bundle / LOCK_NAME, places.wheels)
     assert process.stdin is not None
-    with (
-        contextlib.suppress(BrokenPipeError),
-        process.stdin as stream,
-    ):  # it refused one, and its exit code says so
+    pipe = os.fdopen(process.stdin.fileno(), "wb", closefd=False)
+    with process, contextlib.suppress(BrokenPipeError), pipe:  # it refused one, and its exit code says so
         for wheel in lock.wheels:
-            stream.writelines(copy.pieces(layout.wheel_path(wheel.digest)))
-    if process.wait() != 0:
+            pipe.writelines(copy.pieces(layout.wheel_path(wheel.digest)))
+    if process.returncode != 0:
         raise StoppedEarly(Stop.WHEELS_REFUSED)
