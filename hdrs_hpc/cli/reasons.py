@@ -174,8 +174,8 @@ OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (
         CODE,
         "import-unknown",
-        "The code imports what neither its bundle nor the node runtime is known to have.",
-        "Put it into the bundle, or use what nodes have. It warns only: some imports are never reached.",
+        "The code imports what neither its bundle nor the flavour is known to have.",
+        "Name it in requirements.in and run `hdrs-hpc bundle lock`. It warns only: some imports are never reached.",
     ),
     (
         CODE,

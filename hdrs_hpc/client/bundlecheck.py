@@ -47,10 +47,13 @@ class CodeFinding:
     warning: bool = False
 
 
-def check(files: Mapping[str, bytes], entry: str, outputs: Collection[str]) -> list[CodeFinding]:
+def check(
+    files: Mapping[str, bytes], entry: str, outputs: Collection[str], there: Collection[str] = ()
+) -> list[CodeFinding]:
     """Every finding of a bundle, by file and line.
 
-    ``files`` maps relative POSIX paths to bytes, ``entry`` is ``module:function``, ``outputs`` the names declared.
+    ``files`` maps relative POSIX paths to bytes, ``entry`` is ``module:function``, ``outputs`` the names declared,
+    ``there`` the names that the flavour and the bundle's wheels bring to import.
     """
     trees: dict[str, ast.Module] = {}
     found = []
@@ -64,7 +67,7 @@ def check(files: Mapping[str, bytes], entry: str, outputs: Collection[str]) -> l
     found += _entry(files, trees, entry)
     for name, tree in trees.items():
         found += _outputs(name, tree, outputs)
-        found += _imports(name, tree, files)
+        found += _imports(name, tree, files, there)
     return sorted(found, key=lambda item: (item.warning, item.file, item.line or 0))
 
 
@@ -143,10 +146,12 @@ def _outputs(name: str, tree: ast.Module, declared: Collection[str]) -> Iterator
             )
 
 
-def _imports(name: str, tree: ast.Module, files: Mapping[str, bytes]) -> Iterator[CodeFinding]:
+def _imports(
+    name: str, tree: ast.Module, files: Mapping[str, bytes], there: Collection[str]
+) -> Iterator[CodeFinding]:
     """Imports that nothing on a node is known to satisfy; inside ``try`` they are the code's own business."""
     own = {PurePosixPath(path).parts[0].removesuffix(".py") for path in files}
-    known = own | OUR_NAMES | ON_NODES | sys.stdlib_module_names
+    known = own | OUR_NAMES | ON_NODES | sys.stdlib_module_names | set(there)
     tried = {id(node) for block in ast.walk(tree) if isinstance(block, ast.Try) for node in ast.walk(block)}
     for node in ast.walk(tree):
         if id(node) in tried:
@@ -164,6 +169,6 @@ def _imports(name: str, tree: ast.Module, files: Mapping[str, bytes]) -> Iterato
                     name,
                     getattr(node, "lineno", None),
                     f"it imports {top[:60]}, which neither the bundle nor the node runtime is known to have",
-                    "Put it into the bundle, or use what nodes have.",
+                    "Name it in requirements.in and run `hdrs-hpc bundle lock`, or put it into the bundle.",
                     warning=True,
                 )

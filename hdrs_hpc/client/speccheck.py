@@ -232,10 +232,12 @@ def _of_code(
 ) -> tuple[tuple[LocatedFinding, ...], tuple[LocatedFinding, ...]]:
     """Faults and warnings of the bundle's code, by its own files and lines.  Raises BadDocumentError."""
     packed, draft = specdraft.pack(written), written.draft
+    specdraft.wheels_of(written, packed)
     if packed is None or draft.workload.entry is None:
         return (), ()
     folder = str(draft.workload.bundle).rstrip("/")
-    found = bundlecheck.check(bundles.read(packed).files, draft.workload.entry, list(draft.outputs))
+    there = specdraft.importable(written, packed)
+    found = bundlecheck.check(bundles.read(packed).files, draft.workload.entry, list(draft.outputs), there)
     line = written.lines.get(("workload", "bundle"))
     told: tuple[list[LocatedFinding], list[LocatedFinding]] = ([], [])
     for item in found:

@@ -17,7 +17,6 @@ from hdrs_hpc.documents import kinds, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.trust_root import TrustRoot
-from hdrs_hpc.documents.models.workload import runs_on
 from hdrs_hpc.documents.trust import VerifiedRoot
 from hdrs_hpc.protocol import bundle as bundles
 from hdrs_hpc.protocol import wheel_lock, wheels
@@ -196,9 +195,19 @@ def wheels_of(written: WrittenSpec, packed: bytes | None) -> tuple[tuple[Path, W
         except OSError:
             raise WheelMissingError(f"{wheel.file} is not in {WHEELS_FOLDER}/", where=wheel.name) from None
 
-    held = wheel_lock.held_by(lock, runs_on(draft.workload), HELD)
+    held = wheel_lock.held_by(lock, draft.workload.runs_on, HELD)
     wheels.check(lock, opened, held, draft.resources.mem)
     return tuple((folder / wheel.file, wheel) for wheel in lock.wheels)
+
+
+def importable(written: WrittenSpec, packed: bytes) -> set[str]:
+    """Names that the workload's flavour brings to import, on any platform, and the bundle's wheels."""
+    flavour = written.draft.workload.runs_on
+    found = {name for (held_by, _), held in HELD.items() if held_by == flavour for name in held.modules}
+    for path, wheel in wheels_of(written, packed):
+        with path.open("rb") as file:
+            found |= wheels.modules(file, wheel)
+    return found
 
 
 def pack(written: WrittenSpec) -> bytes | None:

@@ -7,7 +7,7 @@ it through a pipe one after the other, so that at most one lies in memory packed
 from __future__ import annotations
 
 import contextlib
-import io
+import os
 
 from hdrs_hpc.node import keyless
 from hdrs_hpc.node.sandbox import Places
@@ -24,8 +24,10 @@ def unpack(copy: SealedCopy, lock: Lock, places: Places) -> None:
     Raises StoppedEarly where a wheel is refused or has no room.
     """
     process = keyless.start("unpack_wheels", places.bundle / LOCK_NAME, places.wheels)
-    with contextlib.suppress(BrokenPipeError), io.BufferedWriter(process.stdin) as stream:  # type: ignore[type-var]
-        for wheel in lock.wheels:  # where one is refused, the exit code says so
-            stream.writelines(copy.pieces(layout.wheel_path(wheel.digest)))
-    if process.wait() != 0:
+    assert process.stdin is not None
+    pipe = os.fdopen(process.stdin.fileno(), "wb", closefd=False)
+    with process, contextlib.suppress(BrokenPipeError), pipe:  # it refused one, and its exit code says so
+        for wheel in lock.wheels:
+            pipe.writelines(copy.pieces(layout.wheel_path(wheel.digest)))
+    if process.returncode != 0:
         raise StoppedEarly(Stop.WHEELS_REFUSED)

@@ -171,6 +171,13 @@ def contents(file: BinaryIO, wheel: Wheel, platform: str, held: Held) -> Content
     return Contents(files)
 
 
+def modules(file: BinaryIO, wheel: Wheel) -> set[str]:
+    """The names that a wheel, which was checked, brings to import."""
+    with _opened(file, wheel) as archive:
+        targets = [_target(name) or "" for name in archive.namelist()]
+    return {target.partition("/")[0].partition(".")[0] for target in targets if ".dist-info/" not in target}
+
+
 def unpack(file: BinaryIO, wheel: Wheel, platform: str, held: Held, folder: Path) -> None:
     """Write the packages of a verified wheel below ``folder``.  Never over a file that is there."""
     found = contents(file, wheel, platform, held)

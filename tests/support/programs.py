@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = PROJECT / "deploy" / "packages.txt"
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 NOT_PACKAGED = frozenset({"nvidia-smi", "systemd-run", "apptainer", "uv"})
-"""Looked for where it is, and never needed: what only some machines have."""
+"""Looked for where it is, and never needed: what only some machines have; and uv, which `make` fetches."""
 _NAMED = re.compile(r"(?:/usr)?/s?bin/([A-Za-z0-9._-]+)|bin:([A-Za-z0-9._-]+)")
 
 

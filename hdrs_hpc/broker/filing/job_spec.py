@@ -12,7 +12,7 @@ from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.models.job_spec import JobSpec
-from hdrs_hpc.documents.models.workload import BundleRef, runs_on
+from hdrs_hpc.documents.models.workload import BundleRef
 from hdrs_hpc.policy.refusals import SpecExpiredError, SpecNotYetValidError, WrongAudienceError
 from hdrs_hpc.protocol import bundle, wheel_lock, wheels
 
@@ -82,7 +82,7 @@ def _check_bundle(case: Case, spec: JobSpec, named: BundleRef) -> list[str]:
     for wheel in lock.wheels:
         if uploads.held(case.tx, spec.project, wheel.digest) != wheel.size:
             raise BundleMissingError(f"the wheel {wheel.file} did not come", where=wheel.name)
-    held = wheel_lock.held_by(lock, runs_on(spec.workload), HELD)
+    held = wheel_lock.held_by(lock, spec.workload.runs_on, HELD)
     wheels.check(lock, lambda wheel: case.home.file(wheel.digest).open("rb"), held, spec.resources.mem)
     return [named.digest, *(wheel.digest for wheel in lock.wheels)]
 

@@ -90,11 +90,6 @@ class BundleRef(Part):
         return self.size + (self.wheels.size if self.wheels else 0)
 
 
-def runs_on(workload: Any) -> str:
-    """Name of the flavour that a workload runs on."""
-    return getattr(workload, "runs_on", "base")
-
-
 def what_is_approved(bundle: str, lock: str | None) -> str:
     """One word for code and the wheels that come along with it."""
     return bundle if lock is None else f"{bundle} with {lock}"

@@ -21,6 +21,7 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.protocol import bundle
+from tests.support.wheels import build, lock
 
 SPEC = """\
 schema: hdrs-hpc/job-spec/2
@@ -416,3 +417,61 @@ def test_every_finding_of_code_is_explained():
 
     known = {item.code for item in reasons.known()}
     assert {"bundle-syntax", "entry-not-in-module", "output-not-in-spec", "import-unknown"} <= known
+
+
+# --- packages
+
+
+def _bring(home, *built, **more) -> bytes:
+    """The bundle brings made-up wheels along, as ``bundle lock`` leaves them; gives the lock."""
+    code = home / "work/code"
+    (code / "wheels").mkdir()
+    for file, raw in built:
+        (code / "wheels" / file).write_bytes(raw)
+    raw = lock(*built, **more).to_bytes()
+    (code / "requirements.lock").write_bytes(raw)
+    return raw
+
+
+def test_a_signed_spec_names_the_lock_of_the_wheels_that_are_sent_along(home, party):
+    file, wheel = build()
+    raw = _bring(home, (file, wheel))
+    drafted = specdraft.build(home / "work/spec.yaml", party.root(), now=NOON)
+    assert drafted.spec.workload.bundle.wheels.lock == f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    assert drafted.spec.workload.bundle.wheels.size == len(wheel)
+    assert [(path, row.file) for path, row in drafted.wheels] == [(home / "work/code/wheels" / file, file)]
+    assert file not in bundle.read(drafted.bundle).files, "wheels are no part of the code"
+
+
+def test_an_import_of_a_package_that_came_along_is_known(home):
+    (home / "work/code/cohort/main.py").write_text("import tiny\nimport other\ndef run(context): pass\n")
+    _bring(home, build())
+    assert [item.message for item in _check(home).warnings] == [
+        "it imports other, which neither the bundle nor the node runtime is known to have"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("built", "more", "code"),
+    [
+        (build(), {"flavour": "torch", "platform": "x86_64-cuda"}, "wheels-other-flavour"),
+        (build(), {"platform": "s390x"}, "wheels-other-flavour"),
+        (build("numpy"), {}, "wheel-in-flavour"),
+        (build(files={"tiny.pth": b"import os"}), {}, "wheel-runs-at-start"),
+    ],
+)
+def test_wheels_that_could_not_run_are_told_before_anything_is_signed(home, party, built, more, code):
+    if more.get("platform") == "s390x":
+        built = build(tag="py3-none-any")
+    _bring(home, built, **more)
+    assert [item.code for item in _check(home).findings] == [code]
+    with pytest.raises(HdrsError) as refused:
+        specdraft.build(home / "work/spec.yaml", party.root())
+    assert refused.value.code == code
+
+
+def test_a_wheel_that_was_not_fetched_and_a_job_too_small_for_it(home):
+    _bring(home, build(files={"tiny/zeros.bin": bytes(65 << 20)}))
+    assert [item.code for item in _check(home, SPEC.replace("16G", "64M")).findings] == ["wheels-over-memory"]
+    shutil.rmtree(home / "work/code/wheels")
+    assert [item.code for item in _check(home, SPEC).findings] == ["wheel-missing"]

@@ -365,6 +365,27 @@ def test_every_reason_for_refusal_can_be_explained():
         assert reason.meaning.endswith(".") and reason.remedy.endswith(".")
 
 
+def test_code_and_wheels_together_may_be_as_large_as_the_grant_says(facts):
+    covered = {f"{TWOS} with {NINES}": "di"}
+    facts = replace(_granting(facts, "limits/bundle-size", "1MiB"), code_approvals=covered)
+    for size, expected in ((1000, []), (1001, ["bundle-over-limit"])):
+        named = {"digest": TWOS, "size": (1 << 20) - 1000, "wheels": {"lock": NINES, "size": size}}
+        assert _codes(_decide(facts, spec=changed(SPEC, "workload", {**OWN, "bundle": named}))) == expected
+
+
+@pytest.mark.parametrize("approved", [TWOS, NINES, f"{TWOS} with {TWOS}", f"{NINES} with {TWOS}"])
+def test_an_approval_counts_for_its_own_lock_of_wheels_only(facts, approved):
+    named = {"digest": TWOS, "size": 10240, "wheels": {"lock": NINES, "size": 10}}
+    spec = changed(SPEC, "workload", {**OWN, "bundle": named})
+    facts = replace(facts, code_approvals={approved: "di"})
+    assert _codes(_decide(facts, spec=spec)) == ["code-not-approved"]
+
+
+def test_an_approval_with_wheels_does_not_count_for_the_code_alone(facts):
+    facts = replace(facts, code_approvals={f"{TWOS} with {NINES}": "di"})
+    assert _codes(_decide(facts, spec=changed(SPEC, "workload", OWN))) == ["code-not-approved"]
+
+
 def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
     facts = replace(_granting(facts, "limits/bundle-size", "1MiB"), code_approvals={TWOS: "di"})
     at_the_limit = {**OWN, "bundle": {"digest": TWOS, "size": 1 << 20}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import tarfile
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,6 +26,7 @@ from hdrs_hpc.documents.envelope import Envelope
 from tests.support.desk import PROJECT, Desk
 from tests.support.party import NINES, ONES, OTHERS, REGISTRATION, TWOS, changed
 from tests.support.uploading import bring
+from tests.support.wheels import build, lock
 
 
 @pytest.fixture
@@ -539,3 +542,57 @@ def test_a_restored_database_gets_no_checkpoint_and_so_no_receipt(desk: Desk, tm
     assert frozen.value.code == "log-not-proven"
     with pytest.raises(HdrsError):
         checkpoint.sign(desk.db, desk.ask)
+
+
+# --- wheels
+
+
+def own_code(desk: Desk, *built: tuple[str, bytes], sent: bool = True, **named: Any) -> dict[str, Any]:
+    """A spec of own code that brings wheels along, all of them uploaded unless ``sent`` is false."""
+    made = lock(*built)
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in (("mine.py", b"def run(ctx): ...\n"), ("requirements.lock", made.to_bytes())):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    code = target.getvalue()
+    for _, raw in built if sent else ():
+        bring(desk.db, desk.home, PROJECT, "rae", raw)
+    wheels = {"lock": made.digest(), "size": made.size} | named
+    bundle = {"digest": bring(desk.db, desk.home, PROJECT, "rae", code), "size": len(code), "wheels": wheels}
+    return desk.spec(workload={"kind": "dask", "bundle": bundle, "entry": "mine:run"})
+
+
+def test_a_job_keeps_its_code_and_wheels_until_it_is_purged(desk: Desk) -> None:
+    spec = own_code(desk, build("one"), build("two"))
+    assert desk.file("job-spec", spec, "rae").job is not None
+    assert desk.count("job_files") == 3
+
+
+@pytest.mark.parametrize(
+    ("built", "more", "code"),
+    [
+        (build(), {"sent": False}, "bundle-missing"),
+        (build(), {"lock": TWOS}, "wheels-lock-mismatch"),
+        (build(), {"size": 7}, "wheels-lock-mismatch"),
+        (build("numpy"), {}, "wheel-in-flavour"),
+        (build(files={"../outside.py": b""}), {}, "wheel-unsafe-path"),
+        (("tiny-1.0-py3-none-any.whl", b"no zip file"), {}, "wheel-malformed"),
+        (("tiny-1.0.tar.gz", b"source"), {}, "wheel-not-built"),
+    ],
+)
+def test_a_spec_whose_wheels_may_not_come(
+    desk: Desk, built: tuple[str, bytes], more: dict[str, Any], code: str
+) -> None:
+    spec = own_code(desk, built, **more)
+    assert desk.refused(lambda: desk.file("job-spec", spec, "rae")) == code
+
+
+def test_wheels_that_only_another_project_brought_are_not_there(desk: Desk) -> None:
+    spec = own_code(desk, build(), sent=False)
+    desk.file(
+        "grant", desk.grant(project="other-fm", people={"lead": "sam", "researchers": ["sam"]}), "ada", "bob"
+    )
+    bring(desk.db, desk.home, "other-fm", "sam", build()[1])
+    assert desk.refused(lambda: desk.file("job-spec", spec, "rae")) == "bundle-missing"

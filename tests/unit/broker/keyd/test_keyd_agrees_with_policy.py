@@ -80,6 +80,9 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([usual] * 9 * len(others) + list(others))
 
 
+WHEELS = {"lock": ONES, "size": 1 << 20}
+ALSO_WHEELS = "and the wheels"
+REVIEWED = {"wheels": {"lock": ONES, "index": "local files"}}
 PROJECT = st.fixed_dictionaries(
     {
         "people/researchers": st.sampled_from([["rae"]] * 5 + [["rae", "sam"]] * 4 + [["sam"]]),
@@ -113,7 +116,8 @@ CASE = st.fixed_dictionaries(
         ),
         "workload": st.sampled_from(
             [{"kind": "dask", "builtin": "cohort-summary@1"}] * 12
-            + [{"kind": "dask", "bundle": BUNDLE, "entry": "mine:run"}] * 8
+            + [{"kind": "dask", "bundle": BUNDLE, "entry": "mine:run"}] * 5
+            + [{"kind": "dask", "bundle": BUNDLE | {"wheels": WHEELS}, "entry": "mine:run"}] * 3
             + [
                 {"kind": "dask", "builtin": "other@1"},
                 {"kind": "torch", "bundle": BUNDLE, "entry": "mine:run"},
@@ -137,7 +141,7 @@ ASKED = st.fixed_dictionaries(
         "person": mostly("rae", "sam"),
         "now": mostly(NOON, "2026-11-30T12:00:00Z", "2027-07-01T00:00:00Z"),
         "approved by": st.sampled_from(
-            [("di",)] * 6 + [(), ("sam",), ("sam",), ("sam", "di"), ("di", "sam")]
+            [("di",)] * 4 + [("di", ALSO_WHEELS)] * 2 + [(), ("sam",), ("sam",), ("sam", "di"), ("di", "sam")]
         ),
         "offered": mostly("sandboxed", "cooperative"),
     }
@@ -205,7 +209,7 @@ class Project:
         """What the broker's policy says."""
         parsed = JobSpec.from_value(spec)
         name = job.choose_cluster(parsed, self.facts.grant)
-        approved = sorted(asked["approved by"], key=lambda person: person not in self.facts.grant.everyone)
+        approved = sorted(_approvers(asked), key=lambda person: person not in self.facts.grant.everyone)
         return job.decide(
             parsed,
             asked["person"],
@@ -214,7 +218,7 @@ class Project:
                 | {
                     "now": clock.from_text(asked["now"]),
                     "cluster": ClusterFacts(name, asked["offered"], 16),
-                    "code_approvals": {TWOS: approved[-1]} if approved else {},
+                    "code_approvals": {_covered(asked): approved[-1]} if approved else {},
                 }
             ),
         )
@@ -234,8 +238,8 @@ class Project:
                 use = m.KeptFor(f"7K3QW{number}", attempt, name, output["class"])
                 room.ask(m.CreateKey("lung-fm", "kept", f"own{number}", None, None, kept=use))
         approvals = tuple(
-            room.party.sign("code-approval", OTHERS["code-approval"][1] | {"reviewer": who}, who).to_bytes()
-            for who in asked["approved by"]
+            room.party.sign("code-approval", _approval(asked) | {"reviewer": who}, who).to_bytes()
+            for who in _approvers(asked)
         )
         request = room.bind_request(
             *(Node(f"n{n}", attempt) for n in range(spec["resources"]["nodes"])),
@@ -257,6 +261,19 @@ class Project:
         finally:
             room.now, room.keyd._roots._root = clock.from_text(NOON), self.good_root
         return None
+
+
+def _approvers(asked: dict[str, Any]) -> list[str]:
+    return [who for who in asked["approved by"] if who != ALSO_WHEELS]
+
+
+def _approval(asked: dict[str, Any]) -> dict[str, Any]:
+    value: dict[str, Any] = OTHERS["code-approval"][1]
+    return value | (REVIEWED if ALSO_WHEELS in asked["approved by"] else {})
+
+
+def _covered(asked: dict[str, Any]) -> str:
+    return f"{TWOS} with {ONES}" if ALSO_WHEELS in asked["approved by"] else TWOS
 
 
 @pytest.fixture
