@@ -22,7 +22,7 @@ from hdrs_hpc.catalogue.workloads import WorkloadKindError
 from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
-from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
+from hdrs_hpc.node import arguments, attempt, gpus, hardening, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
 from hdrs_hpc.node.flavour import Flavour
@@ -129,6 +129,7 @@ class Agent:
             not_dumpable=not_dumpable,
             gpus=len(given.gpus.split(",")) if given.gpus else 0,
             memory_wall=watch.wall,
+            gpu_models=gpus.models(),
         )
         return Handover(given, found, self._place)
 

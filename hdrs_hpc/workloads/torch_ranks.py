@@ -36,6 +36,7 @@ from hdrs_hpc.node.launch.crash import report, write_first, write_report
 from hdrs_hpc.node.launch.plan import EXIT_EXCEPTION, Cause, CrashReport, Launch
 from hdrs_hpc.workloads import entry
 from hdrs_hpc.workloads.context import Context
+from imaging.reading.torch_loading import ResumableLoader
 
 MONITOR_S = 0.1
 SHUTDOWN_S = 5
@@ -55,6 +56,11 @@ class TorchContext(Context):
         self.local_rank = int(os.environ["LOCAL_RANK"])
         self.world_size = distributed.get_world_size()
         self.device = _device(told)
+
+    def loader(self, dataset: Any, batch_size: int, **options: Any) -> ResumableLoader:
+        """This rank's batches of a map-style data set, as a ``torch.utils.data.DataLoader`` that can go on in
+        mid-epoch; ``options`` are those of :class:`imaging.reading.torch_loading.ResumableLoader` and DataLoader."""
+        return ResumableLoader(dataset, batch_size, rank=self.rank, world_size=self.world_size, **options)
 
 
 class Stage(IntEnum):

@@ -105,6 +105,7 @@ APPROVED = {
     "own-code": "code-approval",
     "large-code": "large-code-approval",
     "command": "command-approval",
+    "torch": "torch-approval",
 }
 """Folder of a bundle → file of its approval."""
 
