@@ -12,7 +12,7 @@ from hdrs_hpc.audit.verify import VerifiedLog, WrongAudienceError, verify_log
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, NotAllowedError
 from hdrs_hpc.documents import kinds, trust
-from hdrs_hpc.documents.models.certificate import Certificate
+from hdrs_hpc.documents.models.certificate import Certificate, DestroyedAttempt, DestroyedCopy, DestroyedKept
 
 REQUIRED_CHECKS = ("keys-gone", "samples-do-not-open", "listings-empty")
 """Checks that every certificate must tell of: keyd has no key, sampled objects do not open, nothing is left."""
@@ -62,7 +62,8 @@ def verify_certificate(
     if audit is not None:
         log = verify_log(audit, root_bytes, root_digest)
         _check_log(certificate, verified.digest, log)
-        lines.insert(-1, Line(Mark.PROVEN, "the audit log knows no copy, attempt or key that is not listed"))
+        known = "the audit log knows no copy, kept output, attempt or key that is not listed"
+        lines.insert(-1, Line(Mark.PROVEN, known))
     else:
         lines.append(Line(Mark.NOT_PROVEN, "that nothing was left out: give the audit log (--audit DIR)"))
     lines.extend(_limits(certificate))
@@ -97,8 +98,11 @@ def _check_places(certificate: Certificate) -> None:
 def _check_destroyed(certificate: Certificate) -> None:
     _check_once((copy.copy_ for copy in certificate.copies), "copies")
     _check_once((attempt.attempt for attempt in certificate.attempts), "attempts")
+    _check_once((f"{kept.attempt}/{kept.output}" for kept in certificate.kept), "kept")
+    _check_once((kept.key_id for kept in certificate.kept), "kept")
     _check_once((key.key_id for attempt in certificate.attempts for key in attempt.keys), "attempts")
-    ends = [copy.key_destroyed_at for copy in certificate.copies]
+    sealed: list[DestroyedCopy | DestroyedKept] = [*certificate.copies, *certificate.kept]
+    ends = [item.key_destroyed_at for item in sealed]
     ends.extend(key.destroyed_at for attempt in certificate.attempts for key in attempt.keys)
     if any(end > certificate.issued_at for end in [*ends, certificate.closed_at]):
         raise CertificateIncompleteError("something is to end after the certificate was issued")
@@ -122,7 +126,8 @@ def _check_checks(certificate: Certificate) -> None:
     for name in ("keys-gone", "listings-empty"):
         if results[name] != "passed":
             raise CertificateIncompleteError(f"nobody looked: {name}", where="checks")
-    sealed = any(copy.objects and copy.manifest_digest is not None for copy in certificate.copies)
+    had: list[DestroyedCopy | DestroyedKept] = [*certificate.copies, *certificate.kept]
+    sealed = any(item.objects and item.manifest_digest is not None for item in had)
     if sealed and results["samples-do-not-open"] != "passed":
         raise CertificateIncompleteError(
             "objects were unlinked and no sample of them was tried", where="checks"
@@ -160,6 +165,7 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
         )
         if row.opt_out_list != known_copy.opt_out:
             raise CertificateLogMismatchError("a copy's opt-out list differs", where=f"copies, {name}")
+    _check_kept(certificate, log)
     for attempt in certificate.attempts:
         known = attempts[attempt.attempt].keys
         if known != {key.key_id for key in attempt.keys}:
@@ -181,6 +187,19 @@ def _check_log(certificate: Certificate, digest: str, log: VerifiedLog) -> None:
         raise CertificateLogMismatchError("the places verified differ", where="places")
 
 
+def _check_kept(certificate: Certificate, log: VerifiedLog) -> None:
+    """Kept outputs against the log."""
+    known = log.history.of_project(log.history.kept, certificate.project)
+    listed = {f"{row.attempt}/{row.output}": row for row in certificate.kept}
+    if listed.keys() != {name for name, kept in known.items() if kept.key is not None}:
+        raise CertificateLogMismatchError("its kept outputs are not those of the log", where="kept")
+    for name, row in listed.items():
+        kept, where = known[name], f"kept, {name}"
+        if (row.job, row.key_id, row.manifest_digest) != (kept.job, kept.key, kept.manifest):
+            raise CertificateLogMismatchError("a kept output's job, key or manifest differs", where=where)
+        _check_tried((row.objects, row.bytes), kept.tried, row.manifest_digest is not None, where)
+
+
 def _check_tried(
     told: tuple[int, int], tried: tuple[int, int, int] | None, has_manifest: bool, where: str
 ) -> None:
@@ -192,15 +211,16 @@ def _check_tried(
 
 
 def _proven(certificate: Certificate) -> list[Line]:
-    copies, attempts = certificate.copies, certificate.attempts
-    objects = sum(item.objects for item in copies) + sum(item.objects for item in attempts)
-    sealed = sum(item.bytes for item in copies) + sum(item.bytes for item in attempts)
+    copies, kept, attempts = certificate.copies, certificate.kept, certificate.attempts
+    all_of_it: list[DestroyedCopy | DestroyedKept | DestroyedAttempt] = [*copies, *kept, *attempts]
+    objects, sealed = sum(item.objects for item in all_of_it), sum(item.bytes for item in all_of_it)
     looked_after = sum(row.verified for row in certificate.places)
     texts = [
         f"signed by the broker {certificate.audience} on {clock.to_text(certificate.issued_at)}",
         f"project {certificate.project}, {certificate.reason}: the copies' keys destroyed "
         f"by {clock.to_text(certificate.closed_at)}",
-        f"{len(copies)} staged copies and the outputs of {len(attempts)} attempts without a key; "
+        f"{len(copies)} staged copies, {len(kept)} kept outputs and the outputs of {len(attempts)} attempts "
+        "without a key; "
         f"{objects} objects, {sealed} bytes unlinked",
         f"{len(certificate.places)} places of the inventory, {looked_after} verified by looking",
     ]
@@ -240,6 +260,7 @@ def _facts(certificate: Certificate) -> dict[str, object]:
         "closed-at": clock.to_text(certificate.closed_at),
         "issued-at": clock.to_text(certificate.issued_at),
         "copies": len(certificate.copies),
+        "kept": len(certificate.kept),
         "attempts": len(certificate.attempts),
         "places": len(certificate.places),
         "grant": certificate.grant,

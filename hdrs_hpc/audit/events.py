@@ -141,6 +141,13 @@ _KEYS = (
         {"not-after": V.TIME},
     ),
     _event(
+        "kept-key-created",
+        "keyd made the key of one output that is to stay in the project.",
+        "project job attempt artefact key",
+        _KEY,
+        {"not-after": V.TIME},
+    ),
+    _event(
         "project-key-created",
         "keyd made a key of the whole project (de-identification, key-encryption).",
         "project key",
@@ -327,6 +334,24 @@ _OUTPUTS = (
         "project job artefact",
         {"content": V.DIGEST, "size": V.COUNT, "class": V.CODE, "decisions": V.DIGESTS},
         {"record": V.DIGEST},
+    ),
+    _event(
+        "artefact-kept",
+        "An output stays in the project, sealed, for its later jobs; from here on it may be named by them.",
+        "project job attempt artefact",
+        {"class": V.CODE, "manifest": V.DIGEST, "size": V.COUNT},
+    ),
+    _event(
+        "kept-tried",
+        "After its key's end: what lay of a kept output was measured and its manifests tried with all keys left.",
+        "project job attempt artefact",
+        _TRIED,
+    ),
+    _event(
+        "kept-removed",
+        "The sealed objects of a kept output were unlinked and listed empty.",
+        "project job attempt artefact",
+        _REMOVED,
     ),
     _event("artefact-withheld", "An artefact stays in.", "project job artefact", {"code": V.CODE}),
     _event("artefact-fetched", "A person fetched a released artefact.", "project job artefact person"),

@@ -75,16 +75,29 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Kept:
+    """An output that stays in the project, or was to."""
+
+    project: str
+    job: str
+    attempt: str
+    key: str | None = None
+    manifest: str | None = None
+    removed: bool = False
+    tried: tuple[int, int, int] | None = None
+
+
+@dataclass(slots=True)
 class Job:
     project: str
     state: str | None = None
+    outcome: str | None = None
     filed: list[str] = field(default_factory=list)
     opened: tuple[str, ...] = ()
     checkers: frozenset[str] = frozenset()
     checked: dict[str, str | None] = field(default_factory=dict)
     released: dict[str, str] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -110,6 +123,8 @@ class History:
     copies: dict[str, Copy] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """Attempt/output → what became of it."""
     keys: dict[str, Key] = field(default_factory=dict)
     runtimes: set[tuple[str, str]] = field(default_factory=set)
     """(cluster, digest) of the node runtimes that are registered."""
@@ -122,7 +137,9 @@ class History:
     late: list[str] = field(default_factory=list)
     """Keys that were destroyed after the grant's destroy-by: possible, and worth a finding."""
 
-    def of_project[T: Copy | Job | Attempt | Key](self, things: dict[str, T], project: str) -> dict[str, T]:
+    def of_project[T: Copy | Kept | Job | Attempt | Key](
+        self, things: dict[str, T], project: str
+    ) -> dict[str, T]:
         return {name: thing for name, thing in things.items() if thing.project == project}
 
     def granted(self, entry: Entry) -> Project:
@@ -154,6 +171,13 @@ class History:
         require(attempt.project == entry.subject["project"], "an attempt of another project")
         require(attempt.job == entry.subject["job"], "an attempt of another job")
         return attempt
+
+    def kept_output(self, entry: Entry) -> Kept:
+        attempt = self.attempt(entry)
+        place = f"{entry.subject['attempt']}/{entry.subject['artefact']}"
+        return self.kept.setdefault(
+            place, Kept(attempt.project, entry.subject["job"], entry.subject["attempt"])
+        )
 
     def key(self, entry: Entry, name: str) -> Key:
         """A key of the entry's project that was not destroyed."""

@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from hdrs_hpc.core.errors import InternalError
 
-INVENTORY = "hdrs-hpc/places/2"
+INVENTORY = "hdrs-hpc/places/3"
 """Version of this table; a certificate names it, since a later table may have more rows."""
 
 
@@ -298,6 +298,15 @@ _SCRATCH = (
         Method.KEY_AND_LISTING,
         "Tink streaming ciphertext under random names.",
         "{scratch}/hdrs-hpc/{project}/copies/{copy}/",
+    ),
+    _row(
+        "kept-outputs",
+        "node agent",
+        Holds.SEALED,
+        "purge",
+        Method.KEY_AND_LISTING,
+        "Outputs that stay in the project for its later jobs, each under a key of its own.",
+        "{scratch}/hdrs-hpc/{project}/kept/{kept}/",
     ),
     _row(
         "attempt-bundle",

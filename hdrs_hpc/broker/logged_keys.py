@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import jobs, log
+from hdrs_hpc.broker.store import jobs, kept, log
 from hdrs_hpc.broker.store.transition import StateMovedError
 
 NEVER_MADE = "K-none"
@@ -71,11 +71,17 @@ def log_destroyed(broker: OpenBroker, project: str) -> None:
 
 
 def log_made(tx: Connection, project: str, role: str, holder: str, key: str) -> None:
-    """Log once that keyd made a key.  ``holder`` is a copy, an attempt, or nobody for a key of the project."""
+    """Log once that keyd made a key.
+
+    ``holder`` is a copy, an attempt, an output that is to stay, or nobody for a key of the project.
+    """
     subject = {"project": project, "key": key}
     if role == "copy":
         event = "copy-key-created"
         subject |= {"copy": holder}
+    elif role == "kept":
+        event = "kept-key-created"
+        subject |= kept.get(tx, holder).subject
     elif role in ("output", "bundle"):
         event = "output-key-created"
         subject |= {"attempt": holder, "job": jobs.attempt(tx, holder).job}

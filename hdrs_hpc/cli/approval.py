@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hdrs_hpc.cli import options, show
+from hdrs_hpc.cli.bundle import read_sources, sources
+
+if TYPE_CHECKING:
+    from hdrs_hpc.client.bundlelock import Locked
+    from hdrs_hpc.client.resolving import Sources
 
 
 @click.group()
@@ -43,6 +49,7 @@ def digest(bundle: Path, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path))
 @click.option("--project", required=True, help="For which project it is approved.")
 @click.option("--statement", required=True, help="What you checked, in a sentence; it is signed and kept.")
+@sources
 @options.signing
 @options.context
 @options.as_json
@@ -50,11 +57,17 @@ def give(
     bundle: Path,
     project: str,
     statement: str,
+    index_url: str | None,
+    find_links: tuple[str, ...],
+    no_index: bool,
     how: options.Signing,
     context: str | None,
     as_json: bool,
 ) -> None:
     """Sign and send your approval of the code in a folder, after you have read it.
+
+    Packages that the code brings along are fetched anew onto your machine first, and held to the hashes of its
+    requirements.lock.
 
     \b
     Example:
@@ -69,20 +82,35 @@ def give(
     session = options.session(context)
     kind = kinds.CODE_APPROVAL
     found, files, size = _bundle(bundle)
+    locked = _wheels(bundle, read_sources(index_url, find_links, no_index))
+    reviewed = {"wheels": {"lock": locked.lock.digest(), "index": locked.origin}} if locked else {}
     envelope, document = signatures.unsigned(
         kind,
         {
             "schema": kind.schema,
             "project": project,
             "bundle": found,
+            **reviewed,
             "reviewer": session.settings.person or "",
             "statement": statement,
             "at": clock.to_text(clock.now()),
         },
     )
-    page = code_approval.page(document, files, size)
+    page = code_approval.page(document, files, size, locked.lock.wheels if locked else ())
     signed = signing.sign_made(kind, envelope, page, how, root=session.root.document, context=context)
     signing.told(filing.file(session, signed), f"approved {found} for {project}", as_json)
+
+
+def _wheels(path: Path, where: Sources) -> Locked | None:
+    """The bundle's packages, verified on this machine; None where it brings none."""
+    from hdrs_hpc.client import bundlelock
+    from hdrs_hpc.protocol import bundle, wheel_lock
+
+    raw = bundle.pack(path) if path.is_dir() else path.read_bytes()
+    lock = wheel_lock.found_in(bundle.read(raw).files)
+    if lock is None:
+        return None
+    return bundlelock.verify(lock, where, lambda file: click.echo(f"  verifies {file}", err=True))
 
 
 def _bundle(path: Path) -> tuple[str, list[str], int]:

@@ -14,11 +14,16 @@ from hdrs_hpc import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hdrs_hpc.cli.demo.play:demo", "Play the whole life of one project on this machine."),
+    "playground": (
+        "hdrs_hpc.cli.playground.command:playground",
+        "A broker with a project on made-up data that stays, to learn with.",
+    ),
     "login": ("hdrs_hpc.cli.login:login", "Log in to a broker with your SSH key."),
     "whoami": ("hdrs_hpc.cli.whoami:whoami", "Tell who you are, and at which broker."),
     "project": ("hdrs_hpc.cli.project:project", "See your projects; freeze and close them."),
     "spec": ("hdrs_hpc.cli.spec:spec", "Begin, check and sign a job spec."),
     "try": ("hdrs_hpc.cli.trying.command:try_spec", "Run a spec's code here, on made-up data."),
+    "bundle": ("hdrs_hpc.cli.bundle:bundle", "Lock the packages that your code brings along."),
     "submit": ("hdrs_hpc.cli.submit:submit", "Check, sign and send a job spec."),
     "job": ("hdrs_hpc.cli.job:job", "Follow jobs, cancel them, fetch what was released."),
     "review": ("hdrs_hpc.cli.review:review", "Check outputs and decide what leaves."),
@@ -66,6 +71,7 @@ class LazyGroup(click.Group):
 
 EXTRAS = {
     "demo": "demo",
+    "playground": "demo",
     "imaging": "imaging",
     "try_spec": "try",
     "bench": "bench",

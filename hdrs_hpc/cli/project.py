@@ -66,7 +66,12 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
     Example:
       hdrs-hpc project show lung-fm
     """
-    found = options.session(context).api.get(f"/v1/projects/{name}")
+    from hdrs_hpc.client import projectview
+
+    session = options.session(context)
+    found = session.api.get(f"/v1/projects/{name}")
+    if session.settings.person in found["researchers"]:
+        projectview.remember(session, name, found)
     if as_json:
         show.emit_json(found)
         return
@@ -85,6 +90,7 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
             ("a job", f"up to {show.count(limits['nodes'], 'node')} for {limits['time']}"),
             ("GPU-hours", _gpu_hours_told(found)),
             ("outputs", _outputs(found["outputs"])),
+            ("kept", _kept(found)),
             ("grant", f"version {found['grant-version']}, {found['grant']}"),
         ]
     )
@@ -94,6 +100,16 @@ def show_(name: str, context: str | None, as_json: bool) -> None:
         for name, data in found["data"].items()
     ]
     show.table(("dataset", "kind", "items", "sensitivity", "profile", "selection"), rows, empty="No data.")
+    if stays := [item for item in found["kept"] if item["state"] == "kept"]:
+        click.echo()
+        show.table(
+            ("job", "output kept", "class", "size", "since", "cluster"),
+            [
+                (k["job"], k["output"], k["class"], show.size(k["size"]), k["kept-at"], k["cluster"])
+                for k in stays
+            ],
+            empty="",
+        )
 
 
 @project.command()
@@ -289,6 +305,13 @@ def _runs_until(found: dict[str, Any]) -> str:
     if found["state"] in ("CLOSING", "CLOSED"):
         return f"nothing any more; it was granted until {found['run-until']}"
     return f"{found['run-until']} ({show.count(found['days-left'], 'day')} left)"
+
+
+def _kept(found: dict[str, Any]) -> str:
+    most = found["limits"]["kept-size"]
+    if most is None:
+        return "nothing for later jobs"
+    return f"{show.size(found['kept-bytes'])} of {most} for later jobs"
 
 
 def _gpu_hours(found: dict[str, Any]) -> str:

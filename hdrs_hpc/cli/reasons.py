@@ -13,7 +13,8 @@ from importlib import import_module, resources
 
 TABLE = "reason_codes.json"
 _PACKAGES = ("hdrs_hpc", "connectors", "imaging", "benchmarks")
-_SKIPPED = ("__main__", "migrations", "contract", "reference", "torch_data", "torch_loading", "torch_ranks")
+_NEED_TORCH = ("torch_data", "torch_loading", "torch_ranks", "training")
+_SKIPPED = ("__main__", "migrations", "contract", "reference", *_NEED_TORCH)
 """Modules that run when they are imported, that only tests import, or that need torch; none defines a code."""
 
 
@@ -36,6 +37,12 @@ _NOTHING = "Nothing to do; it is told so that nobody wonders."
 OTHERS: tuple[tuple[str, str, str, str], ...] = (
     (END, "released", "What the reviewers approved has left.", "`hdrs-hpc job fetch JOB`."),
     (END, "withheld", "The reviewers did not all approve, so nothing left.", "Ask why, mend it, run again."),
+    (
+        END,
+        "kept",
+        "All that the job made stays in the project, for later jobs.",
+        "Name it under `inputs:`; `hdrs-hpc project show` lists it.",
+    ),
     (
         END,
         "nothing-releasable",

@@ -10,7 +10,11 @@ import click
 from hdrs_hpc.cli import options, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hdrs_hpc.cli.sending import Sent
     from hdrs_hpc.documents.envelope import Envelope
+    from hdrs_hpc.protocol.wheel_lock import Wheel
 
 
 @click.command()
@@ -45,12 +49,11 @@ def submit(
     session = options.session(context)
     if spec_file.read_bytes().lstrip()[:1] == b"{":
         envelope = ReadEnvelope.parse(spec_file.read_bytes())
-        bundle = _bundle_beside(envelope, spec_file)
+        files = _files_beside(envelope, spec_file)
     else:
-        envelope, bundle = _sign(ctx, spec_file, how, context)
-    if bundle is not None:
-        project = JobSpec.from_payload(envelope.payload).project
-        sending.send(session, project, [sending.Sent(bundle[0], bundle[1], len(bundle[0]))])
+        envelope, files = _sign(ctx, spec_file, how, context)
+    if files:
+        sending.send(session, JobSpec.from_payload(envelope.payload).project, files)
     receipt = filing.file(session, envelope)
     if not as_json:
         again = "the same job as before" if receipt.known else f"accepted for {receipt.project}"
@@ -66,7 +69,7 @@ def submit(
 
 def _sign(
     ctx: click.Context, spec_file: Path, how: options.Signing, context: str | None
-) -> tuple[Envelope, tuple[bytes, str] | None]:
+) -> tuple[Envelope, list[Sent]]:
     from hdrs_hpc.cli import specview
     from hdrs_hpc.client import projectview, speccheck, specdraft
 
@@ -84,26 +87,34 @@ def _sign(
         drafted, report.facts, how, key=key, root=session.root.document, question="Sign and send this?"
     )
     envelope = drafted.sign(key, session.root.document)
-    workload = drafted.spec.workload
-    if drafted.bundle is None or workload.bundle is None:
-        return envelope, None
-    return envelope, (drafted.bundle, workload.bundle.digest)
+    return envelope, _files(drafted.bundle, drafted.wheels)
 
 
-def _bundle_beside(envelope: Envelope, spec_file: Path) -> tuple[bytes, str] | None:
-    """The bundle of a spec that was signed earlier, packed again from the folder that its YAML names."""
+def _files_beside(envelope: Envelope, spec_file: Path) -> list[Sent]:
+    """The code and wheels of a spec that was signed earlier, packed again from the folder that its YAML names."""
     from hdrs_hpc.client import specdraft
     from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
     from hdrs_hpc.protocol.bundle import BundleDigestError, digest
 
     workload = JobSpec.from_payload(envelope.payload).workload
     if workload.bundle is None:
-        return None
+        return []
     written = spec_file.with_name(spec_file.name.removesuffix(".signed.json"))
     if written == spec_file or not written.is_file():
         raise BundleDigestError(f"{written.name}, which names the bundle's folder, is not beside it")
     value, lines = specdraft.read(written)
-    packed = specdraft.pack(specdraft.WrittenSpec(written, value, lines, JobSpecDraft.from_value(value)))
+    read = specdraft.WrittenSpec(written, value, lines, JobSpecDraft.from_value(value))
+    packed = specdraft.pack(read)
     if packed is None or digest(packed) != workload.bundle.digest:
         raise BundleDigestError("the bundle's folder has changed since the spec was signed")
-    return packed, workload.bundle.digest
+    return _files(packed, specdraft.wheels_of(read, packed))
+
+
+def _files(packed: bytes | None, wheels: Sequence[tuple[Path, Wheel]]) -> list[Sent]:
+    from hdrs_hpc.cli.sending import Sent
+    from hdrs_hpc.protocol.bundle import digest
+
+    if packed is None:
+        return []
+    beside = [Sent(path, wheel.digest, wheel.size) for path, wheel in wheels]
+    return [Sent(packed, digest(packed), len(packed)), *beside]

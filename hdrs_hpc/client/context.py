@@ -21,9 +21,10 @@ from hdrs_hpc.core.errors import BadDocumentError
 from hdrs_hpc.documents import kinds, owners, trust
 from hdrs_hpc.documents.envelope import MAX_ENVELOPE_BYTES, Envelope
 from hdrs_hpc.forms.document import Items, Part
-from hdrs_hpc.forms.words import Digest, Gres, MemoryMb, Moment, Name, WalltimeS
+from hdrs_hpc.forms.words import Digest, Gres, MemoryMb, Moment, Name, ShortId, SizeBytes, WalltimeS
 from hdrs_hpc.policy import grant as grant_policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.kept import KeptFact, KeptState
 from hdrs_hpc.policy.refusals import OptOutNotStatedError
 
 FILE_NAME = "hdrs-hpc.toml"
@@ -38,6 +39,19 @@ class ContextUnusableError(BadDocumentError):
 _UNTOLD = {OptOutNotStatedError.code: "whether a custodian said who opted out of every dataset"}
 
 
+class _Kept(Part):
+    job: ShortId
+    output: Name
+    state: KeptState = "kept"
+    size: SizeBytes = 1
+    cluster: Name | None = None
+
+    @property
+    def fact(self) -> KeptFact:
+        size = self.size if self.state == "kept" else 0
+        return KeptFact(self.job, self.output, self.state, size, self.cluster)
+
+
 class _Documents(Part):
     trust_root: str
     root_digest: Digest | None = None
@@ -50,6 +64,8 @@ class _Documents(Part):
     """The moment at which the rules are applied; without it, now."""
     project_state: Literal["APPROVED", "ACTIVE", "CLOSING", "CLOSED"] = "ACTIVE"
     gpu_hours_used: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    kept: Items[_Kept] = ()
+    """Outputs that jobs of the project kept, or were to keep."""
 
 
 class _NodeKind(Part):
@@ -122,7 +138,7 @@ def load(file: Path) -> SpecContext:
         approval = trust.verify(Envelope.parse(_read(file, place)), kinds.CODE_APPROVAL, root)
         results = grant_policy.check_code_approval(approval.document, approval.people[0], grant.document)
         if approval.document.project == grant.document.project and all(item.ok for item in results):
-            approvals[approval.document.bundle] = approval.people[0]
+            approvals[approval.document.covers] = approval.people[0]
     cluster = settings.cluster
     facts = Facts(
         now=named.at or clock.now(),
@@ -135,6 +151,7 @@ def load(file: Path) -> SpecContext:
         project_state=named.project_state,
         gpu_hours_used=named.gpu_hours_used,
         code_approvals=approvals,
+        kept=tuple(item.fact for item in named.kept),
     )
     return SpecContext(file, root, named.person, facts, _UNTOLD)
 

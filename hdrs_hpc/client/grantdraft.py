@@ -47,7 +47,7 @@ workloads:
   own-code: reviewed        # none | reviewed (a signed code approval names the digest) | project
 limits:
 {limits}
-  bundle-size: 16MiB        # of the researchers' code; leave it out for own-code: none
+  bundle-size: 2GiB         # of the researchers' code and its packages; leave it out for own-code: none
 outputs:
   reviewers: 2{checkers}
 {outputs}

@@ -24,6 +24,7 @@ from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.policy import refusals
 from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
+from hdrs_hpc.policy.kept import KeptFact
 
 _UNTOLD = {
     refusals.CodeNotApprovedError.code: "whether a code reviewer from outside the project approved this very bundle",
@@ -59,6 +60,10 @@ def context(session: Session, project: str, cluster: str | None) -> SpecContext:
         trust_root_digest=root.digest,
         project_state=project_stands(shown["state"], frozen=shown["frozen"]),
         gpu_hours_used=shown["gpu-hours-used"],
+        kept=tuple(
+            KeptFact(k["job"], k["output"], k["state"], k["size"] or 0, k["cluster"]) for k in shown["kept"]
+        ),
+        kept_promised=shown["kept-promised"],
         opt_outs=frozenset(name for name, data in shown["data"].items() if data["opt-outs-stated"]),
     )
     return SpecContext(None, root, session.settings.person, facts, _UNTOLD)
@@ -68,6 +73,11 @@ def _capacity(offer: dict[str, Any] | None) -> Capacity | None:
     """What the cluster told of its nodes; None where that is not known yet."""
     has = offer["capacity"] if offer else None
     return Capacity.from_value(has) if has else None
+
+
+def remember(session: Session, project: str, shown: dict[str, Any]) -> None:
+    """Keep what the broker has ``shown`` of a project, with its grant, for what works without asking it."""
+    _grant(session, project, shown)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hdrs_hpc.catalogue import outputs, workloads
+from hdrs_hpc.catalogue.flavour_packages import HELD
 from hdrs_hpc.client import signatures
 from hdrs_hpc.core import clock, ids, strict_json, strict_yaml
 from hdrs_hpc.core.errors import BadDocumentError
@@ -16,16 +17,27 @@ from hdrs_hpc.documents import kinds, unfilled
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
 from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.documents.models.workload import runs_on
 from hdrs_hpc.documents.trust import VerifiedRoot
 from hdrs_hpc.protocol import bundle as bundles
+from hdrs_hpc.protocol import wheel_lock, wheels
+from hdrs_hpc.protocol.wheel_lock import Wheel
 
 VALIDITY = timedelta(days=7)
+WHEELS_FOLDER = "wheels"
+"""In a bundle's folder, where its wheels lie; they are no part of the code."""
 
 
 class EntryNotInBundleError(BadDocumentError):
     code = "entry-not-in-bundle"
     meaning = "The bundle has no module of the entry's name."
     remedy = "The bundle is the folder's content: `pkg.main:run` needs pkg/main.py inside the folder."
+
+
+class WheelMissingError(BadDocumentError):
+    code = "wheel-missing"
+    meaning = "A wheel of the bundle's lock is not in the folder `wheels` beside it."
+    remedy = "Run `hdrs-hpc bundle lock` on the folder; it fetches them."
 
 
 class ProgramNotInBundleError(BadDocumentError):
@@ -61,11 +73,15 @@ class WrittenSpec:
 
 @dataclass(frozen=True)
 class DraftedSpec:
-    """What is about to be signed.  ``bundle`` is the tar to send along, None for a built-in workload."""
+    """What is about to be signed.  ``bundle`` is the tar to send along, None for a built-in workload.
+
+    ``wheels`` are sent along with it: where each lies.
+    """
 
     payload: bytes
     spec: JobSpec
     bundle: bytes | None
+    wheels: tuple[tuple[Path, Wheel], ...] = ()
 
     def sign(self, key_path: Path, root: TrustRoot) -> Envelope:
         """The envelope, signed with a person's key; asks for passphrase or touch on the terminal.
@@ -114,7 +130,9 @@ def bind(
     packed = pack(written)
     workload = dict(written.value["workload"])
     if packed is not None:
-        workload["bundle"] = {"digest": bundles.digest(packed), "size": len(packed)}
+        lock = wheel_lock.found_in(bundles.read(packed).files)
+        named = {"wheels": {"lock": lock.digest(), "size": lock.size}} if lock else {}
+        workload["bundle"] = {"digest": bundles.digest(packed), "size": len(packed), **named}
     payload = strict_json.dumps(
         {
             **written.value,
@@ -129,7 +147,7 @@ def bind(
         },
         in_order=True,
     )
-    return DraftedSpec(payload, JobSpec.from_payload(payload), packed)
+    return DraftedSpec(payload, JobSpec.from_payload(payload), packed, wheels_of(written, packed))
 
 
 def _pinned_inputs(written: WrittenSpec) -> dict[str, Any]:
@@ -162,6 +180,25 @@ def _digest_of(written: WrittenSpec, place: tuple[str, str, str]) -> dict[str, A
             return {"digest": f"sha256:{digest}", "size": handle.tell()}
     except OSError:
         raise InputFileMissingError(f"{name} can't be read", where=".".join(place)) from None
+
+
+def wheels_of(written: WrittenSpec, packed: bytes | None) -> tuple[tuple[Path, Wheel], ...]:
+    """The wheels of a bundle and where they lie, judged as the broker will; none for a bundle without a lock."""
+    draft = written.draft
+    lock = None if packed is None else wheel_lock.found_in(bundles.read(packed).files)
+    if lock is None:
+        return ()
+    folder = written.path.parent / str(draft.workload.bundle) / WHEELS_FOLDER
+
+    def opened(wheel: Wheel) -> BinaryIO:
+        try:
+            return (folder / wheel.file).open("rb")
+        except OSError:
+            raise WheelMissingError(f"{wheel.file} is not in {WHEELS_FOLDER}/", where=wheel.name) from None
+
+    held = wheel_lock.held_by(lock, runs_on(draft.workload), HELD)
+    wheels.check(lock, opened, held, draft.resources.mem)
+    return tuple((folder / wheel.file, wheel) for wheel in lock.wheels)
 
 
 def pack(written: WrittenSpec) -> bytes | None:

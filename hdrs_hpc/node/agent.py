@@ -36,6 +36,7 @@ from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.bundle import BundleDigestError
 from hdrs_hpc.protocol.handover import LaunchOrder, NodeList, satisfies
 from hdrs_hpc.protocol.progress import Phase, Progress, Stop
+from hdrs_hpc.protocol.wheel_lock import LockDigestError
 
 WAIT_S = 0.05
 EX_STOPPED = 75
@@ -92,7 +93,7 @@ class Agent:
             self._meter.stop = ended.stop
         except SandboxFailedError:
             self._meter.stop = Stop.ISOLATION
-        except BundleDigestError:
+        except (BundleDigestError, LockDigestError):
             self._meter.stop = Stop.BUNDLE_MISMATCH
         except WorkloadKindError:
             self._meter.stop = Stop.KEYS_REFUSED

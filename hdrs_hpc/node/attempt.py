@@ -13,7 +13,7 @@ from hdrs_hpc.catalogue.isolation import is_contained
 from hdrs_hpc.catalogue.workloads.plan import Given, Peer, Plan
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import clock, wire
-from hdrs_hpc.node import collect, keyless
+from hdrs_hpc.node import collect, inputs, keyless, wheels
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.dataserver import DataServer
 from hdrs_hpc.node.launch import plan as launch
@@ -24,10 +24,10 @@ from hdrs_hpc.node.network import PeerAddress
 from hdrs_hpc.node.private_memory import PrivateMemory
 from hdrs_hpc.node.sandbox import Places, Sandbox
 from hdrs_hpc.node.stopping import StoppedEarly
-from hdrs_hpc.protocol import bundle, layout
+from hdrs_hpc.protocol import bundle, layout, wheel_lock
 from hdrs_hpc.protocol.certificates import make_certificate
 from hdrs_hpc.protocol.handover import FlavourOrder, LaunchOrder, NodeList, SealedInput
-from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, Ending, WorkloadExit
+from hdrs_hpc.protocol.outputs import ClosingList, ClosingPointer, CollectedOutput, Ending, WorkloadExit
 from hdrs_hpc.protocol.progress import Phase, Stop
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 from hdrs_hpc.sealing.objects import ObjectReads, on_node
@@ -56,7 +56,9 @@ class AttemptFolders:
             runtime=runtime or memory.flavour,
             out=memory.make("files", "out"),
             data=memory.make("data"),
+            inputs=memory.make("files", "inputs"),
             bundle=memory.make("bundle"),
+            wheels=memory.make("files", "wheels"),
             plan=memory.make("plan"),
             report=memory.make("report"),
             tmp=memory.make("files", "tmp"),
@@ -88,15 +90,16 @@ class Attempt:
         meter.phase = Phase.OPENING
         plan = self._plan()
         self.show(order.flavour)
-        inputs = {name: self._open(sealed) for name, sealed in order.inputs.items()}
-        meter.items_total = sum(len(copy.items()) for copy in inputs.values())
+        copies = {name: self._open(sealed) for name, sealed in order.inputs.items()}
+        meter.items_total = sum(len(copy.items()) for copy in copies.values())
         code = self._fetch_bundle()
-        server = DataServer(self.folders.places.data / launch.SOCKET_NAME, inputs, meter)
+        inputs.take_in(order.files, self._open, self.sandbox, self.folders.places, self.reason)
+        server = DataServer(self.folders.places.data / launch.SOCKET_NAME, copies, meter)
         try:
             ended = self._run_workload(plan)
         finally:
             server.close()
-            for copy in inputs.values():
+            for copy in copies.values():
                 copy.close()
         if self.nodes.nodes[0].node == self.given.node:  # the first one collects
             meter.phase = Phase.COLLECTING
@@ -136,8 +139,11 @@ class Attempt:
             return b""
         copy = self._open(ordered.sealed)
         packed = copy.read(layout.BUNDLE_PATH)
+        checked = bundle.read(packed, ordered.digest)
+        bundle.write(checked, self.folders.places.bundle)
+        if lock := wheel_lock.of_bundle(checked.files, ordered.lock):
+            wheels.unpack(copy, lock, self.folders.places)
         copy.close()
-        bundle.write(bundle.read(packed, ordered.digest), self.folders.places.bundle)
         return packed
 
     def _run_workload(self, plan: Plan) -> int | WorkloadExit:
@@ -171,6 +177,7 @@ class Attempt:
             plan=dataclasses.replace(plan, files={}),
             most_threads=most_threads if is_contained(order.isolation) else 0,
             inputs=tuple(sorted(order.inputs)),
+            files={name: str(inside.inputs / name) for name in sorted(order.files)},
             outputs={output.name: output.path for output in order.outputs},
             out=str(inside.out),
             bundle=str(inside.bundle),
@@ -224,7 +231,8 @@ class Attempt:
             self.folders.journal,
         )
         out.chmod(0o700)  # the workload may have changed the folder itself
-        outputs = collect.collect(out, order.outputs, builder)
+        leaving = tuple(output for output in order.outputs if output.kept is None)
+        outputs = [*collect.collect(out, leaving, builder), *self._keep(ended)]
         items_read, bytes_read = self.meter.totals
         closing = ClosingList(
             attempt=order.attempt,
@@ -243,6 +251,20 @@ class Attempt:
         attempt_folder = scratch.joinpath(*layout.attempt_parts(order.project, order.attempt))
         replace(attempt_folder / layout.CLOSING_NAME, wire.to_bytes(pointer))
 
+    def _keep(self, ended: WorkloadExit) -> list[CollectedOutput]:
+        """Seal what stays in the project, each under its own key; nothing does of a workload that ended badly."""
+        order, found = self.order, list[CollectedOutput]()
+        if (ended.ending, ended.exit_code) != (Ending.EXITED, 0):
+            return found
+        for output in order.outputs:
+            if (kept := output.kept) is not None:
+                target = self.given.scratch.joinpath(*kept.parts)
+                target.mkdir(mode=0o700, parents=True, exist_ok=True)
+                journal = self.folders.journal / kept.holder
+                builder = CopyBuilder(on_node(target), kept.key, "copy", order.project, kept.holder, journal)
+                found.append(collect.keep(self.folders.places.out, output, builder))
+        return found
+
 
 def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:
     """What every workload has; its kind adds to it, and there is nothing else."""
@@ -257,5 +279,6 @@ def _environment(inside: Places, given: AgentArguments) -> dict[str, str]:
         "MPLBACKEND": "agg",
         "LD_LIBRARY_PATH": str(inside.runtime / "lib"),
         "HDRS_DATA_SOCKET": str(inside.data / launch.SOCKET_NAME),
+        "HDRS_WHEELS": str(inside.wheels),
         **({"CUDA_VISIBLE_DEVICES": given.gpus} if given.gpus else {}),
     }

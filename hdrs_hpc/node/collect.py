@@ -11,11 +11,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hdrs_hpc.protocol import layout
 from hdrs_hpc.protocol.handover import OutputOrder
-from hdrs_hpc.protocol.outputs import CollectedOutput, OutputProblem
+from hdrs_hpc.protocol.outputs import CollectedOutput, KeptAs, OutputProblem
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
 
 _PIECE_BYTES = 1 << 20
@@ -32,6 +33,15 @@ class _RefusedOutput(Exception):
 def collect(out: Path, declared: tuple[OutputOrder, ...], builder: CopyBuilder) -> list[CollectedOutput]:
     """Seal every declared output that is a sound file into ``builder``; says of the others what is wrong."""
     return [_collect_one(out, order, builder) for order in declared]
+
+
+def keep(out: Path, order: OutputOrder, builder: CopyBuilder) -> CollectedOutput:
+    """Seal the one output that stays in the project, as a copy of its own."""
+    found = _collect_one(out, order, builder)
+    if found.problem is not None:
+        return found
+    sealed = builder.seal()
+    return replace(found, kept=KeptAs(sealed.manifest_name, sealed.manifest_digest))
 
 
 def has_undeclared(out: Path, declared: tuple[OutputOrder, ...]) -> bool:

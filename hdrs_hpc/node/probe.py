@@ -71,7 +71,8 @@ def _reached_in(
     )
     env = {"LD_LIBRARY_PATH": str(inside.runtime / "lib")}
     try:
-        code = _run(sandbox, argv, env, places)
+        deadline = time.monotonic() + TIMEOUT_S
+        code = sandbox.run(argv, env, places, lambda: time.monotonic() >= deadline)
         raw = (places.report / FOUND_NAME).read_bytes()[:MAX_FOUND_BYTES] if code == 0 else b"null"
     except SandboxFailedError as failed:
         return None, failed.message if CODE.fullmatch(failed.message) else "sandbox-failed"
@@ -84,12 +85,3 @@ def _reached_in(
     if not isinstance(found, list):
         return None, "sandbox-too-slow" if code is None else "sandbox-failed"
     return tuple(sorted(code for code in found if CODE.fullmatch(code))), ""
-
-
-def _run(sandbox: Sandbox, argv: tuple[str, ...], env: dict[str, str], places: Places) -> int | None:
-    running = sandbox.start(argv, env, places, gpus="")
-    deadline = time.monotonic() + TIMEOUT_S
-    while (code := running.poll()) is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    sandbox.end(running)
-    return code

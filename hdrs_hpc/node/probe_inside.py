@@ -59,7 +59,7 @@ def _capabilities() -> bool:
 
 
 def _writable() -> bool:
-    for folder in ("/", "/usr", "/etc", "/opt/hdrs", "/plan", "/bundle", "/data"):
+    for folder in ("/", "/usr", "/etc", "/opt/hdrs", "/plan", "/bundle", "/wheels", "/data"):
         probe = Path(folder, "probe")
         try:
             probe.touch()

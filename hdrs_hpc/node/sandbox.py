@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +20,8 @@ from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.isolation import GivenIsolation
 from hdrs_hpc.confined.running import Running, SandboxFailedError
 from hdrs_hpc.core import die_with_parent
+
+POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,12 @@ class Places:
     """Outputs, in private memory."""
     data: Path
     """Holds the data server's socket."""
+    inputs: Path
+    """Files that the job takes in, read-only."""
     bundle: Path
     """The researcher's code, read-only; empty for a built-in workload."""
+    wheels: Path
+    """Packages that the researcher's code brought along, unpacked, read-only."""
     plan: Path
     """Launch plan and TLS material, read-only."""
     report: Path
@@ -44,7 +52,9 @@ INSIDE = Places(
     runtime=Path("/opt/hdrs"),
     out=Path("/out"),
     data=Path("/data"),
+    inputs=Path("/inputs"),
     bundle=Path("/bundle"),
+    wheels=Path("/wheels"),
     plan=Path("/plan"),
     report=Path("/report"),
     tmp=Path("/tmp"),  # noqa: S108  a private tmpfs
@@ -96,6 +106,18 @@ class Sandbox:
     def asked(self, argv: tuple[str, ...], env: dict[str, str], places: Places, gpus: str) -> dict[str, Any]:
         """What the guard is told."""
         return {"level": self.level, "argv": argv, "env": env, "gpus": bool(gpus), "places": asdict(places)}
+
+    def run(
+        self, argv: tuple[str, ...], env: dict[str, str], places: Places, stop: Callable[[], bool]
+    ) -> int | None:
+        """The same without GPUs, until its end: its exit code, or None where ``stop`` said so first."""
+        running = self.start(argv, env, places, gpus="")
+        try:
+            while (code := running.poll()) is None and not stop():
+                time.sleep(POLL_S)
+        finally:
+            self.end(running)
+        return code
 
     def end(self, running: Running) -> None:
         """All of the workload is gone after this; nothing changes the outputs any more."""

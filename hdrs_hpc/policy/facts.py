@@ -12,6 +12,7 @@ from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
 from hdrs_hpc.documents.models.grant import Grant
 from hdrs_hpc.documents.models.trust_root import TrustRoot
+from hdrs_hpc.policy.kept import KeptFact
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,14 @@ class Facts:
     gpu_hours_used: float = 0.0
     """Used and promised, by jobs accepted earlier."""
     code_approvals: Mapping[str, str] = field(default_factory=dict)
-    """Bundle digest → id of the person who approved it for this project."""
+    """What a code approval covers (``CodeApproval.covers``) → id of the person who approved it for this project."""
     opt_outs: frozenset[str] = frozenset()
     """Datasets of which a custodian said who opted out."""
     builtin_workloads: frozenset[str] = frozenset(BUILT_IN)
+    kept: tuple[KeptFact, ...] = ()
+    """What jobs of the project kept, were to keep, or are to keep."""
+    kept_promised: int = 0
+    """Bytes that jobs accepted earlier may still add."""
 
     @property
     def demo_root(self) -> bool:

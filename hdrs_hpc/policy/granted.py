@@ -6,20 +6,21 @@ since keyd believes nobody; what only one of them can know is in ``policy/job.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hdrs_hpc.catalogue import isolation, outputs
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, kept_by
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.documents.owners import OnePersonDecidesError
 from hdrs_hpc.forms.words import size_text, walltime_text
 from hdrs_hpc.policy import not_built, selection
 from hdrs_hpc.policy import refusals as r
+from hdrs_hpc.policy.kept import KeptState
 from hdrs_hpc.policy.rules import Broken
 
 Breaches = Iterator[Broken]
@@ -41,11 +42,13 @@ class GrantedFacts:
     opt_outs: Collection[str]
     """Datasets of which a custodian said who opted out."""
     approvers: Collection[str]
-    """Who approved the spec's bundle for this project."""
+    """Who approved the spec's bundle for this project, with the lock of its wheels."""
     cluster: str
     isolation: Isolation | None
     """The level at which the job runs there; None where the cluster is not known."""
     builtin_workloads: Collection[str] = tuple(BUILT_IN)
+    kept: Mapping[tuple[str, str], KeptState] = field(default_factory=dict)
+    """(job, output) of this project → what became of it, of all that was to be kept."""
 
 
 def breaches(spec: JobSpec, facts: GrantedFacts) -> Breaches:
@@ -173,11 +176,11 @@ def _workload_granted(spec: JobSpec, facts: GrantedFacts) -> Breaches:
         if granted.own_code == "none":
             yield Broken(r.OwnCodeError, "the grant allows built-in workloads only", "workload.bundle")
         elif _needs_approval(spec, facts.grant) and not facts.approvers:
-            message = f"no approval names {workload.bundle.digest}"
+            message = f"no approval names {workload.bundle.to_approve}"
             yield Broken(r.CodeNotApprovedError, message, "workload.bundle")
         most = facts.grant.limits.bundle_size
-        if most is not None and workload.bundle.size > most:
-            message = f"{size_text(workload.bundle.size)} where the grant allows {size_text(most)}"
+        if most is not None and workload.bundle.whole_size > most:
+            message = f"{size_text(workload.bundle.whole_size)} where the grant allows {size_text(most)}"
             yield Broken(r.BundleOverLimitError, message, "workload.bundle")
 
 
@@ -243,6 +246,30 @@ def _keep_allowed(spec: JobSpec, facts: GrantedFacts) -> Breaches:
             yield Broken(r.KeepNotGrantedError, f"{name} may not leave the project", f"outputs.{name}.keep")
 
 
+def _kept_granted(spec: JobSpec, facts: GrantedFacts) -> Breaches:
+    asked, most = sum(output.max_size for output in kept_by(spec).values()), facts.grant.limits.kept_size
+    if asked and most is None:
+        message = "the grant lets the project keep nothing"
+        yield Broken(r.KeptOverLimitError, message, f"outputs.{next(iter(kept_by(spec)))}.keep")
+    elif most is not None and asked > most:
+        message = f"up to {size_text(asked)} where the project may keep {size_text(most)}"
+        yield Broken(r.KeptOverLimitError, message, f"outputs.{next(iter(kept_by(spec)))}.max-size")
+
+
+def _inputs_kept(spec: JobSpec, facts: GrantedFacts) -> Breaches:
+    for name, use in spec.inputs.items():
+        if not isinstance(use, KeptArtefact):
+            continue
+        where, what = f"inputs.{name}", f"{use.output} of job {use.job}"
+        match facts.kept.get((use.job, use.output)):
+            case None:
+                yield Broken(r.InputUnknownError, f"{what} is nothing that this project keeps", where)
+            case "unfinished":
+                yield Broken(r.InputUnfinishedError, f"{what} is not there yet", where)
+            case "destroyed":
+                yield Broken(r.InputDestroyedError, f"{what} was destroyed", where)
+
+
 RULES: tuple[tuple[str, str, Callable[[JobSpec, GrantedFacts], Breaches]], ...] = (
     ("addressed-here", "made for this broker", _addressed),
     ("spec-begun", "the spec is valid already", _begun),
@@ -262,4 +289,6 @@ RULES: tuple[tuple[str, str, Callable[[JobSpec, GrantedFacts], Breaches]], ...] 
     ("outputs-granted", "every class of output is granted", _outputs_granted),
     ("outputs-fit-data", "data and isolation rule out no class of output", _outputs_fit),
     ("keep-allowed", "what is kept or released may be", _keep_allowed),
+    ("kept-granted", "the grant lets as much be kept", _kept_granted),
+    ("inputs-kept", "every input is kept in this project", _inputs_kept),
 )

@@ -13,12 +13,13 @@ from hdrs_hpc.catalogue import isolation
 from hdrs_hpc.catalogue.isolation import Isolation
 from hdrs_hpc.core.capacity import Capacity
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec, Resources
-from hdrs_hpc.forms.words import memory_text, walltime_text
+from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, Resources, kept_by
+from hdrs_hpc.forms.words import memory_text, size_text, walltime_text
 from hdrs_hpc.policy import charging, granted
 from hdrs_hpc.policy import refusals as r
 from hdrs_hpc.policy.facts import Facts
 from hdrs_hpc.policy.granted import Breaches, GrantedFacts
+from hdrs_hpc.policy.kept import KeptFact, best, kept_bytes
 from hdrs_hpc.policy.rules import Broken, RuleResult, judge
 
 
@@ -65,7 +66,7 @@ def decide(spec: JobSpec, submitter: str, facts: Facts) -> Decision:
 def granted_facts(spec: JobSpec, submitter: str, facts: Facts) -> GrantedFacts:
     """What the broker knows of all that the shared rules look at."""
     bundle = spec.workload.bundle
-    approver = facts.code_approvals.get(bundle.digest) if bundle else None
+    approver = facts.code_approvals.get(bundle.to_approve) if bundle else None
     registered = ((name, facts.registrations.get(name)) for name in facts.grant.data)
     return GrantedFacts(
         now=facts.now,
@@ -79,6 +80,7 @@ def granted_facts(spec: JobSpec, submitter: str, facts: Facts) -> GrantedFacts:
         cluster=choose_cluster(spec, facts.grant),
         isolation=isolation_offered(spec, facts) if facts.cluster.max_nodes else None,
         builtin_workloads=facts.builtin_workloads,
+        kept={place: fact.state for place, fact in best(facts.kept).items()},
     )
 
 
@@ -180,6 +182,44 @@ def _gpu_hours_left(spec: JobSpec, facts: Facts) -> Breaches:
         yield Broken(r.GpuHoursError, message, "resources.gres")
 
 
+def _kept_left(spec: JobSpec, facts: Facts) -> Breaches:
+    asked, most = sum(output.max_size for output in kept_by(spec).values()), facts.grant.limits.kept_size
+    if not asked or most is None or asked > most:
+        return  # named by the rule on what the grant lets be kept
+    left = most - kept_bytes(facts.kept) - facts.kept_promised
+    if asked > left:
+        message = f"up to {size_text(asked)} where {size_text(max(left, 0))} of {size_text(most)} are left"
+        yield Broken(r.KeptOverLimitError, message, f"outputs.{next(iter(kept_by(spec)))}.max-size")
+
+
+def _taken_in(spec: JobSpec, facts: Facts) -> dict[str, KeptFact]:
+    """Input → the kept output that it names."""
+    there = best(facts.kept)
+    found = {
+        name: there.get((use.job, use.output))
+        for name, use in spec.inputs.items()
+        if isinstance(use, KeptArtefact)
+    }
+    return {name: fact for name, fact in found.items() if fact is not None and fact.state == "kept"}
+
+
+def _inputs_here(spec: JobSpec, facts: Facts) -> Breaches:
+    asked = choose_cluster(spec, facts.grant)
+    for name, fact in _taken_in(spec, facts).items():
+        if fact.cluster not in (None, asked):
+            message = f"it lies on {fact.cluster}, and the job would run on {asked}"
+            yield Broken(r.InputElsewhereError, message, f"inputs.{name}")
+
+
+def _inputs_fit(spec: JobSpec, facts: Facts) -> Breaches:
+    sizes = [fact.size for fact in _taken_in(spec, facts).values()]
+    # While one is built anew, it is there twice.
+    needed, there = sum(sizes) + max(sizes, default=0), spec.resources.mem * (1 << 20) // 2
+    if needed > there:
+        message = f"they need {size_text(needed)} where {size_text(there)} are for files"
+        yield Broken(r.InputsOverMemoryError, message, "resources.mem")
+
+
 RULES: tuple[tuple[str, str, Callable[[JobSpec, Facts], Breaches]], ...] = (
     ("root-in-force", "signed under the trust root in force", _root_current),
     ("spec-not-expired", "the spec is still valid", _not_expired),
@@ -189,5 +229,8 @@ RULES: tuple[tuple[str, str, Callable[[JobSpec, Facts], Breaches]], ...] = (
     ("cluster-available", "the cluster is there and has the nodes", _cluster_available),
     ("resources-there", "the cluster's nodes have what is asked for, as far as it told", _resources_there),
     ("gpu-hours-left", "enough GPU-hours are left", _gpu_hours_left),
+    ("kept-left", "what the project may keep is not used up", _kept_left),
+    ("inputs-here", "every input lies on the job's cluster", _inputs_here),
+    ("inputs-fit", "all inputs fit into the job's memory", _inputs_fit),
 )
 """What keyd can't know, or what matters no more once a job is admitted."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.catalogue import isolation, outputs, workloads
+from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.core.errors import NotAllowedError
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft
+from hdrs_hpc.documents.models.job_spec import JobSpec, JobSpecDraft, KeptArtefact
 from hdrs_hpc.policy.rules import Broken
 
 
@@ -45,9 +46,10 @@ def _where(place: str, asks: Callable[[Any], bool]) -> Callable[[Any], Iterator[
     return places
 
 
-def _inputs(spec: JobSpec) -> Iterator[str]:
-    for name in spec.inputs:
-        yield f"inputs.{name}"
+def _files(spec: JobSpec | JobSpecDraft) -> Iterator[str]:
+    for name, use in spec.inputs.items():
+        if not isinstance(use, KeptArtefact):
+            yield f"inputs.{name}"
 
 
 def _kind(spec: JobSpec) -> Iterator[str]:
@@ -71,10 +73,20 @@ def _parts(spec: JobSpec) -> Iterator[str]:
         yield from (f"outputs.{name}.{where}" for where in output.not_built())
 
 
-def _kept(spec: JobSpec) -> Iterator[str]:
+def _leaving(spec: JobSpec) -> Iterator[str]:
     for name, output in spec.outputs.items():
-        if output.keep == "project":
+        if output.keep == "release" and not outputs.BY_NAME[output.class_].may_be_released:
             yield f"outputs.{name}.keep"
+
+
+def _drawn(spec: JobSpec) -> Iterator[str]:
+    """What the broker draws is not sealed on a node, and what stays sealed there nobody can draw from."""
+    for name, output in spec.outputs.items():
+        shown = spec.outputs.get(output.drawn_from() or "")
+        if output.keep == "project" and not isinstance(output, WrittenDeclaration):
+            yield f"outputs.{name}.keep"
+        elif output.keep == "release" and shown is not None and shown.keep == "project":
+            yield f"outputs.{name}.data"
 
 
 def _granted_classes(grant: Grant) -> Iterator[str]:
@@ -83,13 +95,24 @@ def _granted_classes(grant: Grant) -> Iterator[str]:
             yield f"outputs.{name}"
 
 
+def _granted_to_leave(grant: Grant) -> Iterator[str]:
+    for name in grant.outputs.classes:
+        rule, row = grant.outputs.rule(name), outputs.BY_NAME[name]
+        if row.built and not row.may_be_released and rule is not None and rule.may_leave():
+            yield f"outputs.{name}.keep"
+
+
 def _sweep(spec: JobSpec) -> Iterator[str]:
     if spec.workload.sweep:
         yield "workload.sweep"
 
 
 IN_SPECS: tuple[Missing, ...] = (
-    Missing("inputs but data", "remove `inputs`, and compute it again within the job", _inputs),
+    Missing(
+        "files from outside as inputs",
+        "name what an earlier job of the project kept, by job and output",
+        _files,
+    ),
     Missing(
         "workloads of this kind", f"use {' or '.join(f'`kind: {name}`' for name in workloads.built())}", _kind
     ),
@@ -104,15 +127,9 @@ IN_SPECS: tuple[Missing, ...] = (
         "leave the column out and compute it from the released table, or name the count that a measure rests on as `n`",
         _parts,
     ),
-    Missing(
-        "artefacts kept inside a project", "remove the output, or declare one that may be released", _kept
-    ),
+    Missing("way out for outputs of this class", "set `keep: project`", _leaving),
+    Missing("drawings of what stays in the project", "release the table, or leave the drawing out", _drawn),
     Missing("sweeps", "submit one spec for each value", _sweep),
-    Missing(
-        "wheels in bundles",
-        "use what the runtime holds",
-        _where("workload.bundle", lambda spec: getattr(spec.workload.bundle, "wheels", None) is not None),
-    ),
     Missing(
         "new attempts of a job",
         "leave `attempts` out, and submit again what a node's failure ended",
@@ -139,16 +156,12 @@ IN_GRANTS: tuple[Missing, ...] = (
         _where("limits.network", lambda grant: grant.limits.network != "none"),
     ),
     Missing(
-        "artefacts kept inside a project",
-        "leave `kept-size` out",
-        _where("limits.kept-size", lambda grant: grant.limits.kept_size is not None),
-    ),
-    Missing(
         "count of the bits that releases carry",
         "leave `bits` out",
         _where("outputs.bits", lambda grant: grant.outputs.bits is not None),
     ),
     Missing("check for outputs of this class", "leave the class out", _granted_classes),
+    Missing("way out for outputs of this class", "set `keep: project`", _granted_to_leave),
 )
 
 

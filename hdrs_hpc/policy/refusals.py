@@ -223,6 +223,44 @@ class KeepNotGrantedError(NotAllowedError):
     remedy = "Remove the output, or ask for a new version of the grant."
 
 
+class KeptOverLimitError(NotAllowedError):
+    code = "kept-over-limit"
+    meaning = "The project would keep more for later jobs than its grant allows (`limits.kept-size`)."
+    remedy = "Lower `max-size` or keep fewer outputs; `hdrs-hpc project show` tells what is kept. Else ask for more."
+
+
+class InputUnknownError(NotAllowedError):
+    code = "input-unknown"
+    meaning = "An input names an output that no job of this project was to keep."
+    remedy = "`hdrs-hpc project show` lists what the project keeps, with job and output. Other projects' stay theirs."
+
+
+class InputUnfinishedError(NotAllowedError):
+    code = "input-unfinished"
+    meaning = "An input names an output of a job whose code has not ended well yet."
+    remedy = "Submit again once `hdrs-hpc project show` lists it."
+
+
+class InputDestroyedError(NotAllowedError):
+    code = "input-destroyed"
+    meaning = (
+        "An input names an output whose key was destroyed: its job failed, was cancelled, or was given up."
+    )
+    remedy = "Compute it again, and name the new job."
+
+
+class InputElsewhereError(NotAllowedError):
+    code = "input-elsewhere"
+    meaning = "An input lies on another cluster than the one on which the job would run."
+    remedy = "Set `resources.cluster` to the cluster that the message names, or compute it again."
+
+
+class InputsOverMemoryError(NotAllowedError):
+    code = "inputs-over-memory"
+    meaning = "The files under `inputs` lie in the job's memory, of which half is for files, and do not fit."
+    remedy = "Ask for more `resources.mem`: twice the inputs and the largest of them once more, and what code needs."
+
+
 class OutputOfRealDataError(NotAllowedError):
     code = "output-of-real-data"
     meaning = "No output of this class is made of real data: it can hide patients' images where no reviewer sees them."

@@ -64,7 +64,7 @@ class Bundle:
 def pack(folder: Path) -> bytes:
     """The tar of a folder's regular files; raises an error of this module where it may not be a bundle.
 
-    Caches, hidden files and version control are left out; a link is refused rather than followed.
+    Caches, hidden files, version control and wheels are left out; a link is refused rather than followed.
     """
     if not folder.is_dir():
         raise BundleMalformedError(
@@ -75,7 +75,7 @@ def pack(folder: Path) -> bytes:
     chosen: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if any(part in LEFT_OUT or part.startswith(".") for part in relative.parts):
+        if any(part in LEFT_OUT or part.startswith(".") for part in relative.parts) or path.suffix == ".whl":
             continue
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise BundleMalformedError("a link or special file", where=str(relative))

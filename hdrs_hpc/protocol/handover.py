@@ -172,10 +172,12 @@ class SealedInput:
 @dataclass(frozen=True)
 class BundleOrder:
     sealed: SealedInput
-    """A sealed copy with the one object ``bundle.tar``."""
+    """A sealed copy with the object ``bundle.tar``, and one for each wheel of its lock."""
     digest: Digest
     """Of the tar file, as the researcher signed it."""
     size_bytes: Annotated[int, Between(1, 64 << 20)]
+    lock: Digest | None = None
+    """Of the ``requirements.lock`` in it, as signed; None where it brings no wheels."""
 
 
 @dataclass(frozen=True)
@@ -188,12 +190,37 @@ class FlavourOrder:
 
 
 @dataclass(frozen=True)
+class FileOrder:
+    """A file that the workload finds under ``/inputs``: an output that an earlier job of the project kept."""
+
+    sealed: SealedInput
+    """A sealed copy that holds the one object ``path``."""
+    path: Annotated[str, Between(1, 100)]
+    safetensors: bool
+    """Whether it holds weights, and is built anew before the workload sees it."""
+
+
+@dataclass(frozen=True)
+class KeptOrder:
+    """Where an output is sealed that stays in the project, and under which key: never the attempt's own."""
+
+    parts: Annotated[tuple[PathPart, ...], Between(1, 12)]
+    holder: Annotated[str, Pattern(r"[A-Za-z0-9-]{1,64}")]
+    key: Key32
+
+    def __repr__(self) -> str:
+        return f"KeptOrder({'/'.join(self.parts)})"
+
+
+@dataclass(frozen=True)
 class OutputOrder:
     name: Name
     output_class: Name
     path: Annotated[str, Pattern(r"(?!.*(^|/)\.\.?(/|$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")]
     """Where the workload writes it, below the folder of outputs."""
     max_size_bytes: Count
+    kept: KeptOrder | None = None
+    """Only of one that stays in the project."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +233,7 @@ class LaunchOrder:
     spec: Annotated[bytes, Between(2, MAX_SPEC_BYTES)]
     """The job spec: exactly the bytes that the researcher signed, whose signature keyd verified."""
     inputs: dict[Name, SealedInput]
+    files: dict[Name, FileOrder]
     bundle: BundleOrder | None
     flavour: FlavourOrder
     output_key: Key32
@@ -245,7 +273,7 @@ class Binding:
     nodes: Digest
     """Of the list of all nodes (:class:`NodeList`)."""
     manifests: tuple[Digest, ...]
-    """Manifest digests of inputs and bundle, sorted."""
+    """Manifest digests of inputs, files and bundle, sorted."""
     not_after: Moment
 
     def info(self) -> bytes:
@@ -320,7 +348,7 @@ def list_nodes(hellos: Sequence[Hello]) -> NodeList:
 
 def manifests_of(order: LaunchOrder) -> tuple[str, ...]:
     """Sorted digests of every manifest that ``order`` opens."""
-    sealed = list(order.inputs.values())
+    sealed = [*order.inputs.values(), *(file.sealed for file in order.files.values())]
     if order.bundle is not None:
         sealed.append(order.bundle.sealed)
     return tuple(sorted(item.manifest_digest for item in sealed))

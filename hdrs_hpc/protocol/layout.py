@@ -5,6 +5,7 @@ Below ``<scratch>/hdrs-hpc/``::
     runtime/<sha256 hex>.tar                          the pinned node runtime: what agents run on
     runtime/<sha256 hex>.squashfs                     a flavour: what sandboxes run on
     <project>/copies/<copy id>/                       sealed objects of a staged copy
+    <project>/kept/<kept id>/                         sealed objects of an output that stays in the project
     <project>/attempts/<attempt>/bundle/              sealed objects of the researcher's bundle
     <project>/attempts/<attempt>/served/<input>/      index, tables and manifest of what a narrower selection chose
     <project>/attempts/<attempt>/outputs/             sealed objects of what came out
@@ -27,7 +28,8 @@ COURIER_WAITS_S = 20
 PROGRESS_NAME = "progress.json"
 CLOSING_NAME = "closing.json"
 BUNDLE_PATH = "bundle.tar"
-"""Path of the one object inside a sealed bundle."""
+"""Path of the code inside a sealed bundle; its wheels lie beside it."""
+WHEELS_ITEM = "wheels"
 CLOSING_LIST_PATH = "closing-list.json"
 """Path, inside the sealed outputs, of the list that ends them."""
 OUTPUT_PREFIX = "output/"
@@ -44,12 +46,21 @@ def copy_parts(project: str, copy: str) -> Parts:
     return (ROOT, project, "copies", copy)
 
 
+def kept_parts(project: str, kept: str) -> Parts:
+    return (ROOT, project, "kept", kept)
+
+
 def attempt_parts(project: str, attempt: str) -> Parts:
     return (ROOT, project, "attempts", attempt)
 
 
 def bundle_parts(project: str, attempt: str) -> Parts:
     return (*attempt_parts(project, attempt), "bundle")
+
+
+def wheel_path(digest: str) -> str:
+    """Of a wheel inside a sealed bundle."""
+    return f"{WHEELS_ITEM}/{digest.removeprefix('sha256:')}.whl"
 
 
 def served_parts(project: str, attempt: str, *name: str) -> Parts:

@@ -32,6 +32,14 @@ class OutputProblem(StrEnum):
 
 
 @dataclass(frozen=True)
+class KeptAs:
+    """Where an output lies that stays in the project: its own manifest, under its own key."""
+
+    manifest_name: Annotated[str, Between(1, 200)]
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True)
 class CollectedOutput:
     """One declared output: sealed (``path``, ``size_bytes``, ``digest``) or left behind (``problem``)."""
 
@@ -40,6 +48,8 @@ class CollectedOutput:
     size_bytes: Count
     digest: Digest | None
     problem: OutputProblem | None
+    kept: KeptAs | None = None
+    """Only of one that stays in the project; ``path`` is then inside a sealed copy of its own."""
 
 
 class Ending(StrEnum):
@@ -142,7 +152,7 @@ class ClosingList:
     """In steps as in a progress report, and so are ``bytes_read``."""
     bytes_read: Count
     running_s: Count
-    schema: Literal["hdrs-hpc/closing-list/1"] = "hdrs-hpc/closing-list/1"
+    schema: Literal["hdrs-hpc/closing-list/2"] = "hdrs-hpc/closing-list/2"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ class Stop(StrEnum):
     NO_KEYS = "no-keys"
     KEYS_REFUSED = "keys-refused"
     INPUT_UNREADABLE = "input-unreadable"
+    INPUT_REFUSED = "input-refused"
     BUNDLE_MISMATCH = "bundle-mismatch"
+    WHEELS_REFUSED = "wheels-refused"
     ISOLATION = "isolation"
     FLAVOUR_MISMATCH = "flavour-mismatch"
     """Its file on scratch is not there, or not the one that the order names."""
@@ -78,9 +80,18 @@ STOPPED: dict[Stop, tuple[str, str]] = {
         "A sealed copy on scratch could not be opened: it was damaged, altered or removed.",
         "Tell the operator: the copy must be staged anew before you submit again.",
     ),
+    Stop.INPUT_REFUSED: (
+        "A file under `inputs` that should hold weights is no plain safetensors file, or does not fit into memory.",
+        "Write it with a safetensors library in the job that keeps it; ask for more `resources.mem` if it is large.",
+    ),
     Stop.BUNDLE_MISMATCH: (
         "The code that reached the node is not the one that was signed.",
         "Submit again; tell the operator if it stays so: this should not happen.",
+    ),
+    Stop.WHEELS_REFUSED: (
+        "The wheels that reached the node are not those that were signed, are for another processor, or do not fit "
+        "into the job's memory.",
+        "Ask for more `resources.mem`, and lock for the platform of the nodes; tell the operator if it stays so.",
     ),
     Stop.ISOLATION: (
         "The node could not give the isolation that the job needs.",

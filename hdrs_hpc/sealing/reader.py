@@ -40,6 +40,10 @@ MAX_CACHED_ENTRIES = 200_000
 MAX_CACHED_OPENERS = 8192
 
 
+PIECE_BYTES = 4 << 20
+"""In which a whole object is read."""
+
+
 class SealedCopy:
     """A sealed copy (or the sealed outputs of an attempt), read-only.  Thread safe; never leaves its
     process.
@@ -127,6 +131,11 @@ class SealedCopy:
         nothing.
         """
         return bytes(self.read_view(self._entry(path), start, length))
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """An object from its beginning to its end, in bounded memory.  Raises like :meth:`read`."""
+        for start in range(0, self.size(path), PIECE_BYTES):
+            yield self.read(path, start, PIECE_BYTES)
 
     def read_into(self, path: str, start: int, view: memoryview) -> int:
         """Fill ``view`` from ``start`` on; gives the number of bytes, fewer only where the object ends.

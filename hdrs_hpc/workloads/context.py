@@ -19,12 +19,14 @@ class NoSuchOutputError(NotFoundError):
 class Context:
     """Inputs, parameters and outputs of one run.
 
-    ``data`` maps the input names of the job spec to staged copies; ``parameters`` is the spec's own mapping.
+    ``data`` maps the input names of the job spec to staged copies, ``inputs`` the names under ``inputs:`` to files that
+    nobody changes; ``parameters`` is the spec's own mapping.
     """
 
     def __init__(self, launch: Launch, parameters: dict[str, Any]) -> None:
         self.parameters = parameters
         self.data: dict[str, StagedCopy] = {name: open_staged(name) for name in launch.inputs}
+        self.inputs = {name: Path(path) for name, path in launch.files.items()}
         self._outputs = {name: Path(launch.out, path) for name, path in launch.outputs.items()}
 
     @property

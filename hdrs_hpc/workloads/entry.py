@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,10 @@ def load(builtin: str | None, entry: str | None, bundle: Path) -> Entry:
 
 
 def prepare_imports(bundle: Path) -> None:
-    """Let a process import the bundle, after everything installed: a bundle can't replace a library."""
-    if str(bundle) not in sys.path:
-        sys.path.append(str(bundle))
+    """Let a process import the bundle's wheels, then the bundle, after everything installed: no library is replaced.
+
+    Wheels lie where ``HDRS_WHEELS`` says, so that processes which a workload starts find them too.
+    """
+    for folder in (os.environ.get("HDRS_WHEELS"), str(bundle)):
+        if folder and folder not in sys.path:
+            sys.path.append(folder)

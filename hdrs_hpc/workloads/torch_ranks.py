@@ -19,12 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch  # type: ignore[import-not-found]  # not among this project's own dependencies: gigabytes
+import torch
 from torch import distributed
-from torch.distributed.elastic.multiprocessing.errors import (  # type: ignore[import-not-found]
+from torch.distributed.elastic.multiprocessing.errors import (
     ChildFailedError,
 )
-from torch.distributed.launcher.api import (  # type: ignore[import-not-found]
+from torch.distributed.launcher.api import (
     LaunchConfig,
     elastic_launch,
 )

@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch  # type: ignore[import-not-found]  # not among this project's own dependencies: gigabytes
+import torch  # not among this project's own dependencies: gigabytes
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate  # type: ignore[import-not-found]
-from torch.utils.data import get_worker_info  # type: ignore[import-not-found]
+from torch.nn.functional import interpolate
+from torch.utils.data import get_worker_info
 
 from imaging import layout
 from imaging.reading.geometry import Geometry, geometry_of

@@ -7,9 +7,9 @@ from itertools import batched
 from typing import Any
 
 import numpy as np
-import torch  # type: ignore[import-not-found]  # not among this project's own dependencies: gigabytes
+import torch  # not among this project's own dependencies: gigabytes
 from numpy.typing import NDArray
-from torch.utils.data import (  # type: ignore[import-not-found]
+from torch.utils.data import (
     DataLoader,
     IterableDataset,
     default_collate,

@@ -14,7 +14,7 @@ import pytest
 from hdrs_hpc.broker.store import log
 from tests.support import proofs
 from tests.support.trials import Assassin, file_killed, killed_again_and_again, wait_until
-from tests.support.world import World
+from tests.support.world import COHORT, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,13 +32,35 @@ EVERY_ACT = {
         "Release",
         "Finish",
     ),
-    *("DestroyKeys", "Remove", "DestroyCopyKeys", "UnlinkCopy", "DestroyProjectKeys", "Certify"),
+    *(
+        "DestroyKeys",
+        "Remove",
+        "DestroyCopyKeys",
+        "UnlinkCopy",
+        "UnlinkKept",
+        "DestroyProjectKeys",
+        "Certify",
+    ),
 }
 """What the controller does in a life in which nothing goes wrong, by the names of its actions."""
 SMALL: dict[str, Any] = {
     "data": {"slides": {"dataset": "demo-he"}},
     "outputs": {"summary": {"class": "metrics", "path": "summary.json", "max-size": "64KiB"}},
 }
+
+KEEPING = SMALL | {
+    "outputs": SMALL["outputs"]
+    | {
+        "cohort": {
+            "class": "table",
+            "keep": "project",
+            "path": "cohort.csv",
+            "columns": COHORT,
+            "max-size": "1MiB",
+        }
+    }
+}
+"""The same, with an output that stays in the project for later jobs."""
 
 
 def live_on(world: World, job: str, turn: Callable[[], None] = lambda: None, timeout_s: float = 300) -> None:
@@ -78,8 +100,9 @@ def check_ended_as_if_nothing_had_been(world: World, job: str, released: int) ->
 
 def test_controller_killed_at_every_boundary_of_every_act(make_world) -> None:
     world = make_world()
-    world.grant()
-    job = world.submit(**SMALL)
+    limits = world.grant_value()["limits"] | {"kept-size": "8MiB"}
+    world.grant(limits=limits)
+    job = world.submit(**KEEPING)
     with killed_again_and_again(world, "controller") as diary:
         live_on(world, job)
     deaths = Counter(act.split()[0] for act, _ in diary.deaths())
@@ -88,6 +111,13 @@ def test_controller_killed_at_every_boundary_of_every_act(make_world) -> None:
     assert died_before == {act for act, _ in diary.lines()}
     assert len(diary.deaths()) > 80
     check_ended_as_if_nothing_had_been(world, job, 1)
+    seen = proofs.events(world)
+    assert (seen["kept-key-created"], seen["artefact-kept"], seen["kept-tried"], seen["kept-removed"]) == (
+        1,
+        1,
+        1,
+        1,
+    )
 
 
 def test_keyd_killed_at_every_boundary_of_every_answer(make_world) -> None:

@@ -64,7 +64,7 @@ def _checker() -> None:
 def _workload() -> None:
     """As an agent starts it: by a process that becomes the guard, and waits until it is confined."""
     with tempfile.TemporaryDirectory() as name:
-        places = Places(*[Path(name)] * 8)
+        places = Places(*[Path(name)] * 9)
         Sandbox("sandboxed").start(("/usr/bin/sleep", "600"), {}, places, gpus="")
         time.sleep(600)
 

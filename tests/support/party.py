@@ -239,7 +239,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
                 "master-rotated": True,
                 "statement": "Unlinked, not provably erased on this medium; master rotated.",
             },
-            "inventory": "hdrs-hpc/places/2",
+            "inventory": "hdrs-hpc/places/3",
             "places": [
                 {
                     "place": "scratch-copies",

@@ -111,7 +111,9 @@ def check_nothing_left(world: World) -> None:
     """No object of the project on scratch, no folder of it on a node, no process of it anywhere."""
     cluster = world.ctx.cluster(world.cluster, world.project)
     left = [
-        path for path in cluster.list_tree("hdrs-hpc", world.project) if path not in ("copies/", "attempts/")
+        path
+        for path in cluster.list_tree("hdrs-hpc", world.project)
+        if path not in ("copies/", "attempts/", "kept/")
     ]
     assert left == []
     names = attempt_names(world)

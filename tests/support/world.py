@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ from hdrs_hpc.node.runtime.build import RuntimeFile, build
 from hdrs_hpc.node.runtime.flavour import FlavourFile
 from hdrs_hpc.protocol import bundle, layout
 from imaging.staging import inventory
-from tests.support import uploading
+from tests.support import uploading, wheels
 
 PROJECT = "lung-demo"
 PEOPLE = {
@@ -402,13 +402,23 @@ class World:
         assert receipt.job is not None
         return receipt.job
 
-    def submit_bundle(self, files: dict[str, str], entry: str, **changes: Any) -> str:
+    def submit_bundle(
+        self, files: dict[str, str], entry: str, brought: Sequence[tuple[str, bytes]] = (), **changes: Any
+    ) -> str:
         """Pack, upload, have it approved, sign and submit the researcher's own code."""
         folder = self.root / f"bundle-{ids.new_id()}"
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        named, covered = {}, {}
+        if brought:
+            lock = wheels.lock(*brought)
+            (folder / "requirements.lock").write_bytes(lock.to_bytes())
+            named = {"wheels": {"lock": lock.digest(), "size": lock.size}}
+            covered = {"wheels": {"lock": lock.digest(), "index": "local files"}}
+        for _, wheel in brought:
+            uploading.bring(self.ctx.db, self.ctx.home, self.project, "okafor", wheel)
         content = bundle.pack(folder)
         digest = bundle.digest(content)
         uploading.bring(self.ctx.db, self.ctx.home, self.project, "okafor", content)
@@ -418,13 +428,14 @@ class World:
                 "schema": "hdrs-hpc/code-approval/1",
                 "project": self.project,
                 "bundle": digest,
+                **covered,
                 "reviewer": "chen",
                 "statement": "Read it; it does what its purpose says.",
                 "at": clock.to_text(clock.now()),
             },
             "chen",
         )
-        work = {"kind": "dask", "bundle": {"digest": digest, "size": len(content)}, "entry": entry}
+        work = {"kind": "dask", "bundle": {"digest": digest, "size": len(content), **named}, "entry": entry}
         return self.submit(workload=work, **changes)
 
     def tick(self) -> int:

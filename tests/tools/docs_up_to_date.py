@@ -46,6 +46,12 @@ def _sandboxes() -> str:
     return table.as_markdown()
 
 
+def _flavour_packages() -> str:
+    from tests.tools import flavour_packages
+
+    return flavour_packages.text()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/lives.md": _lives,
     "docs/not-built.md": _not_built,
@@ -53,6 +59,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/metrics.md": _metrics,
     "docs/staging-reasons.md": _staging_reasons,
     "docs/output-classes.md": _output_classes,
+    "hdrs_hpc/catalogue/flavour_packages.py": _flavour_packages,
 }
 
 

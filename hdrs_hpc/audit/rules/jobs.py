@@ -14,12 +14,17 @@ def _job_received(history: History, entry: Entry) -> None:
 def _job_moved(history: History, entry: Entry) -> None:
     job = history.job(entry)
     job.state = moved(job.state, entry)
+    job.outcome = entry.detail.get("outcome", job.outcome)
     if job.state != "PURGED":
         return
     for attempt in history.attempts.values():
         if attempt.job == entry.subject["job"]:
             gone = all(history.keys[name].destroyed for name in attempt.keys)
-            require(gone or bool(job.kept), "purged while the key of its outputs lives and nothing is kept")
+            require(gone, "purged while the key of its outputs lives")
+    for kept in history.kept.values():
+        if kept.job == entry.subject["job"]:
+            stays = kept.manifest is not None and job.outcome == "SUCCEEDED"
+            require(stays or _is_dead(history, kept.key), "purged while a key lives of what did not end well")
 
 
 def _attempt_created(history: History, entry: Entry) -> None:
@@ -79,6 +84,32 @@ def _attempt_tried(history: History, entry: Entry) -> None:
     require(not alive, "samples are tried after the keys' end, never before")
     require(not attempt.removed and attempt.tried is None, "an attempt is tried once, before it goes")
     attempt.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
+
+
+def _is_dead(history: History, key: str | None) -> bool:
+    return key is None or history.keys[key].destroyed is not None
+
+
+def _kept(history: History, entry: Entry) -> None:
+    kept = history.kept_output(entry)
+    require(history.attempt(entry).ended, "kept while the attempt still ran")
+    require(kept.manifest is None, "an output was kept twice")
+    history.usable_key(entry, kept.key or "")
+    kept.manifest = entry.detail["manifest"]
+
+
+def _kept_tried(history: History, entry: Entry) -> None:
+    kept = history.kept_output(entry)
+    require(_is_dead(history, kept.key), "samples are tried after the key's end, never before")
+    require(not kept.removed and kept.tried is None, "a kept output is tried once, before it goes")
+    kept.tried = (entry.detail["objects"], entry.detail["bytes"], entry.detail["samples"])
+
+
+def _kept_removed(history: History, entry: Entry) -> None:
+    kept = history.kept_output(entry)
+    require(_is_dead(history, kept.key), "objects go after their key, never before")
+    require_tried(kept.tried, entry)
+    kept.removed = True
 
 
 def _collected(history: History, entry: Entry) -> None:
@@ -146,6 +177,9 @@ RULES: dict[str, Rule] = {
     "artefact-checked": _checked,
     "decision-filed": _filed,
     "decisions-opened": _opened,
+    "artefact-kept": _kept,
+    "kept-tried": _kept_tried,
+    "kept-removed": _kept_removed,
     "artefact-released": _released,
     "artefact-withheld": _withheld,
     "artefact-fetched": _fetched,

@@ -20,6 +20,12 @@ def _key_created(history: History, entry: Entry) -> None:
         copy = history.copy(entry)
         require(copy.key is None, "the copy had a key already")
         copy.key = name
+    elif "artefact" in entry.subject:
+        kept = history.kept_output(entry)
+        require(kept.key is None, "the output had a key already")
+        require(not history.attempt(entry).bound, "a key for an output of an attempt whose nodes were bound")
+        kept.key = name
+        key.holder = f"{entry.subject['attempt']}/{entry.subject['artefact']}"
     elif "attempt" in entry.subject:
         history.attempt(entry).keys.add(name)
 
@@ -63,6 +69,11 @@ def _answered(history: History, entry: Entry) -> None:
         require(clock.from_text(entry.detail["not-after"]) <= limit, "keys outlive the grant's run-until")
     for name in entry.detail["keys"]:
         key = history.usable_key(entry, name)
+        kept = history.kept.get(key.holder) if key.holder else None
+        own = kept is not None and kept.attempt == entry.subject["attempt"]
+        require(
+            kept is None or own or kept.manifest is not None, "the key of an output that was not kept yet"
+        )
         copy = history.copies.get(key.holder) if key.holder else None
         require(copy is None or copy.sealed, "the key of a copy that was not sealed")
         if copy is not None:
@@ -90,6 +101,7 @@ def _handover_closed(history: History, entry: Entry) -> None:
 RULES: dict[str, Rule] = {
     "copy-key-created": _key_created,
     "output-key-created": _key_created,
+    "kept-key-created": _key_created,
     "project-key-created": _key_created,
     "key-used": _key_used,
     "key-destroyed": _key_destroyed,

@@ -72,6 +72,8 @@ def _all_ended(history: History, project: Project, name: str) -> None:
     )
     for copy in history.of_project(history.copies, name).values():
         require(copy.removed, "a staged copy was never removed")
+    for kept in history.of_project(history.kept, name).values():
+        require(kept.removed, "a kept output was never removed")
     for attempt in history.of_project(history.attempts, name).values():
         require(attempt.removed, "the outputs of an attempt were never removed")
     for job in history.of_project(history.jobs, name).values():

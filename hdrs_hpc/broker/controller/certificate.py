@@ -13,6 +13,7 @@ from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import documents, log
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.certificate import Certificate
 
@@ -44,6 +45,7 @@ def payload(broker: OpenBroker, subject: Subject, rows: dict[str, Found]) -> byt
         "copies": [
             _copy_row(subject, copy) for copy in subject.copies if ("copy", copy.id) in subject.key_ids
         ],
+        "kept": [_kept_row(subject, row) for row in subject.kept if ("kept", row.id) in subject.key_ids],
         "attempts": [
             _attempt_row(subject, attempt, job) | {"runtimes": sorted(runtimes[attempt.name])}
             for attempt, job in subject.attempts
@@ -81,6 +83,22 @@ def _copy_row(subject: Subject, copy: Copy) -> dict[str, Any]:
         row |= {"manifest-digest": copy.manifest_digest}
         row |= {"opt-out-list": listed["list"], "opt-out-about": listed["about"]}
     return row
+
+
+def _kept_row(subject: Subject, kept: KeptOutput) -> dict[str, Any]:
+    key = subject.key_ids[("kept", kept.id)]
+    tried = subject.kept_tried.get(f"{kept.attempt}/{kept.output}", _NOTHING)
+    row: dict[str, Any] = {
+        "job": kept.job,
+        "attempt": kept.attempt,
+        "output": kept.output,
+        "class": kept.cls,
+        "objects": tried.objects,
+        "bytes": tried.bytes,
+        "key-id": key,
+        "key-destroyed-at": subject.key_ends[key],
+    }
+    return row | ({"manifest-digest": kept.manifest_digest} if kept.manifest_digest else {})
 
 
 def _attempt_row(subject: Subject, attempt: Attempt, job: Job) -> dict[str, Any]:
@@ -121,7 +139,7 @@ def checks(subject: Subject, rows: dict[str, Found]) -> list[dict[str, str]]:
     if count:
         detail = (
             f"before unlinking, {count} manifests were tried with each key that keyd then held, at most {keys}; "
-            f"none opened; {without} copies or attempts with objects had no manifest to try"
+            f"none opened; {without} copies, kept outputs or attempts with objects had no manifest to try"
         )
     else:
         detail = "no copy and no attempt came as far as a sealed manifest, so there was none to try"
@@ -131,6 +149,8 @@ def checks(subject: Subject, rows: dict[str, Found]) -> list[dict[str, str]]:
         {
             "check": "listings-empty",
             "result": "passed",
-            "detail": f"{rows['sealed-copies'].how}; {rows['attempt-outputs'].how}",
+            "detail": "; ".join(
+                rows[name].how for name in ("sealed-copies", "kept-outputs", "attempt-outputs")
+            ),
         },
     ]

@@ -24,7 +24,7 @@ from hdrs_hpc.broker.controller.finders import (
 from hdrs_hpc.broker.controller.steps import samples
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, log, transition
+from hdrs_hpc.broker.store import alerts, checkpoint, copies, documents, jobs, kept, log, transition
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core.durable_files import replace_file
 from hdrs_hpc.core.errors import HdrsError, InternalError
@@ -77,6 +77,8 @@ def look_up(broker: OpenBroker, project: Project) -> Subject:
         listed = jobs.of_project(tx, project.name)
         pairs = tuple((attempt, job) for job in listed for attempt in jobs.attempts_of(tx, job.id))
         staged = tuple(copies.of_project(tx, project.name))
+        stayed = tuple(kept.of_project(tx, project.name))
+        kept_tried = samples.of_kept(tx, project.name)
         copies_tried = samples.of_copies(tx, project.name)
         attempts_tried = samples.of_attempts(tx, project.name)
         removed = [
@@ -88,6 +90,7 @@ def look_up(broker: OpenBroker, project: Project) -> Subject:
     return Subject(
         project=project,
         copies=staged,
+        kept=stayed,
         jobs=tuple(listed),
         attempts=pairs,
         key_ends={record.id: record.at for record in real},
@@ -96,6 +99,7 @@ def look_up(broker: OpenBroker, project: Project) -> Subject:
         master_rotated=held.master_rotated,
         copies_tried=copies_tried,
         attempts_tried=attempts_tried,
+        kept_tried=kept_tried,
         quarantine=(sum(d["objects"] for d in removed), sum(d["bytes"] for d in removed)),
     )
 

@@ -20,6 +20,7 @@ from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import artefacts
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.protocol import layout
@@ -46,6 +47,7 @@ class Subject:
 
     project: Project
     copies: tuple[Copy, ...]
+    kept: tuple[KeptOutput, ...]
     jobs: tuple[Job, ...]
     attempts: tuple[tuple[Attempt, Job], ...]
     key_ends: dict[str, str]
@@ -57,12 +59,14 @@ class Subject:
     copies_tried: dict[str, Tried]
     """What lay of each copy, and of each attempt, before it was unlinked, from the log."""
     attempts_tried: dict[str, Tried]
+    kept_tried: dict[str, Tried]
+    """The same of each kept output, by attempt and output."""
     quarantine: tuple[int, int]
     """Files and bytes that were removed from the data zone with the jobs, from the log."""
 
     @property
     def tried(self) -> list[Tried]:
-        return [*self.copies_tried.values(), *self.attempts_tried.values()]
+        return [*self.copies_tried.values(), *self.kept_tried.values(), *self.attempts_tried.values()]
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,21 @@ def _sealed_copies(broker: OpenBroker, subject: Subject) -> Found:
         raise PlaceNotEmptyError(f"{len(missing)} copies were never looked at before they were unlinked")
     tried = subject.copies_tried.values()
     how = f"keyd refused {asked} keys; objects were measured before they were unlinked, then {listed}"
+    return Found("key-gone-and-empty", how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
+
+
+def _kept_outputs(broker: OpenBroker, subject: Subject) -> Found:
+    listed = _list_scratch(broker, subject, "kept", {row.cluster for row in subject.kept})
+    if not subject.kept:
+        return Found("never-made", "the database knows no output that was to stay in the project")
+    asked = check_keys(broker, subject)
+    missing = [row.id for row in subject.kept if f"{row.attempt}/{row.output}" not in subject.kept_tried]
+    if missing:
+        raise PlaceNotEmptyError(
+            f"{len(missing)} kept outputs were never looked at before they were unlinked"
+        )
+    tried = subject.kept_tried.values()
+    how = f"keyd lists none and refused {asked} keys; objects were measured before they were unlinked, then {listed}"
     return Found("key-gone-and-empty", how, sum(t.objects for t in tried), sum(t.bytes for t in tried))
 
 
@@ -322,6 +341,7 @@ _LOOKED_AT: dict[str, Finder] = {
     "released-artefacts": _released,
     "pictures": _pictures,
     "sealed-copies": _sealed_copies,
+    "kept-outputs": _kept_outputs,
     "attempt-bundle": _attempts_gone("key-gone-and-empty"),
     "attempt-served": _attempts_gone("key-gone-and-empty"),
     "attempt-outputs": _attempts_gone("key-gone-and-empty", counted=True),

@@ -7,12 +7,14 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker.filing.case import Became, Case
 from hdrs_hpc.broker.store import jobs, projects, transition, uploads
 from hdrs_hpc.broker.store.documents import Accepted
+from hdrs_hpc.catalogue.flavour_packages import HELD
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
 from hdrs_hpc.documents import kinds, trust
-from hdrs_hpc.documents.models.workload import BundleRef
+from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.workload import BundleRef, runs_on
 from hdrs_hpc.policy.refusals import SpecExpiredError, SpecNotYetValidError, WrongAudienceError
-from hdrs_hpc.protocol import bundle
+from hdrs_hpc.protocol import bundle, wheel_lock, wheels
 
 
 class ReplayedError(ConflictError):
@@ -46,7 +48,7 @@ def file(case: Case) -> Became:
         raise ReplayedError()
     needed: list[str] = []
     if spec.workload.bundle is not None:
-        needed = _check_bundle(case, spec.project, spec.workload.bundle)
+        needed = _check_bundle(case, spec, spec.workload.bundle)
     case.file("job-spec", found.people)
     job = jobs.free_id(case.tx)
     transition.begin(
@@ -67,12 +69,22 @@ def file(case: Case) -> Became:
     return Became(spec.project, job)
 
 
-def _check_bundle(case: Case, project: str, named: BundleRef) -> list[str]:
-    """Digests of all files that a bundle needs, each of which the project holds."""
-    if uploads.held(case.tx, project, named.digest) != named.size or named.size > bundle.MAX_BYTES:
+def _check_bundle(case: Case, spec: JobSpec, named: BundleRef) -> list[str]:
+    """Digests of all files that a bundle needs, each of which the project holds and was hashed when it came."""
+    if uploads.held(case.tx, spec.project, named.digest) != named.size or named.size > bundle.MAX_BYTES:
         raise BundleMissingError()
-    bundle.read(case.home.file(named.digest).read_bytes(), named.digest)
-    return [named.digest]
+    code = bundle.read(case.home.file(named.digest).read_bytes(), named.digest)
+    lock = wheel_lock.of_bundle(code.files, named.wheels.lock if named.wheels else None)
+    if lock is None or named.wheels is None:
+        return [named.digest]
+    if lock.size != named.wheels.size:
+        raise wheel_lock.LockDigestError("they have another size than was signed")
+    for wheel in lock.wheels:
+        if uploads.held(case.tx, spec.project, wheel.digest) != wheel.size:
+            raise BundleMissingError(f"the wheel {wheel.file} did not come", where=wheel.name)
+    held = wheel_lock.held_by(lock, runs_on(spec.workload), HELD)
+    wheels.check(lock, lambda wheel: case.home.file(wheel.digest).open("rb"), held, spec.resources.mem)
+    return [named.digest, *(wheel.digest for wheel in lock.wheels)]
 
 
 def what_it_became(tx: Connection, known: Accepted) -> Became:

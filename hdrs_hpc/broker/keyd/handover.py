@@ -13,26 +13,29 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hdrs_hpc.audit.entries import Entry
+from hdrs_hpc.broker.keyd import kept, served
 from hdrs_hpc.broker.keyd import messages as m
-from hdrs_hpc.broker.keyd import served
 from hdrs_hpc.broker.keyd.channel import MAX_MESSAGE_BYTES
 from hdrs_hpc.broker.keyd.grants import DatasetNotGrantedError, GrantHolder
-from hdrs_hpc.broker.keyd.keystore import FileKeystore
+from hdrs_hpc.broker.keyd.keystore import FileKeystore, KeyRecord
 from hdrs_hpc.broker.keyd.logwatch import NotLoggedError
 from hdrs_hpc.broker.keyd.opt_outs import OptOutHolder
 from hdrs_hpc.broker.keyd.roots import RootHolder
 from hdrs_hpc.broker.keyd.runtimes import RuntimeHolder
+from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.outputs.output_class import WrittenDeclaration
 from hdrs_hpc.core import clock, wire
 from hdrs_hpc.core.errors import ConflictError, NotAllowedError
 from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec, Resources, written
+from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, Resources, kept_by, written
 from hdrs_hpc.policy import granted
 from hdrs_hpc.policy.granted import GrantedFacts
 from hdrs_hpc.policy.rules import require
 from hdrs_hpc.protocol import handover as protocol
+from hdrs_hpc.protocol import layout
 
 STAGE_OUT_GRACE = timedelta(minutes=10)
 """How long after its walltime an attempt may take to seal its outputs."""
@@ -104,7 +107,7 @@ class Handover:
             _check_gpus(hello, spec.resources)
         self._check_runtimes(ask, hellos)
         self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
-        self._key_ids(ask)
+        self._key_ids(ask, spec)
         with self._keys.transaction() as db:
             known = {row["node"]: _hello(row) for row in self._bindings(ask.attempt)}
             if known:
@@ -122,7 +125,10 @@ class Handover:
                 )
                 db.executemany(
                     "INSERT INTO uses VALUES (?, ?, ?, ?)",
-                    [(ask.attempt, ask.project, role, holder) for role, holder in sorted(set(_places(ask)))],
+                    [
+                        (ask.attempt, ask.project, role, holder)
+                        for role, holder in sorted(set(self._places(ask, spec)))
+                    ],
                 )
         return m.BoundNodes(
             {node: m.BoundNode(digest_of(hello.public_key), hello.runtime) for node, hello in nodes.items()},
@@ -150,7 +156,7 @@ class Handover:
         else:
             answers = {row["node"]: protocol.NodeAnswer(row["answer"], row["sealed"]) for row in bound}
         return m.AnsweredNodes(
-            nodes.to_bytes(), answers, not_after=not_after, keys=tuple(sorted(self._key_ids(request)))
+            nodes.to_bytes(), answers, not_after=not_after, keys=tuple(sorted(self._key_ids(request, spec)))
         )
 
     def runtimes_of(self, attempt: str) -> set[str]:
@@ -221,6 +227,7 @@ class Handover:
             approvers=_approvers(ask, spec, root),
             cluster=ask.cluster,
             isolation=ask.isolation,
+            kept=kept.states(self._keys, ask.project),
         )
         require(granted.breaches(spec, facts))
         if (spec.workload.bundle is None) != (ask.bundle_parts is None):
@@ -291,12 +298,15 @@ class Handover:
                 )
                 for fact in ask.copies
             },
+            files={name: self._file(ask.project, use) for name, use in _taken_in(spec).items()},
             bundle=self._bundle(ask, spec),
             flavour=protocol.FlavourOrder(spec.workload.runs_on, flavour, size_bytes),
             output_key=self._keys.key(ask.project, "output", ask.attempt),
             shared_secret=os.urandom(32),
             outputs=tuple(
-                protocol.OutputOrder(name, output.class_, output.path, output.max_size)
+                protocol.OutputOrder(
+                    name, output.class_, output.path, output.max_size, self._kept(ask, name, output)
+                )
                 for name, output in written(spec.outputs).items()
             ),
             isolation=ask.isolation,
@@ -310,7 +320,10 @@ class Handover:
         if spec.workload.bundle is None or ask.bundle_parts is None:
             return None
         sealed = self._input(ask.project, "bundle", ask.attempt, ask.bundle_parts)
-        return protocol.BundleOrder(sealed, spec.workload.bundle.digest, spec.workload.bundle.size)
+        named = spec.workload.bundle
+        return protocol.BundleOrder(
+            sealed, named.digest, named.size, named.wheels.lock if named.wheels else None
+        )
 
     def _input(self, project: str, role: str, holder: str, parts: tuple[str, ...]) -> protocol.SealedInput:
         about = self._keys.record(project, role, holder).about
@@ -325,6 +338,34 @@ class Handover:
             key=self._keys.key(project, role, holder),
         )
 
+    def _kept(self, ask: m.BindNodes, name: str, output: WrittenDeclaration) -> protocol.KeptOrder | None:
+        if output.keep != "project":
+            return None
+        holder = self._to_keep(ask, name, output)
+        key = self._keys.key(ask.project, kept.ROLE, holder)
+        return protocol.KeptOrder(layout.kept_parts(ask.project, holder), holder, key)
+
+    def _to_keep(self, ask: m.BindNodes, name: str, output: WrittenDeclaration) -> str:
+        """Holder of the fresh key that the attempt seals one of its outputs under."""
+        wanted = m.KeptFor(ask.job, ask.attempt, name, output.class_)
+        record = kept.to_make(self._keys, ask.project, wanted)
+        if record is None:
+            raise HandoverRefusedError(f"there is no key for {name}, which is to stay in the project")
+        return record.holder
+
+    def _file(self, project: str, use: KeptArtefact) -> protocol.FileOrder:
+        record = self._to_read(project, use)
+        parts = layout.kept_parts(project, record.holder)
+        sealed = self._input(project, kept.ROLE, record.holder, parts)
+        weights = "safetensors" in outputs.BY_NAME[record.about["class"]].written_in
+        return protocol.FileOrder(sealed, f"{layout.OUTPUT_PREFIX}{use.output}", weights)
+
+    def _to_read(self, project: str, use: KeptArtefact) -> KeyRecord:
+        record = kept.to_read(self._keys, project, use.job, use.output)
+        if record is None:  # it was destroyed since the spec was judged
+            raise HandoverRefusedError(f"{use.output} of {use.job} is not kept any more")
+        return record
+
     def _whole(self, ask: m.BindNodes) -> dict[str, str]:
         """Input → digest of its copy's own manifest, which names all of it."""
         return {
@@ -332,8 +373,19 @@ class Handover:
             for fact in ask.copies
         }
 
-    def _key_ids(self, ask: m.BindNodes) -> list[str]:
-        return [self._keys.record(ask.project, role, holder).id for role, holder in _places(ask)]
+    def _key_ids(self, ask: m.BindNodes, spec: JobSpec) -> list[str]:
+        return [
+            self._keys.record(ask.project, role, holder).id
+            for role, holder in sorted(set(self._places(ask, spec)))
+        ]
+
+    def _places(self, ask: m.BindNodes, spec: JobSpec) -> list[tuple[str, str]]:
+        """(role, holder) of every key that the attempt is to get."""
+        places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
+        places += [("bundle", ask.attempt)] if ask.bundle_parts is not None else []
+        places += [(kept.ROLE, self._to_keep(ask, *item)) for item in kept_by(spec).items()]
+        reads = [self._to_read(ask.project, use) for use in _taken_in(spec).values()]
+        return places + [(kept.ROLE, record.holder) for record in reads]
 
 
 def digest_of(public_key: bytes) -> str:
@@ -359,10 +411,8 @@ def _spec_digest(ask: m.BindNodes) -> str:
     return Envelope.parse(ask.spec).digest
 
 
-def _places(ask: m.BindNodes) -> list[tuple[str, str]]:
-    """(role, holder) of every key that the attempt is to get."""
-    places = [("copy", fact.copy) for fact in ask.copies] + [("output", ask.attempt)]
-    return places + ([("bundle", ask.attempt)] if ask.bundle_parts is not None else [])
+def _taken_in(spec: JobSpec) -> dict[str, KeptArtefact]:
+    return {name: use for name, use in spec.inputs.items() if isinstance(use, KeptArtefact)}
 
 
 def _require_logged(attempt: str, logged: list[tuple[int, Entry]], hellos: list[protocol.Hello]) -> None:
@@ -386,8 +436,8 @@ def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set
             found = trust.verify(Envelope.parse(raw), kinds.CODE_APPROVAL, root)
         except NotAllowedError:
             continue
-        named = (found.document.project, found.document.bundle, (found.document.reviewer,))
-        if bundle is not None and named == (ask.project, bundle.digest, found.people):
+        named = (found.document.project, found.document.covers, (found.document.reviewer,))
+        if bundle is not None and named == (ask.project, bundle.to_approve, found.people):
             people |= set(found.people)
     return people
 

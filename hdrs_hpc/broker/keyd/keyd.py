@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.home import BrokerHome
+from hdrs_hpc.broker.keyd import kept
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.closures import ClosureHolder
 from hdrs_hpc.broker.keyd.grants import GrantHolder
@@ -36,7 +37,7 @@ from hdrs_hpc.sealing.cipher import opens_first_segment
 from hdrs_hpc.sealing.place import context
 
 BROKER_KINDS = tuple(kind.name for kind in KINDS.values() if kind.role == kinds.BROKER)
-COPY_ROLES = ("copy",)
+COPY_ROLES = ("copy", "kept")
 OUTPUT_ROLES = ("output", "bundle")
 DEID_HOLDER = "project"
 GIVING = (
@@ -177,7 +178,7 @@ class Keyd:
                 if record.role == "copy" and about.get("opt_out") != self._opt_outs.held(
                     about["dataset"]
                 ).get("list"):
-                    self._keys.destroy(project, COPY_ROLES, record.holder)
+                    self._keys.destroy(project, (record.role,), record.holder)
 
     def destroy_expired(self) -> None:
         """Keys die at their time, whether or not anybody asks: copies, then outputs, then all."""
@@ -214,6 +215,11 @@ class Keyd:
             about = {"dataset": ask.dataset, "version": ask.version, "use": use, "opt_out": opt_out}
         elif ask.role == "deid" and ask.holder != DEID_HOLDER:
             raise KeyUnknownError("a project has one de-identification key")
+        elif ask.role == "kept":
+            if ask.kept is None:
+                raise KeyUnknownError("a kept output is one of an attempt")
+            about = kept.about(ask.kept)
+            kept.remember(self._keys, ask.project, ask.holder, ask.kept)
         with self._keys.transaction():
             known = [r for r in self._keys.live(ask.project) if (r.role, r.holder) == (ask.role, ask.holder)]
             if known:
@@ -317,6 +323,7 @@ class Keyd:
             raise CheckpointOvertakenError()
         self._require_runtimes(certificate)
         ends = {(copy.key_id, clock.to_text(copy.key_destroyed_at)) for copy in certificate.copies}
+        ends |= {(kept.key_id, clock.to_text(kept.key_destroyed_at)) for kept in certificate.kept}
         for attempt in certificate.attempts:
             ends |= {(key.key_id, clock.to_text(key.destroyed_at)) for key in attempt.keys}
         buried = {(gone.id, gone.at) for gone in self._keys.destroyed(project) if _held_data(gone)}

@@ -208,27 +208,39 @@ class LiveKey:
 
 
 @dataclass(frozen=True)
+class KeptFor:
+    """Which output of which attempt a key is for that outlives it."""
+
+    job: Annotated[str, Pattern(r"[0-9A-Z]{6,26}")]
+    attempt: Holder
+    output: Name
+    output_class: Name
+
+
+@dataclass(frozen=True)
 class CreateKey(Ask[LiveKey]):
-    """Make a key for a copy, a bundle, an attempt's outputs, or the project's de-identification.
+    """Make a key for a copy, a bundle, an attempt's outputs, one kept output, or the project's de-identification.
 
     The same again gives the same id.
     """
 
     project: Name
-    role: Literal["copy", "bundle", "output", "deid"]
+    role: Literal["copy", "bundle", "output", "kept", "deid"]
     holder: Holder
     dataset: Name | None
     version: Digest | None
     opt_out: Digest | None = None
     """Of a copy: the opt-out list that it is made under, which must be the one that keyd holds to."""
+    kept: KeptFor | None = None
+    """Of a kept output, and of nothing else."""
 
 
 @dataclass(frozen=True)
 class NoteManifest(Ask[Done]):
-    """A copy or bundle was sealed: from now on its key is for hand-over only."""
+    """A copy, a bundle or a kept output was sealed: from now on its key is for hand-over only."""
 
     project: Name
-    role: Literal["copy", "bundle"]
+    role: Literal["copy", "bundle", "kept"]
     holder: Holder
     manifest_name: Annotated[str, Between(1, 200)]
     manifest_digest: Digest
@@ -363,7 +375,9 @@ class SignCertificate(Ask[Signed]):
 
 @dataclass(frozen=True)
 class Destroy(Ask[Done]):
-    """Destroy keys: ``copies``, ``outputs`` (bundles too) or ``all`` of a project, or those of one holder."""
+    """Destroy keys: ``copies`` (what jobs kept too), ``outputs`` (bundles too) or ``all`` of a project, or those of
+    one holder.
+    """
 
     project: Name
     what: Literal["copies", "outputs", "all"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -106,6 +106,20 @@ class ClusterOffer(View):
     capacity_told_at: str | None
 
 
+class Kept(View):
+    """An output that stays in the project, sealed, for its later jobs; or one that a job is to keep."""
+
+    job: str
+    output: str
+    class_: str = Field(alias="class")
+    state: Literal["unfinished", "kept", "destroyed"] = Field(
+        description="Only what is kept may be named by a job; a destroyed one's job did not end well."
+    )
+    size: int | None = Field(description="Bytes.")
+    kept_at: str | None
+    cluster: str
+
+
 class Project(View):
     name: str
     title: str
@@ -120,6 +134,9 @@ class Project(View):
     days_left: int = Field(description="In which jobs may run; none of a project that closes or is closed.")
     gpu_hours: int
     gpu_hours_used: float
+    kept: list[Kept]
+    kept_bytes: int = Field(description="Of the grant's limits.kept-size.")
+    kept_promised: int = Field(description="What jobs that are under way may still add.")
     jobs: int
     lead: str
     researchers: list[str]
@@ -173,6 +190,15 @@ class DoomedCopy(View):
     sealed_bytes: int | None
 
 
+class DoomedKept(View):
+    """An output that stayed in the project for later jobs."""
+
+    job: str
+    output: str
+    class_: str = Field(alias="class")
+    size: int | None
+
+
 class DoomedJob(View):
     job: str
     name: str
@@ -185,6 +211,7 @@ class ClosingPlan(View):
     project: str
     state: str
     copies: list[DoomedCopy]
+    kept: list[DoomedKept]
     jobs: list[DoomedJob]
     artefacts_in_review: int
     released_artefacts: int

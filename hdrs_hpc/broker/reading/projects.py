@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from hdrs_hpc.broker.home import BrokerHome
 from hdrs_hpc.broker.reading import clusters, models, visible
 from hdrs_hpc.broker.reading.permissions import Who
-from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, opt_outs, projects
+from hdrs_hpc.broker.store import artefacts, copies, datasets, documents, jobs, kept, opt_outs, projects
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import NotFoundError
 from hdrs_hpc.documents.models.grant import Grant
@@ -57,6 +57,11 @@ def closing_plan(tx: Connection, who: Who, name: str) -> models.ClosingPlan:
             for copy in copies.of_project(tx, name)
             if copy.state != "DESTROYED"
         ],
+        kept=[
+            models.DoomedKept(job=row.job, output=row.output, class_=row.cls, size=row.size)
+            for row in kept.of_project(tx, name)
+            if row.state == "kept"
+        ],
         jobs=[
             models.DoomedJob(job=job.id, name=job.name, state=job.state)
             for job in of_project
@@ -69,10 +74,26 @@ def closing_plan(tx: Connection, who: Who, name: str) -> models.ClosingPlan:
     )
 
 
+def _kept(rows: list[kept.KeptOutput]) -> list[models.Kept]:
+    return [
+        models.Kept(
+            job=row.job,
+            output=row.output,
+            class_=row.cls,
+            state=row.state,
+            size=row.size,
+            kept_at=row.kept_at,
+            cluster=row.cluster,
+        )
+        for row in rows
+    ]
+
+
 def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: Grant) -> models.Project:
     left = grant.valid.run_until - clock.now()
     versions = {(item.name, item.version): item for item in datasets.every(tx)}
     stated = opt_outs.stated(tx)
+    rows = kept.of_project(tx, project.name)
     registered = datasets.registrations_for(tx, grant)
     data = {}
     for name, granted in grant.data.items():
@@ -102,6 +123,9 @@ def _shown(tx: Connection, home: BrokerHome, project: projects.Project, grant: G
         days_left=0 if project.state in ("CLOSING", "CLOSED") else max(0, left.days),
         gpu_hours=grant.limits.gpu_hours,
         gpu_hours_used=round(projects.gpu_hours_used(tx, project.name), 2),
+        kept=_kept(rows),
+        kept_bytes=sum(row.size or 0 for row in rows if row.state == "kept"),
+        kept_promised=jobs.kept_promised(tx, project.name),
         jobs=len(jobs.of_project(tx, project.name)),
         lead=grant.people.lead,
         researchers=list(grant.people.researchers),

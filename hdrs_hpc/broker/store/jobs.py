@@ -13,7 +13,7 @@ from hdrs_hpc.broker.store.schema import attempts, jobs
 from hdrs_hpc.broker.store.transition import StateMovedError
 from hdrs_hpc.core import ids
 from hdrs_hpc.core.errors import ConflictError, NotFoundError
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
 
 
 class AmbiguousIdError(ConflictError):
@@ -120,6 +120,17 @@ def of_project(tx: Connection, project: str) -> list[Job]:
 
 def spec_of(tx: Connection, job: Job) -> JobSpec:
     return documents.get(tx, job.spec).read(JobSpec)
+
+
+def kept_promised(tx: Connection, project: str, but: str | None = None) -> int:
+    """Bytes that jobs which were admitted and have not ended may still add to what the project keeps."""
+    under_way = ("ADMITTED", "STAGING", "QUEUED", "RUNNING", "COLLECTING")
+    return sum(
+        output.max_size
+        for job in of_project(tx, project)
+        if job.id != but and job.state in under_way
+        for output in kept_by(spec_of(tx, job)).values()
+    )
 
 
 def request_cancel(tx: Connection, job: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0006"
+VERSION = "0007"
 """Number of the newest migration, which leads to exactly these tables."""
 
 metadata = MetaData(
@@ -202,6 +202,24 @@ artefacts = Table(
     Column("nonce", String, nullable=False),
     Column("verdict", String),
     Column("release_record", String),
+)
+
+kept_outputs = Table(
+    "kept_outputs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, ForeignKey("projects.name"), nullable=False),
+    Column("job", String, ForeignKey("jobs.id"), nullable=False),
+    Column("attempt", String, ForeignKey("attempts.name"), nullable=False),
+    Column("output", String, nullable=False),
+    Column("cls", String, nullable=False),
+    Column("cluster", String, nullable=False),
+    Column("manifest_digest", String),
+    Column("size", BigInteger),
+    Column("kept_at", String),
+    Column("destroyed_at", String),
+    Column("unlinked", Integer),
+    UniqueConstraint("attempt", "output"),
 )
 
 decisions = Table(

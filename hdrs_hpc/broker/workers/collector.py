@@ -160,6 +160,10 @@ def _open_outputs(
         output = declared.get(item.name)
         if output is None or item.path is None or item.size_bytes > output.max_size:
             continue
+        if (item.kept is not None) != (output.keep == "project"):
+            raise BadDocumentError("an output lies where it was not to be sealed", where=item.name)
+        if item.kept is not None:
+            continue  # it stays where it is
         if copy.size(item.path) != item.size_bytes:
             raise BadDocumentError("an output is not the one that the closing list names", where=item.name)
         sent = Sent(item.size_bytes, functools.partial(_pieces, copy, item))
@@ -178,12 +182,15 @@ def _input_facts(tx: Connection, attempt: Attempt, read: Iterable[Copy]) -> Inpu
 
 
 def _rows(spec: JobSpec, listed: outputs.ClosingList, checked: Sequence[Checked]) -> list[dict[str, Any]]:
-    """One row for every declared output."""
+    """One row for every declared output but those that stay in the project, as it was asked for."""
     by_name = {item.name: item for item in checked}
     problems = {item.name: item.problem for item in listed.outputs}
     rows = []
+    kept = {item.name for item in listed.outputs if item.kept is not None}
     for name, output in written(spec.outputs).items():
         item = by_name.get(name)
+        if name in kept and output.keep == "project":
+            continue
         if item is None:
             problem = str(problems.get(name) or outputs.OutputProblem.MISSING)
             report: dict[str, Any] = {"artefact": name, "refused": problem}

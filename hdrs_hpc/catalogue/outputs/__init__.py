@@ -21,7 +21,7 @@ CLASSES: tuple[OutputClass, ...] = (
     weights.CLASS,
 )
 BY_NAME: dict[str, OutputClass] = {row.name: row for row in CLASSES}
-BUILT: tuple[OutputClass, ...] = tuple(row for row in CLASSES if row.built)
+BUILT: tuple[OutputClass, ...] = tuple(row for row in CLASSES if row.built and row.may_be_released)
 """Those that this version's output check can let out."""
 
 
@@ -55,4 +55,6 @@ def as_markdown() -> str:
         lines += ["", f"## {row.name}", row.paragraph]
         if not row.built:
             lines.append("This version refuses it by name, in a spec and in a grant.")
+        elif not row.may_be_released:
+            lines.append("In this version none leaves: declare `keep: project`.")
     return "\n".join(lines) + "\n"

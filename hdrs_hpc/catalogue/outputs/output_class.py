@@ -125,8 +125,8 @@ class DrawnDeclaration(WrittenDeclaration):
 
 
 def no_checking() -> Checking:
-    """Of classes that are refused before anything of them is read."""
-    raise AssertionError("a class that is not built was let through to the output check")
+    """Of classes of which none leaves: they are refused before anything of them is read."""
+    raise AssertionError("a class without a check was let through to the output check")
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ class OutputClass:
     """First bytes by which its own type of file is known, where ``identify`` knows it from no other place."""
     built: bool = True
     """False: this version refuses it by name, in a spec and in a grant."""
+    may_be_released: bool = True
+    """False: this version has no check by which one could leave; it may stay in the project."""
     needs: str | None = None
     """The class of the output that it shows."""
     refused_sensitivities: frozenset[str] = frozenset()

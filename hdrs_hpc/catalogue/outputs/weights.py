@@ -1,4 +1,4 @@
-"""Weights of trained models.  Not built yet: refused by name."""
+"""Weights of trained models.  They stay in the project; there is no way out for them yet."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ CLASS = OutputClass(
     preview="file",
     format="safetensors",
     holds="the tensors of a model",
-    comes_out_as="nothing yet",
-    paragraph="Tensors in the safetensors format. There is no rule yet by which they could leave.",
+    comes_out_as="nothing: it stays in the project",
+    paragraph=(
+        "Tensors in the safetensors format, for later jobs of the project (`keep: project`). A job that takes them in "
+        "gets a file built anew from them: tensors by name, dtype and shape, and nothing else."
+    ),
     grant_example="{keep: project}",
     spec_example=(),
-    built=False,
+    may_be_released=False,
 )

@@ -21,6 +21,8 @@ class BuiltIn:
     """With its version: what it computes under one name never changes."""
     entry: str
     """``module:function``, imported in the sandbox."""
+    kind: str = "dask"
+    """Of workload, as :mod:`hdrs_hpc.catalogue.workloads` has it."""
     outputs: tuple[str, ...] = ()
     """Every output that it can write; others stay unwritten."""
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -49,6 +51,63 @@ _ROWS = (
                     "*.haematoxylin_od",
                     "*.eosin_od",
                 ),
+            )
+        },
+    ),
+    BuiltIn(
+        name="pretrain-mae@1",
+        entry="hdrs_hpc.workloads.training.pretrain_mae:run",
+        kind="torch",
+        outputs=("encoder", "training"),
+        tables={"training": ("epoch", "n_patients", "loss")},
+    ),
+    BuiltIn(
+        name="pretrain-dino@1",
+        entry="hdrs_hpc.workloads.training.pretrain_dino:run",
+        kind="torch",
+        outputs=("encoder", "training"),
+        tables={"training": ("epoch", "n_patients", "loss")},
+    ),
+    BuiltIn(
+        name="finetune@1",
+        entry="hdrs_hpc.workloads.training.finetune:run",
+        kind="torch",
+        outputs=("model", "training"),
+        tables={"training": ("part", "epoch", "n_patients", "loss", "accuracy")},
+    ),
+    BuiltIn(
+        name="embed@1",
+        entry="hdrs_hpc.workloads.training.embed:run",
+        kind="torch",
+        outputs=("embeddings",),
+    ),
+    BuiltIn(
+        name="slide-qc@1",
+        entry="hdrs_hpc.workloads.training.slide_qc:run",
+        kind="torch",
+        outputs=("quality", "measures"),
+        tables={"quality": ("finding", "n_patients", "n_slides")},
+    ),
+    BuiltIn(
+        name="radiomics@1",
+        entry="hdrs_hpc.workloads.training.radiomics:run",
+        kind="torch",
+        outputs=("features", "measures"),
+        tables={
+            "features": (
+                "modality",
+                "n_patients",
+                "n_series",
+                "mean",
+                "sd",
+                "skewness",
+                "kurtosis",
+                "median",
+                "entropy",
+                "volume_ml",
+                "surface_cm2",
+                "roundness",
+                "elongation",
             )
         },
     ),

@@ -147,7 +147,7 @@ from imaging.reading import open_staged
 
 rows = [row for name in os.environ["HDRS_INPUTS"].split() for row in open_staged(name).index().to_pylist()]
 found = {
-    "n_patients": len({row["patient"] for row in rows}),
+    "n_patients": len({row["patient"] for row in rows} - {None}),  # a slide may name none
     "n_series": sum(row["kind"] == "volume" for row in rows),
 }
 for name, path in os.environ.items():

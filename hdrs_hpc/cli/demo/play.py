@@ -24,7 +24,8 @@ import click
 from rich.console import Console
 from rich.rule import Rule
 
-from hdrs_hpc.cli.demo.actors import Actor, Broker, Clock, CommandFailedError
+from hdrs_hpc.cli.actors import Actor, CommandFailedError
+from hdrs_hpc.cli.demo.serving import Broker, Clock
 from hdrs_hpc.cli.main import missing_part
 from hdrs_hpc.confined import table
 from hdrs_hpc.confined.starting import works

@@ -22,7 +22,7 @@ from hdrs_hpc.cli.trying.interpreter import Interpreter
 from hdrs_hpc.client import specdraft
 from hdrs_hpc.core import clock, die_with_parent, ids, strict_json, wire
 from hdrs_hpc.documents.models.job_spec import written
-from hdrs_hpc.protocol import bundle, layout, outputs
+from hdrs_hpc.protocol import bundle, layout, outputs, wheel_lock
 from hdrs_hpc.protocol.handover import BundleOrder, FlavourOrder, LaunchOrder, OutputOrder, SealedInput
 from hdrs_hpc.protocol.outputs import ClosingList
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
@@ -133,7 +133,8 @@ def _order(
         job=ids.new_id(),
         spec=strict_json.dumps({"workload": _as_signed(draft, code)}),
         inputs=sealed,
-        bundle=None if code is None else _seal_bundle(code, scratch, folder, attempt),
+        files={},
+        bundle=None if code is None else _seal_bundle(draft, code, scratch, folder, attempt),
         flavour=FlavourOrder("base", NO_DIGEST, 1),
         output_key=os.urandom(32),
         shared_secret=os.urandom(32),
@@ -156,7 +157,9 @@ def _as_signed(draft: specdraft.WrittenSpec, code: bytes | None) -> dict[str, An
     return workload
 
 
-def _seal_bundle(code: bytes, scratch: Path, folder: Path, attempt: str) -> BundleOrder:
+def _seal_bundle(
+    draft: specdraft.WrittenSpec, code: bytes, scratch: Path, folder: Path, attempt: str
+) -> BundleOrder:
     parts, key = layout.bundle_parts(PROJECT, attempt), os.urandom(32)
     target = scratch.joinpath(*parts)
     target.mkdir(mode=0o700, parents=True)
@@ -164,6 +167,9 @@ def _seal_bundle(code: bytes, scratch: Path, folder: Path, attempt: str) -> Bund
     journal.mkdir()
     builder = CopyBuilder(DirectoryStore(target), key, "copy", PROJECT, f"{attempt}-bundle", journal)
     builder.put(layout.BUNDLE_PATH, code)
+    for path, wheel in specdraft.wheels_of(draft, code):
+        builder.put(layout.wheel_path(wheel.digest), path.read_bytes())
+    lock = wheel_lock.found_in(bundle.read(code).files)
     sealed = builder.seal()
     builder.close()
     holder = f"{attempt}-bundle"
@@ -171,6 +177,7 @@ def _seal_bundle(code: bytes, scratch: Path, folder: Path, attempt: str) -> Bund
         SealedInput(parts, "copy", holder, sealed.manifest_name, sealed.manifest_digest, key),
         bundle.digest(code),
         len(code),
+        lock.digest() if lock else None,
     )
 
 

@@ -21,6 +21,7 @@ import hdrs_hpc
 from hdrs_hpc.confined import interpreter
 from hdrs_hpc.core.errors import BadDocumentError
 
+UNSQUASHFS = Path("/usr/bin/unsquashfs")
 _OURS = ("hdrs_hpc", "imaging", "connectors")
 
 
@@ -59,14 +60,27 @@ def _unpacked(file: Path, cache: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix="unpacking-", dir=folder.parent))
     try:
-        with tarfile.open(file) as tar:
-            tar.extractall(draft, filter="data")
+        _unpack(file, draft)
         draft.rename(folder)
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, subprocess.CalledProcessError, OSError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         if not folder.is_dir():  # else somebody else was faster
             raise RuntimeUnusableError(str(error), where=str(file)) from None
     return folder
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """A flavour (squashfs) or an older runtime (tar)."""
+    with file.open("rb") as handle:
+        squashed = handle.read(4) == b"hsqs"
+    if squashed:
+        if not UNSQUASHFS.exists():
+            raise RuntimeUnusableError("squashfs-tools, which unpacks it, is not installed", where=str(file))
+        options = ("-no-progress", "-quiet", "-no-xattrs", "-force", "-dest")
+        subprocess.run([UNSQUASHFS, *options, folder, file], check=True, stdout=subprocess.DEVNULL)
+        return
+    with tarfile.open(file) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def installed(folder: Path) -> Interpreter:

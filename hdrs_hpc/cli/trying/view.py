@@ -38,6 +38,8 @@ def _failed(outcome: Outcome) -> None:
     click.echo(f"{_BAD} the job would end as {click.style(str(outcome.reason), bold=True)}")
     if outcome.detail:
         click.echo(f"  {watching.crash(outcome.detail)}")
+    if outcome.reason == "workload-failed" and not outcome.detail.get("bundle-line"):
+        click.echo("    Where a module is missing above: install it beside hdrs-hpc, or give --runtime.")
     if outcome.reason != "workload-failed":  # of one's own code the crash itself tells what there is to tell
         for sentence in _explained(outcome.reason):
             click.echo(f"    {sentence}")

@@ -23,6 +23,14 @@ class DoomedCopy:
 
 
 @dataclass(frozen=True)
+class DoomedKept:
+    job: str
+    output: str
+    class_: str
+    size: int
+
+
+@dataclass(frozen=True)
 class DoomedJob:
     job: str
     name: str
@@ -35,6 +43,7 @@ class ClosingPlan:
 
     project: str
     copies: Sequence[DoomedCopy]
+    kept: Sequence[DoomedKept]
     jobs: Sequence[DoomedJob]
     in_review: int
     released: int
@@ -55,6 +64,7 @@ class ClosingPlan:
                 )
                 for item in told["copies"]
             ],
+            [DoomedKept(item["job"], item["output"], item["class"], item["size"]) for item in told["kept"]],
             [DoomedJob(item["job"], item["name"], item["state"]) for item in told["jobs"]],
             int(told["artefacts-in-review"]),
             int(told["released-artefacts"]),
@@ -108,6 +118,9 @@ def destroyed(plan: ClosingPlan, *, at_once: bool = False) -> tuple[Section, ...
             for item in plan.copies
         ]
         blocks.append(Table(("staged copy", "dataset", "cluster", "sealed objects", "bytes"), rows))
+    if plan.kept:
+        stayed = [(item.output, item.job, item.class_, _bytes(item.size)) for item in plan.kept]
+        blocks.append(Table(("output kept", "of job", "class", "bytes"), stayed))
     if plan.jobs:
         blocks.append(
             Table(("job", "name", "now"), [(item.job, item.name, item.state) for item in plan.jobs])
@@ -117,6 +130,8 @@ def destroyed(plan: ClosingPlan, *, at_once: bool = False) -> tuple[Section, ...
         if plan.copies
         else "- No staged copy is there."
     )
+    if plan.kept:
+        blocks.append("- So do the keys of what jobs kept for later ones, which can be had nowhere else.")
     blocks.append(
         "- Jobs are stopped and all that they hold is purged." if plan.jobs else "- No job is there."
     )

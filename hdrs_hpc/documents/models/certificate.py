@@ -38,6 +38,21 @@ class DestroyedCopy(Part):
     key_destroyed_at: Moment
 
 
+class DestroyedKept(Part):
+    """One output that a job sealed for later jobs of the project, or was to; now without a key."""
+
+    job: Line
+    attempt: Line
+    output: Name
+    class_: Name
+    manifest_digest: Digest | None = None
+    """Absent for one whose job did not end well."""
+    objects: Count
+    bytes: Count
+    key_id: Line
+    key_destroyed_at: Moment
+
+
 class DestroyedKey(Part):
     key_id: Line
     destroyed_at: Moment
@@ -118,11 +133,12 @@ class Certificate(Document):
     assurance: Literal["DEMO", "file-keystore", "hardware-keystore"]
     """DEMO under a demo root, whatever the keystore: nothing real may rest on it."""
     copies: Items[DestroyedCopy]
+    kept: Items[DestroyedKept] = ()
     attempts: Items[DestroyedAttempt]
     deidentification_key_destroyed: bool
     keystore: Keystore
     inventory: Line
-    """Version of the table of places, such as ``hdrs-hpc/places/2``; a later one may have more rows."""
+    """Version of the table of places, such as ``hdrs-hpc/places/3``; a later one may have more rows."""
     places: Annotated[Items[PlaceResult], Field(min_length=1)]
     checks: Annotated[Items[Check], Field(min_length=1)]
     cannot_prove: Annotated[Items[Prose], Field(min_length=1)]

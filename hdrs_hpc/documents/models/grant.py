@@ -45,7 +45,7 @@ class SupersedesError(BadDocumentError):
 class BundleSizeError(BadDocumentError):
     code = "bundle-size-unsaid"
     meaning = "A grant lets researchers bring code without saying how much."
-    remedy = "Give `limits: {bundle-size: 16MiB}` where `own-code` is `reviewed` or `project`."
+    remedy = "Give `limits: {bundle-size: 2GiB}` where `own-code` is `reviewed` or `project`."
 
 
 class Approval(Part):

@@ -200,6 +200,11 @@ def written(declared: Mapping[str, Output]) -> dict[str, WrittenDeclaration]:
     return {name: output for name, output in declared.items() if isinstance(output, WrittenDeclaration)}
 
 
+def kept_by(spec: JobSpec) -> dict[str, WrittenDeclaration]:
+    """Of its outputs, those that stay in the project for later jobs."""
+    return {name: output for name, output in written(spec.outputs).items() if output.keep == "project"}
+
+
 def _fit_together(declared: dict[str, Output]) -> dict[str, Output]:
     # Folded, because a file system that ignores case would let one artefact pass for another.
     paths = {name: output.path.casefold() for name, output in written(declared).items()}

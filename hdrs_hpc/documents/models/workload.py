@@ -79,6 +79,26 @@ class BundleRef(Part):
     wheels: WheelsRef | None = None
     """Packages that it brings along; None where the runtime's are enough."""
 
+    @property
+    def to_approve(self) -> str:
+        """What a code approval must cover: the code, and the lock of its wheels where it has any."""
+        return what_is_approved(self.digest, self.wheels.lock if self.wheels else None)
+
+    @property
+    def whole_size(self) -> int:
+        """Of code and wheels, in bytes."""
+        return self.size + (self.wheels.size if self.wheels else 0)
+
+
+def runs_on(workload: Any) -> str:
+    """Name of the flavour that a workload runs on."""
+    return getattr(workload, "runs_on", "base")
+
+
+def what_is_approved(bundle: str, lock: str | None) -> str:
+    """One word for code and the wheels that come along with it."""
+    return bundle if lock is None else f"{bundle} with {lock}"
+
 
 Scalar = str | int | float | bool
 

@@ -31,6 +31,8 @@ class Launch:
     most_threads: Count
     """Processes and threads together; 0: not limited, since only in a user namespace the limit counts it alone."""
     inputs: tuple[str, ...]
+    files: dict[str, str]
+    """Name to the path of a file under ``inputs:``, which nobody changes."""
     outputs: dict[str, str]
     """Name to path below ``out``."""
     out: str

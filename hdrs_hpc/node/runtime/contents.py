@@ -28,6 +28,7 @@ OURS_OF_THE_AGENT = (
     "hdrs_hpc/__init__.py",
     "hdrs_hpc/catalogue/__init__.py",
     "hdrs_hpc/catalogue/flavours.py",
+    "hdrs_hpc/catalogue/flavour_packages.py",
     "hdrs_hpc/catalogue/isolation.py",
     "hdrs_hpc/catalogue/workloads/*.py",
     "hdrs_hpc/confined/*.py",

@@ -14,6 +14,7 @@ from hdrs_hpc.broker.store import capacity
 from hdrs_hpc.cli.project import project
 from hdrs_hpc.cli.spec import spec
 from hdrs_hpc.cli.submit import submit
+from hdrs_hpc.cli.trying import known
 from hdrs_hpc.client import login
 from hdrs_hpc.core import clock, ids
 from hdrs_hpc.core.capacity import Capacity, NodeKind
@@ -218,3 +219,14 @@ def test_a_login_that_ran_out_leaves_the_form_and_says_so(opened: Open) -> None:
     assert "The broker was not asked" in result.stderr
     assert run(spec, "new", "later.yaml").exit_code == 0
     assert "your-project" in Path("later.yaml").read_text()
+
+
+def test_what_was_shown_of_a_project_is_known_without_asking_again(opened: Open) -> None:
+    file = at_work(opened)
+    assert known.of_project(file, "lung-fm", None).grant is None
+    run(project, "show", "lung-fm")
+    (opened.folder / "home/.local/state/hdrs-hpc/rae/login.json").unlink()
+    found = known.of_project(file, "lung-fm", None)
+    assert found.grant is not None and found.grant.project == "lung-fm"
+    assert found.kinds["north-chest-ct"] == "radiology"
+    assert known.of_project(file, "skin-fm", None).grant is None

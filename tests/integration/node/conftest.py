@@ -261,6 +261,7 @@ class Site:
             job="7K3QW2",
             spec=work.spec(),
             inputs=inputs,
+            files={},
             bundle=work.bundle,
             flavour=FlavourOrder(self.flavour.flavour, self.flavour.digest, self.flavour.size_bytes),
             output_key=self.output_key,

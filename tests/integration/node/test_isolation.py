@@ -216,7 +216,7 @@ def test_a_node_with_an_unknown_processor_offers_no_sandbox(
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {start} "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    places = Places(*[tmp_path] * 8)
+    places = Places(*[tmp_path] * 9)
     sandbox = Sandbox("sandboxed")
     found = probe(
         *("sandboxed", sandbox, places, ()),

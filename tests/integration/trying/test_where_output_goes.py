@@ -23,7 +23,7 @@ from hdrs_hpc.cli.trying.sandbox import ShownSandbox
 from hdrs_hpc.node.sandbox import Places, Sandbox
 
 kind, level, folder = sys.argv[1:]
-names = ("runtime", "out", "data", "bundle", "plan", "report", "tmp", "shm")
+names = ("runtime", "out", "data", "bundle", "wheels", "plan", "report", "tmp", "shm")
 for name in names:
     Path(folder, name).mkdir()
 places = Places(**{name: Path(folder, name) for name in names})

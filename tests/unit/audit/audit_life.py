@@ -414,7 +414,7 @@ def certificate_payload(life: Life, gone_at: str) -> dict[str, Any]:
             "master-rotated": True,
             "statement": "unlinked, not provably erased on this medium",
         },
-        "inventory": "hdrs-hpc/places/2",
+        "inventory": "hdrs-hpc/places/3",
         "places": [
             {
                 "place": place.name,

@@ -69,7 +69,9 @@ def test_a_row_without_what_was_done_is_no_certificate(closed: tuple[Life, bytes
 def test_with_the_log_nothing_can_have_been_left_out(closed: tuple[Life, bytes], tmp_path: Path) -> None:
     life, raw = closed
     report = verify_certificate(raw, life.root, None, audit=life.write(tmp_path / "audit"))
-    assert any("no copy, attempt or key that is not listed" in line.text for line in report.lines)
+    assert any(
+        "no copy, kept output, attempt or key that is not listed" in line.text for line in report.lines
+    )
 
 
 @pytest.mark.parametrize("seed", range(80))

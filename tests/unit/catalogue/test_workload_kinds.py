@@ -153,6 +153,7 @@ def test_no_other_module_names_a_built_in_workload() -> None:
 
 OTHER_MEANINGS = {
     "hdrs_hpc/catalogue/flavours.py": "a flavour has the name of a kind that runs on it",
+    "hdrs_hpc/catalogue/flavour_packages.py": "distributions that flavours hold",
     "hdrs_hpc/client/bundlecheck.py": "libraries that nodes have",
     "hdrs_hpc/cli/demo/play.py": "libraries that the demo needs",
 }

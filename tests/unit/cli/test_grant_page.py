@@ -222,9 +222,8 @@ def test_an_unfilled_draft_is_not_signed_and_each_place_is_named(
     [
         ("limits/isolation", "fenced"),
         ("limits/network", "job"),
-        ("limits/kept-size", "200GiB"),
         ("outputs/bits", 50000),
-        ("outputs/weights", {"keep": "project"}),
+        ("outputs/weights", {"keep": "release"}),
     ],
 )
 def test_a_grant_that_leads_nowhere_is_not_signed(

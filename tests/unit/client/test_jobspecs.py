@@ -45,7 +45,7 @@ def test_each_good_example_is_allowed(path):
     assert result.exit_code == 0, result.stdout
     report = json.loads(result.stdout)
     assert report["decision"]["allowed"] is True
-    assert len(report["decision"]["rules"]) == 25
+    assert len(report["decision"]["rules"]) == 30
     assert len(report["not-applied"]) == 1, "who opted out is known to the broker only"
 
 

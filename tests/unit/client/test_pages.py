@@ -249,6 +249,7 @@ def test_a_decisions_page_shows_digest_findings_and_what_happens_next() -> None:
 PLAN = closure.ClosingPlan(
     "lung-fm",
     [closure.DoomedCopy("7K3QW2", "north-chest-ct", "isambard-ai", "READY", 38, 123456789)],
+    [closure.DoomedKept("7K3QW1", "encoder", "weights", 88_000_000)],
     [closure.DoomedJob("8M4RX3", "mae-chest", "RUNNING")],
     2,
     3,

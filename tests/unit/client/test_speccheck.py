@@ -252,8 +252,6 @@ def test_files_of_outputs_are_pinned_by_their_digests(home, party):
     report = _check(home)
     assert [item.where for item in report.findings if item.code == "not-built"] == [
         "outputs.bars.class",
-        "outputs.model.class",
-        "outputs.model.keep",
     ], "pinned, and still refused by name"
 
 

@@ -86,11 +86,8 @@ def test_everything_of_it_that_this_version_does_not_do_is_named():
     assert sorted(item.where for item in not_built.in_spec(spec)) == [
         "attempts",
         "checkpoints",
-        "inputs.encoder",
         "inputs.start",
         "outputs.cohort.columns.share",
-        "outputs.encoder.class",
-        "outputs.encoder.keep",
         "outputs.spacing.class",
         "progress",
         "resources.nodes",
@@ -154,20 +151,20 @@ def test_each_kind_survives_the_way_to_bytes_and_back(work):
 
 
 @pytest.mark.parametrize(
-    ("output", "field"),
+    ("output", "field", "refused"),
     [
-        ({"class": "chart", "data": "cohort"}, "spec"),
-        ({"class": "weights", "path": "m.safetensors", "max-size": "1KiB"}, "architecture"),
+        ({"class": "chart", "data": "cohort"}, "spec", "class"),
+        ({"class": "weights", "path": "m.safetensors", "max-size": "1KiB"}, "architecture", "keep"),
     ],
 )
-def test_a_draft_names_files_of_outputs_by_path_and_a_signed_spec_by_digest(output, field):
+def test_a_draft_names_files_of_outputs_by_path_and_a_signed_spec_by_digest(output, field, refused):
     pinned = {"digest": TWOS, "size": 7}
     named, digested = (
         changed(SPEC, "outputs/made", output | {field: file}) for file in ("./mine.json", pinned)
     )
     spec = JobSpec.from_value(digested)
     assert JobSpec.from_payload(spec.to_payload()) == spec
-    assert "outputs.made.class" in [item.where for item in not_built.in_spec(spec)]
+    assert f"outputs.made.{refused}" in [item.where for item in not_built.in_spec(spec)]
     assert _codes(named) == [("file-not-pinned", "")]
     assert _codes(changed(digested, f"outputs/made/{field}/digest", "x")) == [
         ("bad-digest", f"outputs.made.{field}.digest")

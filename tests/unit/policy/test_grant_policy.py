@@ -120,6 +120,6 @@ def test_a_code_approval_is_signed_by_the_reviewer_it_names_from_outside(signer,
 def test_what_is_not_built_or_not_filled_in_is_not_accepted_either(facts):
     """A client that does not ask the table before signing is no way round it."""
     assert _codes(changed(GRANT, "limits/network", "job"), facts) == ["not-built"]
-    assert _codes(changed(GRANT, "limits/kept-size", "1GiB"), facts) == ["not-built"]
+    assert _codes(changed(GRANT, "outputs/weights", {"keep": "release"}), facts) == ["not-built"]
     assert _codes(changed(GRANT, "outputs/bits", 1), facts) == ["not-built"]
     assert _codes(changed(GRANT, "approval/reference", "DAC-0000"), facts) == ["draft-unfilled"]

@@ -18,6 +18,7 @@ from hdrs_hpc.documents.models.selection import DateRange
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import job, selection
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.kept import KeptFact
 
 NOON = datetime(2027, 1, 16, 12, tzinfo=UTC)
 FIGURE = {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}
@@ -65,7 +66,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
     assert decision.isolation == "sandboxed"
     assert decision.walltime_s == 7200
     names = [rule.rule for rule in decision.rules]
-    assert len(names) == len(set(names)) == 26
+    assert len(names) == len(set(names)) == 31
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
             "data.ct.select.StudyDate",
         ),
         ("data/ct/select", {"PatientID": ["1"]}, "selection-keyword-refused", "data.ct.select.PatientID"),
-        ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "not-built", "inputs.x"),
+        ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "input-unknown", "inputs.x"),
         ("workload/sweep", {"bins": [1, 2]}, "not-built", "workload.sweep"),
         ("workload/builtin", "mystery@1", "workload-unknown", "workload.builtin"),
         ("workload", OWN, "code-not-approved", "workload.bundle"),
@@ -98,7 +99,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
         ("resources/cluster", "local", "cluster-not-granted", "resources.cluster"),
         ("resources/nodes", 2, "isolation-insufficient", "resources.nodes"),
         ("resources/time", "1-00:00:01", "time-over-limit", "resources.time"),
-        ("outputs/cohort/keep", "project", "not-built", "outputs.cohort.keep"),
+        ("outputs/cohort/keep", "project", "kept-over-limit", "outputs.cohort.keep"),
         (
             "outputs/m",
             {"class": "metrics", "path": "m.json", "max-size": "1KiB"},
@@ -287,6 +288,60 @@ def test_weights_that_must_stay_may_not_be_released(facts):
     facts = _granting(facts, "outputs/weights", {"keep": "project"})
     codes = _codes(_decide(facts, spec=changed(SPEC, "outputs/encoder", weights)))
     assert codes == ["not-built", "keep-not-granted"]
+
+
+KEPT = changed(SPEC, "outputs/cohort/keep", "project")
+ENCODER = {"encoder": {"job": "7K3QW2", "output": "encoder"}}
+
+
+def test_what_is_kept_is_counted_with_what_jobs_under_way_may_still_add(facts: Facts) -> None:
+    facts = _granting(facts, "limits/kept-size", "3MiB")
+    assert _decide(facts, spec=KEPT).allowed
+    used = replace(
+        facts, kept=(KeptFact("7K3QW2", "a", "kept", 2 << 20), KeptFact("7K3QW3", "a", "destroyed", 9 << 20))
+    )
+    assert _decide(used, spec=KEPT).allowed
+    for more in (
+        replace(used, kept=(*used.kept, KeptFact("7K3QW4", "a", "kept", 1))),
+        replace(used, kept_promised=1),
+    ):
+        (broken,) = _decide(more, spec=KEPT).broken
+        assert (broken.code, broken.where) == ("kept-over-limit", "outputs.cohort.max-size")
+    alone = changed(KEPT, "outputs/cohort/max-size", "4MiB")
+    assert _codes(_decide(facts, spec=alone)) == ["kept-over-limit"], "told once"
+
+
+@pytest.mark.parametrize(
+    ("kept", "code"),
+    [
+        ([KeptFact("7K3QW2", "encoder", "kept", 1 << 20, "isambard-ai")], None),
+        ([KeptFact("7K3QW2", "head", "kept", 1)], "input-unknown"),
+        ([KeptFact("7K3QW3", "encoder", "kept", 1)], "input-unknown"),
+        ([KeptFact("7K3QW2", "encoder", "unfinished")], "input-unfinished"),
+        ([KeptFact("7K3QW2", "encoder", "destroyed")], "input-destroyed"),
+        ([KeptFact("7K3QW2", "encoder", "kept", 1, "dawn")], "input-elsewhere"),
+        ([KeptFact("7K3QW2", "encoder", "kept", 1 << 40)], "inputs-over-memory"),
+    ],
+)
+def test_an_input_is_what_a_job_of_the_project_kept_here(
+    facts: Facts, kept: list[KeptFact], code: str | None
+) -> None:
+    spec = changed(SPEC, "inputs", ENCODER)
+    assert _codes(_decide(replace(facts, kept=tuple(kept)), spec=spec)) == ([code] if code else [])
+
+
+def test_of_several_attempts_of_a_job_the_one_that_ended_well_counts(facts: Facts) -> None:
+    one, other = KeptFact("7K3QW2", "encoder", "destroyed"), KeptFact("7K3QW2", "encoder", "kept", 5)
+    for kept in ((one, other), (other, one)):
+        assert _decide(replace(facts, kept=kept), spec=changed(SPEC, "inputs", ENCODER)).allowed
+
+
+def test_nothing_is_drawn_from_a_table_that_stays_sealed(facts: Facts) -> None:
+    facts = _granting(_synthetic(facts), "limits/kept-size", "1GiB")
+    spec = changed(KEPT, "outputs/f", FIGURE)
+    assert [(rule.code, rule.where) for rule in _decide(facts, spec=spec).broken] == [
+        ("not-built", "outputs.f.data")
+    ]
 
 
 def test_the_cluster_is_the_one_named_or_the_grants_first(facts):

@@ -65,6 +65,7 @@ def order() -> LaunchOrder:
         job="7K3QW2",
         spec=b'{"workload":{"kind":"dask","builtin":"cohort-summary@1"}}',
         inputs={"ct": copy},
+        files={},
         bundle=None,
         flavour=FlavourOrder("base", DIGEST, 1000),
         output_key=OUTPUT_KEY,

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.opened import ClusterUnknownError, OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import capacity, datasets, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import (
+    capacity,
+    datasets,
+    documents,
+    jobs,
+    kept,
+    log,
+    opt_outs,
+    projects,
+    transition,
+)
 from hdrs_hpc.broker.store.jobs import Job
 from hdrs_hpc.catalogue.isolation import WEAKEST
 from hdrs_hpc.documents.models.approval import CodeApproval
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec
+from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
 from hdrs_hpc.policy import charging
 from hdrs_hpc.policy import job as policy
 from hdrs_hpc.policy.facts import ClusterFacts, Facts, project_stands
+from hdrs_hpc.policy.kept import KeptFact
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,8 @@ class AdmitStep:
                 approval = item.read(CodeApproval)
                 # Of several approvals of a bundle one by somebody outside the project is enough.
                 apart = approval.reviewer not in grant.everyone
-                if approval.project == job.project and (apart or approval.bundle not in approvals):
-                    approvals[approval.bundle] = approval.reviewer
+                if approval.project == job.project and (apart or approval.covers not in approvals):
+                    approvals[approval.covers] = approval.reviewer
             facts = Facts(
                 now=broker.now(),
                 grant=grant,
@@ -86,6 +98,8 @@ class AdmitStep:
                 gpu_hours_used=projects.gpu_hours_used(tx, job.project) + _promised(tx, job),
                 code_approvals=approvals,
                 opt_outs=opt_outs.stated(tx),
+                kept=_kept(tx, job.project),
+                kept_promised=jobs.kept_promised(tx, job.project, job.id),
             )
         return AdmitFacts(job, spec, facts, project.grant)
 
@@ -103,6 +117,21 @@ def _cluster_facts(tx: Connection, broker: OpenBroker, spec: JobSpec, grant: Gra
         return ClusterFacts(name, WEAKEST, 0)
     told = capacity.of(tx, name)
     return ClusterFacts(name, settings.isolation, settings.max_nodes, told.capacity if told else None)
+
+
+def _kept(tx: Connection, project: str) -> tuple[KeptFact, ...]:
+    return tuple(
+        KeptFact(row.job, row.output, row.state, row.size or 0, row.cluster)
+        for row in kept.of_project(tx, project)
+    ) + tuple(_to_be_kept(tx, project))
+
+
+def _to_be_kept(tx: Connection, project: str) -> Iterator[KeptFact]:
+    """Outputs of jobs that have no attempt yet."""
+    for job in jobs.of_project(tx, project):
+        if job.state in ("ADMITTED", "STAGING"):
+            for name in kept_by(jobs.spec_of(tx, job)):
+                yield KeptFact(job.id, name, "unfinished")
 
 
 def _promised(tx: Connection, job: Job) -> float:

@@ -1,8 +1,8 @@
 """A project's life: begin, end by time or closure, destroy in order, prove.
 
-Order of CLOSING: copies' keys at once → jobs cancelled → reviews within their grace → outputs' keys (each job's
-own purge) → copies unlinked → the project's keys → every place verified → certificate.  Keys never wait for
-the cluster; the certificate does.
+Order of CLOSING: keys of copies and of kept outputs at once → jobs cancelled → reviews within their grace → outputs'
+keys (each job's own purge) → copies and kept outputs unlinked → the project's keys → every place verified →
+certificate.  Keys never wait for the cluster; the certificate does.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdrs_hpc.broker.controller import certify
-from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, outdated, superseded
+from hdrs_hpc.broker.controller.steps.retire import RetireCopy, UnlinkCopy, UnlinkKept, outdated, superseded
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import checkpoint, copies, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import checkpoint, copies, jobs, kept, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.broker.store.projects import Project
 from hdrs_hpc.core import clock
 from hdrs_hpc.documents.models.grant import Grant
@@ -130,6 +131,8 @@ class ClosingFacts:
     jobs_left: int
     building: bool
     to_unlink: tuple[Copy, ...]
+    kept: tuple[KeptOutput, ...]
+    """Outputs that stayed in the project and lie there still."""
     keys_live: bool
 
 
@@ -141,8 +144,12 @@ class DestroyCopyKeys:
 
     def act(self, broker: OpenBroker) -> None:
         destroy_keys(broker, self.project.name, "copies", None)
+        now = clock.to_text(broker.now())
         with broker.db.write() as tx:
-            projects.note_copy_keys_destroyed(tx, self.project.name, clock.to_text(broker.now()))
+            projects.note_copy_keys_destroyed(tx, self.project.name, now)
+            for row in kept.of_project(tx, self.project.name):
+                if row.destroyed_at is None:
+                    kept.note(tx, row.id, destroyed_at=now)
 
 
 @dataclass(frozen=True)
@@ -177,15 +184,18 @@ class ClosingStep:
         with broker.db.read() as tx:
             listed = [job for job in jobs.of_project(tx, project.name) if job.state != "PURGED"]
             staged = copies.of_project(tx, project.name)
+            rows = kept.of_project(tx, project.name)
         held = broker.ask(m.Inspect(project.name))
         return ClosingFacts(
             project=project,
             copy_keys_live=(
-                project.copy_keys_destroyed_at is None or any(key.role == "copy" for key in held.live)
+                project.copy_keys_destroyed_at is None
+                or any(key.role in ("copy", "kept") for key in held.live)
             ),
             jobs_left=len(listed),
             building=any(copy.state in ("PENDING", "STAGING") for copy in staged),
             to_unlink=tuple(copy for copy in staged if copy.unlinked is None),
+            kept=tuple(row for row in rows if row.unlinked is None),
             keys_live=bool(held.live) or held.project_key,
         )
 
@@ -196,6 +206,8 @@ class ClosingStep:
             return None
         if facts.to_unlink:
             return UnlinkCopy(facts.to_unlink[0])
+        if facts.kept:
+            return UnlinkKept(facts.kept[0])
         if facts.keys_live:
             return DestroyProjectKeys(facts.project)
         return Certify(facts.project)

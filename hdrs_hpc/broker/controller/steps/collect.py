@@ -11,12 +11,15 @@ from sqlalchemy import Connection
 from connectors.clusters import site_end
 from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.controller.steps.start_workers import Retry, StartCollector, StopWorker
+from hdrs_hpc.broker.keyd import messages as m
+from hdrs_hpc.broker.keyd.client import KeydRefusedError
+from hdrs_hpc.broker.logged_keys import require_living
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import alerts, artefacts, jobs, log, transition
+from hdrs_hpc.broker.store import alerts, artefacts, jobs, kept, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.broker.workers import process as workers
-from hdrs_hpc.core import ids, strict_json
+from hdrs_hpc.core import clock, ids, strict_json
 from hdrs_hpc.protocol import outputs, progress
 from hdrs_hpc.protocol.outputs import Ending
 
@@ -61,6 +64,7 @@ class Show:
     def act(self, broker: OpenBroker) -> None:
         subject = {**self.job.subject, "attempt": self.attempt.name}
         closing, rows = self.result["closing"], self.result["artefacts"]
+        staying = self._settle_kept(broker, closing["outputs"])
         with broker.db.write() as tx:
             log.append(
                 tx,
@@ -80,8 +84,43 @@ class Show:
             )
             for row in rows:
                 self._file(tx, row)
+            for key, output in staying.items():
+                self._keep(tx, key, output, clock.to_text(broker.now()))
             alerts.clear(tx, f"job/{self.job.id}")
             transition.move(tx, "job", self.job.subject, "COLLECTING", "IN_REVIEW")
+
+    def _settle_kept(self, broker: OpenBroker, listed: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Tell keyd what each output that stays was sealed as; gives them by the id of their key.
+
+        One whose key died meanwhile, as all do when the project closes, stays nowhere.
+        """
+        with broker.db.read() as tx:
+            rows = {row.output: row for row in kept.of_attempt(tx, self.attempt.name)}
+        ids = {
+            key.holder: key.id for key in broker.ask(m.Inspect(self.job.project)).live if key.role == "kept"
+        }
+        found = {}
+        for item in listed:
+            row = rows.get(item["name"])
+            if item["kept"] is None or row is None or row.id not in ids:
+                continue
+            name, digest = item["kept"]["manifest-name"], item["kept"]["manifest-digest"]
+            try:
+                broker.ask(m.NoteManifest(self.job.project, "kept", row.id, name, digest))
+            except KeydRefusedError as error:
+                if error.code != "key-destroyed":
+                    raise
+                continue
+            found[ids[row.id]] = item | {"row": row}
+        return found
+
+    def _keep(self, tx: Connection, key: str, item: dict[str, Any], now: str) -> None:
+        require_living(tx, self.job.project, [key])
+        row: kept.KeptOutput = item["row"]
+        manifest, size = item["kept"]["manifest-digest"], item["size-bytes"]
+        kept.note(tx, row.id, manifest_digest=manifest, size=size, kept_at=now)
+        detail = {"class": row.cls, "manifest": manifest, "size": size}
+        log.append(tx, "artefact-kept", row.subject, detail=detail)
 
     def _file(self, tx: Connection, row: dict[str, Any]) -> None:
         report_digest = f"sha256:{hashlib.sha256(strict_json.dumps(row['report'])).hexdigest()}"

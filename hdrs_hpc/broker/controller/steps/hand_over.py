@@ -117,11 +117,11 @@ def _approvals(tx: Connection, job: Job, spec: JobSpec) -> tuple[bytes, ...]:
     """The approvals of exactly this bundle in this project, at most as many as a request may bring."""
     if spec.workload.bundle is None:
         return ()
-    wanted = (job.project, spec.workload.bundle.digest)
+    wanted = (job.project, spec.workload.bundle.to_approve)
     found = []
     for item in documents.of_kind(tx, "code-approval"):
         approval = item.read(CodeApproval)
-        if (approval.project, approval.bundle) == wanted:
+        if (approval.project, approval.covers) == wanted:
             found.append(item.raw)
     return tuple(found[-16:])
 

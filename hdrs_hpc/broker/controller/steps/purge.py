@@ -13,8 +13,10 @@ from hdrs_hpc.broker.controller.steps.submit import is_settled
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.logged_keys import destroy_keys, log_destroyed
 from hdrs_hpc.broker.opened import OpenBroker
-from hdrs_hpc.broker.store import alerts, jobs, log, transition
+from hdrs_hpc.broker.states import Outcome
+from hdrs_hpc.broker.store import alerts, jobs, kept, log, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import SiteError
 from hdrs_hpc.protocol import layout
@@ -31,6 +33,8 @@ class PurgeFacts:
     job: Job
     attempts: tuple[Attempt, ...]
     live_keys: bool
+    lost: tuple[KeptOutput, ...] = ()
+    """Outputs that were to stay and do not: their attempt or their job did not end well."""
     running: tuple[str, ...] = ()
     """Cluster jobs of this job that are not over."""
     unsettled: bool = False
@@ -45,10 +49,15 @@ class DestroyKeys:
 
     job: Job
     attempts: tuple[Attempt, ...]
+    lost: tuple[KeptOutput, ...]
 
     def act(self, broker: OpenBroker) -> None:
         for attempt in self.attempts:
             destroy_keys(broker, self.job.project, "outputs", attempt.name)
+        for row in self.lost:
+            destroy_keys(broker, self.job.project, "copies", row.id)
+            with broker.db.write() as tx:
+                kept.note(tx, row.id, destroyed_at=clock.to_text(broker.now()))
 
 
 @dataclass(frozen=True)
@@ -103,9 +112,12 @@ class Remove:
 
     job: Job
     attempts: tuple[Attempt, ...]
+    lost: tuple[KeptOutput, ...]
 
     def act(self, broker: OpenBroker) -> None:
         log_destroyed(broker, self.job.project)
+        for row in self.lost:
+            unlink_kept(broker, row)
         removed = []
         for attempt in self.attempts:
             assert self.job.cluster is not None
@@ -148,12 +160,15 @@ class DestroyKeysStep:
     def observe(self, broker: OpenBroker, job: Job) -> PurgeFacts:
         with broker.db.read() as tx:
             attempts = tuple(jobs.attempts_of(tx, job.id))
-        names = {attempt.name for attempt in attempts}
+            rows = kept.of_job(tx, job.id)
+        well = job.outcome == Outcome.SUCCEEDED
+        lost = tuple(row for row in rows if row.unlinked is None and not (well and row.state == "kept"))
+        names = {attempt.name for attempt in attempts} | {row.id for row in lost}
         live = any(key.holder in names for key in broker.ask(m.Inspect(job.project)).live)
-        return PurgeFacts(job, attempts, live)
+        return PurgeFacts(job, attempts, live or any(row.destroyed_at is None for row in lost), lost)
 
     def decide(self, facts: PurgeFacts) -> DestroyKeys | None:
-        return DestroyKeys(facts.job, facts.attempts) if facts.live_keys else None
+        return DestroyKeys(facts.job, facts.attempts, facts.lost) if facts.live_keys else None
 
 
 class PurgeStep:
@@ -179,14 +194,29 @@ class PurgeStep:
         self, facts: PurgeFacts
     ) -> DestroyKeys | CancelUnseen | CancelAttempts | AwaitSubmission | Remove:
         if facts.live_keys:
-            return DestroyKeys(facts.job, facts.attempts)
+            return DestroyKeys(facts.job, facts.attempts, facts.lost)
         if facts.unseen is not None:
             return CancelUnseen(facts.job, facts.attempts, facts.unseen)
         if facts.running:
             return CancelAttempts(facts.job, facts.running)
         if facts.unsettled:
             return AwaitSubmission(facts.job)
-        return Remove(facts.job, facts.attempts)
+        return Remove(facts.job, facts.attempts, facts.lost)
+
+
+def unlink_kept(broker: OpenBroker, row: KeptOutput) -> None:
+    """Its key is dead; measure and try what lies there, unlink it, list, and only then say so."""
+    cluster = broker.cluster(row.cluster, row.project)
+    parts = layout.kept_parts(row.project, row.id)
+    tried = samples.try_kept(broker, cluster, row)
+    cluster.remove_tree(*parts)
+    if cluster.list_tree(*parts):
+        raise ListingNotEmptyError(where=row.id)
+    with broker.db.write() as tx:
+        log.append_once(
+            tx, "kept-removed", row.subject, detail={"objects": tried.objects, "bytes": tried.bytes}
+        )
+        kept.note(tx, row.id, unlinked=tried.objects)
 
 
 def remove_folder(folder: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from hdrs_hpc.broker.controller.steps.ending import EndJob, Stop, observe_stop
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, log, projects, transition
+from hdrs_hpc.broker.store import artefacts, checkpoint, documents, jobs, kept, log, projects, transition
 from hdrs_hpc.broker.store.artefacts import Artefact, Decision
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
@@ -31,6 +31,10 @@ class ReviewFacts:
     stop: Stop | None
     reviewers: int
     shown: tuple[Artefact, ...]
+    refused: int
+    """Artefacts that the output check refused."""
+    kept: int
+    """Outputs that stay in the project."""
     decisions: dict[str, OutputDecision]
     deadline: datetime | None
     """While the project is closing: when reviews end."""
@@ -73,7 +77,9 @@ class ReviewStep:
         with broker.db.read() as tx:
             project = projects.get(tx, job.project)
             grant = projects.grant_of(tx, project)
-            shown = tuple(item for item in artefacts.of_job(tx, job.id) if item.refused is None)
+            checked = artefacts.of_job(tx, job.id)
+            shown = tuple(item for item in checked if item.refused is None)
+            staying = [row for row in kept.of_job(tx, job.id) if row.state == "kept"]
             by_person = {item.person: item.document for item in artefacts.decisions_of(tx, job.id)}
             decisions = {
                 person: documents.get(tx, digest).read(OutputDecision) for person, digest in by_person.items()
@@ -83,14 +89,25 @@ class ReviewStep:
             grace_end = clock.from_text(project.closing_since) + grant.valid.review_grace
             deadline = min(grace_end, grant.valid.destroy_by)
         stop = observe_stop(broker, job)
-        return ReviewFacts(job, stop, grant.outputs.reviewers, shown, decisions, deadline, broker.now())
+        return ReviewFacts(
+            job=job,
+            stop=stop,
+            reviewers=grant.outputs.reviewers,
+            shown=shown,
+            refused=len(checked) - len(shown),
+            kept=len(staying),
+            decisions=decisions,
+            deadline=deadline,
+            now=broker.now(),
+        )
 
     def decide(self, facts: ReviewFacts) -> EndJob | OpenDecisions | None:
         job = facts.job
         if facts.stop is not None and facts.stop.final:
             return EndJob(job, facts.stop.outcome, facts.stop.reason)
         if not facts.shown:
-            return EndJob(job, Outcome.SUCCEEDED, "nothing-releasable")
+            only_kept = facts.kept and not facts.refused
+            return EndJob(job, Outcome.SUCCEEDED, "kept" if only_kept else "nothing-releasable")
         if facts.deadline is not None and facts.now >= facts.deadline:
             return EndJob(job, Outcome.EXPIRED, "review-too-late")
         if len(facts.decisions) < facts.reviewers:

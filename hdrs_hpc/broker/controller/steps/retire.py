@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from hdrs_hpc.broker.controller.steps import samples
-from hdrs_hpc.broker.controller.steps.purge import ListingNotEmptyError, remove_folder
+from hdrs_hpc.broker.controller.steps.purge import ListingNotEmptyError, remove_folder, unlink_kept
 from hdrs_hpc.broker.logged_keys import destroy_keys
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import copies, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.copies import Copy
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.documents.models.grant import Grant, GrantedDataset
 from hdrs_hpc.policy import selection
 from hdrs_hpc.policy.refusals import OptOutChangedError
@@ -97,3 +98,19 @@ class UnlinkCopy:
             copies.note_unlinked(tx, copy.id, tried.objects)
             if copy.state != "DESTROYED":
                 transition.move(tx, "copy", copy.subject, copy.state, "DESTROYED", reason="project-closing")
+
+
+@dataclass(frozen=True)
+class UnlinkKept:
+    """The same of an output that stayed in the project until its end."""
+
+    row: KeptOutput
+
+    @property
+    def waits_for(self) -> str:
+        return self.row.cluster
+
+    def act(self, broker: OpenBroker) -> None:
+        row = self.row
+        destroy_keys(broker, row.project, "copies", row.id)
+        unlink_kept(broker, row)

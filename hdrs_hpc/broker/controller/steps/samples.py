@@ -13,11 +13,13 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from connectors.clusters import Cluster
+from hdrs_hpc.audit.entries import Entry
 from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.store import log
 from hdrs_hpc.broker.store.copies import Copy
 from hdrs_hpc.broker.store.jobs import Attempt, Job
+from hdrs_hpc.broker.store.kept import KeptOutput
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, SiteError
 from hdrs_hpc.protocol import layout, outputs
 from hdrs_hpc.sealing.cipher import HEADER_BYTES, SEGMENT_BYTES, TAG_BYTES, SealBrokenError
@@ -25,8 +27,9 @@ from hdrs_hpc.sealing.objects import ObjectMissingError, ObjectStore
 
 COPY_TRIED = "copy-tried"
 ATTEMPT_TRIED = "attempt-tried"
+KEPT_TRIED = "kept-tried"
 MAX_BUNDLE_MANIFESTS = 8
-"""A bundle has two: its root and that of its one item; which is which only its key would tell."""
+"""A bundle, or a kept output, has two: its root and that of its one item; which is which only its key would tell."""
 
 
 class SampleOpensError(SiteError):
@@ -56,6 +59,30 @@ def of_copies(tx: Connection, project: str) -> dict[str, Tried]:
 def of_attempts(tx: Connection, project: str) -> dict[str, Tried]:
     """The same of attempts."""
     return _logged(tx, ATTEMPT_TRIED, "attempt", project)
+
+
+def of_kept(tx: Connection, project: str) -> dict[str, Tried]:
+    """The same of outputs that stayed in the project, by attempt and output."""
+    return {
+        f"{entry.subject['attempt']}/{entry.subject['artefact']}": _as_logged(entry)
+        for entry in log.of_event(tx, KEPT_TRIED)
+        if entry.subject["project"] == project
+    }
+
+
+def try_kept(broker: OpenBroker, cluster: Cluster, row: KeptOutput) -> Tried:
+    """The same for an output that stayed, or was to stay, in the project."""
+    with broker.db.read() as tx:
+        known = of_kept(tx, row.project).get(f"{row.attempt}/{row.output}")
+    if known is not None:
+        return known
+    parts = layout.kept_parts(row.project, row.id)
+    store = cluster.objects(*parts)
+    manifests = [name for name in store.list() if name.startswith("m-")][:MAX_BUNDLE_MANIFESTS]
+    found = _Trial(broker, "copy", row.project, row.id).run(cluster, parts, [(store, manifests)])
+    with broker.db.write() as tx:
+        log.append_once(tx, KEPT_TRIED, row.subject, detail=found.as_detail())
+    return found
 
 
 def try_copy(broker: OpenBroker, cluster: Cluster, copy: Copy) -> Tried:
@@ -154,9 +181,11 @@ def _pointed(cluster: Cluster, project: str, attempt: str) -> list[str]:
 
 def _logged(tx: Connection, event: str, holder: str, project: str) -> dict[str, Tried]:
     return {
-        entry.subject[holder]: Tried(
-            *(entry.detail[name] for name in ("objects", "bytes", "samples", "keys"))
-        )
+        entry.subject[holder]: _as_logged(entry)
         for entry in log.of_event(tx, event)
         if entry.subject["project"] == project
     }
+
+
+def _as_logged(entry: Entry) -> Tried:
+    return Tried(*(entry.detail[name] for name in ("objects", "bytes", "samples", "keys")))

@@ -7,7 +7,9 @@ submit again only when the cluster proves absence and a late arrival is excluded
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from connectors.clusters import (
@@ -29,12 +31,15 @@ from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.broker.logged_keys import log_made, use_key
 from hdrs_hpc.broker.opened import OpenBroker
 from hdrs_hpc.broker.states import Outcome
-from hdrs_hpc.broker.store import alerts, copies, documents, jobs, log, opt_outs, projects, transition
+from hdrs_hpc.broker.store import alerts, copies, documents, jobs, kept, log, opt_outs, projects, transition
 from hdrs_hpc.broker.store.jobs import Attempt, Job
 from hdrs_hpc.core import clock
-from hdrs_hpc.documents.models.job_spec import JobSpec
-from hdrs_hpc.protocol import batch, layout
+from hdrs_hpc.documents.models.job_spec import JobSpec, kept_by
+from hdrs_hpc.documents.models.workload import BundleRef
+from hdrs_hpc.protocol import batch, bundle, layout, wheel_lock
 from hdrs_hpc.sealing.copy_builder import CopyBuilder
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,9 @@ class Submit:
             project = projects.get(tx, job.project)
             run_until = projects.grant_of(tx, project).valid.run_until
         _make_key(broker, job, attempt, "output")
+        _make_kept_keys(broker, job, attempt, spec)
         if spec.workload.bundle is not None:
-            seal_bundle(broker, job, attempt, spec.workload.bundle.digest)
+            seal_bundle(broker, job, attempt, spec.workload.bundle)
         walltime_s = min(spec.resources.time, int((run_until - broker.now()).total_seconds()))
         request = self._request(broker, spec, root.document.audience, max(60, walltime_s))
         with broker.db.write() as tx:
@@ -249,8 +255,8 @@ def is_settled(broker: OpenBroker, attempt: Attempt, cluster: Cluster, lookup: L
     return lookup.absence_proven and age_s(broker, attempt.submit_intent_at) >= cluster.settle_s
 
 
-def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> None:
-    """Put the researcher's code on scratch, sealed under a key of its own.  Idempotent."""
+def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, named: BundleRef) -> None:
+    """Put the researcher's code and its wheels on scratch, sealed under a key of their own.  Idempotent."""
     assert job.cluster is not None
     _make_key(broker, job, attempt, "bundle")
     folder = broker.home.staging_dir(f"bundle-{attempt.name}")
@@ -271,17 +277,43 @@ def seal_bundle(broker: OpenBroker, job: Job, attempt: Attempt, digest: str) -> 
         folder / "journals",
     )
     if not builder.sealed:
-        builder.put(layout.BUNDLE_PATH, broker.home.file(digest).read_bytes())
+        code = broker.home.file(named.digest).read_bytes()
+        lock = wheel_lock.of_bundle(
+            bundle.read(code, named.digest).files, named.wheels.lock if named.wheels else None
+        )
+        for wheel in lock.wheels if lock else ():
+            path = layout.wheel_path(wheel.digest)
+            if builder.find(path) is None:  # sent by an earlier try
+                builder.put(path, _pieces(broker.home.file(wheel.digest)))
+        builder.put(layout.BUNDLE_PATH, code)
     sealed = builder.seal()
     broker.ask(
         m.NoteManifest(job.project, "bundle", attempt.name, sealed.manifest_name, sealed.manifest_digest)
     )
 
 
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
 def _make_key(broker: OpenBroker, job: Job, attempt: Attempt, role: Literal["output", "bundle"]) -> None:
     key = broker.ask(m.CreateKey(job.project, role, attempt.name, None, None)).id
     with broker.db.write() as tx:
         log_made(tx, job.project, role, attempt.name, key)
+
+
+def _make_kept_keys(broker: OpenBroker, job: Job, attempt: Attempt, spec: JobSpec) -> None:
+    """A fresh key for each output that is to stay in the project; none of an earlier attempt's is used again."""
+    classes = {name: output.class_ for name, output in kept_by(spec).items()}
+    with broker.db.write() as tx:
+        rows = kept.want(tx, job, attempt, classes)
+    for row in rows:
+        use = m.KeptFor(job.id, attempt.name, row.output, row.cls)
+        key = broker.ask(m.CreateKey(job.project, "kept", row.id, None, None, kept=use)).id
+        with broker.db.write() as tx:
+            log_made(tx, job.project, "kept", row.id, key)
 
 
 def _note_submitted(broker: OpenBroker, job: Job, attempt: Attempt, job_id: str, *, adopted: bool) -> None:

@@ -196,7 +196,7 @@ def _each(cases: Sequence[_Case], step: Callable[[_Case], None]) -> None:
 def _read(case: _Case, given: Given, rules: OutputRules, inputs: InputFacts) -> None:
     declared = case.declared
     row = outputs.BY_NAME.get(declared.cls)
-    if row is None or not row.built:
+    if row is None or row not in outputs.BUILT:
         raise ClassNotSupportedError(f"class {declared.cls}")
     if declared.cls not in rules.rules:
         raise ClassNotGrantedError(f"class {declared.cls}")

@@ -33,7 +33,7 @@ from hdrs_hpc.broker.keyd import messages as m
 from hdrs_hpc.broker.keyd.client import KeydRefusedError
 from hdrs_hpc.core.errors import NotAllowedError
 
-COPY, ATTEMPT, JOB = "c0pyc0pyc0", "hdrs-0123456789abcdefghjkmnpqrs", "7K3QW2"
+COPY, KEPT, ATTEMPT, JOB = "c0pyc0pyc0", "k3ptk3pt", "hdrs-0123456789abcdefghjkmnpqrs", "7K3QW2"
 LOOKED_AT = sorted(name for name, place in PLACES.items() if place.verified_by not in UNVERIFIED)
 
 
@@ -89,6 +89,7 @@ def subject() -> Subject:
     return Subject(
         project=SimpleNamespace(name="lung-fm"),  # type: ignore[arg-type]  # what the finders need of it
         copies=(SimpleNamespace(id=COPY, cluster="here"),),  # type: ignore[arg-type]
+        kept=(SimpleNamespace(id=KEPT, attempt=ATTEMPT, output="encoder", cluster="here"),),  # type: ignore[arg-type]
         jobs=(SimpleNamespace(id=JOB, cluster="here"),),  # type: ignore[arg-type]
         attempts=((SimpleNamespace(name=ATTEMPT), SimpleNamespace(id=JOB, cluster="here")),),  # type: ignore[arg-type]
         key_ends={"K-1": "2027-01-01T00:00:00Z", "K-2": "2027-01-01T00:00:00Z"},
@@ -97,6 +98,7 @@ def subject() -> Subject:
         master_rotated=True,
         copies_tried={COPY: Tried(38, 9_999, 1, 3)},
         attempts_tried={ATTEMPT: Tried(4, 700, 2, 3)},
+        kept_tried={f"{ATTEMPT}/encoder": Tried(3, 500, 2, 3)},
         quarantine=(5, 600),
     )
 
@@ -123,6 +125,7 @@ def test_after_a_clean_end_every_row_says_what_was_done(world: World) -> None:
         if name not in LOOKED_AT:
             assert row.how.startswith("not looked at"), name
     assert (found["sealed-copies"].count, found["sealed-copies"].size) == (38, 9_999)
+    assert (found["kept-outputs"].count, found["kept-outputs"].size) == (3, 500)
     assert (found["attempt-outputs"].count, found["attempt-outputs"].size) == (4, 700)
     assert (found["quarantine"].count, found["quarantine"].size) == (5, 600)
     assert found["attempt-progress"].size is None, "nobody measured it by itself, so no number is claimed"
@@ -171,6 +174,7 @@ FALSIFIED: dict[str, Callable[[World], Any]] = {
     "released-artefacts": lambda world: _change(lambda w: _make(w.home.released_dir(JOB) / "t"), world),
     "pictures": lambda world: _change(lambda w: _make(w.home.root / "pictures/1.png"), world),
     "sealed-copies": lambda world: _change(_left("copies"), world),
+    "kept-outputs": lambda world: _change(_left("kept"), world),
     "items-map": lambda world: _change(lambda w: _make(w.home.items_map(COPY)), world),
     "selectable-values": lambda world: _change(lambda w: _make(w.home.selectable_file(COPY)), world),
     "attempt-bundle": lambda world: _change(_left("attempts"), world),
@@ -222,9 +226,9 @@ def test_a_listing_that_fails_is_no_empty_listing(world: World, error: Exception
         certify._require_complete(found)
 
 
-@pytest.mark.parametrize("place", ["sealed-copies", "attempt-outputs"])
+@pytest.mark.parametrize("place", ["sealed-copies", "kept-outputs", "attempt-outputs"])
 def test_what_nobody_measured_before_it_went_is_not_certified(world: World, place: str) -> None:
-    found = rows(world, replace(subject(), copies_tried={}, attempts_tried={}))
+    found = rows(world, replace(subject(), copies_tried={}, attempts_tried={}, kept_tried={}))
     assert found[place].result == FOUND
 
 
@@ -251,8 +255,8 @@ def test_no_row_is_verified_without_its_finder_having_looked(monkeypatch: pytest
 def test_samples_are_told_with_their_number(world: World) -> None:
     checks = {item["check"]: item for item in certificate.checks(subject(), rows(world))}
     assert checks["samples-do-not-open"]["result"] == "passed"
-    assert "3 manifests were tried" in checks["samples-do-not-open"]["detail"]
-    none = replace(subject(), copies_tried={COPY: Tried(0, 0, 0, 0)}, attempts_tried={})
+    assert "5 manifests were tried" in checks["samples-do-not-open"]["detail"]
+    none = replace(subject(), copies_tried={COPY: Tried(0, 0, 0, 0)}, attempts_tried={}, kept_tried={})
     checks = {item["check"]: item for item in certificate.checks(none, rows(world))}
     assert checks["samples-do-not-open"]["result"] == "not-possible"
 

@@ -179,6 +179,8 @@ def reviewed(**changes: Any) -> release.ReviewFacts:
         "stop": None,
         "reviewers": 2,
         "shown": (object(),),
+        "refused": 0,
+        "kept": 0,
         "decisions": {},
         "deadline": None,
         "now": NOW,
@@ -196,6 +198,20 @@ def test_reviews_of_a_closing_project_go_on_until_their_grace_is_over() -> None:
     assert step.decide(reviewed(stop=FROZEN, deadline=NOW + timedelta(seconds=1))) is None
     over = step.decide(reviewed(stop=FROZEN, deadline=NOW))
     assert over == EndJob(at("IN_REVIEW"), Outcome.EXPIRED, "review-too-late")
+
+
+@pytest.mark.parametrize(
+    ("refused", "kept", "reason"),
+    [
+        (0, 1, "kept"),
+        (1, 0, "nothing-releasable"),
+        (1, 1, "nothing-releasable"),
+        (0, 0, "nothing-releasable"),
+    ],
+)
+def test_a_job_that_only_keeps_ends_without_a_review(refused: int, kept: int, reason: str) -> None:
+    ended = release.ReviewStep().decide(reviewed(shown=(), refused=refused, kept=kept))
+    assert ended == EndJob(at("IN_REVIEW"), Outcome.SUCCEEDED, reason)
 
 
 def purging(**changes: Any) -> Any:
@@ -216,7 +232,7 @@ def test_purging_kills_keys_before_it_asks_the_cluster_and_removes_last() -> Non
     blind = SiteError("the site shows nothing")
     assert isinstance(purging(live_keys=True, unseen=blind), purge.DestroyKeys)
     assert purging(unseen=blind) == purge.CancelUnseen(at("PURGING"), (ATTEMPT,), blind)
-    assert purging() == purge.Remove(at("PURGING"), (ATTEMPT,))
+    assert purging() == purge.Remove(at("PURGING"), (ATTEMPT,), ())
 
 
 @EVERY_STOP
@@ -225,5 +241,5 @@ def test_what_takes_away_is_decided_without_any_word_of_the_site(stop: Stop) -> 
         assert ends(StopStep().decide(StopFacts(at(state), stop)), state, stop)
         assert StopStep().decide(StopFacts(at(state), None)) is None
     purging = purge.PurgeFacts(at("PURGING"), (ATTEMPT,), live_keys=True)
-    assert purge.DestroyKeysStep().decide(purging) == purge.DestroyKeys(at("PURGING"), (ATTEMPT,))
+    assert purge.DestroyKeysStep().decide(purging) == purge.DestroyKeys(at("PURGING"), (ATTEMPT,), ())
     assert purge.DestroyKeysStep().decide(replace(purging, live_keys=False)) is None

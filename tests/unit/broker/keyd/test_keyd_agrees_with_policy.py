@@ -28,6 +28,7 @@ from hdrs_hpc.documents.models.job_spec import JobSpec
 from hdrs_hpc.documents.models.trust_root import TrustRoot
 from hdrs_hpc.policy import granted, job
 from hdrs_hpc.policy.facts import ClusterFacts, Facts
+from hdrs_hpc.policy.kept import KeptFact, KeptState
 from tests.support.keyroom import KeyRoom, Node, facts
 from tests.support.party import FLAVOUR, GRANT, ONES, OTHERS, REGISTRATION, SPEC, TWOS, changed
 
@@ -39,6 +40,8 @@ DATASET = "north-chest-ct"
 CLUSTERS = ["isambard-ai", "local"]
 BUNDLE = {"digest": TWOS, "size": 1 << 20}
 TABLE = SPEC["outputs"]["cohort"]
+KEPT: dict[str, KeptState] = {"7K3QA2": "kept", "7K3QA3": "unfinished", "7K3QA4": "destroyed"}
+"""Jobs of the project that were to keep an encoder, and what became of it."""
 REASONS = {
     "wrong-audience",
     "spec-not-yet-valid",
@@ -65,6 +68,10 @@ REASONS = {
     "time-over-limit",
     "output-class-not-granted",
     "output-of-real-data",
+    "kept-over-limit",
+    "input-unknown",
+    "input-unfinished",
+    "input-destroyed",
 }
 """Each is met at least once, or the cases do not try what they should."""
 
@@ -83,6 +90,7 @@ PROJECT = st.fixed_dictionaries(
         "limits/nodes": mostly(8, 1),
         "limits/time": mostly("24:00:00", "01:00:00"),
         "limits/bundle-size": mostly("16MiB", "1KiB"),
+        "limits/kept-size": mostly("1GiB", "1KiB", ...),
         f"data/{DATASET}/select": mostly(GRANT["data"][DATASET]["select"], {"Modality": ["MR"]}),
         "outputs": mostly(GRANT["outputs"], {"reviewers": 2, "image": {}}),
     }
@@ -118,7 +126,9 @@ CASE = st.fixed_dictionaries(
             {"cohort": TABLE},
             {"f": {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}, "cohort": TABLE},
             {"w": {"class": "weights", "path": "e.safetensors", "max-size": "1GiB"}},
+            {"cohort": TABLE | {"keep": "project"}},
         ),
+        "inputs": mostly({}, *({"x": {"job": job, "output": "encoder"}} for job in ("7K3QA1", *KEPT))),
     }
 )
 ASKED = st.fixed_dictionaries(
@@ -140,7 +150,7 @@ class Project:
     def __init__(self, folder: Path, changes: dict[str, Any], situation: dict[str, Any]) -> None:
         value = GRANT
         for path, new in changes.items():
-            value = changed(value, path, new)
+            value = value if new is ... else changed(value, path, new)
         self.room = KeyRoom(folder, NOON)
         raw = self.room.root()
         self.room.ask(m.PinRoot(raw, Envelope.parse(raw).digest))
@@ -154,6 +164,8 @@ class Project:
         if situation["stated"]:
             self.room.opt_out()
             self.room.seal_copy()
+        for number, (job_, state) in enumerate(KEPT.items()):
+            self._keep(job_, f"KEPT{number}", state)
         self.good_root = self.room.keyd._roots.current()
         self.root = self._later_root(situation["root"])
         self.facts = Facts(
@@ -169,7 +181,16 @@ class Project:
             trust_root=TrustRoot.from_payload(self.root.document.to_payload()),
             trust_root_digest=ONES,
             opt_outs=frozenset({DATASET} if situation["stated"] else ()),
+            kept=tuple(KeptFact(job_, "encoder", state) for job_, state in KEPT.items()),
         )
+
+    def _keep(self, job_: str, holder: str, state: str) -> None:
+        use = m.KeptFor(job_, f"hdrs-{job_}", "encoder", "weights")
+        self.room.ask(m.CreateKey("lung-fm", "kept", holder, None, None, kept=use))
+        if state == "kept":
+            self.room.ask(m.NoteManifest("lung-fm", "kept", holder, "m-1", ONES))
+        elif state == "destroyed":
+            self.room.ask(m.Destroy("lung-fm", "copies", holder))
 
     def _later_root(self, changes: dict[str, Any]) -> trust.VerifiedRoot:
         """The root in force when keys are asked for, which may be less fit than the one of the grant's day."""
@@ -209,6 +230,10 @@ class Project:
         if bundled:
             room.ask(m.CreateKey("lung-fm", "bundle", attempt, None, None))
             room.ask(m.NoteManifest("lung-fm", "bundle", attempt, "b.manifest", ONES))
+        for name, output in spec["outputs"].items():
+            if output.get("keep") == "project":
+                use = m.KeptFor(f"7K3QW{number}", attempt, name, output["class"])
+                room.ask(m.CreateKey("lung-fm", "kept", f"own{number}", None, None, kept=use))
         approvals = tuple(
             room.party.sign("code-approval", OTHERS["code-approval"][1] | {"reviewer": who}, who).to_bytes()
             for who in asked["approved by"]

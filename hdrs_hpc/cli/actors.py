@@ -1,4 +1,4 @@
-"""The people of the demo: each acts only through ``hdrs-hpc``, in processes of their own, with own home and key."""
+"""People of a demo or playground: each acts only through ``hdrs-hpc``, in own processes, with own home and key."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from hdrs_hpc.core import die_with_parent
-
 PATHS = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 class CommandFailedError(Exception):
-    """A command of the demo did not do what it must; its own words were shown."""
+    """A command did not do what it must; its own words were shown."""
 
 
 @dataclass(frozen=True)
@@ -74,59 +71,16 @@ class Actor:
         return json.loads(self.run(*arguments, "--json", quiet=quiet))
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the one who started the demo but the terminal's looks."""
+        """Nothing of the one who started it but the terminal's looks."""
         kept = {
             name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR", "LANG") if name in os.environ
         }
         return {"HOME": str(self.home), "PATH": PATHS, "PYTHONDONTWRITEBYTECODE": "1", **kept}
 
 
-class Broker:
-    """The operator's ``broker serve``, running in the background."""
-
-    def __init__(self, operator: Actor, home: Path) -> None:
-        self._process = subprocess.Popen(
-            die_with_parent.guarded(
-                [sys.executable, "-m", "hdrs_hpc.cli.main", "broker", "serve", "--home", str(home)],
-                forward=True,
-            ),
-            cwd=operator.home,
-            env=operator.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        operator.console.print(f"[dim]{operator.name:>9} $[/] hdrs-hpc broker serve &", highlight=False)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def stop(self) -> None:
-        """End it as an operator would, and wait."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
 def _short(word: str) -> str:
-    """A word as shown: paths below the demo's folder lose their beginning, words with spaces get quotes."""
+    """A word as shown: paths below the folder lose their beginning, words with spaces get quotes."""
     if word.startswith("/"):
         parts = Path(word).parts
         word = "/".join(["…", *parts[-2:]]) if len(parts) > 3 else word
     return f"'{word}'" if " " in word else word
-
-
-class Clock:
-    """Seconds since the demo began, and since the last step."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-
-    def total_s(self) -> float:
-        return time.monotonic() - self._begun
