@@ -55,7 +55,8 @@ test-torch: .torch/.ready  ## tests that need PyTorch, which lies in a folder of
 	PYTHONPATH=.torch $(BIN)/pytest -n0 tests/integration/test_torch_ranks.py \
 	  tests/integration/node/test_training.py tests/integration/imaging/test_command_run.py \
 	  tests/integration/imaging/test_reading_torch.py tests/integration/imaging/test_reading_docs.py \
-	  tests/integration/node/test_weights_and_their_library.py tests/integration/imaging/test_training_example.py
+	  tests/integration/node/test_weights_and_their_library.py tests/integration/imaging/test_training_example.py \
+	  tests/integration/imaging/test_training_workloads.py
 
 check: env  ## ruff, mypy, import-linter, docs and schemas up to date; changes nothing
 	$(BIN)/ruff check .

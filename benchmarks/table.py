@@ -48,6 +48,7 @@ CASES: dict[str, Case] = {
         _case("push", "Push of a sealed copy over SFTP"),
         _case("memory", "Memory of staging under a budget"),
         _case("growth", "Time per item as a copy grows"),
+        _case("training-step", "A training step on sealed and on plain data"),
         _case("feed", "A loader that feeds a model on an accelerator"),
     )
 }

@@ -13,8 +13,16 @@ from importlib import import_module, resources
 
 TABLE = "reason_codes.json"
 _PACKAGES = ("hdrs_hpc", "connectors", "imaging", "benchmarks")
-_NEED_TORCH = ("torch_data", "torch_loading", "torch_ranks", "training")
-_SKIPPED = ("__main__", "migrations", "contract", "reference", *_NEED_TORCH)
+_SKIPPED = (
+    "__main__",
+    "migrations",
+    "contract",
+    "reference",
+    "torch_data",
+    "torch_loading",
+    "torch_ranks",
+    "training",
+)
 """Modules that run when they are imported, that only tests import, or that need torch; none defines a code."""
 
 

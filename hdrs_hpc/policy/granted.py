@@ -169,6 +169,9 @@ def _workload_granted(spec: JobSpec, facts: GrantedFacts) -> Breaches:
     if workload.builtin is not None:
         if workload.builtin not in facts.builtin_workloads:
             yield Broken(r.WorkloadUnknownError, f"there is no {workload.builtin}", "workload.builtin")
+        elif (row := BUILT_IN.get(workload.builtin)) is not None and row.kind != workload.kind:
+            message = f"{workload.builtin} is of kind {row.kind}, and the spec says {workload.kind}"
+            yield Broken(r.WorkloadUnknownError, message, "workload.kind")
         elif workload.builtin not in granted.builtin:
             message = f"{workload.builtin} is not in the grant"
             yield Broken(r.WorkloadNotGrantedError, message, "workload.builtin")

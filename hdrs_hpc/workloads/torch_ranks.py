@@ -58,8 +58,8 @@ class TorchContext(Context):
         self.device = _device(told)
 
     def loader(self, dataset: Any, batch_size: int, **options: Any) -> ResumableLoader:
-        """This rank's batches of a map-style data set, as a ``torch.utils.data.DataLoader`` that can go on in
-        mid-epoch; ``options`` are those of :class:`imaging.reading.torch_loading.ResumableLoader` and DataLoader."""
+        """Batches of a map-style data set for this rank, in an order that all ranks share: a DataLoader, whose
+        ``options`` they are, with ``state_dict()`` and ``load_state_dict()`` (``docs/training.md``)."""
         return ResumableLoader(dataset, batch_size, rank=self.rank, world_size=self.world_size, **options)
 
 

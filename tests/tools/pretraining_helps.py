@@ -1,7 +1,7 @@
 """Does pretraining help?  A ViT pretrained by ``pretrain-mae@1`` against the same one with random weights.
 
-``PYTHONPATH=.torch:.:tests/support python tests/tools/pretraining_helps.py DATA [--steps 120] [--seeds 5]``, DATA being a folder that has
-``pathology/CMU-1-Small-Region.svs`` and ``radiology/mr-functional``.  Prints a table in Markdown.
+``PYTHONPATH=.torch:.:tests/support python tests/tools/pretraining_helps.py DATA [--steps 120] [--seeds 5]`` with DATA
+a folder that has ``pathology/CMU-1-Small-Region.svs`` and ``radiology/mr-functional``.  Prints a table in Markdown.
 
 The tasks are small and made from what the files themselves say, so that nobody had to label:
 

@@ -21,6 +21,11 @@ from hdrs_hpc.workloads.training.patches import images, patches, people, rows, s
 from imaging.reading import split_by_patient
 from imaging.reading.labels import labels_of
 
+OWN = ("label", "table", "classes", "validation", "frozen")
+"""Parameters of this workload alone."""
+COLUMNS = ("part", "epoch", "n_patients", "loss", "accuracy")
+"""Of ``training``."""
+
 
 class Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is unknown to the type checker
     def __init__(self, encoder: models.Encoder, classes: int) -> None:
@@ -35,7 +40,7 @@ class Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is unknown to 
 def run(context: Any) -> None:
     """The entry, on every rank."""
     given = context.parameters
-    told = Parameters.of_spec(given, lr=3e-4)
+    told = Parameters.of_spec(given, OWN, lr=3e-4)
     fitting.begin(told)
     copy = images(context, told)
     chosen = rows(copy, told)
@@ -75,7 +80,7 @@ def run(context: Any) -> None:
     epochs = fitting.fit(context, told, model, loss_of, data, after_epoch=after_epoch)
     for each, accuracy in zip(epochs, accuracies, strict=True):
         made.append(("training", each.number, people(data), each.loss, accuracy))
-    writing.table(context, "finetune@1", "training", sorted(made, key=lambda row: row[:2]))  # type: ignore[arg-type, return-value]  # part, epoch
+    writing.table(context, "training", COLUMNS, sorted(made, key=lambda row: row[:2]))  # type: ignore[arg-type, return-value]  # part, epoch
     if context.rank == 0 and "model" in context.output_names:
         models.save(model.state_dict(), context.output("model"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
@@ -71,11 +71,16 @@ class Parameters:
     seed: int = 0
 
     @classmethod
-    def of_spec(cls, given: Mapping[str, Any], **defaults: Any) -> Parameters:
-        """``defaults`` of one workload stand before those here.  Raises ValueError for an unknown model or kind."""
+    def of_spec(cls, given: Mapping[str, Any], own: Collection[str] = (), **defaults: Any) -> Parameters:
+        """``own``: names of one workload that are not here; its ``defaults`` stand before those here.
+
+        Raises ValueError for a name that nobody knows, and for an unknown model or kind.
+        """
         known = {item.name for item in fields(cls)}
-        named = {name.replace("-", "_"): value for name, value in given.items()}
-        taken = {**defaults, **{name: value for name, value in named.items() if name in known}}
+        named = {name.replace("-", "_"): value for name, value in given.items() if name not in own}
+        if unknown := sorted(set(named) - known):
+            raise ValueError(f"no parameter {unknown[0].replace('_', '-')}")
+        taken = {**defaults, **named}
         for name, hint in get_type_hints(cls).items():
             value = taken.get(name)
             if isinstance(value, list):

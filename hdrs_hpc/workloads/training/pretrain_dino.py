@@ -22,6 +22,11 @@ from hdrs_hpc.workloads.training import fitting, models, writing
 from hdrs_hpc.workloads.training.parameters import SIZES, Parameters
 from hdrs_hpc.workloads.training.patches import images, patches, people, rows
 
+OWN = ("prototypes", "local-views", "momentum")
+"""Parameters of this workload alone."""
+COLUMNS = ("epoch", "n_patients", "loss")
+"""Of ``training``."""
+
 
 class Branch(torch.nn.Module):  # type: ignore[misc]  # torch is unknown to the type checker
     """Backbone and head.  All views in one call: DistributedDataParallel wants one forward for a backward."""
@@ -61,9 +66,9 @@ class Views:
 
 def run(context: Any) -> None:
     """The entry, on every rank."""
-    told = Parameters.of_spec(context.parameters, lr=5e-4, weight_decay=0.04)
+    told = Parameters.of_spec(context.parameters, OWN, lr=5e-4, weight_decay=0.04)
     if told.of != "slides":
-        raise ValueError("pretrain-dino@1 takes slides: its views are of colour pictures")
+        raise ValueError("DINO takes slides here: its views are of colour pictures")
     momentum = float(context.parameters.get("momentum", 0.996))
     prototypes = int(context.parameters.get("prototypes", 4096))
     fitting.begin(told)
@@ -86,8 +91,6 @@ def run(context: Any) -> None:
         update_momentum(student, teacher, cosine_schedule(round(done * 1000), 1001, momentum, 1.0))
 
     epochs = fitting.fit(context, told, student, loss_of, data, after_step)
-    writing.table(
-        context, "pretrain-dino@1", "training", [(each.number, people(data), each.loss) for each in epochs]
-    )
+    writing.table(context, "training", COLUMNS, [(each.number, people(data), each.loss) for each in epochs])
     if context.rank == 0 and "encoder" in context.output_names:
         models.save(teacher.backbone.state_dict(), context.output("encoder"))

@@ -17,6 +17,11 @@ from hdrs_hpc.workloads.training import fitting, models, writing
 from hdrs_hpc.workloads.training.parameters import Parameters
 from hdrs_hpc.workloads.training.patches import images, patches, people, rows, scaled
 
+OWN = ("mask", "normalise")
+"""Parameters of this workload alone."""
+COLUMNS = ("epoch", "n_patients", "loss")
+"""Of ``training``."""
+
 _TOKENS = {
     2: "b c (h p) (w q) -> b (h w) (p q c)",
     3: "b c (d o) (h p) (w q) -> b (d h w) (o p q c)",
@@ -25,7 +30,7 @@ _TOKENS = {
 
 def run(context: Any) -> None:
     """The entry, on every rank."""
-    told = Parameters.of_spec(context.parameters)
+    told = Parameters.of_spec(context.parameters, OWN)
     normalise = bool(context.parameters.get("normalise", True))
     fitting.begin(told)
     copy = images(context, told)
@@ -43,8 +48,6 @@ def run(context: Any) -> None:
         return torch.nn.functional.mse_loss(predicted[chosen].float(), target[chosen])
 
     epochs = fitting.fit(context, told, model, loss_of, data)
-    writing.table(
-        context, "pretrain-mae@1", "training", [(each.number, people(data), each.loss) for each in epochs]
-    )
+    writing.table(context, "training", COLUMNS, [(each.number, people(data), each.loss) for each in epochs])
     if context.rank == 0 and "encoder" in context.output_names:
         models.save(models.encoder_weights(model), context.output("encoder"))

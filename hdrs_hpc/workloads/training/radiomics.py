@@ -37,6 +37,8 @@ FEATURES = (
     "roundness",
     "elongation",
 )
+COLUMNS = ("modality", "n_patients", "n_series", *FEATURES)
+"""Of ``features``."""
 _BINS = 64
 """Of the histogram that entropy is of."""
 
@@ -55,7 +57,7 @@ def run(context: Any) -> None:
         those = [place for place, row in enumerate(chosen) if row["modality"] == modality]
         people = len({chosen[place]["patient"] or chosen[place]["item"] for place in those})
         table.append((modality, people, len(those), *(float(one) for one in numbers[those].mean(axis=0))))
-    writing.table(context, "radiomics@1", "features", table)
+    writing.table(context, "features", COLUMNS, table)
     writing.by_item(context, "measures", [row["item"] for row in chosen], features=numbers)
 
 

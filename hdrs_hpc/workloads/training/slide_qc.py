@@ -30,6 +30,11 @@ from imaging.reading import StagedCopy
 from imaging.reading.tissue import MAX_SIDE, tissue_mask
 from imaging.reading.torch_data import SlidePatches
 
+OWN = ("least-tissue", "least-focus", "most-pen")
+"""Parameters of this workload alone."""
+COLUMNS = ("finding", "n_patients", "n_slides")
+"""Of ``quality``."""
+
 FINDINGS = ("good", "little tissue", "out of focus", "pen marks")
 _TILE = 256
 _MOST_TILES = 64
@@ -39,7 +44,7 @@ _MOST_TILES = 64
 def run(context: Any) -> None:
     """The entry, on every rank; each takes every n-th slide."""
     given = context.parameters
-    told = Parameters.of_spec(given, of="slides")
+    told = Parameters.of_spec(given, OWN, of="slides")
     copy = images(context, told)
     chosen = rows(copy, told).to_pylist()
     found = torch.zeros(len(chosen), 3, dtype=torch.float64, device=context.device)
@@ -51,7 +56,7 @@ def run(context: Any) -> None:
     for finding in FINDINGS:
         those = [row for row, one in zip(chosen, findings, strict=True) if finding in one]
         table.append((finding, len({row["patient"] or row["item"] for row in those}), len(those)))
-    writing.table(context, "slide-qc@1", "quality", table)
+    writing.table(context, "quality", COLUMNS, table)
     names = [row["item"] for row in chosen]
     tissue, focus, pen = (np.ascontiguousarray(numbers[:, column]) for column in range(3))
     writing.by_item(context, "measures", names, tissue=tissue, focus=focus, pen=pen)

@@ -11,16 +11,14 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from hdrs_hpc.catalogue.workloads.builtin import BUILT_IN
 
-
-def table(context: Any, builtin: str, output: str, rows: Iterable[Sequence[object]]) -> None:
-    """Write the declared table ``output`` of a built-in workload; nothing on other ranks, or where it is undeclared."""
+def table(context: Any, output: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a declared table; nothing on other ranks, or where the spec declares none of that name."""
     if context.rank or output not in context.output_names:
         return
     with Path(context.output(output)).open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(BUILT_IN[builtin].tables[output])
+        writer.writerow(columns)
         writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
 
 

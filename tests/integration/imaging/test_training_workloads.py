@@ -195,17 +195,9 @@ def test_a_classifier_of_volumes_learns_labels_of_a_linked_table(job: None, tmp_
 
 @pytest.mark.parametrize("builtin", ["pretrain-mae@1", "pretrain-dino@1", "embed@1"])
 def test_two_ranks_train_one_model(job: None, tmp_path: Path, builtin: str) -> None:
-    asked = {
-        **SMALL,
-        "tissue": 0.0,
-        "epochs": 2,
-        "steps": 3,
-        "batch-size": 4,
-        "prototypes": 64,
-        "local-views": 2,
-    }
-    if builtin == "embed@1":
-        asked["size"] = 96
+    asked = {**SMALL, "tissue": 0.0, "epochs": 2, "steps": 3, "batch-size": 4}
+    asked |= {"prototypes": 64, "local-views": 2} if builtin == "pretrain-dino@1" else {}
+    asked |= {"size": 96} if builtin == "embed@1" else {}
     given = {"folder": str(tmp_path / "two"), "data": ["he"], "parameters": asked, "builtin": builtin}
     (tmp_path / "two").mkdir()
     here = Path(__file__).resolve()

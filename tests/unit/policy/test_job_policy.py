@@ -94,6 +94,7 @@ def test_an_honest_job_is_allowed_with_every_rule_named(facts):
         ("inputs", {"x": {"job": "7K3QW2", "output": "x"}}, "input-unknown", "inputs.x"),
         ("workload/sweep", {"bins": [1, 2]}, "not-built", "workload.sweep"),
         ("workload/builtin", "mystery@1", "workload-unknown", "workload.builtin"),
+        ("workload/builtin", "pretrain-mae@1", "workload-unknown", "workload.kind"),
         ("workload", OWN, "code-not-approved", "workload.bundle"),
         ("resources/cluster", "dawn", "cluster-not-granted", "resources.cluster"),
         ("resources/cluster", "local", "cluster-not-granted", "resources.cluster"),
