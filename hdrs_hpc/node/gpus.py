@@ -1,9 +1,13 @@
-"""Which GPUs this node has, as its driver names them.  Untried on a machine that has some."""
+"""Which GPUs this node has, as its driver names them: a line each.  Untried on a machine that has some.
+
+A process without keys, since what it reads comes from a driver.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from pathlib import Path
 
 INFORMATION = Path("/proc/driver/nvidia/gpus")
@@ -19,3 +23,7 @@ def models(folder: Path = INFORMATION) -> tuple[str, ...]:
             found.update(_MODEL.findall(path.read_text("ascii", "replace")))
     plain = {re.sub(r"[^A-Za-z0-9 ._-]", "", name)[:60].strip() for name in found}
     return tuple(sorted(plain - {""})[:MAX_MODELS])
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(models()))

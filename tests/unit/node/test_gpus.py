@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hdrs_hpc.node import gpus
+from hdrs_hpc.node import gpus, keyless
 
 
 def test_models_are_told_once_and_in_plain_letters(tmp_path: Path) -> None:
@@ -22,3 +22,8 @@ def test_models_are_told_once_and_in_plain_letters(tmp_path: Path) -> None:
 
 def test_a_node_without_the_driver_tells_none(tmp_path: Path) -> None:
     assert gpus.models(tmp_path / "absent") == ()
+
+
+def test_the_agent_asks_a_process_without_keys() -> None:
+    said, _ = keyless.start("gpus").communicate(timeout=60)
+    assert tuple(said.decode("ascii").splitlines()) == gpus.models()
