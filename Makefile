@@ -52,9 +52,11 @@ bench: env  ## measure against peers (OUT=results.json SIZE=small|full ONLY="cas
 	  $(if $(SLIDE),--slide "$(SLIDE)")
 
 test-torch: .torch/.ready  ## tests that need PyTorch, which lies in a folder of its own (5 GB)
-	PYTHONPATH=.torch $(BIN)/pytest -n0 tests/integration/test_torch_ranks.py tests/integration/imaging/test_reading_torch.py \
-	  tests/integration/imaging/test_reading_docs.py tests/integration/imaging/test_training_workloads.py \
-	  tests/integration/node/test_weights_and_their_library.py
+	PYTHONPATH=.torch $(BIN)/pytest -n0 tests/integration/test_torch_ranks.py \
+	  tests/integration/node/test_training.py tests/integration/imaging/test_command_run.py \
+	  tests/integration/imaging/test_reading_torch.py tests/integration/imaging/test_reading_docs.py \
+	  tests/integration/node/test_weights_and_their_library.py tests/integration/imaging/test_training_example.py \
+	  tests/integration/imaging/test_training_workloads.py
 
 check: env  ## ruff, mypy, import-linter, docs and schemas up to date; changes nothing
 	$(BIN)/ruff check .

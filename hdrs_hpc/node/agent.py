@@ -22,7 +22,7 @@ from hdrs_hpc.catalogue.workloads import WorkloadKindError
 from hdrs_hpc.confined.running import SandboxFailedError
 from hdrs_hpc.core import clock
 from hdrs_hpc.core.errors import BadDocumentError, HdrsError, NotFoundError, SiteError
-from hdrs_hpc.node import arguments, attempt, hardening, meter, network, private_memory
+from hdrs_hpc.node import arguments, attempt, hardening, keyless, meter, network, private_memory
 from hdrs_hpc.node.arguments import AgentArguments
 from hdrs_hpc.node.attempt import AttemptFolders
 from hdrs_hpc.node.flavour import Flavour
@@ -110,6 +110,7 @@ class Agent:
         given = self._given
         watch = Watch(given.memory_mb, 0, *self._folders.filled)
         watch.close()
+        named = keyless.start("gpus").communicate()[0] if given.gpus else b""
         found = probe(
             given.isolation,
             self._sandbox,
@@ -119,6 +120,7 @@ class Agent:
             not_dumpable=not_dumpable,
             gpus=len(given.gpus.split(",")) if given.gpus else 0,
             memory_wall=watch.wall,
+            gpu_models=tuple(named.decode("ascii").splitlines()),
         )
         return Handover(given, found, self._place)
 

@@ -38,6 +38,7 @@ def probe(
     not_dumpable: bool,
     gpus: int,
     memory_wall: MemoryWall,
+    gpu_models: tuple[str, ...] = (),
 ) -> Probe:
     """``secret_paths``: folders of this node that a sandboxed process must not see."""
     reached: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ def probe(
             if found is not None:
                 break
         level, reached = (level, found) if found is not None else (WEAKEST, (why,))
-    return Probe(level, reached, private_memory, not_dumpable, gpus, memory_wall)
+    return Probe(level, reached, private_memory, not_dumpable, gpus, memory_wall, gpu_models)
 
 
 def _reached_in(

@@ -21,6 +21,7 @@ catalogue of workloads reads it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,6 +100,10 @@ class Probe:
     gpus: Annotated[int, Between(0, 64)]
     memory_wall: Literal["cgroup", "watched"] = "watched"
     """Who holds the workload to its memory: the kernel, by the job's cgroup, or the agent's watch, by looking."""
+    gpu_models: Annotated[
+        tuple[Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")], ...], Between(0, 8)
+    ] = ()
+    """As the driver names them; empty where none tells."""
 
 
 @dataclass(frozen=True)
@@ -432,6 +437,17 @@ def satisfies(probe: Probe, required: GivenIsolation) -> bool:
     if not at_least(probe.level, required):
         return False
     return not is_contained(required) or (not probe.reached and probe.private_memory and probe.not_dumpable)
+
+
+def is_of_type(asked: str, models: tuple[str, ...]) -> bool:
+    """Whether one of the GPUs' ``models`` is of the type that a spec's ``gpu:TYPE:4`` asks for.
+
+    Sites choose these words.  One that names a model (``a100``, ``gh200``) must stand in the driver's name; another
+    (``ampere``) can't be compared, nor can one be with a driver that tells none: Slurm's word counts then.
+    """
+    named = re.match(r"[a-z]{1,3}[0-9]{2,4}", asked.lower())
+    known = [re.sub(r"[^a-z0-9]", "", model.lower()) for model in models]
+    return named is None or not known or any(named[0] in model for model in known)
 
 
 def _digest(raw: bytes) -> str:

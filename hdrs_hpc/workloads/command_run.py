@@ -33,7 +33,8 @@ def run(launch: Launch, process: Process) -> int:
     except Exception as error:
         write_report(Path(launch.report), error, Path(launch.bundle))
         return EXIT_EXCEPTION
-    paths = {("inputs", name): str(folder / name) for name in told.materialise}
+    paths = {("inputs", name): path for name, path in launch.files.items()}
+    paths |= {("inputs", name): str(folder / name) for name in told.materialise}
     for name, path in launch.outputs.items():
         Path(launch.out, path).parent.mkdir(parents=True, exist_ok=True)
         paths["outputs", name] = str(Path(launch.out, path))

@@ -89,10 +89,10 @@ person = "okafor"
 at = "2027-01-15T12:00:00Z"  # pinned, so that the examples never expire
 gpu-hours-used = 19990
 kept = [
-  {job = "7K3QW2", output = "encoder", size = "1GiB", cluster = "isambard-ai"},
-  {job = "7K3QW3", output = "encoder", state = "destroyed"},
-  {job = "7K3QW4", output = "encoder", state = "unfinished"},
-  {job = "7K3QW5", output = "encoder", size = "1GiB", cluster = "elsewhere"},
+  {{job = "7K3QW2", output = "encoder", size = "1GiB", cluster = "isambard-ai"}},
+  {{job = "7K3QW3", output = "encoder", state = "destroyed"}},
+  {{job = "7K3QW4", output = "encoder", state = "unfinished"}},
+  {{job = "7K3QW5", output = "encoder", size = "1GiB", cluster = "elsewhere"}},
 ]
 
 [cluster]
@@ -111,6 +111,7 @@ APPROVED = {
     "own-code": "code-approval",
     "large-code": "large-code-approval",
     "command": "command-approval",
+    "torch": "torch-approval",
 }
 """Folder of a bundle → file of its approval."""
 

@@ -30,7 +30,7 @@ CHOSEN = "sha256:" + "3" * 64
 """Digest of the manifest that names what the spec's selection chose of the copy."""
 LIST = "sha256:" + "5" * 64
 """Digest of the opt-out list that a key room begins with."""
-STRONG = Probe("sandboxed", (), True, True, 0)
+STRONG = Probe("sandboxed", (), True, True, 2)
 
 
 def facts(

@@ -30,7 +30,7 @@ from hdrs_hpc.core.limits import MAX_NODES, MAX_SPEC_BYTES
 from hdrs_hpc.documents import kinds, trust
 from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.documents.models.grant import Grant
-from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, kept_by, written
+from hdrs_hpc.documents.models.job_spec import JobSpec, KeptArtefact, Resources, kept_by, written
 from hdrs_hpc.policy import granted
 from hdrs_hpc.policy.granted import GrantedFacts
 from hdrs_hpc.policy.rules import require
@@ -57,6 +57,18 @@ class IsolationProbeError(NotAllowedError):
     code = "isolation-probe-failed"
     meaning = "A node's own probe did not find the isolation that the grant requires."
     remedy = "`hdrs-hpc cluster doctor` tells what is missing on the nodes; or ask for another grant."
+
+
+class GpusMissingError(NotAllowedError):
+    code = "gpus-missing"
+    meaning = "A node was given fewer GPUs by Slurm than the job asked for, so no keys went there."
+    remedy = "Submit again; tell the site if it stays so: its GRES and what the driver shows disagree."
+
+
+class GpuTypeMissingError(NotAllowedError):
+    code = "gpu-type-missing"
+    meaning = "A node's GPUs are of another type than the job asked for, so no keys went there."
+    remedy = "Ask for a type that `hdrs-hpc project show` lists, or leave the type out: `gres: gpu:4`."
 
 
 class Handover:
@@ -92,6 +104,7 @@ class Handover:
             protocol.check_node_key(hello)
             if not protocol.satisfies(hello.probe, ask.isolation):
                 raise IsolationProbeError(f"node {hello.node} gives {hello.probe.level}")
+            _check_gpus(hello, spec.resources)
         self._check_runtimes(ask, hellos)
         self._runtimes.flavour(ask.cluster, spec.workload.runs_on)
         self._key_ids(ask, spec)
@@ -427,3 +440,12 @@ def _approvers(ask: m.BindNodes, spec: JobSpec, root: trust.VerifiedRoot) -> set
         if bundle is not None and named == (ask.project, bundle.to_approve, found.people):
             people |= set(found.people)
     return people
+
+
+def _check_gpus(hello: protocol.Hello, asked: Resources) -> None:
+    """What the agent's probe found, against the signed spec: a job without its GPUs would only burn its time."""
+    if hello.probe.gpus < asked.gpus_per_node:
+        found = hello.probe.gpus
+        raise GpusMissingError(f"node {hello.node} has {found} of {asked.gpus_per_node} GPUs")
+    if asked.gpu_type and not protocol.is_of_type(asked.gpu_type, hello.probe.gpu_models):
+        raise GpuTypeMissingError(f"node {hello.node} has {', '.join(hello.probe.gpu_models)}")

@@ -162,6 +162,12 @@ class Resources(Part):
     def gpus_per_node(self) -> int:
         return int(self.gres.rpartition(":")[2]) if self.gres else 0
 
+    @property
+    def gpu_type(self) -> str | None:
+        """As the site calls it; None where any will do."""
+        parts = self.gres.split(":") if self.gres else []
+        return parts[1] if len(parts) == 3 else None
+
 
 class UnknownOutput(Part):
     """An output of no class that there is: its only fault is its class."""

@@ -356,14 +356,17 @@ def make_site(runtime: RuntimeFile, flavour: FlavourFile) -> Iterator[Callable[.
     root, memory = Path("/tmp", name), Path("/dev/shm", name)
 
     def make(
-        isolation: GivenIsolation = "cooperative", uid: int | None = None, memory_mb: int = 2048
+        isolation: GivenIsolation = "cooperative",
+        uid: int | None = None,
+        memory_mb: int = 2048,
+        on: FlavourFile = flavour,
     ) -> Site:
         places = [folder / str(len(sites)) for folder in (root, memory)]
         for place in places:
             place.mkdir(mode=0o755, parents=True)
         if uid is None and os.getuid() == 0:
             uid = NOBODY  # nothing here may work only for root
-        sites.append(Site(*places, runtime, flavour, isolation, os.getuid() if uid is None else uid))
+        sites.append(Site(*places, runtime, on, isolation, os.getuid() if uid is None else uid))
         sites[-1].memory_mb = memory_mb
         return sites[-1]
 

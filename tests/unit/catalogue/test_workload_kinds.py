@@ -38,7 +38,7 @@ def fields(**changes: Any) -> dask.DaskFields:
 
 def test_the_kinds_that_this_version_runs() -> None:
     assert set(workloads.KINDS) == {"dask", "torch", "command"}
-    assert workloads.built() == ("dask", "command")
+    assert workloads.built() == ("dask", "torch", "command")
 
 
 @KINDS
@@ -85,7 +85,7 @@ def test_a_broken_rule_is_told_by_its_code(changes: dict[str, Any], has_bundle: 
     assert [fault.code for fault in dask.rules(fields(**changes), has_bundle)] == [code]
 
 
-@pytest.mark.parametrize("kind", ["torch", "mpi", None, ["dask"]])
+@pytest.mark.parametrize("kind", ["mpi", None, ["dask"]])
 def test_a_kind_that_is_not_built_is_refused_on_the_node_by_name(kind: Any) -> None:
     with pytest.raises(workloads.WorkloadKindError):
         workloads.of({"kind": kind})

@@ -91,7 +91,6 @@ def test_everything_of_it_that_this_version_does_not_do_is_named():
         "outputs.spacing.class",
         "progress",
         "resources.nodes",
-        "workload.kind",
         "workload.sweep",
     ]
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 from party import GRANT, NINES, ONES, REGISTRATION, SPEC, TWOS, changed
 
+from hdrs_hpc.catalogue import workloads
 from hdrs_hpc.core.capacity import Capacity, NodeKind
 from hdrs_hpc.core.errors import all_errors
 from hdrs_hpc.documents.models.dataset import DatasetRegistration
@@ -394,13 +395,17 @@ def test_a_bundle_may_be_as_large_as_the_grant_says(facts):
     assert _codes(_decide(facts, spec=changed(SPEC, "workload", over))) == ["bundle-over-limit"]
 
 
-@pytest.mark.parametrize(
-    "work",
-    [OWN | {"kind": "torch"}],
-)
-def test_a_kind_that_is_not_built_is_refused_though_its_code_is_approved(facts, work):
+def test_a_kind_that_is_not_built_is_refused_though_its_code_is_approved(facts, monkeypatch):
+    monkeypatch.setitem(workloads.KINDS, "torch", replace(workloads.KINDS["torch"], built=False))
     approved = replace(facts, code_approvals={TWOS: "di"})
-    assert _codes(_decide(approved, spec=changed(SPEC, "workload", work))) == ["not-built"]
+    torch = changed(SPEC, "workload", OWN | {"kind": "torch"})
+    assert _codes(_decide(approved, spec=torch)) == ["not-built"]
+
+
+def test_a_training_on_several_nodes_is_refused_by_name(facts):
+    approved = replace(facts, code_approvals={TWOS: "di"})
+    torch = changed(changed(SPEC, "workload", OWN | {"kind": "torch"}), "resources/nodes", 2)
+    assert "not-built" in _codes(_decide(approved, spec=torch))
 
 
 GPU_AND_BIG = Capacity((NodeKind(4, 64, 131_072, ("gpu:a100:2",)), NodeKind(2, 128, 524_288)), None, 3600 * 3)

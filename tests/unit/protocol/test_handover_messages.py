@@ -283,3 +283,25 @@ def test_two_nodes_talk_by_tls_and_a_stranger_to_neither(tmp_path: Path) -> None
     for client, server in ((clients[2], servers[0]), (clients[0], servers[2])):
         with pytest.raises(ssl.SSLError):
             _says(client, server)
+
+
+GH200, A100 = "NVIDIA GH200 120GB", "NVIDIA A100-SXM4-80GB"
+
+
+@pytest.mark.parametrize(
+    ("asked", "models", "there"),
+    [
+        ("gh200", (GH200,), True),
+        ("GH200", (GH200,), True),
+        ("a100", (GH200,), False),
+        ("a100_80g", (A100,), True),
+        ("a100", (A100, GH200), True),
+        ("h100", (A100, GH200), False),
+        ("ampere", (A100,), True),  # a site's own word: it can't be compared
+        ("a100", (), True),  # no driver tells a name
+    ],
+)
+def test_a_type_of_gpu_is_looked_for_in_the_names_that_the_driver_tells(
+    asked: str, models: tuple[str, ...], there: bool
+) -> None:
+    assert handover.is_of_type(asked, models) is there

@@ -164,6 +164,7 @@ class Project:
         for cluster in CLUSTERS:
             self.room.register_runtime(ONES, cluster=cluster)
             self.room.register_flavour(FLAVOUR, cluster=cluster)
+            self.room.register_flavour("sha256:" + "7" * 64, cluster=cluster, name="torch")
         if situation["stated"]:
             self.room.opt_out()
             self.room.seal_copy()

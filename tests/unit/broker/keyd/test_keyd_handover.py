@@ -18,7 +18,12 @@ from hdrs_hpc.broker.keyd.grants import (
     ProjectNotInTimeError,
     ProjectUnknownError,
 )
-from hdrs_hpc.broker.keyd.handover import HandoverRefusedError, IsolationProbeError, SecondKeyError
+from hdrs_hpc.broker.keyd.handover import (
+    GpusMissingError,
+    HandoverRefusedError,
+    IsolationProbeError,
+    SecondKeyError,
+)
 from hdrs_hpc.broker.keyd.keystore import KeyDestroyedError, KeyUnknownError
 from hdrs_hpc.broker.keyd.logwatch import CheckpointOvertakenError, NotLoggedError
 from hdrs_hpc.core import clock, wire
@@ -28,7 +33,18 @@ from hdrs_hpc.documents.envelope import Envelope
 from hdrs_hpc.policy import refusals
 from hdrs_hpc.protocol import handover
 from hdrs_hpc.protocol.handover import Probe
-from tests.support.keyroom import ATTEMPT, CHOSEN, COPY, LIST, OTHER_ATTEMPT, KeyRoom, Node, facts, signed
+from tests.support.keyroom import (
+    ATTEMPT,
+    CHOSEN,
+    COPY,
+    LIST,
+    OTHER_ATTEMPT,
+    STRONG,
+    KeyRoom,
+    Node,
+    facts,
+    signed,
+)
 from tests.support.party import GRANT, ONES, OTHERS, TWOS, changed
 
 
@@ -344,6 +360,12 @@ def test_a_node_with_a_public_key_of_small_order(room: KeyRoom, u: int) -> None:
 def test_a_node_whose_probe_found_less_isolation_than_required(room: KeyRoom, probe: Probe) -> None:
     with pytest.raises(IsolationProbeError):
         room.bind(Node(probe=probe))
+
+
+@pytest.mark.parametrize("found", [0, 1])
+def test_a_node_that_was_given_fewer_gpus_than_the_spec_asks_for(room: KeyRoom, found: int) -> None:
+    with pytest.raises(GpusMissingError):
+        room.bind(Node(probe=dataclasses.replace(STRONG, gpus=found)))
 
 
 def test_a_broker_that_asks_for_less_isolation_than_the_grant(room: KeyRoom, node: Node) -> None:
