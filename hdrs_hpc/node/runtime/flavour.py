@@ -41,7 +41,7 @@ class NoSquashfsToolsError(NotFoundError):
 class FlavourNotBuiltError(NotFoundError):
     code = "flavour-not-built"
     meaning = "No file of this flavour was built in the broker's home yet."
-    remedy = "Run `hdrs-hpc runtime build --flavour NAME`."
+    remedy = "Run `hdrs-hpc runtime build --flavour base`, or with the flavour that is named."
 
 
 class NotAFlavourError(BadDocumentError):

@@ -176,12 +176,6 @@ def test_a_draft_names_files_of_outputs_by_path_and_a_signed_spec_by_digest(outp
         JobSpecDraft.from_value({**draft, "outputs": digested["outputs"]})
 
 
-def test_wheels_are_named_as_not_built():
-    work = {"kind": "dask", "bundle": BUNDLE | {"wheels": {"lock": TWOS, "size": 9}}, "entry": "a:b"}
-    spec = JobSpec.from_value({**SPEC, "workload": work})
-    assert [item.where for item in not_built.in_spec(spec)] == ["workload.bundle"]
-
-
 def test_a_kind_that_is_added_to_the_table_needs_no_edit_of_the_models(monkeypatch):
     from hdrs_hpc.documents.models import workload
 

@@ -88,7 +88,7 @@ PROJECT = st.fixed_dictionaries(
         "people/researchers": st.sampled_from([["rae"]] * 5 + [["rae", "sam"]] * 4 + [["sam"]]),
         "workloads/builtin": mostly(["cohort-summary@1"], []),
         "workloads/own-code": st.sampled_from(["none", "reviewed", "project"]),
-        "limits/clusters": mostly(CLUSTERS, ["local"]),
+        "limits/clusters": st.sampled_from([CLUSTERS, CLUSTERS, ["local"]]),
         "limits/isolation": st.sampled_from(["sandboxed", "cooperative"]),
         "limits/nodes": mostly(8, 1),
         "limits/time": mostly("24:00:00", "01:00:00"),
@@ -102,7 +102,7 @@ SITUATION = st.fixed_dictionaries(
     {
         "sensitivity": st.sampled_from(["real", "synthetic"]),
         "stated": mostly(True, False),
-        "root": mostly({}, {"demo": True}, {"thresholds": {"grant": 1}}),
+        "root": st.sampled_from([{}] * 6 + [{"demo": True}, {"thresholds": {"grant": 1}}]),
     }
 )
 CASE = st.fixed_dictionaries(
@@ -125,7 +125,7 @@ CASE = st.fixed_dictionaries(
             ]
         ),
         "resources/nodes": mostly(1, 2, 9),
-        "resources/cluster": mostly(..., "local", "isambard-ai", "elsewhere"),
+        "resources/cluster": st.sampled_from([...] * 6 + ["local", "isambard-ai", "elsewhere"]),
         "outputs": mostly(
             {"cohort": TABLE},
             {"f": {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}, "cohort": TABLE},
