@@ -128,10 +128,10 @@ def test_a_list_of_nodes_is_believed_only_as_the_signed_answer_names_it(waiting:
     assert waiting.deliver(waiting.answer(order, hello), hello).refused is None
 
 
-def test_a_workload_of_a_kind_that_is_not_built_is_refused_by_the_node_itself(waiting: Site) -> None:
+def test_a_workload_of_a_kind_that_there_is_not_is_refused_by_the_node_itself(waiting: Site) -> None:
     """keyd does not know kinds: were one to slip through, the node's own table has the last word."""
     hello = waiting.hello()
-    order = replace(an_order(waiting, hello), spec=Work(None, kind="torch").spec())
+    order = replace(an_order(waiting, hello), spec=Work(None, kind="quantum").spec())
     assert waiting.deliver(waiting.answer(order, hello), hello).refused is None
     assert waiting.wait(30) == 75
     progress = waiting.progress()

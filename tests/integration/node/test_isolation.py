@@ -260,7 +260,9 @@ def test_outputs_and_temporary_files_lie_in_no_file_system_that_others_see(site:
     folder = Path(site.node_tmp, f"{site.attempt}-{site.node}")
     assert sorted(path.name for path in folder.iterdir() if path.name not in ("fifo", "sum")) == [
         "agent.sock",
+        "flavour",
         "memory",
         "rt",
     ]
-    assert list((folder / "memory").iterdir()) == []  # the mount is in the agent's namespace only
+    for mounted in ("flavour", "memory"):
+        assert list((folder / mounted).iterdir()) == []  # the mount is in the agent's namespace only

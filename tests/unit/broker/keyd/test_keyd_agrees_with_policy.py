@@ -93,7 +93,7 @@ PROJECT = st.fixed_dictionaries(
         "limits/nodes": mostly(8, 1),
         "limits/time": mostly("24:00:00", "01:00:00"),
         "limits/bundle-size": mostly("16MiB", "1KiB"),
-        "limits/kept-size": mostly("1GiB", "1KiB", ...),
+        "limits/kept-size": st.sampled_from(["1GiB", "1GiB", "1KiB", ...]),
         f"data/{DATASET}/select": mostly(GRANT["data"][DATASET]["select"], {"Modality": ["MR"]}),
         "outputs": mostly(GRANT["outputs"], {"reviewers": 2, "image": {}}),
     }
@@ -130,7 +130,7 @@ CASE = st.fixed_dictionaries(
             {"cohort": TABLE},
             {"f": {"class": "image", "path": "f.png", "data": "cohort", "max-size": "1MiB"}, "cohort": TABLE},
             {"w": {"class": "weights", "path": "e.safetensors", "max-size": "1GiB"}},
-            {"cohort": TABLE | {"keep": "project"}},
+            *[{"cohort": TABLE | {"keep": "project"}}] * 3,
         ),
         "inputs": mostly({}, *({"x": {"job": job, "output": "encoder"}} for job in ("7K3QA1", *KEPT))),
     }
