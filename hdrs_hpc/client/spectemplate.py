@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from hdrs_hpc.catalogue import outputs
+from hdrs_hpc.catalogue.flavours import Flavour
 from hdrs_hpc.catalogue.workloads import dask
 from hdrs_hpc.catalogue.workloads.builtin import TO_BEGIN_WITH
 from hdrs_hpc.catalogue.workloads.kind import Kind
@@ -26,7 +27,6 @@ resources:                        # Slurm's words, per node
 """
 _FIRST_RUN_S = 30 * 60
 _FIRST_RUN_CPUS = 4
-_FIRST_RUN_MB = 8 << 10
 
 
 def render(
@@ -54,7 +54,7 @@ def render(
         "data:                             # the name by which your code opens it: the dataset granted\n"
         f"{_data(grant)}"
         f"{_workload(kind)}"
-        f"{_resources(grant, capacity)}"
+        f"{_resources(grant, capacity, kind.flavour if kind else dask.KIND.flavour)}"
         "outputs:                          # what is not declared is never collected\n"
         f"{_outputs(grant, real, kind.example.writes if kind else None)}"
     )
@@ -84,10 +84,10 @@ def _workload(kind: Kind | None) -> str:
     return "\n".join(["workload:", *lines, ""])
 
 
-def _resources(grant: Grant | None, capacity: Capacity | None) -> str:
+def _resources(grant: Grant | None, capacity: Capacity | None, flavour: Flavour) -> str:
     sizes = {
         "cpus": min(_FIRST_RUN_CPUS, capacity.most_cpus) if capacity else _FIRST_RUN_CPUS,
-        "mem": memory_text(min(_FIRST_RUN_MB, capacity.most_mem_mb) if capacity else _FIRST_RUN_MB),
+        "mem": memory_text(min(flavour.mem_mb, capacity.most_mem_mb) if capacity else flavour.mem_mb),
         "gpus": "" if capacity and not capacity.gres else "  # gres: gpu:1\n",
     }
     if grant is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hdrs_hpc.catalogue import workloads
+from hdrs_hpc.node.runtime.flavour import FlavourFile
 from tests.integration.made_up_kind.life import begin, released
 from tests.support.world import World
 
@@ -20,8 +21,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(make_world: Callable[..., World], desk: Path) -> World:
-    made = make_world()
+def world(make_world: Callable[..., World], torch_flavour: FlavourFile, desk: Path) -> World:
+    made = make_world(flavours=(torch_flavour,))
     begin(made, desk)
     return made
 

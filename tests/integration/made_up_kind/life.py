@@ -85,7 +85,11 @@ def released(w: World, folder: Path, kind: str) -> list[Any]:
     file = desk / "first.yaml"
     typed("new", file, "--kind", kind)
     text = file.read_text().replace(PURPOSE, "See what is there")
-    file.write_text(text.replace("cpus-per-task: 4", "cpus-per-task: 1").replace("mem: 8G", "mem: 2G"))
+    file.write_text(
+        text.replace("cpus-per-task: 4", "cpus-per-task: 1")
+        .replace("mem: 8G", "mem: 2G")
+        .replace("mem: 16G", "mem: 10G")
+    )
     review_code(w, desk)
     typed("check", file)
     typed("sign", file, "--key", w.key("okafor"), "--yes")
