@@ -62,7 +62,7 @@ data:
     version: sha256:4141414141414141414141414141414141414141414141414141414141414141
     profile: slide-basic@1
 workloads:
-  builtin: [cohort-summary@1]
+  builtin: [cohort-summary@1, pretrain-mae@1, pretrain-dino@1, finetune@1, embed@1, slide-qc@1, radiomics@1]
   own-code: reviewed
 limits:
   clusters: [isambard-ai]
@@ -71,11 +71,13 @@ limits:
   time: "24:00:00"
   gpu-hours: 20000
   bundle-size: 16KiB
+  kept-size: 50GiB
 outputs:
   reviewers: 2
   table: {min-count: 10, round: 5}
   image: {}
   metrics: {}
+  weights: {keep: project}
 """
 TOML = """\
 # What `hdrs-hpc spec check` applies to the specs in this folder and below.

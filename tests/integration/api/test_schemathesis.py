@@ -22,6 +22,7 @@ from tests.support.office import Office
 EXAMPLES = int(os.environ.get("HDRS_HPC_SCHEMATHESIS_EXAMPLES", "250"))
 """At most, for each operation; 250 take about a minute in all."""
 HOST = {"Host": "127.0.0.1"}
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 OPERATIONS = [(path, method) for path, methods in routes().openapi()["paths"].items() for method in methods]
 
 

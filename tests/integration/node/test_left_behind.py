@@ -64,11 +64,11 @@ def run(ctx):
 def test_it_costs_that_output_and_no_other(kind: str, make_site: Callable[..., Site]) -> None:
     code, problem = LEAVING[kind]
     isolation: GivenIsolation = "sandboxed" if Path("/usr/bin/bwrap").exists() else "cooperative"
-    site = make_site(isolation, memory_mb=512)
+    site = make_site(isolation, memory_mb=1024)
     bad = "way/bad" if kind == "way-without-mode" else "bad"
     declared = (OutputOrder("good", "table", "good", 1000), OutputOrder("bad", "table", bad, 1000))
     closing = site.run(
-        {"mine.py": CODE.replace("__LEAVE__", code)}, "mine:run", volumes=1, mem_mb=512, outputs=declared
+        {"mine.py": CODE.replace("__LEAVE__", code)}, "mine:run", volumes=1, mem_mb=1024, outputs=declared
     )
     assert closing.workload.ending == "exited", closing.workload
     found = {item.name: item.problem for item in closing.outputs}
