@@ -68,6 +68,7 @@ def launch(
         plan=plan,
         most_threads=0,
         inputs=inputs,
+        files={},
         outputs=outputs or {},
         out=str(places["out"]),
         bundle=str(places["bundle"]),
