@@ -29,10 +29,10 @@ CONTEXT = """\
 trust-root = "trust-root.json"
 grant = "grant.json"
 registrations = ["demo-ct-mr.json", "demo-he.json"]
-code-approvals = []
+code-approvals = [{approvals}]
 person = "okafor"
 [cluster]
-name = "local"
+name = "{cluster}"
 isolation = "cooperative"
 nodes = 1
 """
@@ -55,7 +55,7 @@ def begin(w: World, desk: Path) -> None:
     with w.ctx.db.read() as tx:
         for name, accepted in zip(w.versions, documents.of_kind(tx, "dataset-registration"), strict=True):
             (desk / f"{name}.json").write_bytes(accepted.raw)
-    (desk / "hdrs-hpc.toml").write_text(CONTEXT)
+    (desk / "hdrs-hpc.toml").write_text(CONTEXT.format(approvals="", cluster=w.cluster))
 
 
 def review_code(w: World, desk: Path) -> None:
@@ -73,7 +73,7 @@ def review_code(w: World, desk: Path) -> None:
     w.file_raw(approved)
     (desk / "approval.json").write_bytes(approved)
     uploading.bring(w.ctx.db, w.ctx.home, w.project, "okafor", code)
-    (desk / "hdrs-hpc.toml").write_text(CONTEXT.replace("[]", '["approval.json"]'))
+    (desk / "hdrs-hpc.toml").write_text(CONTEXT.format(approvals='"approval.json"', cluster=w.cluster))
 
 
 def released(w: World, folder: Path, kind: str) -> list[Any]:
