@@ -126,6 +126,7 @@ def _given(folder: Path, node: str, broker_key: str) -> AgentArguments:
         broker_key=broker_key,
         isolation="sandboxed",
         runtime=ONES,
+        flavour=ONES,
         memory_mb=1024,
         lifetime_s=60,
         nodes=NODES,

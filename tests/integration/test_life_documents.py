@@ -287,7 +287,7 @@ def test_a_policy_refusal_is_a_job_that_ends_with_the_whole_decision(world: Worl
         broken = {rule["code"] for rule in job.decision["rules"] if not rule["ok"]}
         assert code in broken, (code, broken)
         assert job.reason in broken
-        assert len({rule["rule"] for rule in job.decision["rules"]}) == 26, "kept rules are told too"
+        assert len({rule["rule"] for rule in job.decision["rules"]}) == 31, "kept rules are told too"
 
 
 def test_the_log_of_all_these_refusals_verifies(world: World) -> None:

@@ -152,7 +152,7 @@ def test_prints_and_the_whole_traceback_are_shown_and_the_job_would_tell_type_an
 
 
 BAD = {
-    "workload-failed": ("import urllib.request; urllib.request.urlopen('http://192.0.2.1', timeout=5)", 6),
+    "no-network": ("import urllib.request; urllib.request.urlopen('http://192.0.2.1', timeout=5)", 6),
     "out-of-memory": ("held = [bytearray(64 << 20) for _ in range(200)]", 6),
     "time-limit": ("import time; time.sleep(600)", 6),
 }

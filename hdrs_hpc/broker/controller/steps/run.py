@@ -69,6 +69,8 @@ class Ended:
     attempt: Attempt
     found: ClusterJob | None
     """None where the cluster forgot it, long after its end at the latest."""
+    progress: dict[str, Any] | None
+    """What the agent measured last: an agent that stops ends within moments, and says why here alone."""
 
     def act(self, broker: OpenBroker) -> None:
         with broker.db.write() as tx:
@@ -78,6 +80,7 @@ class Ended:
                 ended_at=clock.to_text(broker.now()),
                 raw_state=self.found.raw_state if self.found else "FORGOTTEN",
                 exit_code=self.found.exit_code if self.found else None,
+                progress=self.progress or self.attempt.progress,
             )
             alerts.clear(tx, f"job/{self.job.id}")
             transition.move(tx, "job", self.job.subject, "RUNNING", "COLLECTING")
@@ -132,7 +135,7 @@ class RunStep:
         if facts.outdated_s is not None and facts.outdated_s >= facts.grace_s:
             return leave_old_copies(job, attempt)
         if facts.forgotten or (found is not None and found.phase is JobPhase.ENDED):
-            return Ended(job, attempt, found)
+            return Ended(job, attempt, found, facts.progress)
         if found is None:
             return Wait(job, "cluster-job-unseen", "the cluster does not show the job that it runs")
         if found.phase is JobPhase.UNKNOWN:

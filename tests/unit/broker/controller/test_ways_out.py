@@ -142,7 +142,13 @@ def test_an_unknown_phase_keeps_a_running_job_alive() -> None:
 
 def test_a_job_that_the_cluster_forgot_long_after_its_end_is_collected() -> None:
     facts = run.RunFacts(at("RUNNING"), ATTEMPT, None, None, None, late=True, forgotten=True)
-    assert run.RunStep().decide(facts) == run.Ended(at("RUNNING"), ATTEMPT, None)
+    assert run.RunStep().decide(facts) == run.Ended(at("RUNNING"), ATTEMPT, None, None)
+
+
+def test_what_an_agent_measured_last_is_kept_where_it_ended_before_anybody_looked() -> None:
+    ended, told = on_cluster(JobPhase.ENDED), {"stop": "input-unreadable"}
+    facts = run.RunFacts(at("RUNNING"), ATTEMPT, None, ended, told, late=False, forgotten=False)
+    assert run.RunStep().decide(facts) == run.Ended(at("RUNNING"), ATTEMPT, ended, told)
 
 
 @pytest.mark.parametrize("stop", [CANCELLED, REVOKED], ids=lambda stop: stop.reason)
