@@ -49,6 +49,10 @@ def run(context: Any) -> None:
     held_out = float(given.get("validation", 0.2))
     shares = {"training": 1 - held_out, "validation": held_out}
     parts = split_by_patient(chosen, shares, str(told.seed), unknown_apart=True)
+    if empty := [name for name, share in shares.items() if share and not parts[name].num_rows]:
+        raise ValueError(
+            f"no patient of these few falls into {empty[0]}: give another validation, or 0, or a seed"
+        )
     data = patches(copy, parts["training"], told, labels=labels)
     others = patches(copy, parts["validation"], told, "grid", labels=labels) if held_out else None
 
