@@ -12,7 +12,7 @@ from hdrs_hpc.node.runtime.flavour import FlavourFile
 from tests.integration.made_up_kind.life import begin, released
 from tests.support.world import World
 
-pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root_parts, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def released(w: World, folder: Path, kind: str) -> list[Any]:
     typed("sign", file, "--key", w.key("okafor"), "--yes")
     job = w.file_raw((desk / "first.yaml.signed.json").read_bytes()).job
     assert job is not None
-    assert w.run_job(job, "IN_REVIEW", "PURGED").state == "IN_REVIEW", w.describe()
+    assert w.run_job(job, "IN_REVIEW", "PURGED", timeout_s=240).state == "IN_REVIEW", w.describe()
     w.review(job)
     ended = w.run_job(job, "PURGED")
     assert (ended.outcome, ended.reason) == ("SUCCEEDED", "released"), w.describe()

@@ -13,7 +13,7 @@ from hdrs_hpc.protocol.outputs import BundleLine
 
 from .conftest import CANARY, Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MEMORY_MB = 10240
 
 
