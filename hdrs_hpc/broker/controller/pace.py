@@ -40,12 +40,8 @@ class Pace:
         budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tick_s, self._shortest_s, self._budget, self._clock = (
-            tick_s,
-            min(shortest_s, tick_s),
-            budget,
-            clock,
-        )
+        self._tick_s, self._shortest_s = tick_s, min(shortest_s, tick_s)
+        self._budget, self._clock = budget, clock
         self._left = float(budget.at_once) if budget else 0.0
         self._looked = self._changed = clock()
         self._moved = False
